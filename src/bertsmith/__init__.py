@@ -1,0 +1,1 @@
+"""bertsmith: a BERT of your own, from raw text to a served model."""

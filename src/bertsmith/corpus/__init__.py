@@ -1,0 +1,1 @@
+"""The corpus: documents to shards on disk, shards to pre-training batches."""

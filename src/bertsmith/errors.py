@@ -1,0 +1,71 @@
+"""Everything a user can get wrong, as one small tree of errors.
+
+Each message is one sentence that names the file (and line or byte), what was found, what was
+expected and what to do. The command line prints it and exits with `EXIT_CODE`; a traceback seen by
+a user is a bug.
+"""
+
+import difflib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+EXIT_CODE = 2
+
+
+class BertsmithError(Exception):
+    """Root of the tree: something in the user's hands is wrong, and the message says what."""
+
+
+class UsageError(BertsmithError):
+    """A flag, a setting or a configuration key is wrong."""
+
+
+class DataError(BertsmithError):
+    """A file of the user's text cannot be read as what it should be."""
+
+
+class FolderError(BertsmithError):
+    """A folder that bertsmith or `transformers` wrote is missing, damaged or does not fit."""
+
+
+class MissingExtra(BertsmithError):
+    """An optional dependency is needed; the message gives the `pip install` line."""
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs an optional package: run `pip install 'bertsmith[{extra}]'`."
+        )
+
+
+class DivergedError(BertsmithError):
+    """The loss or a gradient is not finite; the weights were left as they were."""
+
+
+class SystemFault(BertsmithError):
+    """The operating system refused: no space, no permission, no such file."""
+
+
+def explain_os_error(error: OSError, doing: str, path: str | Path | None = None) -> SystemFault:
+    """One sentence for an `OSError` met while `doing` something to `path`."""
+    where = path if path is not None else error.filename
+    place = f" {where}" if where else ""
+    remedies = {
+        errno.ENOSPC: "the disk is full; free some space and run the same command again",
+        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+        errno.EACCES: "permission denied; check the owner and mode of the path",
+        errno.EPERM: "permission denied; check the owner and mode of the path",
+        errno.EROFS: "the file system is read-only; choose another place with --out",
+        errno.ENOENT: "no such file or folder; check the spelling",
+        errno.ENOTDIR: "a part of this path is a file, not a folder; check the spelling",
+        errno.EISDIR: "this is a folder where a file was expected",
+        errno.EMFILE: "too many open files; raise the limit with `ulimit -n`",
+    }
+    why = remedies.get(error.errno or 0, error.strerror or str(error))
+    return SystemFault(f"Could not {doing}{place}: {why}.")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (perhaps you meant 'x')` for the nearest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (perhaps you meant '{close[0]}')" if close else ""

@@ -1,0 +1,188 @@
+"""Writing so that a file is whole or absent, reading so that damage is named.
+
+Every writer goes to a temporary name beside the target, syncs it and renames it; a folder's
+manifest is written last, so its existence means that the folder is complete.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import msgspec
+
+from bertsmith.errors import FolderError, explain_os_error, nearest
+from bertsmith.extras import require
+
+T = TypeVar("T")
+
+_TEMPORARY = ".partial"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a binary file that becomes `path` when the block ends well, and vanishes if not.
+
+    Raises:
+        SystemFault: the disk is full, the folder cannot be written, ...
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, "write", path) from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder that replaces `path` when the block ends well, and vanishes if not.
+
+    The old folder, if any, is moved aside first and removed last, so that at every moment either
+    the old or the new one is whole on disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old{_TEMPORARY}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                _sync(file)
+        sync_folder(temporary)
+        if path.exists():
+            path.replace(aside)
+        temporary.replace(path)
+        sync_folder(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.replace(path)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, "write", path) from error
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed writer left in `folder` (temporary files and folders)."""
+    for leftover in folder.glob(f".*{_TEMPORARY}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON document (indented, keys in the order given), whole or not at all."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Reads a JSON document strictly as `kind`: a wrong type or an unknown key is an error.
+
+    Raises:
+        FolderError: the file is missing, cut short, not JSON, or does not fit `kind`.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing; check that the folder is the right one.") from error
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    return parse_json(data, kind, str(path))
+
+
+def parse_json(data: bytes, kind: type[T], source: str) -> T:
+    """As `read_json`, from bytes; `source` is named in errors."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise FolderError(f"{source}: {describe_validation(error, kind)}.") from error
+    except msgspec.DecodeError as error:
+        raise FolderError(
+            f"{source} is not valid JSON ({error}); it may have been cut short: restore it from "
+            "a good copy or write the folder again."
+        ) from error
+
+
+def describe_validation(error: msgspec.ValidationError, kind: Any) -> str:
+    """What msgspec complained of, with the nearest known key added where a key is unknown."""
+    text = str(error)
+    if "unknown field" in text:
+        key = text.split("`")[1]
+        with contextlib.suppress(TypeError):
+            names = [field.encode_name for field in msgspec.structs.fields(kind)]
+            return f"unknown key '{key}'{nearest(key, names)}; remove it or correct its name"
+    return text[0].lower() + text[1:]
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; constant memory."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing; write its folder again.") from error
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+
+
+def write_with(path: Path, writer: Callable[[Path], object]) -> None:
+    """Lets `writer` (which wants a path of its own) write `path`, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, "write", path) from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside `folder` durable."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_url(url: str, mode: str = "rb") -> IO[bytes]:
+    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, https://, ...)."""
+    try:
+        if "://" not in url:
+            return cast(IO[bytes], Path(url).open(mode))
+        fsspec = require("fsspec", extra="data", purpose=f"Opening {url}")
+        return cast(IO[bytes], fsspec.open(url, mode).open())
+    except OSError as error:
+        raise explain_os_error(error, "read", url) from error

@@ -1,0 +1,1 @@
+"""Models on packed input, and the folders they live in."""

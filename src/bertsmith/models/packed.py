@@ -1,0 +1,118 @@
+"""The packed batch: one row of real tokens and where each sequence starts. No padding anywhere.
+
+Shapes, here and in every file above: B sequences, L length, T packed tokens, P masked positions,
+D width, N heads, H head width, V vocabulary, C classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences laid end to end."""
+
+    ids_T: Tensor
+    """int64: WordPiece ids."""
+    segments_T: Tensor
+    """int64: 0 for segment A, 1 for segment B."""
+    positions_T: Tensor
+    """int64: position inside the own sequence, from 0."""
+    starts: Tensor
+    """int32 [B + 1]: where each sequence starts in T; the last entry is T."""
+    longest: int
+    """Tokens of the longest sequence."""
+
+    @property
+    def sequences(self) -> int:
+        """B."""
+        return self.starts.numel() - 1
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sequence."""
+        return self.starts.diff().tolist()
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+        if self.ids_T.device == device:
+            return self
+        return replace(
+            self,
+            ids_T=self.ids_T.to(device, non_blocking=True),
+            segments_T=self.segments_T.to(device, non_blocking=True),
+            positions_T=self.positions_T.to(device, non_blocking=True),
+            starts=self.starts.to(device, non_blocking=True),
+        )
+
+
+def pack(ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Packed:
+    """Packs sequences of ids (each at least one token long); segments default to 0.
+
+    Raises:
+        ValueError: no sequence, an empty one, or segments of another length than ids.
+    """
+    lengths = np.array([len(sequence) for sequence in ids], dtype=np.int64)
+    if not len(lengths) or lengths.min() == 0:
+        raise ValueError("pack() needs at least one sequence and no empty one")
+    if segments is not None and [len(row) for row in segments] != lengths.tolist():
+        raise ValueError("pack() needs one segment number per id")
+    flat = np.concatenate([np.asarray(sequence, dtype=np.int64) for sequence in ids])
+    zeros = np.zeros(len(flat), dtype=np.int64)
+    kinds = zeros if segments is None else np.concatenate([np.asarray(row) for row in segments])
+    return packed_from_flat(flat, kinds, lengths)
+
+
+def packed_from_flat(ids_T: np.ndarray, segments_T: np.ndarray, lengths: np.ndarray) -> Packed:
+    """A batch from rows already laid end to end; `lengths` [B] says where to cut."""
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    positions_T = np.arange(len(ids_T), dtype=np.int64) - np.repeat(starts[:-1], lengths)
+    return Packed(
+        ids_T=torch.from_numpy(ids_T.astype(np.int64, copy=False)),
+        segments_T=torch.from_numpy(segments_T.astype(np.int64, copy=False)),
+        positions_T=torch.from_numpy(positions_T),
+        starts=torch.from_numpy(starts.astype(np.int32)),
+        longest=int(lengths.max()),
+    )
+
+
+@dataclass(frozen=True)
+class PretrainBatch:
+    """Packed input with what the two pre-training objectives ask of it (paper, section 3.1)."""
+
+    packed: Packed
+    masked_P: Tensor
+    """int64: indices into T of the tokens to predict, ascending."""
+    labels_P: Tensor
+    """int64: the original ids at those positions."""
+    next_B: Tensor | None
+    """int64: 0 where segment B follows A, 1 where it does not; None without a pair task."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many predictions each objective sums over; the loop divides by these."""
+        counts = {"mlm": self.masked_P.numel()}
+        if self.next_B is not None:
+            counts["nsp"] = self.next_B.numel()
+        return counts
+
+    @property
+    def tokens(self) -> int:
+        """T: real tokens."""
+        return self.packed.ids_T.numel()
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            masked_P=self.masked_P.to(device, non_blocking=True),
+            labels_P=self.labels_P.to(device, non_blocking=True),
+            next_B=None if self.next_B is None else self.next_B.to(device, non_blocking=True),
+        )

@@ -1,0 +1,46 @@
+"""What a process runs on: seeds, device, precision, threads and its place in the world.
+
+`import torch` costs seconds, so everything that needs it imports it from the rooms above; this
+file holds what needs no torch.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that is a pure function of its parts, e.g. `(seed, "dropout", step)`.
+
+    A cryptographic hash, so that neighbouring steps or seeds give unrelated streams.
+    """
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the processes of a run, as `torchrun` tells it."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and speaks to the user."""
+        return self.rank == 0
+
+
+def world_from_environment() -> World:
+    """Reads RANK, WORLD_SIZE and LOCAL_RANK; a lone process is a world of one."""
+    return World(
+        rank=int(os.environ.get("RANK", "0")),
+        size=int(os.environ.get("WORLD_SIZE", "1")),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+    )
+
+
+def core_count() -> int:
+    """Cores that this process may use (its affinity, not the machine's total)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
