@@ -1,0 +1,39 @@
+# `make quickstart` and `make test` do everything on a fresh machine, set-up included: each makes or
+# reuses .venv in this checkout. A stamp inside .venv, older than pyproject.toml or constraints.txt,
+# is what triggers an installation, so a second run starts at once.
+
+# The first Python that is new enough; override with `make PYTHON=/path/to/python3.12 test`.
+PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13,$(shell \
+	$(name) -c 'import sys; sys.version_info >= (3, 11) and print("$(name)")' 2>/dev/null)))
+
+.PHONY: help quickstart test lint proofs clean
+
+help:
+	@echo 'make quickstart   a small BERT from raw text, with a report, in under ten minutes'
+	@echo 'make test         the test suite'
+	@echo 'make lint         style and types'
+	@echo 'make proofs       the long proofs (kills, large corpora)'
+	@echo 'make clean        remove .venv and caches'
+
+quickstart: .venv/installed-quickstart
+	.venv/bin/bertsmith quickstart $(ARGS)
+
+test: .venv/installed-dev
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/installed-dev
+	.venv/bin/ruff check src tests benchmarks
+	.venv/bin/ruff format --check src tests benchmarks
+	.venv/bin/mypy
+
+proofs: .venv/installed-dev
+	.venv/bin/python -m pytest -m slow --timeout=0 $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed-%: pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'error: no Python of at least 3.11 was found; install one or give PYTHON=path.' >&2; exit 2; }
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
