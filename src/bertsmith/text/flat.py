@@ -1,0 +1,148 @@
+"""Many texts to one flat array of ids, as fast as exactness allows: the inner loop of `prepare`.
+
+Two engines with the same answer. `WordCache` needs nothing beyond the `tokenizers` library: a text
+is cut at white space (and around Chinese characters) in Python and every chunk is looked up in a
+table of what the library made of it before. `Nanotoken` hands the texts to the optional package.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bertsmith.extras import require
+
+Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+
+# The cleaning rules delete control characters before they look for white space, so these, white
+# space to Python's `str.split`, join what stands beside them.
+_JOINERS = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+
+# Ideographs that every version of the rules surrounds with spaces. Cutting at a subset of them is
+# enough: what is not cut here is cut by the library.
+_IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
+_IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
+_CHUNK = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
+
+# Bounds on the table: about 40 MB a process at most.
+_LONGEST_REMEMBERED = 40
+_MOST_REMEMBERED = 1 << 18
+
+
+def id_type(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    """The smallest of the two types of ids on disk that holds every id."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+class Engine(Protocol):
+    """What turns texts into ids without special tokens."""
+
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """Ids of all texts laid end to end [T], and how many each text has [len(texts)]."""
+        ...
+
+
+class WordCache:
+    """Looks up white-space-delimited chunks; the library sees each distinct chunk once.
+
+    Exact because cleaning, splitting and WordPiece never look across white space: the library's
+    lower-casing is per character, and canonical ordering of combining marks stops at a space.
+    """
+
+    def __init__(self, library: Any, *, vocab_size: int, split_chinese: bool) -> None:
+        self._library = library
+        self._type = id_type(vocab_size)
+        self._split_chinese = split_chinese
+        self._known: dict[str, bytes] = {}
+
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """As `Engine.encode`."""
+        rows = [self._chunks(text) for text in texts]
+        forget = self._learn(set(chain.from_iterable(rows)).difference(self._known))
+        look_up = self._known.__getitem__
+        encoded = [b"".join(map(look_up, row)) for row in rows]
+        for chunk in forget:
+            del self._known[chunk]
+        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        flat = b"".join(encoded)
+        ids_T: Ids = (
+            np.frombuffer(flat, np.uint16)
+            if self._type is np.uint16
+            else np.frombuffer(flat, np.uint32)
+        )
+        return ids_T, sizes // ids_T.itemsize
+
+    def _chunks(self, text: str) -> list[str]:
+        if _JOINERS.search(text):
+            text = _JOINERS.sub("", text)
+        if self._split_chinese and not text.isascii() and _IDEOGRAPH.search(text):
+            return _CHUNK.findall(text)
+        return text.split()
+
+    def _learn(self, chunks: set[str]) -> list[str]:
+        """Encodes unknown chunks; returns those that must be forgotten after this batch."""
+        ordered = list(chunks)
+        for chunk, encoding in zip(
+            ordered,
+            self._library.encode_batch_fast(ordered, add_special_tokens=False),
+            strict=True,
+        ):
+            self._known[chunk] = np.array(encoding.ids, self._type).tobytes()
+        if len(self._known) > _MOST_REMEMBERED:
+            return ordered
+        return [chunk for chunk in ordered if len(chunk) > _LONGEST_REMEMBERED]
+
+
+class Nanotoken:
+    """The optional package `nanotoken`, on the calling thread (workers are the parallelism)."""
+
+    def __init__(self, tokenizer_json: bytes, *, vocab_size: int) -> None:
+        rust = require("nanotoken", extra="fast", purpose="The tokenizer backend 'nanotoken'")
+        self._tokenizer = rust.Tokenizer.from_json(tokenizer_json)
+        self._type = id_type(vocab_size)
+
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """As `Engine.encode`."""
+        ragged = self._tokenizer.encode_batch(texts, add_special_tokens=False, parallel=False)
+        return ragged.ids.astype(self._type, copy=False), np.diff(ragged.offsets)
+
+
+# Strings on which implementations of these rules have been seen to differ.
+NASTY = (
+    "",
+    " \t\r\n\u00a0\u2028\u3000",
+    "Ünïcödé façade naïve Ångström e\u0301a\u0300\u0327\u0323o",
+    "\u0301\u0301 combining first",
+    "İstanbul ıİiI ΣΑΣ ὈΔΥΣΣΕΎΣ ß ẞ straße ﬁne ǅ",
+    "a\x00b\x0bc\x0cd\x1ce\x1ff\x7fg\x85h\ufffdi\u00adj\u200bk\u200cl\u200dm\u2060n\ufeffo",
+    "😀👍🏽👩\u200d👩\u200d👧\u200d👦 🇫🇷 ☃\ufe0f 1️⃣",
+    "我喜欢苹果，mixed中文and英文。㐀𠀀𪜀𫠝𬺰丽豈々〇ㄅ",
+    "ひらがなカタカナ ｶﾞ が か\u3099 한국어 하\u11ab",
+    "สวัสดี हिन्दी क्षि বাংলা தமிழ் አማርኛ ქართული ᏣᎳᎩ ᚠᚢᚦ 𝔘𝔫𝔦 𐍈 𞤀𞤣",
+    "שלום עולם مرحبا بالعالم \u202eabc\u202c ﷽",
+    "x" * 100 + " " + "x" * 101 + " " + "é" * 101,
+    "don't U.S.A. $3.50 -- (a/b) [CLS] [MASK] a_b ~`^+=<>|¿¡«»„“…–—€£©™½²",
+    "\U000e0001\ue000\U0010ffff\u0378 unassigned",
+)
+
+
+def disagreement(one: Engine, other: Engine, vocab: Sequence[str]) -> str | None:
+    """A text on which two engines differ, or None: nasty strings and the vocabulary itself."""
+    bare = [piece.removeprefix("##") for piece in vocab]
+    step = 64
+    glued = ["".join(bare[i : i + 3]) for i in range(0, len(bare), 3)]
+    texts = [*NASTY, *(" ".join(bare[i : i + step]) for i in range(0, len(bare), step))]
+    texts += [" ".join(glued[i : i + step]) for i in range(0, len(glued), step)]
+    texts += [text.upper() for text in texts]
+    one_ids_T, one_lengths = one.encode(texts)
+    other_ids_T, other_lengths = other.encode(texts)
+    one_ends, other_ends = np.cumsum(one_lengths), np.cumsum(other_lengths)
+    for index, text in enumerate(texts):
+        a = one_ids_T[one_ends[index] - one_lengths[index] : one_ends[index]]
+        b = other_ids_T[other_ends[index] - other_lengths[index] : other_ends[index]]
+        if not np.array_equal(a, b):
+            return text
+    return None

@@ -1,0 +1,290 @@
+"""A tokenizer's files in Hugging Face's layout, read strictly and written for `transformers`.
+
+Three layouts are read: `tokenizer.json` (with or without `tokenizer_config.json`), `vocab.txt` with
+`tokenizer_config.json`, and Google's `vocab.txt` alone. All three files are written.
+"""
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith.errors import FolderError, explain_os_error
+from bertsmith.files import parse_json, write_bytes, write_json
+
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+
+# A longer word is one [UNK] (Google's `max_input_chars_per_word` as Hugging Face sets it).
+LONGEST_WORD = 100
+
+
+class Cleaning(msgspec.Struct, frozen=True, kw_only=True):
+    """What is done to text before it is cut into pieces (Google's `BasicTokenizer`).
+
+    `strip_accents=None` follows `lower_case`, as in Google's release.
+    """
+
+    lower_case: bool = True
+    strip_accents: bool | None = None
+    split_chinese: bool = True
+
+    @property
+    def strips_accents(self) -> bool:
+        """Whether accents go, with the default resolved."""
+        return self.lower_case if self.strip_accents is None else self.strip_accents
+
+
+def normalizer_json(cleaning: Cleaning) -> dict[str, Any]:
+    """The `normalizer` part of a `tokenizer.json`."""
+    return {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": cleaning.split_chinese,
+        "strip_accents": cleaning.strip_accents,
+        "lowercase": cleaning.lower_case,
+    }
+
+
+def tokenizer_json(
+    vocab: tuple[str, ...], cleaning: Cleaning, *, recognise_special: bool
+) -> dict[str, Any]:
+    """The contents of `tokenizer.json`.
+
+    Args:
+        vocab: the pieces, in order of their ids.
+        cleaning: how text is cleaned.
+        recognise_special: whether `[MASK]` and the like, written in a text, become the special
+            token. The file on disk does (as `transformers` writes it); text from a corpus must not.
+    """
+    id_of = {piece: index for index, piece in enumerate(vocab)}
+    added = [
+        {
+            "id": id_of[piece],
+            "content": piece,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for piece in sorted(SPECIAL, key=id_of.__getitem__)
+    ]
+    start = {"SpecialToken": {"id": CLS, "type_id": 0}}
+    first = [start, {"Sequence": {"id": "A", "type_id": 0}}, _separator(0)]
+    second = [{"Sequence": {"id": "B", "type_id": 1}}, _separator(1)]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added if recognise_special else [],
+        "normalizer": normalizer_json(cleaning),
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": first,
+            "pair": first + second,
+            "special_tokens": {
+                piece: {"id": piece, "ids": [id_of[piece]], "tokens": [piece]}
+                for piece in (CLS, SEP)
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": UNK,
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": LONGEST_WORD,
+            "vocab": id_of,
+        },
+    }
+
+
+def _separator(segment: int) -> dict[str, Any]:
+    return {"SpecialToken": {"id": SEP, "type_id": segment}}
+
+
+def write_folder(
+    folder: Path, vocab: tuple[str, ...], cleaning: Cleaning, *, model_max_length: int
+) -> None:
+    """Writes the three files, each whole or not at all; other files in `folder` are left alone."""
+    write_bytes(folder / "vocab.txt", "".join(f"{piece}\n" for piece in vocab).encode())
+    write_json(folder / "tokenizer.json", tokenizer_json(vocab, cleaning, recognise_special=True))
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "BertTokenizer",
+            "do_lower_case": cleaning.lower_case,
+            "strip_accents": cleaning.strip_accents,
+            "tokenize_chinese_chars": cleaning.split_chinese,
+            "model_max_length": model_max_length,
+            "pad_token": PAD,
+            "unk_token": UNK,
+            "cls_token": CLS,
+            "sep_token": SEP,
+            "mask_token": MASK,
+        },
+    )
+
+
+def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning]:
+    """Reads the vocabulary and the cleaning rules of a tokenizer (or model) folder.
+
+    Raises:
+        FolderError: no tokenizer there, a damaged file, or one that is not BERT's WordPiece.
+    """
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is not a folder; give one that holds a tokenizer.")
+    config = _read_config(folder / "tokenizer_config.json")
+    whole, plain = folder / "tokenizer.json", folder / "vocab.txt"
+    if not whole.is_file() and not plain.is_file():
+        raise FolderError(
+            f"{folder} holds neither tokenizer.json nor vocab.txt; give a tokenizer's or a model's "
+            "folder, or make one with `bertsmith tokenizer train`."
+        )
+    listed = read_vocab(plain) if plain.is_file() else None
+    if not whole.is_file():
+        assert listed is not None
+        return listed, Cleaning(
+            lower_case=config.do_lower_case is not False,
+            strip_accents=config.strip_accents,
+            split_chinese=config.tokenize_chinese_chars is not False,
+        )
+    vocab, cleaning = _read_whole(whole)
+    if listed is not None and vocab[: len(listed)] != listed:
+        raise FolderError(
+            f"{plain} and {whole} hold different vocabularies; delete the one that does not belong "
+            "to the model."
+        )
+    if config.do_lower_case not in (None, cleaning.lower_case):
+        raise FolderError(
+            f"{folder}: tokenizer_config.json says do_lower_case={config.do_lower_case} but "
+            f"tokenizer.json lower-cases={cleaning.lower_case}; correct the wrong one."
+        )
+    return vocab, cleaning
+
+
+class _Config(msgspec.Struct):
+    """What concerns us in `tokenizer_config.json`; other tools' keys are theirs."""
+
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    tokenize_chinese_chars: bool | None = None
+
+
+def _read_config(path: Path) -> _Config:
+    return parse_json(_read_bytes(path), _Config, str(path)) if path.is_file() else _Config()
+
+
+def read_vocab(path: Path) -> tuple[str, ...]:
+    """Reads a `vocab.txt`: one piece a line, the line number (from 0) is the id.
+
+    Raises:
+        FolderError: not UTF-8, an empty line, a piece twice, or a special token missing.
+    """
+    data = _read_bytes(path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FolderError(
+            f"{path}, line {line}, byte {error.start}: not UTF-8; save the vocabulary as UTF-8."
+        ) from error
+    lines = text.removesuffix("\n").split("\n")
+    return check_vocab([line.removesuffix("\r") for line in lines], str(path))
+
+
+def check_vocab(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str, ...]:
+    """Checks that `pieces` can be a BERT vocabulary; `source` is named in errors."""
+    line_of: dict[str, int] = {}
+    for line, piece in enumerate(pieces, start=1):
+        if not piece:
+            raise FolderError(f"{source}, line {line}: empty; a vocabulary has one piece a line.")
+        if piece in line_of:
+            raise FolderError(
+                f"{source}, line {line}: the piece {piece!r} is also in line {line_of[piece]}; "
+                "every piece may occur once only."
+            )
+        line_of[piece] = line
+    missing = [piece for piece in SPECIAL if piece not in line_of]
+    if missing:
+        raise FolderError(
+            f"{source}: the special token{'s' * (len(missing) > 1)} {', '.join(missing)} "
+            f"{'are' if len(missing) > 1 else 'is'} missing; a BERT vocabulary holds "
+            f"{' '.join(SPECIAL)}."
+        )
+    return tuple(pieces)
+
+
+def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning]:
+    whole = parse_json(_read_bytes(path), _Whole, str(path))
+    model, normalizer = whole.model, whole.normalizer
+    if whole.pre_tokenizer is None or whole.pre_tokenizer.type != "BertPreTokenizer":
+        raise FolderError(f"{path}: its pre-tokenizer is not BertPreTokenizer; it is not a BERT's.")
+    if model.continuing_subword_prefix != "##" or model.unk_token != UNK:
+        raise FolderError(
+            f"{path}: continues words by {model.continuing_subword_prefix!r} and marks unknown "
+            f"ones by {model.unk_token!r}; only '##' and '{UNK}' (BERT's) are supported."
+        )
+    if model.max_input_chars_per_word != LONGEST_WORD or not normalizer.clean_text:
+        raise FolderError(
+            f"{path}: expected max_input_chars_per_word={LONGEST_WORD} and clean_text=true "
+            f"(BERT's), found {model.max_input_chars_per_word} and "
+            f"{str(normalizer.clean_text).lower()}."
+        )
+    piece_of = {index: piece for piece, index in model.vocab.items()}
+    piece_of.update((added.id, added.content) for added in whole.added_tokens)
+    for index in range(len(piece_of)):
+        if index not in piece_of:
+            raise FolderError(f"{path}: no piece has the id {index}; ids must run without gaps.")
+    cleaning = Cleaning(
+        lower_case=normalizer.lowercase,
+        strip_accents=normalizer.strip_accents,
+        split_chinese=normalizer.handle_chinese_chars,
+    )
+    return check_vocab([piece_of[index] for index in range(len(piece_of))], str(path)), cleaning
+
+
+class _Added(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Normalizer(msgspec.Struct, tag="BertNormalizer"):
+    clean_text: bool = True
+    handle_chinese_chars: bool = True
+    strip_accents: bool | None = None
+    lowercase: bool = True
+
+
+class _PreTokenizer(msgspec.Struct):
+    type: str
+
+
+class _Model(msgspec.Struct, tag="WordPiece"):
+    vocab: dict[str, int]
+    unk_token: str = UNK
+    continuing_subword_prefix: str = "##"
+    max_input_chars_per_word: int = LONGEST_WORD
+
+
+class _Whole(msgspec.Struct):
+    """What concerns us in `tokenizer.json`; a model other than WordPiece does not fit."""
+
+    model: _Model
+    normalizer: _Normalizer
+    pre_tokenizer: _PreTokenizer | None = None
+    added_tokens: list[_Added] = []
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+
+
+def is_chinese(character: str) -> bool:
+    """Whether Google's rules make `character` a word of its own (CJK ideographs, not kana)."""
+    return unicodedata.name(character, "").startswith("CJK ")
