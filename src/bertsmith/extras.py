@@ -1,6 +1,8 @@
 """Optional packages, imported where they are needed and named when they are missing."""
 
 import importlib
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 from bertsmith.errors import MissingExtra
@@ -21,3 +23,15 @@ def require(module: str, *, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(extra, purpose) from error
+
+
+def locate(package: str, *, extra: str, purpose: str) -> Path:
+    """The folder of an optional package, found without importing it.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise MissingExtra(extra, purpose)
+    return Path(found.origin).parent
