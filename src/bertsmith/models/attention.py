@@ -1,0 +1,161 @@
+"""Self-attention over packed sequences; the only place that knows how to run it.
+
+Everything else in a model sees one row of tokens. Here every token must meet the tokens of its own
+sequence and no others, and the fastest way to do that depends on where it runs:
+
+- CPU: consecutive sequences of equal length form a group without a copy (batches come sorted by
+  length), and each group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
+  the scores are formed outright: for such lengths that beats the tiled kernel, whose backward
+  recomputes them, and the tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
+- CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
+- elsewhere (CUDA in fp32 or with attention dropout): padded to the longest, with a mask. This is
+  also the reference that the tests hold the others against.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
+
+from bertsmith.models.dropout import Dropout, keep_mask
+from bertsmith.models.packed import Packed
+
+_DENSE_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Group:
+    """Consecutive sequences of one length: rows `start : start + sequences * length` of T."""
+
+    start: int
+    sequences: int
+    length: int
+
+    @property
+    def rows(self) -> slice:
+        """The group's place in T."""
+        return slice(self.start, self.start + self.sequences * self.length)
+
+
+def equal_length_groups(lengths: Sequence[int]) -> list[Group]:
+    """Runs of equal length, in order."""
+    groups = []
+    start = 0
+    for length, run in groupby(lengths):
+        sequences = sum(1 for _ in run)
+        groups.append(Group(start, sequences, length))
+        start += sequences * length
+    return groups
+
+
+def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[Group]) -> Tensor:
+    """Scaled dot-product attention inside each sequence (paper, section 3; Vaswani et al. 3.2.1).
+
+    Args:
+        qkv_T3NH: queries, keys and values of every packed token, [T, 3, N, H].
+        packed: says where sequences start.
+        dropout: applied to the attention probabilities.
+        groups: `equal_length_groups(packed.lengths)`, needed on the CPU only; one list serves
+            every layer.
+
+    Returns:
+        [T, N * H].
+    """
+    device = qkv_T3NH.device.type
+    if device == "cpu":
+        return _by_group(qkv_T3NH, groups, dropout)
+    if device == "cuda" and qkv_T3NH.dtype != torch.float32 and not dropout.active:
+        return _variable_length(qkv_T3NH, packed)
+    return padded(qkv_T3NH, packed, dropout)
+
+
+def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout) -> Tensor:
+    heads, width = qkv_T3NH.shape[2:]
+    parts = []
+    for group in groups:
+        qkv = qkv_T3NH[group.rows].view(group.sequences, group.length, 3, heads, width)
+        if dropout.active or group.length <= _DENSE_LENGTH:
+            p = dropout.p if dropout.active else 0.0
+            out = _Dense.apply(qkv, p)  # type: ignore[no-untyped-call]
+        else:
+            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+            out = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        parts.append(out.reshape(-1, heads * width))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+class _Dense(torch.autograd.Function):
+    """Attention of equally long sequences with the score matrix formed: [B,L,3,N,H] -> [B,L,N,H].
+
+    Written out so that queries, keys and values are laid out for the matrix products by a single
+    copy and their gradients come back by a single copy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, p: float) -> Tensor:
+        sequences, length, _, heads, width = qkv.shape
+        flat = qkv.permute(2, 0, 3, 1, 4).reshape(3, sequences * heads, length, width)
+        q, k, v = flat.unbind(0)
+        scale = width**-0.5
+        scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
+        probabilities = torch.softmax(scores, -1)
+        if p > 0:
+            mask = keep_mask(probabilities.shape, p, probabilities.dtype)
+            dropped = probabilities * mask
+            ctx.save_for_backward(flat, probabilities, mask, dropped)
+        else:
+            dropped = probabilities
+            ctx.save_for_backward(flat, probabilities)
+        ctx.shape = qkv.shape
+        out = torch.bmm(dropped, v).view(sequences, heads, length, width)
+        return out.transpose(1, 2).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        flat, probabilities, *dropout = ctx.saved_tensors
+        mask, dropped = dropout or (None, probabilities)
+        q, k, v = flat.unbind(0)
+        sequences, length, _, heads, width = ctx.shape
+        scale = width**-0.5
+        grad_out = grad.transpose(1, 2).reshape(sequences * heads, length, width)
+        grad_flat = torch.empty_like(flat)
+        torch.bmm(dropped.mT, grad_out, out=grad_flat[2])
+        grad_probabilities = torch.bmm(grad_out, v.mT)
+        if mask is not None:
+            grad_probabilities.mul_(mask)
+        grad_scores = torch._softmax_backward_data(
+            grad_probabilities, probabilities, -1, probabilities.dtype
+        )
+        empty = q.new_empty(1, 1, 1)
+        torch.baddbmm(empty, grad_scores, k, beta=0, alpha=scale, out=grad_flat[0])
+        torch.baddbmm(empty, grad_scores.mT, q, beta=0, alpha=scale, out=grad_flat[1])
+        grad_qkv = grad_flat.view(3, sequences, heads, length, width).permute(1, 3, 0, 2, 4)
+        return grad_qkv.contiguous(), None
+
+
+def _variable_length(qkv_T3NH: Tensor, packed: Packed) -> Tensor:
+    q, k, v = qkv_T3NH.unbind(1)
+    out = varlen_attn(q, k, v, packed.starts, packed.starts, packed.longest, packed.longest)
+    assert isinstance(out, Tensor)  # a tuple comes only with `return_aux`
+    return out.flatten(1)
+
+
+def padded(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout) -> Tensor:
+    """The reference: every sequence padded to the longest, padding masked out. [T, N * H]."""
+    lengths = packed.starts.diff()
+    sequences, longest = len(lengths), packed.longest
+    real_BL = torch.arange(longest, device=lengths.device) < lengths[:, None]
+    first_B = torch.arange(sequences, device=lengths.device) * longest
+    places_T = first_B.repeat_interleave(lengths) + packed.positions_T
+    blank = qkv_T3NH.new_zeros(sequences * longest, *qkv_T3NH.shape[1:])
+    qkv = blank.index_copy(0, places_T, qkv_T3NH).view(sequences, longest, *qkv_T3NH.shape[1:])
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    out = functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=real_BL[:, None, None, :], dropout_p=dropout.p if dropout.active else 0.0
+    )
+    return out.transpose(1, 2).flatten(0, 1)[places_T].flatten(1)

@@ -1,0 +1,48 @@
+"""The BERT encoder (Devlin et al., arXiv 1810.04805, section 3) on packed input."""
+
+from torch import Tensor, nn
+
+from bertsmith.config import BertConfig
+from bertsmith.models.attention import equal_length_groups
+from bertsmith.models.layers import Block, Embeddings
+from bertsmith.models.packed import Packed
+
+
+class Bert(nn.Module):
+    """Embeddings and `num_hidden_layers` Transformer encoder blocks.
+
+    Raises:
+        ValueError: from `forward`, when a sequence is longer than the position table.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, packed: Packed) -> Tensor:
+        """Hidden states of the last layer, [T, D]."""
+        if packed.longest > self.config.max_position_embeddings:
+            raise ValueError(
+                f"a sequence has {packed.longest} tokens; this model has positions for "
+                f"{self.config.max_position_embeddings}"
+            )
+        on_cpu = packed.ids_T.device.type == "cpu"
+        groups = equal_length_groups(packed.lengths) if on_cpu else []
+        hidden_TD: Tensor = self.embeddings(packed)
+        for block in self.blocks:
+            hidden_TD = block(hidden_TD, packed, groups)
+        return hidden_TD
+
+
+def initialize(module: nn.Module, deviation: float) -> None:
+    """Weights from a normal cut at two deviations, biases 0, norms 1 (Google's `modeling.py`).
+
+    Draws from torch's default generator, in the order of the modules.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Embedding):
+            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)

@@ -1,0 +1,173 @@
+"""The pre-training heads: masked language model and next sentence (paper, section 3.1)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertsmith.config import BertConfig
+from bertsmith.models.bert import Bert, initialize
+from bertsmith.models.layers import activate
+from bertsmith.models.packed import Packed, PretrainBatch
+
+# Logits held at once, in elements. On a CPU a slice should stay near the last-level cache.
+_SLICE = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}
+
+
+class Pooler(nn.Module):
+    """The first token's hidden state through a linear layer and tanh."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, hidden_TD: Tensor, packed: Packed) -> Tensor:
+        """[T, D] -> [B, D]."""
+        first_BD = hidden_TD[packed.starts[:-1].to(torch.int64)]
+        return torch.tanh(self.dense(first_BD))
+
+
+class MlmHead(nn.Module):
+    """Transform, LayerNorm, and the word embeddings as output weights, with a bias per piece."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.bias_V = nn.Parameter(torch.zeros(config.vocab_size))
+        self.activation = config.hidden_act
+
+    def transform(self, hidden_PD: Tensor) -> Tensor:
+        """[P, D] -> [P, D], ready for the product with the word embeddings."""
+        transformed_PD: Tensor = self.norm(activate(self.dense(hidden_PD), self.activation))
+        return transformed_PD
+
+
+class BertForPretraining(nn.Module):
+    """BERT with the MLM head and, when there is a pair task, pooler and two-way classifier.
+
+    Every method computes the vocabulary projection for the masked positions only.
+    """
+
+    def __init__(self, config: BertConfig, *, pair_task: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config)
+        self.mlm = MlmHead(config)
+        self.pooler = Pooler(config) if pair_task else None
+        self.next_sentence = nn.Linear(config.hidden_size, 2) if pair_task else None
+        initialize(self, config.initializer_range)
+
+    def losses(self, batch: PretrainBatch) -> dict[str, Tensor]:
+        """Sums of negative log-likelihoods in nats, by the keys of `batch.counts`."""
+        hidden_TD = self.bert(batch.packed)
+        transformed_PD = self.mlm.transform(hidden_TD[batch.masked_P])
+        word_VD = self.bert.embeddings.word.weight
+        losses = {
+            "mlm": projected_cross_entropy(transformed_PD, word_VD, self.mlm.bias_V, batch.labels_P)
+        }
+        if batch.next_B is not None:
+            scores_BC = self.pair_logits(hidden_TD, batch.packed)
+            losses["nsp"] = functional.cross_entropy(
+                scores_BC.float(), batch.next_B, reduction="sum"
+            )
+        return losses
+
+    @torch.no_grad()
+    def evaluate(self, batch: PretrainBatch) -> dict[str, tuple[float, int]]:
+        """For each objective: sum of the losses in nats and how many predictions were right."""
+        hidden_TD = self.bert(batch.packed)
+        mlm_loss, mlm_right = 0.0, 0
+        step = max(1, _slice_elements(hidden_TD) // self.config.vocab_size)
+        for masked_P, labels_P in zip(
+            torch.split(batch.masked_P, step), torch.split(batch.labels_P, step), strict=True
+        ):
+            logits_PV = self.mlm_logits(hidden_TD, masked_P).float()
+            mlm_loss += float(functional.cross_entropy(logits_PV, labels_P, reduction="sum"))
+            mlm_right += int((logits_PV.argmax(-1) == labels_P).sum())
+        scores = {"mlm": (mlm_loss, mlm_right)}
+        if batch.next_B is not None:
+            scores_BC = self.pair_logits(hidden_TD, batch.packed).float()
+            pair_loss = float(functional.cross_entropy(scores_BC, batch.next_B, reduction="sum"))
+            scores["nsp"] = (pair_loss, int((scores_BC.argmax(-1) == batch.next_B).sum()))
+        return scores
+
+    def mlm_logits(self, hidden_TD: Tensor, masked_P: Tensor) -> Tensor:
+        """Scores over the vocabulary at the given rows of T, [P, V]."""
+        transformed_PD = self.mlm.transform(hidden_TD[masked_P])
+        word_VD = self.bert.embeddings.word.weight
+        return functional.linear(transformed_PD, word_VD, self.mlm.bias_V)
+
+    def pair_logits(self, hidden_TD: Tensor, packed: Packed) -> Tensor:
+        """Scores [B, 2]: column 0 says that B follows A, column 1 that it does not.
+
+        Raises:
+            ValueError: the model was built without a pair task.
+        """
+        if self.pooler is None or self.next_sentence is None:
+            raise ValueError("this model has no next-sentence head: it was trained without one")
+        scores_BC: Tensor = self.next_sentence(self.pooler(hidden_TD, packed))
+        return scores_BC
+
+
+def projected_cross_entropy(
+    hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor, labels_P: Tensor
+) -> Tensor:
+    """Sum over P of -log softmax(hidden @ word^T + bias)[label], in nats.
+
+    The gradients are formed slice by slice while the logits are still in the cache, so the [P, V]
+    matrix is never held whole and never passed over again in the backward pass.
+    """
+    loss: Tensor = _ProjectedCrossEntropy.apply(hidden_PD, word_VD, bias_V, labels_P)  # type: ignore[no-untyped-call]
+    return loss
+
+
+def _slice_elements(tensor: Tensor) -> int:
+    return _SLICE.get(tensor.device.type, _SLICE["cuda"])
+
+
+class _ProjectedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor, labels_P: Tensor
+    ) -> Tensor:
+        device = hidden_PD.device.type
+        dtype = (
+            torch.get_autocast_dtype(device)
+            if torch.is_autocast_enabled(device)
+            else hidden_PD.dtype
+        )
+        hidden, word = hidden_PD.to(dtype), word_VD.to(dtype)
+        bias = bias_V.to(dtype)
+        needs_grad = any(ctx.needs_input_grad[:3])
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        grad_word = torch.zeros_like(word_VD) if needs_grad else None
+        grad_bias = torch.zeros_like(bias_V) if needs_grad else None
+        total = hidden_PD.new_zeros((), dtype=torch.float32)
+        step = max(1, _slice_elements(hidden_PD) // word_VD.shape[0])
+        with torch.autocast(device, enabled=False):
+            for start in range(0, hidden.shape[0], step):
+                rows = slice(start, start + step)
+                labels = labels_P[rows, None]
+                logits = torch.addmm(bias, hidden[rows], word.mT).float()
+                right = logits.gather(1, labels)
+                log_sum = torch.logsumexp(logits, 1, keepdim=True)
+                total += (log_sum - right).sum()
+                if grad_hidden is None or grad_word is None or grad_bias is None:
+                    continue
+                grad = logits.sub_(log_sum).exp_()
+                grad.scatter_add_(1, labels, grad.new_full((), -1.0).expand_as(labels))
+                grad_bias += grad.sum(0)
+                grad = grad.to(dtype)
+                torch.mm(grad, word, out=grad_hidden[rows])
+                grad_word += grad.mT @ hidden[rows]
+        if grad_hidden is not None:
+            ctx.save_for_backward(grad_hidden, grad_word, grad_bias)
+            ctx.dtype = hidden_PD.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        grad_hidden, grad_word, grad_bias = ctx.saved_tensors
+        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, grad_bias * grad, None

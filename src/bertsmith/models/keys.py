@@ -1,0 +1,131 @@
+"""The one table between our parameter names and those of `transformers`, used both ways.
+
+A row names one kind of parameter. `{i}` is the layer. Where theirs are several, ours is their
+concatenation along the first axis (queries, keys and values come from one product here).
+"""
+
+import torch
+from torch import Tensor
+
+from bertsmith.errors import FolderError, nearest
+
+Row = tuple[str, tuple[str, ...]]
+
+
+def _with_bias(ours: str, *theirs: str) -> list[Row]:
+    return [
+        (f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs))
+        for part in ("weight", "bias")
+    ]
+
+
+_LAYER = "bert.encoder.layer.{i}"
+
+ENCODER: list[Row] = [
+    ("bert.embeddings.word.weight", ("bert.embeddings.word_embeddings.weight",)),
+    ("bert.embeddings.position.weight", ("bert.embeddings.position_embeddings.weight",)),
+    ("bert.embeddings.segment.weight", ("bert.embeddings.token_type_embeddings.weight",)),
+    *_with_bias("bert.embeddings.norm", "bert.embeddings.LayerNorm"),
+    *_with_bias(
+        "bert.blocks.{i}.attention.qkv",
+        *(f"{_LAYER}.attention.self.{name}" for name in ("query", "key", "value")),
+    ),
+    *_with_bias("bert.blocks.{i}.attention.output", f"{_LAYER}.attention.output.dense"),
+    *_with_bias("bert.blocks.{i}.attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
+    *_with_bias("bert.blocks.{i}.feed_forward.inner", f"{_LAYER}.intermediate.dense"),
+    *_with_bias("bert.blocks.{i}.feed_forward.output", f"{_LAYER}.output.dense"),
+    *_with_bias("bert.blocks.{i}.feed_forward_norm", f"{_LAYER}.output.LayerNorm"),
+]
+POOLER: list[Row] = _with_bias("pooler.dense", "bert.pooler.dense")
+MLM: list[Row] = [
+    *_with_bias("mlm.dense", "cls.predictions.transform.dense"),
+    *_with_bias("mlm.norm", "cls.predictions.transform.LayerNorm"),
+    ("mlm.bias_V", ("cls.predictions.bias",)),
+]
+NEXT_SENTENCE: list[Row] = _with_bias("next_sentence", "cls.seq_relationship")
+
+PRETRAINING: list[Row] = [*ENCODER, *POOLER, *MLM, *NEXT_SENTENCE]
+
+# Written by some versions beside the parameters they repeat; checked to be repetitions, then left.
+_REPEATED = {
+    "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.bias",
+}
+_BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
+
+
+def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
+    """Our state under the names of `transformers`; every tensor is contiguous and on the CPU.
+
+    Raises:
+        KeyError: a parameter of ours stands in no row.
+    """
+    theirs: dict[str, Tensor] = {}
+    left = dict(ours)
+    for our_name, their_names in _expand(PRETRAINING, layers):
+        if our_name in left:
+            pieces = left.pop(our_name).detach().cpu().chunk(len(their_names))
+            for name, piece in zip(their_names, pieces, strict=True):
+                theirs[name] = piece.contiguous()
+    if left:
+        raise KeyError(f"no row in the key table for {sorted(left)}")
+    return theirs
+
+
+def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str, Tensor]:
+    """The state of a folder under our names; parts that the folder lacks are absent.
+
+    Accepts a bare encoder (names without `bert.`) and the `gamma`/`beta` of old releases.
+
+    Raises:
+        FolderError: a parameter is half there or left over, or a repeated one differs.
+    """
+    left = _modern_names(theirs)
+    for repeated, original in _REPEATED.items():
+        if repeated in left and original in left:
+            if not torch.equal(left[repeated], left[original]):
+                raise FolderError(
+                    f"{source}: {repeated} differs from {original}; bertsmith's MLM head shares "
+                    "the two, as the paper's does, so this model cannot be loaded unchanged."
+                )
+            del left[repeated]
+    ours: dict[str, Tensor] = {}
+    for our_name, their_names in _expand(PRETRAINING, layers):
+        present = [name for name in their_names if name in left]
+        if not present:
+            continue
+        if len(present) != len(their_names):
+            lost = sorted(set(their_names) - set(present))
+            raise FolderError(f"{source}: {', '.join(lost)} is missing; the file is incomplete.")
+        ours[our_name] = torch.cat([left.pop(name) for name in their_names])
+    if left:
+        first = min(left)
+        known = [name for _, names in _expand(PRETRAINING, layers) for name in names]
+        raise FolderError(
+            f"{source}: {len(left)} tensors have no place in a BERT of {layers} layers, the first "
+            f"is {first}{nearest(first, known)}; check that config.json belongs to these weights."
+        )
+    return ours
+
+
+def _expand(rows: list[Row], layers: int) -> list[Row]:
+    expanded: list[Row] = []
+    for ours, theirs in rows:
+        numbers = range(layers) if "{i}" in ours else range(1)
+        expanded += [
+            (ours.replace("{i}", str(i)), tuple(name.replace("{i}", str(i)) for name in theirs))
+            for i in numbers
+        ]
+    return expanded
+
+
+def _modern_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    bare = not any(name.startswith(("bert.", "cls.")) for name in theirs)
+    named = {}
+    for name, tensor in theirs.items():
+        name = f"bert.{name}" if bare else name
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
+        name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        if name not in _BUFFERS:
+            named[name] = tensor
+    return named

@@ -1,0 +1,94 @@
+"""The encoder's parts: embeddings, attention block, feed-forward (paper, section 3)."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertsmith.config import Activation, BertConfig
+from bertsmith.models.attention import Group, attention
+from bertsmith.models.dropout import Dropout
+from bertsmith.models.packed import Packed
+
+
+class Embeddings(nn.Module):
+    """Sum of token, segment and learned position embeddings, then LayerNorm (paper, figure 2)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.word = nn.Embedding(config.vocab_size, width)
+        self.position = nn.Embedding(config.max_position_embeddings, width)
+        self.segment = nn.Embedding(config.type_vocab_size, width)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, packed: Packed) -> Tensor:
+        """[T, D]."""
+        summed_TD = self.word(packed.ids_T)
+        summed_TD = summed_TD + self.segment(packed.segments_T)
+        summed_TD = summed_TD + self.position(packed.positions_T)
+        embedded_TD: Tensor = self.dropout(self.norm(summed_TD))
+        return embedded_TD
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; queries, keys and values come from one product."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.dropout = Dropout(config.attention_probs_dropout_prob)
+
+    def forward(self, hidden_TD: Tensor, packed: Packed, groups: list[Group]) -> Tensor:
+        """[T, D] -> [T, D]."""
+        qkv_T3NH = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.heads, -1)
+        projected_TD: Tensor = self.output(attention(qkv_T3NH, packed, self.dropout, groups))
+        return projected_TD
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with the activation between them."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.inner = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.activation = config.hidden_act
+
+    def forward(self, hidden_TD: Tensor) -> Tensor:
+        """[T, D] -> [T, D]."""
+        projected_TD: Tensor = self.output(activate(self.inner(hidden_TD), self.activation))
+        return projected_TD
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each with dropout, residual and LayerNorm after the sum."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, hidden_TD: Tensor, packed: Packed, groups: list[Group]) -> Tensor:
+        """[T, D] -> [T, D]."""
+        attended_TD = self.attention(hidden_TD, packed, groups)
+        hidden_TD = self.attention_norm(self.dropout.add(attended_TD, hidden_TD))
+        projected_TD = self.feed_forward(hidden_TD)
+        normed_TD: Tensor = self.feed_forward_norm(self.dropout.add(projected_TD, hidden_TD))
+        return normed_TD
+
+
+def activate(hidden: Tensor, name: Activation) -> Tensor:
+    """The activation called `name` in `config.json`."""
+    match name:
+        case "gelu":
+            return functional.gelu(hidden)
+        case "gelu_new":
+            return functional.gelu(hidden, approximate="tanh")
+        case "relu":
+            return functional.relu(hidden)
