@@ -6,15 +6,17 @@ table of what the library made of it before. `Nanotoken` hands the texts to the 
 """
 
 import re
+from array import array
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bertsmith.extras import require
+from bertsmith.text.tokenizer_files import Cleaning
 
+IdType = type[np.uint16] | type[np.uint32]
 Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 
 # The cleaning rules delete control characters before they look for white space, so these, white
@@ -27,12 +29,16 @@ _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
 _IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
 _CHUNK = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 
-# Bounds on the table: about 40 MB a process at most.
+# A part of a chunk: one character of ASCII punctuation, or what stands between such.
+_PUNCTUATION = "!-/:-@\\[-`{-~"
+_PART = re.compile(f"[{_PUNCTUATION}]|[^{_PUNCTUATION}]+")
+
+# Bounds on each of the two tables: about 40 MB at most.
 _LONGEST_REMEMBERED = 40
 _MOST_REMEMBERED = 1 << 18
 
 
-def id_type(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+def id_type(vocab_size: int) -> IdType:
     """The smallest of the two types of ids on disk that holds every id."""
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
@@ -46,54 +52,80 @@ class Engine(Protocol):
 
 
 class WordCache:
-    """Looks up white-space-delimited chunks; the library sees each distinct chunk once.
+    """Looks up white-space-delimited chunks; what is new is worked out once and remembered.
 
-    Exact because cleaning, splitting and WordPiece never look across white space: the library's
-    lower-casing is per character, and canonical ordering of combining marks stops at a space.
+    Exact because cleaning, splitting and WordPiece never look across white space or ASCII
+    punctuation: lower-casing in the library is per character, and the canonical ordering of
+    combining marks stops at both.
     """
 
-    def __init__(self, library: Any, *, vocab_size: int, split_chinese: bool) -> None:
-        self._library = library
+    def __init__(self, library: Any, *, vocab_size: int, cleaning: Cleaning) -> None:
         self._type = id_type(vocab_size)
-        self._split_chinese = split_chinese
-        self._known: dict[str, bytes] = {}
+        self._split_chinese = cleaning.split_chinese
+        words = _Words(library, self._type, lower_case=cleaning.lower_case)
+        self._chunks = _Chunks(words)
 
     def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """As `Engine.encode`."""
-        rows = [self._chunks(text) for text in texts]
-        forget = self._learn(set(chain.from_iterable(rows)).difference(self._known))
-        look_up = self._known.__getitem__
-        encoded = [b"".join(map(look_up, row)) for row in rows]
-        for chunk in forget:
-            del self._known[chunk]
+        look_up = self._chunks.__getitem__
+        encoded = [b"".join(map(look_up, self._cut(text))) for text in texts]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        flat = b"".join(encoded)
-        ids_T: Ids = (
-            np.frombuffer(flat, np.uint16)
-            if self._type is np.uint16
-            else np.frombuffer(flat, np.uint32)
-        )
-        return ids_T, sizes // ids_T.itemsize
+        return _as_ids(b"".join(encoded), self._type), sizes // self._type().itemsize
 
-    def _chunks(self, text: str) -> list[str]:
+    def _cut(self, text: str) -> list[str]:
         if _JOINERS.search(text):
             text = _JOINERS.sub("", text)
         if self._split_chinese and not text.isascii() and _IDEOGRAPH.search(text):
             return _CHUNK.findall(text)
         return text.split()
 
-    def _learn(self, chunks: set[str]) -> list[str]:
-        """Encodes unknown chunks; returns those that must be forgotten after this batch."""
-        ordered = list(chunks)
-        for chunk, encoding in zip(
-            ordered,
-            self._library.encode_batch_fast(ordered, add_special_tokens=False),
-            strict=True,
-        ):
-            self._known[chunk] = np.array(encoding.ids, self._type).tobytes()
-        if len(self._known) > _MOST_REMEMBERED:
-            return ordered
-        return [chunk for chunk in ordered if len(chunk) > _LONGEST_REMEMBERED]
+
+class _Remembered(dict[str, bytes]):
+    """A table that fills itself through `__missing__`, up to a bound."""
+
+    def remember(self, text: str, ids: bytes) -> bytes:
+        if len(text) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                # Starting afresh follows a change of language or topic; the common words are
+                # back after a few thousand look-ups.
+                self.clear()
+            self[text] = ids
+        return ids
+
+
+class _Chunks(_Remembered):
+    """Chunk -> bytes of its ids; a new chunk is put together from its parts."""
+
+    def __init__(self, words: "_Words") -> None:
+        super().__init__()
+        self._word = words.__getitem__
+
+    def __missing__(self, chunk: str) -> bytes:
+        return self.remember(chunk, b"".join(map(self._word, _PART.findall(chunk))))
+
+
+class _Words(_Remembered):
+    """Part of a chunk -> bytes of its ids; a new part is given to the library."""
+
+    def __init__(self, library: Any, kind: IdType, *, lower_case: bool) -> None:
+        super().__init__()
+        self._encode, self._match = library.encode, library.model.tokenize
+        self._code, self._lower_case = np.dtype(kind).char, lower_case
+
+    def __missing__(self, part: str) -> bytes:
+        if part.isascii() and part.isprintable():
+            # Printable ASCII needs no cleaning but lower-casing: four times faster.
+            pieces = self._match(part.lower() if self._lower_case else part)
+            ids = [piece.id for piece in pieces]
+        else:
+            ids = self._encode(part, add_special_tokens=False).ids
+        return self.remember(part, array(self._code, ids).tobytes())
+
+
+def _as_ids(data: bytes, kind: IdType) -> Ids:
+    if kind is np.uint16:
+        return np.frombuffer(data, np.uint16)
+    return np.frombuffer(data, np.uint32)
 
 
 class Nanotoken:
@@ -129,9 +161,13 @@ NASTY = (
 )
 
 
+_PIECES_CHECKED = 3000
+
+
 def disagreement(one: Engine, other: Engine, vocab: Sequence[str]) -> str | None:
-    """A text on which two engines differ, or None: nasty strings and the vocabulary itself."""
-    bare = [piece.removeprefix("##") for piece in vocab]
+    """A text on which two engines differ, or None: nasty strings and the vocabulary's own words."""
+    every = max(1, len(vocab) // _PIECES_CHECKED)
+    bare = [piece.removeprefix("##") for piece in vocab[::every]]
     step = 64
     glued = ["".join(bare[i : i + 3]) for i in range(0, len(bare), 3)]
     texts = [*NASTY, *(" ".join(bare[i : i + step]) for i in range(0, len(bare), step))]

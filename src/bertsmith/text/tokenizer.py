@@ -175,7 +175,7 @@ class Tokenizer:
 
     def _choose_engine(self, plain: bytes) -> Engine:
         size = len(self.vocab)
-        library = WordCache(self._plain, vocab_size=size, split_chinese=self.cleaning.split_chinese)
+        library = WordCache(self._plain, vocab_size=size, cleaning=self.cleaning)
         if self._backend == "tokenizers":
             return library
         try:
