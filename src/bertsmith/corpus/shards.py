@@ -1,0 +1,322 @@
+"""The corpus on disk: what `prepare` writes and training maps into memory. Format version 1.
+
+A corpus folder holds::
+
+    manifest.json      counts, settings, checksums; written last, so it means "complete"
+    tokenizer/         the tokenizer that made the ids, as a Hugging Face folder
+    unigrams.npy       int64 [V]: how often each id occurs in the train split
+    train-00000/       a shard: whole documents, about `SHARD_TOKENS` tokens
+        tokens.npy     uint16 (uint32 when V > 65536) [T]: WordPiece ids, no special tokens
+        sentences.npy  int64 [S + 1]: where each sentence starts in tokens.npy; the last entry is T
+        documents.npy  int64 [D + 1]: where each document starts in sentences.npy's rows
+        words.npy      uint8 [ceil(T / 8)]: bit t (numpy.packbits) says that token t begins a word
+    heldout-00000/     the same for the documents that are never trained on
+
+Everything is a plain `.npy`, readable by `numpy.load`. Shards are written by ordinary writes, never
+through a memory map: a full disk is then an error to report instead of a fatal signal.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import msgspec
+import numpy as np
+
+from bertsmith import files
+from bertsmith.errors import FolderError
+from bertsmith.text.tokenizer import Tokenizer
+
+VERSION = 1
+MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer"
+UNIGRAMS = "unigrams.npy"
+TOKENS, SENTENCES, DOCUMENTS, WORDS = (
+    "tokens.npy",
+    "sentences.npy",
+    "documents.npy",
+    "words.npy",
+)
+
+SplitName = Literal["train", "heldout"]
+
+
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input file of the corpus."""
+
+    path: str
+    bytes: int | None
+    """Size of the file; None for a URL."""
+
+
+class ShardInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One shard: its folder's name, its counts and the SHA-256 of each file."""
+
+    name: str
+    documents: int
+    sentences: int
+    tokens: int
+    checksums: dict[str, str]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a corpus folder is: everything a reader needs to trust it, nothing that varies by run.
+
+    No times, no worker count, no host: the same text and settings give the same bytes.
+    """
+
+    version: int
+    tokenizer_fingerprint: str
+    vocab_size: int
+    language: str
+    segmenter: str
+    text_field: str
+    held_out: float
+    sources: list[Source]
+    documents_read: int
+    """Documents in the files, before long ones were cut."""
+    documents_cut: int
+    """Documents that were longer than the bound and became several."""
+    documents_kept: int
+    """Documents in the shards; documents read + pieces added by cutting - dropped."""
+    dropped: dict[str, int]
+    """Documents left out, by reason."""
+    train: list[ShardInfo]
+    heldout: list[ShardInfo]
+    unigrams_checksum: str
+
+    def tokens(self, split: SplitName) -> int:
+        """Tokens of a split."""
+        return sum(shard.tokens for shard in self._shards(split))
+
+    def documents(self, split: SplitName) -> int:
+        """Documents of a split."""
+        return sum(shard.documents for shard in self._shards(split))
+
+    def sentences(self, split: SplitName) -> int:
+        """Sentences of a split."""
+        return sum(shard.sentences for shard in self._shards(split))
+
+    def _shards(self, split: SplitName) -> list[ShardInfo]:
+        return self.train if split == "train" else self.heldout
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads `manifest.json` of a corpus folder.
+
+    Raises:
+        FolderError: it is missing or damaged, or another version of the format.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FolderError(
+            f"{folder} is not a finished corpus: {MANIFEST} is missing; make it with "
+            "`bertsmith prepare`, or run the same command again if it was interrupted."
+        )
+    version = files.read_json(path, _Version).version
+    if version != VERSION:
+        raise FolderError(
+            f"{path}: the corpus has format version {version}, this bertsmith reads version "
+            f"{VERSION}; prepare the corpus again with this version."
+        )
+    return files.read_json(path, Manifest)
+
+
+def token_type(vocab_size: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds every id."""
+    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+class Corpus:
+    """A corpus folder opened for reading; arrays are mapped, not read."""
+
+    def __init__(self, folder: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.tokenizer = tokenizer
+        self.unigrams_V = _map(folder / UNIGRAMS, np.dtype(np.int64), manifest.vocab_size)
+        self._splits: dict[SplitName, Split] = {}
+
+    @classmethod
+    def open(cls, folder: Path, *, verify: bool = True) -> Self:
+        """Opens a finished corpus.
+
+        Args:
+            folder: what `prepare` wrote.
+            verify: compare the SHA-256 of every file with the manifest (reads everything once).
+
+        Raises:
+            FolderError: not a corpus, another version, a damaged file, or a tokenizer that is not
+                the one that made the ids.
+        """
+        manifest = read_manifest(folder)
+        tokenizer = Tokenizer.load(folder / TOKENIZER)
+        if tokenizer.fingerprint != manifest.tokenizer_fingerprint:
+            raise FolderError(
+                f"{folder / TOKENIZER} does not match the corpus: its fingerprint is "
+                f"{tokenizer.fingerprint[:12]}, the corpus was made with "
+                f"{manifest.tokenizer_fingerprint[:12]}; put the original tokenizer back or "
+                "prepare the corpus again."
+            )
+        if verify:
+            _verify(folder / UNIGRAMS, manifest.unigrams_checksum)
+            for shard in (*manifest.train, *manifest.heldout):
+                for name, expected in shard.checksums.items():
+                    _verify(folder / shard.name / name, expected)
+        return cls(folder, manifest, tokenizer)
+
+    def split(self, name: SplitName) -> "Split":
+        """The documents to train on, or the held-out ones."""
+        if name not in self._splits:
+            manifest = self.manifest
+            shards = manifest.train if name == "train" else manifest.heldout
+            self._splits[name] = Split(self.folder, shards, manifest.vocab_size)
+        return self._splits[name]
+
+
+class _Shard:
+    def __init__(self, folder: Path, info: ShardInfo, ids: np.dtype[Any]) -> None:
+        offsets = np.dtype(np.int64)
+        self.tokens = _map(folder / TOKENS, ids, info.tokens)
+        self.sentences = _map(folder / SENTENCES, offsets, info.sentences + 1)
+        self.documents = _map(folder / DOCUMENTS, offsets, info.documents + 1)
+        self.words = _map(folder / WORDS, np.dtype(np.uint8), (info.tokens + 7) // 8)
+
+
+class Split:
+    """One split's shards as one long row of tokens.
+
+    Token offsets are global: the first shard's tokens come first. A document lies in one shard.
+    """
+
+    document_tokens: np.ndarray
+    """int64 [D + 1]: global token offset of every document; the last entry is `token_count`."""
+
+    def __init__(self, folder: Path, shards: list[ShardInfo], vocab_size: int) -> None:
+        self._ids = token_type(vocab_size)
+        self._shards = [_Shard(folder / info.name, info, self._ids) for info in shards]
+        self.document_count = sum(info.documents for info in shards)
+        self.sentence_count = sum(info.sentences for info in shards)
+        self.token_count = sum(info.tokens for info in shards)
+        self._token_bases = _offsets([info.tokens for info in shards])
+        self._sentence_bases = _offsets([info.sentences for info in shards])
+        self._document_bases = _offsets([info.documents for info in shards])
+        self.document_tokens = np.empty(self.document_count + 1, dtype=np.int64)
+        self.document_tokens[-1] = self.token_count
+        for i, shard in enumerate(self._shards):
+            rows = slice(self._document_bases[i], self._document_bases[i + 1])
+            self.document_tokens[rows] = shard.sentences[shard.documents[:-1]]
+            self.document_tokens[rows] += self._token_bases[i]
+
+    def sentence_bounds(self, document: int) -> np.ndarray:
+        """int64 [s + 1]: global token offsets of a document's s sentences and of its end."""
+        i = int(np.searchsorted(self._document_bases, document, side="right")) - 1
+        shard = self._shards[i]
+        row = document - int(self._document_bases[i])
+        first, last = shard.documents[row], shard.documents[row + 1]
+        bounds: np.ndarray = shard.sentences[first : last + 1] + self._token_bases[i]
+        return bounds
+
+    def sentence_ranges(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each document the number of its first sentence and of the one after its last.
+
+        Sentences are numbered through the split, as tokens are; both int64 [N].
+        """
+        first = np.empty(len(documents), dtype=np.int64)
+        stop = np.empty(len(documents), dtype=np.int64)
+        shard_N = np.searchsorted(self._document_bases, documents, side="right") - 1
+        for i in np.unique(shard_N):
+            here = np.flatnonzero(shard_N == i)
+            rows = documents[here] - self._document_bases[i]
+            first[here] = self._shards[i].documents[rows] + self._sentence_bases[i]
+            stop[here] = self._shards[i].documents[rows + 1] + self._sentence_bases[i]
+        return first, stop
+
+    def sentence_starts(self, sentences: np.ndarray) -> np.ndarray:
+        """int64 [N]: global token offsets of sentences; `sentence_count` gives `token_count`."""
+        starts = np.empty(len(sentences), dtype=np.int64)
+        shard_N = np.searchsorted(self._sentence_bases, sentences, side="right") - 1
+        shard_N = np.minimum(shard_N, len(self._shards) - 1)
+        for i in np.unique(shard_N):
+            here = np.flatnonzero(shard_N == i)
+            rows = sentences[here] - self._sentence_bases[i]
+            starts[here] = self._shards[i].sentences[rows] + self._token_bases[i]
+        return starts
+
+    def gather(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """int64 [sum(lengths)]: ids of many token ranges, laid end to end.
+
+        Args:
+            starts: int64 [N], global token offsets.
+            lengths: int64 [N], tokens of each range; a range lies within one document.
+        """
+        return self._gather(starts, lengths, np.dtype(np.int64), _ids_at)
+
+    def gather_word_starts(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """bool [sum(lengths)]: whether each token of the ranges begins a word."""
+        return self._gather(starts, lengths, np.dtype(np.bool_), _word_starts_at)
+
+    def _gather(
+        self, starts: np.ndarray, lengths: np.ndarray, kind: np.dtype[Any], pick: Any
+    ) -> np.ndarray:
+        ends = np.cumsum(lengths)
+        total = int(ends[-1]) if len(ends) else 0
+        index_T = np.repeat(starts - (ends - lengths), lengths)
+        index_T += np.arange(total, dtype=np.int64)
+        if len(self._shards) == 1:
+            only: np.ndarray = pick(self._shards[0], index_T)
+            return only
+        result_T = np.empty(total, dtype=kind)
+        shard_T = np.searchsorted(self._token_bases, index_T, side="right") - 1
+        for i in np.unique(shard_T):
+            here_T = np.flatnonzero(shard_T == i)
+            result_T[here_T] = pick(self._shards[i], index_T[here_T] - self._token_bases[i])
+        return result_T
+
+
+def _ids_at(shard: _Shard, index_T: np.ndarray) -> np.ndarray:
+    ids_T: np.ndarray = shard.tokens[index_T].astype(np.int64)
+    return ids_T
+
+
+def _word_starts_at(shard: _Shard, index_T: np.ndarray) -> np.ndarray:
+    bits = shard.words[index_T >> 3] >> (7 - (index_T & 7)).astype(np.uint8)
+    starts_T: np.ndarray = (bits & 1).astype(np.bool_)
+    return starts_T
+
+
+def _offsets(counts: list[int]) -> np.ndarray:
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def _map(path: Path, kind: np.dtype[Any], length: int) -> np.ndarray:
+    """Maps a 1-D array and checks type and length, which costs nothing and catches a cut file."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing; prepare the corpus again.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise FolderError(
+            f"{path} cannot be read ({error}); restore it from a good copy or prepare the corpus "
+            "again."
+        ) from error
+    if array.dtype != kind or array.shape != (length,):
+        raise FolderError(
+            f"{path} holds {array.dtype} {list(array.shape)}, the manifest says {kind} "
+            f"[{length}]; restore it from a good copy or prepare the corpus again."
+        )
+    return np.asarray(array)
+
+
+def _verify(path: Path, expected: str) -> None:
+    found = files.checksum(path)
+    if found != expected:
+        raise FolderError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., the manifest says "
+            f"{expected[:12]}...; restore it from a good copy or prepare the corpus again."
+        )
