@@ -1,0 +1,385 @@
+"""What a path is: text, a tokenizer, a corpus, a model or a run, with its numbers.
+
+Nothing here imports torch: a model is read from the headers of its files, so the answer comes at
+once however large the weights are.
+"""
+
+from collections import Counter
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError, safe_open
+
+from bertsmith.config import PretrainConfig, bert_config_from_keys
+from bertsmith.corpus.shards import MANIFEST, SplitName, read_manifest
+from bertsmith.errors import DataError, FolderError
+from bertsmith.files import parse_json, read_json
+from bertsmith.text import documents
+from bertsmith.text.sentences import detect_language
+from bertsmith.text.tokenizer import Tokenizer
+
+# fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
+TRAINING_BYTES = 16
+_LANGUAGE_SAMPLE = 100_000
+
+
+class TextInfo(msgspec.Struct, frozen=True, tag="text", tag_field="kind"):
+    """Text files, all read through once."""
+
+    path: str
+    files: int
+    bytes: int
+    documents: int
+    characters: int
+    language: str
+
+
+class TokenizerInfo(msgspec.Struct, frozen=True, tag="tokenizer", tag_field="kind"):
+    """A vocabulary and its cleaning rules."""
+
+    path: str
+    vocab_size: int
+    lower_case: bool
+    strip_accents: bool
+    split_chinese: bool
+    fingerprint: str
+
+
+class SplitInfo(msgspec.Struct, frozen=True):
+    """One split of a corpus."""
+
+    documents: int
+    sentences: int
+    tokens: int
+    shards: int
+
+
+class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
+    """A folder that `prepare` wrote."""
+
+    path: str
+    language: str
+    sources: int
+    documents_read: int
+    documents_kept: int
+    dropped: dict[str, int]
+    train: SplitInfo
+    heldout: SplitInfo
+    bytes: int
+    tokenizer: TokenizerInfo
+    tokenizer_matches: bool
+
+
+class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
+    """A model folder in the Hugging Face layout."""
+
+    path: str
+    layers: int
+    width: int
+    heads: int
+    feed_forward: int
+    positions: int
+    vocab_size: int
+    parameters: int
+    parts: dict[str, int]
+    """Parameters by part of the model."""
+    weight_bytes: int
+    training_bytes: int
+    """Weights, gradients and optimizer state in fp32; activations come on top."""
+    tokenizer: TokenizerInfo | None
+    tokenizer_matches: bool | None
+    """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
+
+
+class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
+    """A folder that `pretrain` writes."""
+
+    path: str
+    finished: bool
+    step: int
+    config: PretrainConfig
+    checkpoints: list[str]
+    last_training: dict[str, Any] | None
+    last_evaluation: dict[str, Any] | None
+    model: ModelInfo | None
+
+
+Info = TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
+
+
+def describe(path: str) -> Info:
+    """Tells what `path` is: a folder of ours or of `transformers`, or text (also globs and URLs).
+
+    Raises:
+        FolderError: a damaged folder, or one that holds nothing known.
+        DataError: text that cannot be read.
+        SystemFault: no such path.
+        UsageError: a file whose ending is not supported.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return _text(path)
+    if (folder / MANIFEST).is_file() or (folder / ".parts").is_dir():
+        return _corpus(folder)
+    if (folder / "pretrain.json").is_file():
+        return _run(folder)
+    if (folder / "config.json").is_file():
+        return _model(folder)
+    if (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file():
+        return _tokenizer(folder)
+    try:
+        documents.list_files([path])
+    except DataError as error:
+        raise FolderError(
+            f"{path} holds no corpus (manifest.json), run (pretrain.json), model (config.json), "
+            "tokenizer (vocab.txt) or text files; check the path."
+        ) from error
+    return _text(path)
+
+
+def _text(path: str) -> TextInfo:
+    names = documents.list_files([path])
+    count = characters = 0
+    sample = ""
+    for name in names:
+        for document in documents.read(name):
+            count += 1
+            characters += len(document.text)
+            if len(sample) < _LANGUAGE_SAMPLE:
+                sample += document.text[: _LANGUAGE_SAMPLE - len(sample)]
+    return TextInfo(
+        path=path,
+        files=len(names),
+        bytes=sum(Path(name).stat().st_size for name in names if "://" not in name),
+        documents=count,
+        characters=characters,
+        language=detect_language(sample),
+    )
+
+
+def _tokenizer(folder: Path) -> TokenizerInfo:
+    tokenizer = Tokenizer.load(folder)
+    return TokenizerInfo(
+        path=str(folder),
+        vocab_size=len(tokenizer.vocab),
+        lower_case=tokenizer.cleaning.lower_case,
+        strip_accents=tokenizer.cleaning.strips_accents,
+        split_chinese=tokenizer.cleaning.split_chinese,
+        fingerprint=tokenizer.fingerprint,
+    )
+
+
+def _corpus(folder: Path) -> CorpusInfo:
+    manifest = read_manifest(folder)
+    tokenizer = _tokenizer(folder / "tokenizer")
+
+    def split(name: SplitName) -> SplitInfo:
+        return SplitInfo(
+            documents=manifest.documents(name),
+            sentences=manifest.sentences(name),
+            tokens=manifest.tokens(name),
+            shards=len(manifest.train if name == "train" else manifest.heldout),
+        )
+
+    return CorpusInfo(
+        path=str(folder),
+        language=manifest.language,
+        sources=len(manifest.sources),
+        documents_read=manifest.documents_read,
+        documents_kept=manifest.documents_kept,
+        dropped=manifest.dropped,
+        train=split("train"),
+        heldout=split("heldout"),
+        bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        tokenizer=tokenizer,
+        tokenizer_matches=tokenizer.fingerprint == manifest.tokenizer_fingerprint,
+    )
+
+
+# Which part of the model a tensor belongs to, by its name in `model.safetensors`; first match wins.
+_PARTS = (
+    ("word_embeddings", "word embeddings"),
+    ("embeddings", "position and segment embeddings"),
+    (".attention.", "attention"),
+    ("encoder.layer", "feed-forward"),
+    ("pooler", "pooler and next-sentence head"),
+    ("seq_relationship", "pooler and next-sentence head"),
+    ("cls.predictions", "masked-word head"),
+)
+
+
+def _model(folder: Path) -> ModelInfo:
+    keys = read_json(folder / "config.json", dict[str, Any])
+    config = bert_config_from_keys(keys, str(folder / "config.json"))
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise FolderError(f"{weights} is missing; the folder holds no model that can be read.")
+    parts: Counter[str] = Counter()
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (not a mapping)
+                # The decoder repeats the word embeddings; `transformers` may write it too.
+                if not name.startswith("cls.predictions.decoder"):
+                    part = next((part for key, part in _PARTS if key in name), "other heads")
+                    parts[part] += prod(file.get_slice(name).get_shape())
+    except (SafetensorError, OSError) as error:
+        raise FolderError(
+            f"{weights} is damaged ({error}); restore it from a good copy or write it again."
+        ) from error
+    has_tokenizer = (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file()
+    tokenizer = _tokenizer(folder) if has_tokenizer else None
+    return ModelInfo(
+        path=str(folder),
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        heads=config.num_attention_heads,
+        feed_forward=config.intermediate_size,
+        positions=config.max_position_embeddings,
+        vocab_size=config.vocab_size,
+        parameters=parts.total(),
+        parts=dict(parts),
+        weight_bytes=weights.stat().st_size,
+        training_bytes=TRAINING_BYTES * parts.total(),
+        tokenizer=tokenizer,
+        tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
+    )
+
+
+def _run(folder: Path) -> RunInfo:
+    config = read_json(folder / "pretrain.json", PretrainConfig)
+    training, evaluation = _last_metrics(folder / "metrics.jsonl")
+    finished = (folder / "config.json").is_file()
+    checkpoints = sorted(found.name for found in folder.glob("checkpoints/step-*"))
+    newest = folder / "checkpoints" / checkpoints[-1] if checkpoints else None
+    place = folder if finished else newest
+    return RunInfo(
+        path=str(folder),
+        finished=finished,
+        step=max(int(row["step"]) for row in (training, evaluation, {"step": 0}) if row),
+        config=config,
+        checkpoints=checkpoints,
+        last_training=training,
+        last_evaluation=evaluation,
+        model=_model(place) if place else None,
+    )
+
+
+def _last_metrics(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The last training row and the last evaluation row of a `metrics.jsonl`."""
+    training = evaluation = None
+    if path.is_file():
+        lines = path.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, 1):
+            if line.endswith(b"\n"):  # a run under way may be in the middle of its last line
+                row = parse_json(line, dict[str, Any], f"{path}, line {number}")
+                if "heldout_mlm_loss" in row:
+                    evaluation = row
+                else:
+                    training = row
+    return training, evaluation
+
+
+def lines(info: Info) -> list[str]:
+    """An `Info` in words, a fact a line."""
+    match info:
+        case TextInfo():
+            rows = [
+                ("text", f"{info.files:,} file{'s' * (info.files != 1)}, {_bytes(info.bytes)}"),
+                ("documents", f"{info.documents:,}"),
+                ("characters", f"{info.characters:,}"),
+                ("language", info.language),
+            ]
+        case TokenizerInfo():
+            rows = [("tokenizer", info.path), *_tokenizer_rows(info)]
+        case CorpusInfo():
+            rows = _corpus_rows(info)
+        case ModelInfo():
+            rows = _model_rows(info)
+        case RunInfo():
+            rows = _run_rows(info)
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
+    case = "lower-cased" if info.lower_case else "cased"
+    accents = "stripped" if info.strip_accents else "kept"
+    chinese = "split" if info.split_chinese else "not split"
+    return [
+        ("vocabulary", f"{info.vocab_size:,} pieces, {case}, accents {accents}, Chinese {chinese}"),
+        ("fingerprint", info.fingerprint[:12]),
+    ]
+
+
+def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("corpus", f"{info.path}, {_bytes(info.bytes)}, language {info.language}"),
+        ("documents", f"{info.documents_read:,} read from {info.sources:,} files, "
+                      f"{info.documents_kept:,} kept"),
+    ]  # fmt: skip
+    rows += [("dropped", f"{count:,} {reason}") for reason, count in info.dropped.items()]
+    for name, split in (("train", info.train), ("held-out", info.heldout)):
+        counts = (
+            f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
+            f"documents, {split.shards} shard{'s' * (split.shards != 1)}"
+        )
+        rows.append((name, counts))
+    rows += _tokenizer_rows(info.tokenizer)
+    if not info.tokenizer_matches:
+        rows.append(("warning", "the tokenizer is not the one that made this corpus"))
+    return rows
+
+
+def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("model", info.path),
+        ("shape", f"{info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
+                  f"{info.feed_forward}, up to {info.positions} tokens"),
+        ("parameters", f"{info.parameters:,}"),
+    ]  # fmt: skip
+    rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
+    rows.append(
+        ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
+                   "and activations")
+    )  # fmt: skip
+    if info.tokenizer is None:
+        rows.append(("tokenizer", "none in this folder"))
+    else:
+        rows += _tokenizer_rows(info.tokenizer)
+        if not info.tokenizer_matches:
+            rows.append(
+                ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
+            )
+    return rows
+
+
+def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
+    config = info.config
+    length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
+    state = "finished" if info.finished else "not finished: continue with --resume"
+    rows = [
+        ("run", f"{info.path}, {state}"),
+        ("progress", f"step {info.step:,} {length}"),
+        ("recipe", f"{config.recipe}, size {config.size}, pair task {config.pair_task}, corpus "
+                   f"{config.data}"),
+        ("checkpoints", ", ".join(info.checkpoints) or "none"),
+    ]  # fmt: skip
+    for name, row in (("training", info.last_training), ("held-out", info.last_evaluation)):
+        if row:
+            rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
+    return rows + (_model_rows(info.model) if info.model else [])
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
