@@ -7,6 +7,7 @@ a user is a bug.
 
 import difflib
 import errno
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ EXIT_CODE = 2
 
 class BertsmithError(Exception):
     """Root of the tree: something in the user's hands is wrong, and the message says what."""
+
+    exit_code = EXIT_CODE
+    """What the command ends with."""
 
 
 class UsageError(BertsmithError):
@@ -40,6 +44,19 @@ class MissingExtra(BertsmithError):
 
 class DivergedError(BertsmithError):
     """The loss or a gradient is not finite; the weights were left as they were."""
+
+
+class Stopped(BertsmithError):
+    """A signal ended the job; what it had reached was saved and `--resume` continues it."""
+
+    def __init__(self, number: int, where: str) -> None:
+        """For signal `number`; `where` the job stood, e.g. `at step 120`."""
+        super().__init__(
+            f"Stopped by {signal.Signals(number).name} {where}; everything up to there is saved: "
+            "run the same command with --resume to continue."
+        )
+        # What a shell reports for a program that a signal ended.
+        self.exit_code = 128 + number
 
 
 class SystemFault(BertsmithError):

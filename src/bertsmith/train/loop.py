@@ -1,0 +1,270 @@
+"""The loop that trains everything: one step, in view, from learning rate to checkpoint.
+
+It knows neither BERT nor text. A model gives sums of losses for a micro-batch; batches say how many
+predictions each sum holds; the loss of a step is sum over count, over all micro-batches and
+processes, so that neither the split into micro-batches nor the number of processes moves it.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bertsmith.errors import DivergedError, Stopped, UsageError
+from bertsmith.runtime import derive_seed
+from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.optim import clip, set_learning_rate
+from bertsmith.train.parallel import Batch, Parallel, Place
+from bertsmith.train.progress import Rate, Reporter
+from bertsmith.train.schedule import Moment, Schedule
+
+
+class Batches(Protocol):
+    """The data of one phase."""
+
+    def at(self, step: int, rank: int, world: int) -> Sequence[Batch]:
+        """The micro-batches of process `rank` of `world` at `step`, counted from the phase's start.
+
+        At least one for every process; a pure function of its arguments.
+        """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop itself needs to know."""
+
+    seed: int
+    clip_norm: float
+    evaluate_every: int
+    save_every: int
+
+
+@dataclass
+class Stop:
+    """Whether a signal has asked the run to stop."""
+
+    signal: int = 0
+    _previous: dict[int, object] = field(default_factory=dict)
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """The handler: notes the signal; a second one acts as it did before."""
+        self.signal = number
+        self.restore()
+
+    def install(self) -> None:
+        """Listens to SIGINT and SIGTERM (only Python's main thread can)."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self.ask)
+
+    def restore(self) -> None:
+        """Gives the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous = {}
+
+
+@contextlib.contextmanager
+def listening() -> Iterator[Stop]:
+    """Yields a `Stop` that SIGINT and SIGTERM set while the block runs."""
+    stop = Stop()
+    stop.install()
+    try:
+        yield stop
+    finally:
+        stop.restore()
+
+
+def train(
+    parallel: Parallel,
+    optimizer: torch.optim.Optimizer,
+    phases: Sequence[Batches],
+    *,
+    schedule: Schedule,
+    state: TrainerState,
+    settings: Settings,
+    reporter: Reporter,
+    evaluate: Callable[[], dict[str, float]],
+    save: Callable[[], object],
+) -> None:
+    """Trains from `state.step` until the schedule is over; `state` moves along.
+
+    Args:
+        parallel: the model on its place.
+        optimizer: over the model's parameters.
+        phases: the data of each phase of the schedule.
+        schedule: what each step is; the first process's is the one that counts.
+        state: where the run stands; changed in place.
+        settings: seed, clipping, and how often to evaluate and to save.
+        reporter: where losses and rates are told.
+        evaluate: held-out numbers of the model; called by every process.
+        save: writes a checkpoint of `state`; called by every process.
+
+    Raises:
+        DivergedError: a loss or the gradient is not finite; the weights are as before the step.
+        Stopped: SIGINT or SIGTERM came; a checkpoint was written.
+        UsageError: a process got no micro-batch.
+    """
+    place, model = parallel.place, parallel.model
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate = Rate()
+    saved_at = state.step
+    settled = False
+    schedule.set_clock(state.elapsed)
+    model.train()
+
+    with listening() as stop:
+        while True:
+            # 1. What this step is. The first process's clock decides, and any process may have
+            #    been asked to stop.
+            moment, asked = agree(schedule, state.step, stop, place)
+            state.elapsed = moment.elapsed
+            while len(state.phase_starts) <= moment.phase and not moment.over:
+                state.phase_starts.append(state.step)
+
+            # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
+            #    its step, and a run of no steps still has one.
+            if state.evaluated_at != state.step and (
+                moment.over or (state.step % settings.evaluate_every == 0 and not asked)
+            ):
+                state.evaluation = evaluate()
+                state.evaluated_at = state.step
+                model.train()
+                reporter.evaluation(state.step, state.evaluation)
+            due = state.step % settings.save_every == 0 or moment.over or asked
+            if state.step > saved_at and due:
+                save()
+                saved_at = state.step
+            if asked and not moment.over:
+                raise Stopped(asked, f"at step {state.step:,}")
+            if moment.over:
+                return
+
+            # 3. This process's micro-batches, and how many predictions there are over all.
+            began = time.monotonic()
+            batches = phases[moment.phase].at(
+                state.step - state.phase_starts[moment.phase], place.world.rank, place.world.size
+            )
+            names, counts, tokens = count(batches, place)
+            if not settled:
+                parallel.settle(batches[0].to(place.device))
+                settled = True
+
+            # 4. Forward and backward. Dropout is seeded by the step and micro-batch, so no random
+            #    state is ever saved. DDP averages over processes where we want the sum.
+            set_learning_rate(optimizer, moment.learning_rate)
+            optimizer.zero_grad(set_to_none=True)
+            sums = torch.zeros(len(names), device=place.device)
+            for micro, batch in enumerate(batches):
+                torch.manual_seed(
+                    derive_seed(settings.seed, "dropout", state.step, micro, place.world.rank)
+                )
+                with parallel.exchange(last=micro == len(batches) - 1):
+                    losses = parallel.losses(batch.to(place.device))
+                    row = torch.stack([losses[name].float() for name in names])
+                    torch.autograd.backward((row / counts).sum() * place.world.size)
+                sums += row.detach()
+
+            # 5. Loss and gradient must be finite, or the weights stay as they are. Reading the
+            #    numbers is the only time in a step that the device is waited for.
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm_tensor = torch.nn.utils.get_total_norm(gradients)
+            means = place.total_tensor(sums) / counts
+            *values, norm = torch.cat([means, norm_tensor.reshape(1)]).tolist()
+            check_finite(dict(zip(names, values, strict=True)), norm, moment)
+
+            # 6. Clip and step.
+            clip(gradients, norm, longest=settings.clip_norm)
+            optimizer.step()
+            state.step += 1
+            state.tokens += tokens
+
+            # 7. Tell.
+            seconds = time.monotonic() - began
+            state.busy += seconds
+            rate.add(tokens, seconds)
+            reporter.train(
+                state.step,
+                moment.progress,
+                {
+                    "loss": sum(values),
+                    **dict(zip(names, values, strict=True)),
+                    "learning_rate": moment.learning_rate,
+                    "gradient_norm": norm,
+                    "length": moment.length,
+                    "tokens": state.tokens,
+                    "tokens_per_second": rate.tokens_per_second,
+                    "elapsed": schedule.elapsed,
+                },
+            )
+
+
+def agree(schedule: Schedule, step: int, stop: Stop, place: Place) -> tuple[Moment, int]:
+    """The first process's moment, and the largest signal any process has been sent (or 0)."""
+    if place.world.size == 1:
+        return schedule.at(step), stop.signal
+    row = [0.0] * 6
+    if place.world.first:
+        moment = schedule.at(step)
+        row = [
+            moment.progress,
+            moment.learning_rate,
+            float(moment.phase),
+            float(moment.length),
+            moment.elapsed,
+            float(moment.over),
+        ]
+    # The others add zeros, which changes no bit.
+    asked = [0.0] * place.world.size
+    asked[place.world.rank] = float(stop.signal)
+    agreed = place.total(row + asked)
+    progress, learning_rate, phase, length, elapsed, over = agreed[:6]
+    moment = Moment(
+        step, progress, learning_rate, int(phase), int(length), elapsed, over=bool(over)
+    )
+    return moment, int(max(agreed[6:]))
+
+
+def count(batches: Sequence[Batch], place: Place) -> tuple[list[str], Tensor, int]:
+    """Names of the objectives, predictions of each over all processes (float32), and tokens.
+
+    Raises:
+        UsageError: a process got no micro-batch.
+    """
+    names = sorted(batches[0].counts) if batches else []
+    empty, *totals = place.total(
+        [float(not batches), float(sum(batch.tokens for batch in batches))]
+    )
+    if empty:
+        raise UsageError(
+            f"{int(empty)} of {place.world.size} processes got nothing to do in a step; start "
+            "fewer processes or raise --batch-size."
+        )
+    counts = place.total([float(sum(batch.counts[name] for batch in batches)) for name in names])
+    row = torch.tensor([max(value, 1.0) for value in counts], device=place.device)
+    return names, row, int(totals[0])
+
+
+def check_finite(losses: dict[str, float], norm: float, moment: Moment) -> None:
+    """Refuses to go on with what is not a number.
+
+    Raises:
+        DivergedError: a loss or the gradient's norm is infinite or not a number.
+    """
+    numbers = losses | {"gradient norm": norm}
+    bad = {name: value for name, value in numbers.items() if not math.isfinite(value)}
+    if bad:
+        shown = ", ".join(f"{name} {value}" for name, value in bad.items())
+        raise DivergedError(
+            f"Training diverged at step {moment.step + 1:,}: {shown}; the weights were left as "
+            f"they were before this step. Lower --learning-rate (it was {moment.learning_rate:g} "
+            "here) or raise --warmup, and start again."
+        )

@@ -1,0 +1,231 @@
+"""How a run uses its hardware, applied to a model from outside and in one order.
+
+1. *Processes*: `torchrun` says how many; each joins the others and takes its device.
+2. *Device*: the model moves there.
+3. *Precision*: weights stay fp32; forward passes run under bf16 autocast where hardware has bf16.
+4. *Compile*: the repeated blocks, on CUDA only (on a CPU it gains nothing in training).
+5. *DDP*, last, so that its hooks see the parameters in their final place.
+
+Nothing inside a model knows of any of this.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from bertsmith.config import Precision
+from bertsmith.errors import BertsmithError, UsageError
+from bertsmith.runtime import World, world_from_environment
+
+T = TypeVar("T")
+
+
+class Batch(Protocol):
+    """What the loop asks of a micro-batch."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of predictions by objective."""
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same on `device`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process computes, and its connection to the others."""
+
+    world: World
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Around every forward pass."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Element-wise sums over all processes, exact for whole numbers below 2**53."""
+        if self.world.size == 1:
+            return list(values)
+        row = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(row)
+        return [float(value) for value in row.tolist()]
+
+    def total_tensor(self, tensor: Tensor) -> Tensor:
+        """`tensor` summed over all processes."""
+        if self.world.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def first_decides(self, action: Callable[[], T]) -> T:
+        """The first process acts; every process gets its answer, or fails with its error."""
+        if self.world.size == 1:
+            return action()
+        answer: list[Any] = [None, None]
+        failure: BertsmithError | None = None
+        if self.world.first:
+            try:
+                answer[0] = action()
+            except BertsmithError as error:
+                failure = error
+                answer[1] = str(error)
+        dist.broadcast_object_list(answer, src=0)
+        if failure is not None:
+            raise failure
+        if answer[1] is not None:
+            raise BertsmithError(answer[1])
+        value: T = answer[0]
+        return value
+
+
+@contextlib.contextmanager
+def join(precision: Precision) -> Iterator[Place]:
+    """Joins the processes that `torchrun` started (or none) and yields this one's place.
+
+    Raises:
+        UsageError: bf16 is demanded of hardware that would only imitate it.
+    """
+    world = world_from_environment()
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
+    place = Place(world, device, choose_precision(precision, device))
+    if cuda:
+        torch.cuda.set_device(device)
+    if world.size == 1:
+        yield place
+        return
+    store, rank, size = next(iter(rendezvous("env://")))
+    # Keys of an attempt that was killed stay in the launcher's store; the next attempt must not
+    # read them, or gloo connects to processes that are gone and hangs.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = PrefixStore(f"bertsmith/attempt-{attempt}", store)
+    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
+    try:
+        yield place
+    finally:
+        dist.destroy_process_group()
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices itself.
+
+    A CPU without AVX512-BF16 or AMX imitates bf16, eight times slower than fp32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
+    """Resolves `auto`.
+
+    Raises:
+        UsageError: bf16 is demanded of hardware that would only imitate it.
+    """
+    native = has_native_bf16(device)
+    if precision == "auto":
+        return "bf16" if native else "fp32"
+    if precision == "bf16" and not native:
+        raise UsageError(
+            f"--precision bf16: this {device.type} has no bf16 arithmetic and would be slower than "
+            "with fp32; leave --precision out."
+        )
+    return precision
+
+
+def choose_micro_tokens(device: torch.device, *, width: int, layers: int) -> int:
+    """Tokens to compute at once when the user does not say.
+
+    On CUDA as many as a third of the free memory holds, from 4,096 to 131,072, at some 24 saved
+    rows of `width` bf16 numbers per token and layer. On a CPU 4,096: activations of a
+    block stay near the last-level cache, and the optimizer's and norm's passes are still rare.
+    """
+    if device.type != "cuda":
+        return 4096
+    free, _ = torch.cuda.mem_get_info(device)
+    fitting = free // 3 // (24 * 2 * width * layers)
+    return min(131072, max(4096, 1 << (int(fitting).bit_length() - 1)))
+
+
+class Losses(nn.Module):
+    """`model.losses` as a forward pass, which is what DDP and its hooks attach to."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Sums of the losses, scalar each, by the keys of `batch.counts`."""
+        losses: dict[str, Tensor] = self.model.losses(batch)  # type: ignore[operator]
+        return losses
+
+
+class Parallel:
+    """A model on its place: call it on a micro-batch for the sums of its losses."""
+
+    def __init__(self, model: nn.Module, place: Place) -> None:
+        """Applies steps 2 to 5 of the order above; `model` itself stays usable and unwrapped."""
+        self.model = model.to(place.device)
+        self.place = place
+        if place.device.type == "cuda":
+            compile_blocks(model)
+        self._losses: nn.Module = Losses(model)
+        if place.world.size > 1:
+            # The model is on its device and has no buffers, so DDP needs to move nothing.
+            self._losses = DistributedDataParallel(
+                self._losses, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Forward pass of a micro-batch: the sums of its losses, by the keys of `batch.counts`."""
+        with self.place.autocast():
+            losses: dict[str, Tensor] = self._losses(batch)
+        return losses
+
+    def exchange(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Around forward and backward pass: only the `last` micro-batch's exchanges gradients."""
+        if last or not isinstance(self._losses, DistributedDataParallel):
+            return contextlib.nullcontext()
+        hold: AbstractContextManager[Any] = self._losses.no_sync()
+        return hold
+
+    def settle(self, batch: Batch) -> None:
+        """Runs one forward and backward pass and throws the gradients away.
+
+        DDP lays out its buckets anew after its first exchange, by the order in which gradients
+        arrive, and with more than two processes the layout decides the order of sums. After this
+        pass the layout is final, so a resumed run adds in the same order as one never stopped.
+        """
+        if self.place.world.size == 1:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.autograd.backward(torch.stack(list(self.losses(batch).values())).sum())
+        self.model.zero_grad(set_to_none=True)
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compiles each repeated block in place; equal blocks share one compilation."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList):
+            for block in module:
+                block.compile(dynamic=True)
