@@ -1,0 +1,149 @@
+"""Files of text, of any supported format, as a stream of documents.
+
+`.txt` (a blank line between documents, line breaks kept), `.jsonl` and `.json` (one object a line),
+`.csv` and `.tsv` (quoted, with a header), `.parquet` and `.arrow`, each plain, `.gz` or `.zst`, on
+disk or behind an fsspec URL. Memory does not grow with a file: it holds a block, a document or a
+line at a time.
+"""
+
+import errno
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertsmith.errors import DataError, UsageError, explain_os_error
+from bertsmith.extras import require
+from bertsmith.text import streams
+from bertsmith.text.formats import LONGEST_DOCUMENT, READERS, Reader, cut_at
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document and where it came from."""
+
+    text: str
+    where: str
+    """`file:line`, or `file:row` in the formats that have rows instead of lines."""
+
+
+def list_files(inputs: Sequence[str]) -> list[str]:
+    """The files that `inputs` name, in the order given, each once.
+
+    Args:
+        inputs: files, folders (searched through for files with a supported ending, hidden ones left
+            out, sorted), globs (`**` allowed, sorted) and fsspec URLs of the same three kinds.
+
+    Raises:
+        SystemFault: a path does not exist.
+        DataError: a folder or a glob holds no file with a supported ending.
+        UsageError: no input at all, or a file whose ending is not supported.
+        MissingExtra: a URL is given and fsspec is not installed.
+    """
+    if not inputs:
+        raise UsageError("No input is given; name files, folders or globs of text.")
+    found: dict[str, None] = {}
+    for name in inputs:
+        if streams.is_url(name):
+            files = _list_url(name)
+        elif Path(name).is_dir():
+            files = _list_folder(name)
+        elif Path(name).exists():
+            _format(name)
+            files = [name]
+        elif glob.has_magic(name):
+            files = sorted(filter(_supported, glob.glob(name, recursive=True)))  # noqa: PTH207
+        else:
+            missing = FileNotFoundError(errno.ENOENT, "missing")
+            raise explain_os_error(missing, "read", name)
+        if not files:
+            raise DataError(
+                f"{name} holds no file to read; expected files ending in {_endings()}, "
+                "each also with .gz or .zst."
+            )
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
+    """The documents of one file, in order.
+
+    A null in the place of the text gives an empty document, for the caller to count and drop.
+
+    Args:
+        path: a file or an fsspec URL; the format is told by its ending.
+        text_field: the key or column that holds the text (not used by `.txt`).
+
+    Raises:
+        DataError: bytes that are not UTF-8, a damaged or cut archive, a line or row that is not
+            what the format asks, no such column, or no document at all.
+        SystemFault: the file cannot be read.
+        UsageError: the ending is not supported.
+        MissingExtra: the format needs a package that is not installed.
+    """
+    reader = _format(path)
+    empty = True
+    try:
+        for text, place in reader(path, text_field):
+            empty = False
+            where = f"{path}:{place}"
+            if len(text) <= LONGEST_DOCUMENT:
+                yield Document(text, where)
+            else:
+                for piece in _cut(text):
+                    yield Document(piece, where)
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    if empty:
+        raise DataError(f"{path} is empty: it holds no document; remove it or give another file.")
+
+
+def _format(path: str) -> Reader:
+    reader = READERS.get(streams.endings(path)[0])
+    if reader is None:
+        raise UsageError(f"{path}: the ending is not supported; expected {_endings()}.")
+    return reader
+
+
+def _endings() -> str:
+    return f"{', '.join(READERS)} (each also with {' or '.join(streams.PACKED)})"
+
+
+def _supported(path: str) -> bool:
+    return streams.endings(path)[0] in READERS and not Path(path).is_dir()
+
+
+def _list_folder(folder: str) -> list[str]:
+    def refuse(error: OSError) -> None:
+        raise explain_os_error(error, "read", error.filename) from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in names if not name.startswith(".")]  # noqa: PTH118
+    return sorted(filter(_supported, found))
+
+
+def _list_url(url: str) -> list[str]:
+    """A URL with a supported ending is taken as it is, without asking the server."""
+    if not glob.has_magic(url) and streams.endings(url)[0] in READERS:
+        return [url]
+    core = require("fsspec.core", extra="data", purpose=f"Opening {url}")
+    try:
+        system, path = core.url_to_fs(url)
+        names = system.glob(path) if glob.has_magic(path) else system.find(path)
+        files = sorted(system.unstrip_protocol(name) for name in names)
+    except OSError as error:
+        raise explain_os_error(error, "read", url) from error
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"Cannot open {url}: {error}.") from error
+    return [file for file in files if streams.endings(file)[0] in READERS]
+
+
+def _cut(text: str) -> Iterator[str]:
+    while len(text) > LONGEST_DOCUMENT:
+        end = cut_at(text)
+        yield text[:end]
+        text = text[end:]
+    yield text

@@ -1,0 +1,193 @@
+"""The bytes of a file or URL, unpacked, in blocks or lines, with places to name in errors."""
+
+import codecs
+import gzip
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import PurePosixPath
+from typing import IO, Any, cast
+from urllib.parse import urlsplit
+
+from bertsmith.errors import DataError, MissingExtra
+from bertsmith.extras import require
+from bertsmith.files import open_url
+
+BLOCK = 1 << 20
+"""Bytes read at once."""
+LONGEST_LINE = 1 << 28
+"""Bytes; a longer line is an error, because the file is then not what its ending says."""
+PACKED = (".gz", ".zst")
+
+# zstandard unpacks all of what it is fed: a small bite bounds memory at any compression rate.
+_BITE = 1 << 14
+
+# How files begin that often carry a wrong name or were saved in a wrong way.
+_SIGNATURES = {
+    codecs.BOM_UTF16_LE: "; it looks like UTF-16",
+    codecs.BOM_UTF16_BE: "; it looks like UTF-16",
+    b"\x1f\x8b": "; it looks gzipped, so its name should end in .gz",
+    b"\x28\xb5\x2f\xfd": "; it looks packed by zstd, so its name should end in .zst",
+}
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec, not the local disk, is asked."""
+    return "://" in path
+
+
+def endings(path: str) -> tuple[str, str]:
+    """The format's ending and the packing's (or ''), in lower case: `a.JSONL.gz` -> .jsonl, .gz."""
+    name = PurePosixPath((urlsplit(path).path or path) if is_url(path) else path)
+    packing = name.suffix.lower()
+    if packing not in PACKED:
+        return packing, ""
+    return PurePosixPath(name.stem).suffix.lower(), packing
+
+
+def blocks(path: str) -> Iterator[bytes]:
+    """Unpacked bytes, in blocks of about a megabyte, none of them empty.
+
+    Raises:
+        DataError: the archive is damaged or cut short.
+        SystemFault: the file cannot be opened.
+        MissingExtra: it is a .zst or a URL and the package for it is not installed.
+        OSError: reading fails half-way; the caller names the file.
+    """
+    packing = endings(path)[1]
+    with open_url(path) as file:
+        if packing == ".gz":
+            yield from _unpack_gzip(path, file)
+        elif packing == ".zst":
+            yield from _unpack_zstd(path, file)
+        else:
+            yield from iter(lambda: file.read(BLOCK), b"")
+
+
+def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
+    """One member after another, by isal where it is installed (twice as fast), else zlib."""
+    damage: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error)
+    try:
+        opener: Any = require("isal.igzip", extra="data", purpose=f"Reading {path}")
+        damage += (opener.isal_zlib.error,)
+    except MissingExtra:
+        opener = gzip
+    unpacked = 0
+    try:
+        with opener.open(file, "rb") as archive:
+            while block := archive.read(BLOCK):
+                unpacked += len(block)
+                yield block
+    except damage as error:
+        raise _damaged(path, unpacked, error, cut=isinstance(error, EOFError)) from error
+
+
+def _unpack_zstd(path: str, file: IO[bytes]) -> Iterator[bytes]:
+    """One frame after another; unlike zstandard's own reader this notices a cut frame."""
+    zstandard = require("zstandard", extra="data", purpose=f"Reading {path}")
+    unpacked, ready, frame = 0, bytearray(), None
+    try:
+        while bite := file.read(_BITE):
+            while bite:
+                if frame is None:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                ready += frame.decompress(bite)
+                bite = frame.unused_data
+                if frame.eof:
+                    frame = None
+            if len(ready) >= BLOCK:
+                unpacked += len(ready)
+                yield bytes(ready)
+                ready.clear()
+    except zstandard.ZstdError as error:
+        raise _damaged(path, unpacked + len(ready), error, cut=False) from error
+    if frame is not None:
+        raise _damaged(path, unpacked + len(ready), "the last frame is not whole", cut=True)
+    if ready:
+        yield bytes(ready)
+
+
+def _damaged(path: str, unpacked: int, why: object, *, cut: bool) -> DataError:
+    state = "is cut short" if cut else "is damaged"
+    return DataError(
+        f"{path} {state}: unpacking stopped after byte {unpacked} of its content ({why}); copy or "
+        "download the file again."
+    )
+
+
+def lines(path: str) -> Iterator[tuple[bytes, int, int]]:
+    """Lines without their line break: bytes, number from 1, byte offset in the unpacked file.
+
+    Raises:
+        DataError: as `blocks`, or a line longer than `LONGEST_LINE`.
+    """
+    number, offset = 1, 0
+    begun: list[bytes] = []
+    waiting = 0
+    for block in blocks(path):
+        if block.find(b"\n") < 0:
+            begun.append(block)
+            waiting += len(block)
+            if waiting > LONGEST_LINE:
+                raise DataError(
+                    f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} MiB; expected "
+                    "one document a line: check that the file is what its ending says."
+                )
+            continue
+        whole = (b"".join(begun) + block if begun else block).split(b"\n")
+        begun = [whole.pop()]
+        waiting = len(begun[0])
+        for line in whole:
+            length = len(line) + 1
+            yield _without_mark(line, offset), number, offset
+            number += 1
+            offset += length
+    rest = b"".join(begun)
+    if rest:
+        yield _without_mark(rest, offset), number, offset
+
+
+def _without_mark(line: bytes, offset: int) -> bytes:
+    """The byte order mark that some editors put first is no part of the text."""
+    return line if offset else line.removeprefix(codecs.BOM_UTF8)
+
+
+def decode_line(path: str, line: bytes, number: int, offset: int) -> str:
+    """The line as a string, or a DataError that names the first byte that is not UTF-8."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(path, number, offset + error.start, error) from error
+
+
+def decoded_lines(path: str) -> Iterator[str]:
+    """Lines as strings, each with a line break at its end; raises DataError as `lines` does."""
+    for line, number, offset in lines(path):
+        yield decode_line(path, line, number, offset) + "\n"
+
+
+def not_utf8(path: str, line: int, offset: int, error: UnicodeDecodeError) -> DataError:
+    """The complaint about the byte at `error.start`, which lies at `offset` in the file."""
+    data = error.object
+    hint = next((text for mark, text in _SIGNATURES.items() if data.startswith(mark)), "")
+    return DataError(
+        f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {offset} is not UTF-8 "
+        f"({error.reason}){hint if offset < 2 else ''}; convert the file to UTF-8, for instance "
+        "with `iconv -t UTF-8`."
+    )
+
+
+def seekable(path: str) -> AbstractContextManager[IO[bytes]]:
+    """The file itself, or its unpacked bytes in a temporary file, for readers that jump about."""
+    if not endings(path)[1]:
+        return open_url(path)
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - returned open, the caller's to close
+    try:
+        for block in blocks(path):
+            unpacked.write(block)
+        unpacked.seek(0)
+    except BaseException:
+        unpacked.close()
+        raise
+    return cast(AbstractContextManager[IO[bytes]], unpacked)
