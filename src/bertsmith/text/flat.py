@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bertsmith.errors import DataError
 from bertsmith.extras import require
 from bertsmith.text.tokenizer_files import Cleaning
 
@@ -43,6 +44,33 @@ def id_type(vocab_size: int) -> IdType:
     return np.uint16 if vocab_size <= 1 << 16 else np.uint32
 
 
+def cut(text: str, *, split_chinese: bool) -> list[str]:
+    """Cuts a text where the rules surely cut it: at white space and around ideographs."""
+    if _JOINERS.search(text):
+        text = _JOINERS.sub("", text)
+    if split_chinese and not text.isascii() and _IDEOGRAPH.search(text):
+        return _CHUNK.findall(text)
+    return text.split()
+
+
+def parts(chunk: str) -> list[str]:
+    """Cuts a chunk further, around every character of ASCII punctuation."""
+    return _PART.findall(chunk)
+
+
+def not_unicode(texts: Sequence[str]) -> DataError:
+    """Names the lone surrogate among `texts` over which an encoder stumbled."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return DataError(
+                f"Character {error.start} of the text {text[:40]!r} is a lone surrogate, not a "
+                "character; the text was not UTF-8 when it was read: convert it first."
+            )
+    raise TypeError("expected a sequence of strings")
+
+
 class Engine(Protocol):
     """What turns texts into ids without special tokens."""
 
@@ -68,16 +96,11 @@ class WordCache:
     def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """As `Engine.encode`."""
         look_up = self._chunks.__getitem__
-        encoded = [b"".join(map(look_up, self._cut(text))) for text in texts]
+        encoded = [
+            b"".join(map(look_up, cut(text, split_chinese=self._split_chinese))) for text in texts
+        ]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return _as_ids(b"".join(encoded), self._type), sizes // self._type().itemsize
-
-    def _cut(self, text: str) -> list[str]:
-        if _JOINERS.search(text):
-            text = _JOINERS.sub("", text)
-        if self._split_chinese and not text.isascii() and _IDEOGRAPH.search(text):
-            return _CHUNK.findall(text)
-        return text.split()
 
 
 class _Remembered(dict[str, bytes]):
@@ -101,7 +124,7 @@ class _Chunks(_Remembered):
         self._word = words.__getitem__
 
     def __missing__(self, chunk: str) -> bytes:
-        return self.remember(chunk, b"".join(map(self._word, _PART.findall(chunk))))
+        return self.remember(chunk, b"".join(map(self._word, parts(chunk))))
 
 
 class _Words(_Remembered):

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
-from bertsmith.errors import DataError, MissingExtra, UsageError
-from bertsmith.text.flat import Engine, Ids, Nanotoken, WordCache, disagreement
+from bertsmith.errors import MissingExtra, UsageError
+from bertsmith.text.flat import Engine, Ids, Nanotoken, WordCache, disagreement, not_unicode
 from bertsmith.text.tokenizer_files import (
     CLS,
     MASK,
@@ -131,8 +131,8 @@ class Tokenizer:
         """
         try:
             return self._engine.encode(texts)
-        except UnicodeEncodeError as error:
-            raise _not_unicode(str(error.object)) from error
+        except (TypeError, UnicodeEncodeError) as error:
+            raise not_unicode(texts) from error
 
     def encode(self, text: str, *, allow_special: bool = False) -> Encoding:
         """One text in pieces with their places in it.
@@ -148,7 +148,7 @@ class Tokenizer:
         try:
             found = library.encode(text, add_special_tokens=False)
         except TypeError as error:
-            raise _not_unicode(text) from error
+            raise not_unicode([text]) from error
         return Encoding(found.ids, found.offsets, found.word_ids)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
@@ -198,17 +198,6 @@ class Tokenizer:
 
 def _rebuild(vocab: tuple[str, ...], cleaning: Cleaning, backend: Backend) -> Tokenizer:
     return Tokenizer(vocab, cleaning, backend=backend)
-
-
-def _not_unicode(text: str) -> DataError:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return DataError(
-            f"Character {error.start} of the text {text[:40]!r} is a lone surrogate, not a "
-            "character; the text was not UTF-8 when it was read: convert it first."
-        )
-    raise TypeError(f"expected a string, found {type(text).__name__}")
 
 
 _CLOSING = frozenset(",.;:!?)]}%…’”»")
