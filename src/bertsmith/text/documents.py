@@ -26,6 +26,8 @@ class Document:
     text: str
     where: str
     """`file:line`, or `file:row` in the formats that have rows instead of lines."""
+    cut: bool = False
+    """Whether it goes on in the next one: the whole was longer than the bound."""
 
 
 def list_files(inputs: Sequence[str]) -> list[str]:
@@ -85,14 +87,14 @@ def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
     reader = _format(path)
     empty = True
     try:
-        for text, place in reader(path, text_field):
+        for text, place, cut in reader(path, text_field):
             empty = False
             where = f"{path}:{place}"
             if len(text) <= LONGEST_DOCUMENT:
-                yield Document(text, where)
+                yield Document(text, where, cut)
             else:
-                for piece in _cut(text):
-                    yield Document(piece, where)
+                for piece, cut in _cut(text):
+                    yield Document(piece, where, cut)
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if empty:
@@ -141,9 +143,9 @@ def _list_url(url: str) -> list[str]:
     return [file for file in files if streams.endings(file)[0] in READERS]
 
 
-def _cut(text: str) -> Iterator[str]:
+def _cut(text: str) -> Iterator[tuple[str, bool]]:
     while len(text) > LONGEST_DOCUMENT:
         end = cut_at(text)
-        yield text[:end]
+        yield text[:end], True
         text = text[end:]
-    yield text
+    yield text, False

@@ -22,8 +22,11 @@ from bertsmith.text import streams
 LONGEST_DOCUMENT = 1 << 22
 """Characters; a longer document is cut into several (a file may never show a blank line)."""
 
-Reader = Callable[[str, str], Iterator[tuple[str, int]]]
-"""(path, name of the field that holds the text) -> (text, line or row counted from 1)."""
+Text = tuple[str, int, bool]
+"""A text, its line or row counted from 1, and whether it goes on in the next (it was cut)."""
+
+Reader = Callable[[str, str], Iterator[Text]]
+"""(path, name of the field that holds the text) -> texts."""
 
 _ROWS = 1024
 
@@ -31,7 +34,7 @@ _ROWS = 1024
 _GAP = re.compile(r"\n[^\S\n]*\n\s*")
 
 
-def _read_text(path: str, text_field: str) -> Iterator[tuple[str, int]]:
+def _read_text(path: str, text_field: str) -> Iterator[Text]:
     """Documents between blank lines; any of the three customs of ending a line is understood."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     text, line, fed = "", 1, 0
@@ -58,20 +61,20 @@ def _read_text(path: str, text_field: str) -> Iterator[tuple[str, int]]:
         text = text[start:]
         while len(text) > LONGEST_DOCUMENT:
             end = cut_at(text)
-            yield from _place(text[:end], line)
+            yield from _place(text[:end], line, cut=True)
             line += text.count("\n", 0, end)
             text = text[end:]
     yield from _place(text, line)
 
 
-def _place(text: str, line: int) -> Iterator[tuple[str, int]]:
+def _place(text: str, line: int, *, cut: bool = False) -> Iterator[Text]:
     """The document without the white space around it, and the line it begins on."""
     body = text.strip()
     if body:
-        yield body, line + text.count("\n", 0, text.index(body[0]))
+        yield body, line + text.count("\n", 0, text.index(body[0])), cut
 
 
-def _read_json(path: str, text_field: str) -> Iterator[tuple[str, int]]:
+def _read_json(path: str, text_field: str) -> Iterator[Text]:
     """The value of `text_field` of the object on each line; blank lines are passed over."""
     shape = msgspec.defstruct("Line", [("text", str | None, msgspec.field(name=text_field))])
     decode: Callable[[bytes], Any] = msgspec.json.Decoder(shape).decode
@@ -83,7 +86,7 @@ def _read_json(path: str, text_field: str) -> Iterator[tuple[str, int]]:
             if not plain.strip():
                 continue
             raise _explain_json(f"{path}:{number}", plain, text_field, error) from error
-        yield text or "", number
+        yield text or "", number, False
 
 
 def _explain_json(where: str, line: str, text_field: str, error: Exception) -> DataError:
@@ -107,7 +110,7 @@ def _explain_json(where: str, line: str, text_field: str, error: Exception) -> D
     return _no_field(where, text_field, [str(key) for key in value], "key")
 
 
-def _read_csv(path: str, text_field: str) -> Iterator[tuple[str, int]]:
+def _read_csv(path: str, text_field: str) -> Iterator[Text]:
     """The column `text_field`, by the header; quotes may hold line breaks."""
     delimiter = "\t" if streams.endings(path)[0] == ".tsv" else ","
     csv.field_size_limit(streams.LONGEST_LINE)
@@ -121,7 +124,7 @@ def _read_csv(path: str, text_field: str) -> Iterator[tuple[str, int]]:
                     raise _no_field(f"{path}:{number}", text_field, row, "column")
                 column, width = row.index(text_field), len(row)
             elif len(row) > column:
-                yield row[column], number
+                yield row[column], number, False
             elif row:
                 raise DataError(
                     f"{path}:{number}: found {len(row)} columns, expected {width} as in the header."
@@ -135,7 +138,7 @@ def _read_csv(path: str, text_field: str) -> Iterator[tuple[str, int]]:
         ) from error
 
 
-def _read_parquet(path: str, text_field: str) -> Iterator[tuple[str, int]]:
+def _read_parquet(path: str, text_field: str) -> Iterator[Text]:
     parquet = require("pyarrow.parquet", extra="data", purpose=f"Reading {path}")
     with streams.seekable(path) as source, _arrow_errors(path, "Parquet"):
         # Pages are streamed: without a buffer size pyarrow loads a whole column of a row group.
@@ -145,7 +148,7 @@ def _read_parquet(path: str, text_field: str) -> Iterator[tuple[str, int]]:
         yield from _values(path, batches, text_field)
 
 
-def _read_arrow(path: str, text_field: str) -> Iterator[tuple[str, int]]:
+def _read_arrow(path: str, text_field: str) -> Iterator[Text]:
     """The file format and the stream format of Arrow share the ending."""
     ipc = require("pyarrow.ipc", extra="data", purpose=f"Reading {path}")
     with streams.seekable(path) as source, _arrow_errors(path, "Arrow"):
@@ -160,7 +163,7 @@ def _read_arrow(path: str, text_field: str) -> Iterator[tuple[str, int]]:
         yield from _values(path, batches, text_field)
 
 
-def _values(path: str, batches: Iterator[Any], text_field: str) -> Iterator[tuple[str, int]]:
+def _values(path: str, batches: Iterator[Any], text_field: str) -> Iterator[Text]:
     number = 0
     for batch in batches:
         column = batch.column(text_field)
@@ -173,7 +176,7 @@ def _values(path: str, batches: Iterator[Any], text_field: str) -> Iterator[tupl
                 ) from error
             for value in values:
                 number += 1
-                yield value or "", number
+                yield value or "", number, False
 
 
 def _check_column(path: str, schema: Any, text_field: str) -> None:
