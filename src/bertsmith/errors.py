@@ -47,14 +47,16 @@ class DivergedError(BertsmithError):
 
 
 class Stopped(BertsmithError):
-    """A signal ended the job; what it had reached was saved and `--resume` continues it."""
+    """A signal ended the job; what it had reached was saved, and the job can be continued."""
 
-    def __init__(self, number: int, where: str) -> None:
-        """For signal `number`; `where` the job stood, e.g. `at step 120`."""
+    def __init__(self, number: int, where: str, *, again: str = "with --resume ") -> None:
+        """For signal `number`; `where` the job stood, e.g. `at step 120`; how to run it `again`."""
         super().__init__(
             f"Stopped by {signal.Signals(number).name} {where}; everything up to there is saved: "
-            "run the same command with --resume to continue."
+            f"run the same command {again}to continue."
         )
+        self.number = number
+        self.where = where
         # What a shell reports for a program that a signal ended.
         self.exit_code = 128 + number
 
@@ -78,7 +80,11 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
         errno.EISDIR: "this is a folder where a file was expected",
         errno.EMFILE: "too many open files; raise the limit with `ulimit -n`",
     }
-    why = remedies.get(error.errno or 0, error.strerror or str(error))
+    # fsspec raises the right class without a number.
+    number = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(
+        type(error), 0
+    )
+    why = remedies.get(number, error.strerror or str(error))
     return SystemFault(f"Could not {doing}{place}: {why}.")
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar, cast
 
 import msgspec
 
-from bertsmith.errors import FolderError, explain_os_error, nearest
+from bertsmith.errors import FolderError, UsageError, explain_os_error, nearest
 from bertsmith.extras import require
 
 T = TypeVar("T")
@@ -186,3 +186,5 @@ def open_url(url: str, mode: str = "rb") -> IO[bytes]:
         return cast(IO[bytes], fsspec.open(url, mode).open())
     except OSError as error:
         raise explain_os_error(error, "read", url) from error
+    except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such one
+        raise UsageError(f"Cannot open {url}: {error}.") from error

@@ -20,8 +20,8 @@ LONGEST_LINE = 1 << 28
 """Bytes; a longer line is an error, because the file is then not what its ending says."""
 PACKED = (".gz", ".zst")
 
-# zstandard unpacks all of what it is fed: a small bite bounds memory at any compression rate.
-_BITE = 1 << 14
+# zstandard unpacks all of what it is fed, up to 11,000 times as much: a small bite bounds memory.
+_BITE = 1 << 12
 
 # How files begin that often carry a wrong name or were saved in a wrong way.
 _SIGNATURES = {
@@ -96,10 +96,10 @@ def _unpack_zstd(path: str, file: IO[bytes]) -> Iterator[bytes]:
                 bite = frame.unused_data
                 if frame.eof:
                     frame = None
-            if len(ready) >= BLOCK:
-                unpacked += len(ready)
-                yield bytes(ready)
-                ready.clear()
+            while len(ready) >= BLOCK:
+                unpacked += BLOCK
+                yield bytes(ready[:BLOCK])
+                del ready[:BLOCK]
     except zstandard.ZstdError as error:
         raise _damaged(path, unpacked + len(ready), error, cut=False) from error
     if frame is not None:
