@@ -114,8 +114,8 @@ def save(
     return target
 
 
-def load(folder: Path) -> tuple[TrainerState, dict[str, Tensor]]:
-    """Reads and verifies a checkpoint: its state and the optimizer's tensors.
+def load(folder: Path) -> TrainerState:
+    """Verifies a checkpoint, every byte of it, and reads its state.
 
     Raises:
         FolderError: a file is missing, cut short or damaged, or of another version.
@@ -141,7 +141,16 @@ def load(folder: Path) -> tuple[TrainerState, dict[str, Tensor]]:
                 f"The checkpoint is damaged: {path} ({path.stat().st_size} bytes) does not have "
                 f"the checksum in {_STATE}; {remedy}."
             )
-    return state, load_tensors(folder / _MOMENTS)
+    return state
+
+
+def load_moments(folder: Path) -> dict[str, Tensor]:
+    """The optimizer's tensors by parameter name.
+
+    Raises:
+        FolderError: the file is missing or damaged.
+    """
+    return load_tensors(folder / _MOMENTS)
 
 
 def tidy(root: Path) -> None:

@@ -129,7 +129,7 @@ def has_native_bf16(device: torch.device) -> bool:
     A CPU without AVX512-BF16 or AMX imitates bf16, eight times slower than fp32.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

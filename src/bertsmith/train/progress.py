@@ -21,8 +21,8 @@ _PLAIN_SECONDS = 15.0
 class Metrics:
     """`metrics.jsonl`: one JSON object a line, flushed at once, each step once.
 
-    A line has `kind` ("baseline", "train" or "evaluation"), `step` (optimizer steps done) and numbers: losses
-    in nats, seconds, tokens.
+    A line has `kind` ("baseline", "train" or "evaluation"), `step` (optimizer steps done) and
+    numbers: losses in nats, seconds, tokens.
     """
 
     def __init__(self, path: Path, *, resume_step: int) -> None:

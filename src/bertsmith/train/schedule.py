@@ -168,8 +168,8 @@ def write_log(path: Path, moments: Sequence[Moment]) -> None:
         file.writelines(msgspec.json.encode(moment) + b"\n" for moment in moments)
 
 
-def copy_for_replay(source: Path, target: Path, phases: Sequence[Phase]) -> None:
-    """Makes the schedule that a run realised the schedule of a new run, and its end the end.
+def read_replay(source: Path, phases: Sequence[Phase]) -> list[Moment]:
+    """The schedule that a run realised, its end included, for another run to follow.
 
     Raises:
         UsageError: there is no such file, or it holds no step.
@@ -185,7 +185,7 @@ def copy_for_replay(source: Path, target: Path, phases: Sequence[Phase]) -> None
     if not moments[-1].over:
         last = moments[-1]
         moments.append(msgspec.structs.replace(last, step=last.step + 1, over=True))
-    write_log(target, moments)
+    return moments
 
 
 def _append_to(path: Path) -> IO[bytes]:

@@ -1,0 +1,69 @@
+"""Fixtures that more than one room's tests need."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertsmith.corpus import shards
+from bertsmith.corpus.shard_writer import write_shard
+from bertsmith.corpus.shards import Manifest, ShardInfo
+from bertsmith.files import checksum, write_json
+from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+
+TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))
+
+
+def write_toy_corpus(folder: Path, *, seed: int = 0, documents: int = 60) -> Path:
+    """A corpus of `documents` train and 12 held-out documents over 50 pieces.
+
+    A document keeps to five words, so that masked words and next sentences can be learned.
+    """
+    generator = np.random.default_rng(seed)
+    tokenizer = Tokenizer(TOY_VOCAB)
+    tokenizer.save(folder / "tokenizer")
+    counts_V = np.zeros(len(TOY_VOCAB), dtype=np.int64)
+
+    def split(name: str, size: int) -> ShardInfo:
+        with write_shard(folder / f"{name}-00000", vocab_size=len(TOY_VOCAB)) as writer:
+            for _ in range(size):
+                words = generator.choice(np.arange(5, len(TOY_VOCAB)), 5, replace=False)
+                lengths = generator.integers(3, 12, generator.integers(4, 9))
+                ids_T = generator.choice(words, lengths.sum())
+                if name == "train":
+                    np.add.at(counts_V, ids_T, 1)
+                writer.append(
+                    ids_T,
+                    ids_T < 45,
+                    sentence_lengths=lengths,
+                    document_sentences=np.array([len(lengths)]),
+                )
+        return writer.info
+
+    train, heldout = split("train", documents), split("heldout", 12)
+    np.save(folder / "unigrams.npy", counts_V)
+    manifest = Manifest(
+        version=shards.VERSION,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        vocab_size=len(TOY_VOCAB),
+        language="en",
+        segmenter="none",
+        text_field="text",
+        held_out=0.1,
+        sources=[],
+        documents_read=documents + 12,
+        documents_cut=0,
+        documents_kept=documents + 12,
+        dropped={},
+        train=[train],
+        heldout=[heldout],
+        unigrams_checksum=checksum(folder / "unigrams.npy"),
+    )
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared corpus that takes milliseconds to make; see `write_toy_corpus`."""
+    return write_toy_corpus(tmp_path_factory.mktemp("toy") / "corpus")
