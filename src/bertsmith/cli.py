@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import Positional, arg, subcommand
 
 from bertsmith.config import Masking, PairTask, Phase, Precision, Recipe, pretrain_config
-from bertsmith.errors import EXIT_CODE, BertsmithError, UsageError, explain_os_error
+from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, UsageError, explain_os_error
 from bertsmith.runtime import core_count, world_from_environment
 
 _RECIPE = "(default: the recipe's)"
@@ -129,17 +129,18 @@ class TokenizerShow(Command):
         tokenizer = Tokenizer.load(self.folder)
         found = tokenizer.encode(self.text, allow_special=True)
         pieces = tokenizer.tokens(found.ids)
-        rows = [
-            {"piece": piece, "id": id_, "start": start, "end": end}
-            for piece, id_, (start, end) in zip(pieces, found.ids, found.offsets, strict=True)
+        rows = list(zip(pieces, found.ids, found.offsets, strict=True))
+        data = [
+            {"piece": piece, "id": number, "start": start, "end": end}
+            for piece, number, (start, end) in rows
         ]
-        width = max((len(piece) for piece in pieces), default=0)
+        width = max(map(len, pieces), default=0)
         text = [
-            f"{row['piece']:<{width}}  {row['id']:>6}  {self.text[row['start'] : row['end']]}"
-            for row in rows
+            f"{piece:<{width}}  {number:>6}  {self.text[start:end]}"
+            for piece, number, (start, end) in rows
         ]
-        count = f"{len(pieces)} pieces"
-        return Result({"text": self.text, "pieces": rows}, "\n".join([*text, count]))
+        text.append(f"{len(pieces)} pieces")
+        return Result({"text": self.text, "pieces": data}, "\n".join(text))
 
 
 @dataclass(kw_only=True)
@@ -345,14 +346,17 @@ def _with_next(text: Sequence[str], *commands: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
-    0 done; 2 something in the user's hands is wrong (one sentence on stderr); 130 interrupted;
-    141 nobody reads the output any more.
+    0 done; 2 something in the user's hands is wrong (one sentence on stderr); 128 + n ended by
+    signal n (130 after Ctrl-C, 141 when nobody reads the output any more).
     """
     try:
         try:
             return _run(arguments)
         finally:
             sys.stdout.flush()
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except BertsmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE

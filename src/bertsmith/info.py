@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from bertsmith.config import PretrainConfig, bert_config_from_keys
 from bertsmith.corpus.shards import MANIFEST, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
-from bertsmith.files import parse_json, read_json
+from bertsmith.files import read_json
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.progress import read_metrics
 
 # fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
 TRAINING_BYTES = 16
@@ -103,6 +104,8 @@ class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
     checkpoints: list[str]
     last_training: dict[str, Any] | None
     last_evaluation: dict[str, Any] | None
+    baseline: dict[str, Any] | None
+    """The evaluation's numbers for guessing by frequency."""
     model: ModelInfo | None
 
 
@@ -249,7 +252,9 @@ def _model(folder: Path) -> ModelInfo:
 
 def _run(folder: Path) -> RunInfo:
     config = read_json(folder / "pretrain.json", PretrainConfig)
-    training, evaluation = _last_metrics(folder / "metrics.jsonl")
+    metrics = folder / "metrics.jsonl"
+    rows = read_metrics(metrics) if metrics.is_file() else []
+    last = {row.pop("kind"): row for row in rows}
     finished = (folder / "config.json").is_file()
     checkpoints = sorted(found.name for found in folder.glob("checkpoints/step-*"))
     newest = folder / "checkpoints" / checkpoints[-1] if checkpoints else None
@@ -257,28 +262,14 @@ def _run(folder: Path) -> RunInfo:
     return RunInfo(
         path=str(folder),
         finished=finished,
-        step=max(int(row["step"]) for row in (training, evaluation, {"step": 0}) if row),
+        step=max((row["step"] for row in rows), default=0),
         config=config,
         checkpoints=checkpoints,
-        last_training=training,
-        last_evaluation=evaluation,
+        last_training=last.get("train"),
+        last_evaluation=last.get("evaluation"),
+        baseline=last.get("baseline"),
         model=_model(place) if place else None,
     )
-
-
-def _last_metrics(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The last training row and the last evaluation row of a `metrics.jsonl`."""
-    training = evaluation = None
-    if path.is_file():
-        lines = path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            if line.endswith(b"\n"):  # a run under way may be in the middle of its last line
-                row = parse_json(line, dict[str, Any], f"{path}, line {number}")
-                if "heldout_mlm_loss" in row:
-                    evaluation = row
-                else:
-                    training = row
-    return training, evaluation
 
 
 def lines(info: Info) -> list[str]:
@@ -366,7 +357,12 @@ def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
                    f"{config.data}"),
         ("checkpoints", ", ".join(info.checkpoints) or "none"),
     ]  # fmt: skip
-    for name, row in (("training", info.last_training), ("held-out", info.last_evaluation)):
+    told = {
+        "training": info.last_training,
+        "held-out": info.last_evaluation,
+        "by frequency": info.baseline,
+    }
+    for name, row in told.items():
         if row:
             rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
     return rows + (_model_rows(info.model) if info.model else [])

@@ -1,0 +1,246 @@
+"""Real text to a small trained BERT and a report, offline, in a few minutes on two cores.
+
+A list of stages, each of which leaves its result in the folder and is skipped when it is there, so
+that a rerun continues. The time is a budget for the whole: pre-training gets what the stages before
+it and the report leave.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith import pretrain
+from bertsmith.config import PretrainConfig, pretrain_config
+from bertsmith.corpus.build import prepare
+from bertsmith.corpus.shards import Corpus
+from bertsmith.errors import Stopped, UsageError, nearest
+from bertsmith.files import atomic_file, read_json, write_json
+from bertsmith.models.folder import parameter_count
+from bertsmith.predictor import Predictor
+from bertsmith.quickstart_report import Blank, Outcome, collect, held_out_blanks, write_report
+from bertsmith.runtime import core_count
+from bertsmith.text.learn import train_tokenizer
+from bertsmith.text.samples import SOURCES, SampleLanguage, sample
+from bertsmith.train.progress import read_metrics
+
+HELD_OUT = 0.03
+BLANKS_FROM_TEXT = 8
+# What loading torch, filling the blanks and drawing the report take on a slow machine.
+_REPORT_SECONDS = 25.0
+_SHORTEST_TRAINING = 3.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs between the languages."""
+
+    vocab_size: int
+    settings: dict[str, Any]
+    """Settings of the pre-training; chosen by measurement, see docs/results."""
+    blanks: tuple[tuple[str, str], ...]
+    """Sentences of our own and the word that was meant."""
+
+
+PLANS: dict[SampleLanguage, Plan] = {
+    "en": Plan(
+        vocab_size=8000,
+        settings={"size": "mini", "batch_size": 64, "learning_rate": 2e-3},
+        blanks=(
+            ("The king sent his [MASK] to the city.", "servants"),
+            ("They ate the [MASK] and drank the wine.", "bread"),
+            ("He was the [MASK] of David, the king of Israel.", "son"),
+            ("Don't be [MASK], for I am with you.", "afraid"),
+            ("The blind man could [MASK] again.", "see"),
+            ("In the morning the [MASK] rose over the sea.", "sun"),
+        ),
+    ),
+    "zh": Plan(
+        vocab_size=8000,
+        settings={"size": "mini", "batch_size": 64, "learning_rate": 2e-3},
+        blanks=(
+            ("这家酒店的服[MASK]态度很好。", "务"),
+            ("这本书非[MASK]好看。", "常"),
+            ("房间很干[MASK]，下次还会来住。", "净"),
+            ("中国经济继续保持快速增[MASK]。", "长"),
+            ("新华社北[MASK]一月一日电", "京"),
+            ("我喜欢吃苹[MASK]。", "果"),
+        ),
+    ),
+}
+
+
+class State(msgspec.Struct, forbid_unknown_fields=True):
+    """What a quickstart folder is and how far it has come (`quickstart.json`)."""
+
+    language: SampleLanguage
+    minutes: float
+    hours: float | None = None
+    """Length of the pre-training, once it has begun."""
+    seconds: dict[str, float] = {}
+    """Time of each stage that is done."""
+
+
+@dataclass
+class Work:
+    """A quickstart under way."""
+
+    out: Path
+    state: State
+    deadline: float
+    """On the monotonic clock."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is done for the language."""
+        return PLANS[self.state.language]
+
+    @property
+    def text(self) -> Path:
+        """The text as one file."""
+        return self.out / "text" / f"{self.state.language}.txt"
+
+    def save(self) -> None:
+        """Writes the state."""
+        write_json(self.out / "quickstart.json", self.state)
+
+
+def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "en") -> Outcome:
+    """Writes text, trains a vocabulary, prepares a corpus, pre-trains a BERT, reports.
+
+    Args:
+        out: folder for everything; a rerun with the same settings continues there.
+        minutes: time for the whole.
+        language: of the text.
+
+    Raises:
+        UsageError: bad settings, or a folder that holds something else.
+        MissingExtra: the packages that ship the text, or matplotlib, are not installed.
+        Stopped: SIGINT or SIGTERM came while pre-training; run it again to continue.
+        SystemFault: the disk is full, ...
+    """
+    began = time.monotonic()
+    work = _open(out, minutes, language)
+    work.deadline = began + 60 * minutes
+    for number, (name, stage) in enumerate(STAGES, 1):
+        if name in work.state.seconds:
+            _tell(f"[{number}/{len(STAGES)}] {name}: done before")
+            continue
+        _tell(f"[{number}/{len(STAGES)}] {name} ...")
+        stage_began = time.monotonic()
+        stage(work)
+        work.state.seconds[name] = round(time.monotonic() - stage_began, 2)
+        work.save()
+    return _report(work)
+
+
+def _open(out: Path, minutes: float, language: SampleLanguage) -> Work:
+    if minutes <= 0:
+        raise UsageError(f"--minutes is {minutes}; it must be above 0.")
+    if language not in PLANS:
+        raise UsageError(
+            f"--language {language}{nearest(language, PLANS)}; choose one of {', '.join(PLANS)}."
+        )
+    state = State(language, minutes)
+    path = out / "quickstart.json"
+    if path.is_file():
+        old = read_json(path, State)
+        if (old.language, old.minutes) != (language, minutes):
+            raise UsageError(
+                f"{out} holds a quickstart of {old.minutes:g} minutes in '{old.language}'; give "
+                "the same --minutes and --language to continue it, or another --out."
+            )
+        state = old
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} holds something else; give a new or empty folder.")
+    work = Work(out, state, deadline=0.0)
+    work.save()
+    return work
+
+
+def _write_text(work: Work) -> None:
+    with atomic_file(work.text) as file:
+        for document in sample(work.state.language):
+            file.write(f"{document}\n\n".encode())
+
+
+def _train_vocabulary(work: Work) -> None:
+    train_tokenizer([str(work.text)], out=work.out / "tokenizer", size=work.plan.vocab_size)
+
+
+def _prepare_corpus(work: Work) -> None:
+    prepare(
+        [str(work.text)],
+        tokenizer=work.out / "tokenizer",
+        out=work.out / "corpus",
+        workers=core_count(),
+        language=work.state.language,
+        held_out=HELD_OUT,
+    )
+
+
+def _pretrain(work: Work) -> None:
+    if work.state.hours is None:
+        left = work.deadline - time.monotonic() - _REPORT_SECONDS
+        work.state.hours = round(max(left, _SHORTEST_TRAINING) / 3600, 6)
+        work.save()
+    try:
+        pretrain.run(_config(work), work.out / "model", resume=True)
+    except Stopped as stop:
+        raise Stopped(stop.number, stop.where, again="") from stop
+
+
+def _config(work: Work) -> PretrainConfig:
+    return pretrain_config(
+        "modern",
+        data=str(work.out / "corpus"),
+        hours=work.state.hours,
+        evaluate_every=200,
+        save_every=1000,
+        **work.plan.settings,
+    )
+
+
+# Fine-tuning on a labelled task has its place between pre-training and the report.
+STAGES: list[tuple[str, Callable[[Work], None]]] = [
+    ("text", _write_text),
+    ("vocabulary", _train_vocabulary),
+    ("corpus", _prepare_corpus),
+    ("pre-training", _pretrain),
+]
+
+
+def _report(work: Work) -> Outcome:
+    began = time.monotonic()
+    corpus = Corpus.open(work.out / "corpus", verify=False)
+    predictor = Predictor(work.out / "model")
+
+    def fill(sentences: Sequence[tuple[str, str]]) -> list[Blank]:
+        return [
+            Blank(text, answer, [(guess.token, guess.probability) for guess in found])
+            for text, answer in sentences
+            for found in predictor.fill(text, top=5)
+        ]
+
+    outcome = collect(
+        work.out,
+        language=work.state.language,
+        source=SOURCES[work.state.language],
+        corpus=corpus,
+        parameters=parameter_count(predictor.model),
+        metrics=read_metrics(work.out / "model" / "metrics.jsonl"),
+        own_blanks=fill(work.plan.blanks),
+        text_blanks=fill(held_out_blanks(corpus, BLANKS_FROM_TEXT)),
+        seconds=work.state.seconds,
+    )
+    outcome.seconds["report"] = round(time.monotonic() - began, 2)
+    write_report(outcome, _config(work))
+    return outcome
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,282 @@
+"""What a quickstart came to: its numbers, its blanks, and the page that shows them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bertsmith.config import PretrainConfig
+from bertsmith.corpus.shards import Corpus
+from bertsmith.report import Fact, Mark, Report, Series, line_chart
+
+# Sentences of this many pieces are long enough to guess from and short enough to read.
+_PIECES = (12, 32)
+
+
+class Blank(msgspec.Struct, frozen=True):
+    """A sentence with one blank, what stood there, and what the model says."""
+
+    text: str
+    answer: str
+    guesses: list[tuple[str, float]]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a quickstart, as `--json` prints it."""
+
+    out: str
+    report: str
+    model: str
+    language: str
+    source: str
+    documents: int
+    heldout_documents: int
+    tokens: int
+    vocab_size: int
+    parameters: int
+    steps: int
+    tokens_trained: int
+    tokens_per_second: float
+    evaluation: dict[str, float]
+    """Held-out `mlm_loss` (nats), `mlm_accuracy`, `nsp_accuracy`, ... at the end."""
+    baseline: dict[str, float]
+    """The same for guessing by frequency."""
+    seconds: dict[str, float]
+    """Time by stage."""
+    own_blanks: list[Blank]
+    text_blanks: list[Blank]
+    train_rows: list[dict[str, Any]]
+    evaluation_rows: list[dict[str, Any]]
+
+    def summary(self) -> list[str]:
+        """The result in a few lines, with the next commands."""
+        now, base = self.evaluation, self.baseline
+        first = self.own_blanks[0]
+        return [
+            f"Trained a BERT of {self.parameters:,} parameters on {self.source}.",
+            f"  held-out masked words: loss {now['mlm_loss']:.2f} nats (by frequency "
+            f"{base['mlm_loss']:.2f}), {now['mlm_accuracy']:.1%} right (by frequency "
+            f"{base['mlm_accuracy']:.1%})",
+            f"  next sentence: {now['nsp_accuracy']:.1%} right (by frequency "
+            f"{base['nsp_accuracy']:.1%})",
+            f"  {first.text}  ->  {', '.join(token for token, _ in first.guesses)}",
+            f"  time: {sum(self.seconds.values()) / 60:.1f} minutes",
+            "",
+            f"Report: {self.report}",
+            f"Model:  {self.model}",
+            "",
+            "Next:",
+            *(f"  {command}" for command in next_commands(self)),
+        ]
+
+
+def next_commands(outcome: Outcome) -> list[str]:
+    """What to try now: the model that was made, then the same on one's own text."""
+    return [
+        f'bertsmith fill {outcome.model} "{outcome.own_blanks[-1].text}"',
+        f"bertsmith info {outcome.model}",
+        "bertsmith tokenizer train my-text/ --out my-tokenizer --vocab-size 30000",
+        "bertsmith prepare my-text/ --tokenizer my-tokenizer --out my-corpus",
+        "bertsmith pretrain --data my-corpus --out my-model --size mini --hours 1",
+    ]
+
+
+def held_out_blanks(corpus: Corpus, count: int) -> list[tuple[str, str]]:
+    """Sentences of the held-out documents, spread over them, with one word hidden in each.
+
+    Nothing is picked by hand: the sentences lie at equal distances, and the hidden word is the
+    longest one that is a single piece (the first of them; in Chinese, where all are equally long,
+    the middle character).
+    """
+    split, tokenizer = corpus.split("heldout"), corpus.tokenizer
+    starts = split.sentence_starts(np.arange(split.sentence_count + 1))
+    lengths = np.diff(starts)
+    fitting = np.flatnonzero((lengths >= _PIECES[0]) & (lengths <= _PIECES[1]))
+    blanks: list[tuple[str, str]] = []
+    for row in np.linspace(0, len(fitting), count, endpoint=False, dtype=np.int64):
+        sentence = int(fitting[row])
+        ids = split.gather(starts[sentence : sentence + 1], lengths[sentence : sentence + 1])
+        pieces = tokenizer.tokens(ids.tolist())
+        whole = [
+            place
+            for place, piece in enumerate(pieces)
+            if piece.isalpha() and not "".join(pieces[place + 1 : place + 2]).startswith("##")
+        ]
+        if whole:
+            middle = len(pieces) / 2
+            hidden = max(whole, key=lambda place: (len(pieces[place]), -abs(place - middle)))
+            masked = [int(number) for number in ids]
+            masked[hidden] = tokenizer.mask_id
+            blanks.append((tokenizer.decode(masked), pieces[hidden]))
+    return blanks
+
+
+def collect(
+    out: Path,
+    *,
+    language: str,
+    source: str,
+    corpus: Corpus,
+    parameters: int,
+    metrics: Sequence[dict[str, Any]],
+    own_blanks: list[Blank],
+    text_blanks: list[Blank],
+    seconds: dict[str, float],
+) -> Outcome:
+    """Gathers the numbers of a finished quickstart in `out`."""
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "evaluation": [], "baseline": []}
+    for row in metrics:
+        rows[row["kind"]].append(row)
+    last = rows["train"][-1]
+    numbers = ("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
+    return Outcome(
+        out=str(out),
+        report=str(out / "report.html"),
+        model=str(out / "model"),
+        language=language,
+        source=source,
+        documents=corpus.manifest.documents("train"),
+        heldout_documents=corpus.manifest.documents("heldout"),
+        tokens=corpus.manifest.tokens("train"),
+        vocab_size=corpus.manifest.vocab_size,
+        parameters=parameters,
+        steps=last["step"],
+        tokens_trained=last["tokens"],
+        tokens_per_second=last["tokens_per_second"],
+        evaluation={name: rows["evaluation"][-1][name] for name in numbers},
+        baseline={name: rows["baseline"][-1][name] for name in numbers},
+        seconds=seconds,
+        own_blanks=own_blanks,
+        text_blanks=text_blanks,
+        train_rows=rows["train"],
+        evaluation_rows=rows["evaluation"],
+    )
+
+
+def write_report(outcome: Outcome, config: PretrainConfig) -> None:
+    """Writes `report.html`, one self-contained page."""
+    now, base = outcome.evaluation, outcome.baseline
+    page = Report(
+        "A BERT of your own, in a few minutes",
+        f"Trained from nothing on {outcome.source}, with nothing but this machine. "
+        "How far it got, and how to go on with your own text.",
+        language=outcome.language,
+    )
+    page.facts(
+        [
+            Fact(
+                f"{now['mlm_loss']:.2f}",
+                "held-out loss, nats a masked word",
+                f"guessing by frequency: {base['mlm_loss']:.2f}",
+            ),
+            Fact(
+                f"{now['mlm_accuracy']:.1%}",
+                "hidden words right, first guess",
+                f"always the most frequent: {base['mlm_accuracy']:.1%}",
+            ),
+            Fact(
+                f"{now['nsp_accuracy']:.1%}",
+                "next sentence: right",
+                f"always the more frequent answer: {base['nsp_accuracy']:.1%}",
+            ),
+            Fact(
+                f"{sum(outcome.seconds.values()) / 60:.1f} min",
+                "for everything",
+                f"{outcome.tokens_per_second:,.0f} tokens a second in training",
+            ),
+        ]
+    )
+    page.section(
+        "It fills in blanks",
+        "Sentences made up for this page. Each list is what the model holds likely for the blank, "
+        "with its probability; the word that was meant is set in bold where it is among the first "
+        "five.",
+    )
+    for blank in outcome.own_blanks:
+        page.blank(blank.text, blank.guesses, answer=blank.answer)
+    page.section(
+        "Also in text it has never seen",
+        "Sentences from the held-out documents, taken at equal distances, the longest word hidden: "
+        "not the easy ones. The word behind the tick is what stands in the text.",
+    )
+    for blank in outcome.text_blanks:
+        page.blank(blank.text, blank.guesses, answer=blank.answer)
+    _curves(page, outcome, config)
+    _tables(page, outcome, config)
+    page.section("Go on")
+    page.commands(next_commands(outcome))
+    page.write(Path(outcome.report))
+
+
+def _curves(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
+    base = outcome.baseline
+    minutes = {row["step"]: row["elapsed"] / 60 for row in outcome.train_rows} | {0: 0.0}
+    at = [minutes[row["step"]] for row in outcome.evaluation_rows]
+    axis = "minutes of pre-training"
+    page.section(
+        "How it learned",
+        f"In training {config.mask_share:.0%} of the tokens are hidden, in the evaluation 15% as "
+        "in the paper, so the two losses are not of equally hard questions.",
+    )
+    page.picture(
+        line_chart(
+            [
+                Series(
+                    "training",
+                    [minutes[row["step"]] for row in outcome.train_rows],
+                    smoothed([row["mlm"] for row in outcome.train_rows]),
+                ),
+                Series("held-out", at, [row["mlm_loss"] for row in outcome.evaluation_rows]),
+            ],
+            title="Loss of the masked words",
+            x_label=axis,
+            y_label="nats a word",
+            marks=[Mark("guessing by frequency", base["mlm_loss"])],
+        ),
+        "Loss of the masked words. A model that knew only how frequent words are would stay at "
+        "the dashed line.",
+    )
+    page.picture(
+        line_chart(
+            [Series("right", at, [row["nsp_accuracy"] for row in outcome.evaluation_rows])],
+            title="Next-sentence prediction",
+            x_label=axis,
+            y_label="held-out pairs right",
+            marks=[Mark("always the more frequent answer", base["nsp_accuracy"])],
+            percent=True,
+        ),
+        "Does segment B follow segment A, or is it from another document? It is the slower of the "
+        "two objectives to learn, and the first to need more text.",
+    )
+
+
+def _tables(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
+    page.section("What was made, and what it took")
+    page.table(
+        ["", ""],
+        [
+            ["text", outcome.source],
+            ["documents", f"{outcome.documents:,} and {outcome.heldout_documents:,} held out"],
+            ["tokens", f"{outcome.tokens:,}, vocabulary of {outcome.vocab_size:,} pieces"],
+            ["model", f"size {config.size}, {outcome.parameters:,} parameters"],
+            [
+                "training",
+                f"recipe {config.recipe}, {outcome.steps:,} steps of {config.batch_size} "
+                f"sequences, {outcome.tokens_trained:,} tokens "
+                f"({outcome.tokens_trained / outcome.tokens:.1f} times the text)",
+            ],
+        ],
+    )
+    page.table(["stage", "seconds"], [[name, took] for name, took in outcome.seconds.items()])
+
+
+def smoothed(values: Sequence[float], *, keep: float = 0.95) -> list[float]:
+    """An exponential moving average, without the pull towards its start."""
+    average, weight, smooth = 0.0, 0.0, []
+    for value in values:
+        average = keep * average + (1 - keep) * value
+        weight = keep * weight + (1 - keep)
+        smooth.append(average / weight)
+    return smooth
