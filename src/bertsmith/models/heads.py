@@ -12,7 +12,7 @@ from bertsmith.models.layers import activate
 from bertsmith.models.packed import Packed, PretrainBatch
 
 # Logits held at once, in elements. On a CPU a slice should stay near the last-level cache.
-_SLICE = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}
+_SLICE = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
 
 
 class Pooler(nn.Module):
@@ -151,12 +151,14 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                 rows = slice(start, start + step)
                 labels = labels_P[rows, None]
                 logits = torch.addmm(bias, hidden[rows], word.mT).float()
+                logits -= logits.amax(1, keepdim=True)
                 right = logits.gather(1, labels)
-                log_sum = torch.logsumexp(logits, 1, keepdim=True)
-                total += (log_sum - right).sum()
+                exponentials = logits.exp_()
+                sums = exponentials.sum(1, keepdim=True)
+                total += (sums.log() - right).sum()
                 if grad_hidden is None or grad_word is None or grad_bias is None:
                     continue
-                grad = logits.sub_(log_sum).exp_()
+                grad = exponentials.mul_(sums.reciprocal_())
                 grad.scatter_add_(1, labels, grad.new_full((), -1.0).expand_as(labels))
                 grad_bias += grad.sum(0)
                 grad = grad.to(dtype)
