@@ -12,6 +12,12 @@ from bertsmith import files
 from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo, token_type
 
 
+def write_array(file: IO[bytes], array: np.ndarray) -> None:
+    """As `numpy.save`, by ordinary writes: `ndarray.tofile` hides why the system refused."""
+    file.write(_header(array.dtype, len(array)))
+    file.write(np.ascontiguousarray(array).view(np.uint8).data)
+
+
 class _ArrayFile:
     """A 1-D `.npy` that grows by appending; the header gets the final length at the end."""
 

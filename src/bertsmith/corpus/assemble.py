@@ -1,0 +1,164 @@
+"""Finished parts to the corpus folder: select, append to shards, count, and the manifest last."""
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bertsmith import files
+from bertsmith.corpus import selection
+from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
+from bertsmith.corpus.shard_writer import ShardWriter, write_array, write_shard
+from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
+from bertsmith.errors import DataError
+
+SHARD_TOKENS = 1 << 25
+"""A shard ends with the part that reaches this many tokens: 64 MB of `tokens.npy`."""
+
+
+class Assembled:
+    """What came of the parts."""
+
+    counts: npt.NDArray[np.int64]
+    """[4], summed over the parts; see `parts.READ`."""
+    duplicates: int
+    train: list[ShardInfo]
+    heldout: list[ShardInfo]
+    unigrams_checksum: str
+
+    @property
+    def read(self) -> int:
+        """Documents read, pieces of cut ones counted singly."""
+        return int(self.counts[READ])
+
+    @property
+    def cut(self) -> int:
+        """Cuts made in documents over the bound."""
+        return int(self.counts[CUT])
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Documents left out, by reason."""
+        return {
+            "empty after cleaning": int(self.counts[EMPTY]),
+            f"shorter than {SHORTEST_DOCUMENT} tokens": int(self.counts[SHORT]),
+            "exact duplicate": self.duplicates,
+        }
+
+
+def assemble(
+    parts: Sequence[Path],
+    out: Path,
+    work: Path,
+    *,
+    vocab_size: int,
+    held_out: float,
+    advance: Callable[[int, int], None],
+) -> Assembled:
+    """Writes the shards and `unigrams.npy`; everything but the tokenizer and the manifest.
+
+    Starts from the beginning after an interruption: it takes seconds where the parts took minutes.
+
+    Args:
+        parts: all parts, in order.
+        out: the corpus folder.
+        work: a folder for temporary files, which is emptied first.
+        vocab_size: V.
+        held_out: share of the documents to hold out.
+        advance: told how many of how many parts are done.
+
+    Raises:
+        DataError: no document is left.
+        SystemFault: the disk is full, ...
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    for shard in (*out.glob("train-*"), *out.glob("heldout-*")):
+        shutil.rmtree(shard)
+    found = Assembled()
+    found.counts = np.zeros(4, dtype=np.int64)
+    documents = 0
+    for path in parts:
+        counts, hashes = Part.read_hashes(path)
+        found.counts += counts
+        documents += len(hashes)
+    if not documents:
+        reasons = ", ".join(f"{count} {why}" for why, count in found.dropped.items() if count)
+        raise DataError(
+            f"No document is left of the {found.read} that were read ({reasons}); give more or "
+            "longer text, or check --text-field."
+        )
+    chosen = selection.select(parts, work, documents=documents, held_out=held_out)
+    found.duplicates = chosen.duplicates
+    unigrams_V = np.zeros(vocab_size, dtype=np.int64)
+    with (
+        _SplitWriter(out, "train", vocab_size) as train,
+        _SplitWriter(out, "heldout", vocab_size) as heldout,
+    ):
+        for done, path in enumerate(parts, start=1):
+            part = Part.read(path)
+            train_D, heldout_D = chosen.take(part.hashes)
+            unigrams_V += np.bincount(train.append(part, train_D), minlength=vocab_size)
+            heldout.append(part, heldout_D)
+            advance(done, len(parts))
+    found.train, found.heldout = train.infos, heldout.infos
+    with files.atomic_file(out / UNIGRAMS) as file:
+        write_array(file, unigrams_V)
+    found.unigrams_checksum = files.checksum(out / UNIGRAMS)
+    return found
+
+
+class _SplitWriter:
+    """Appends documents of parts to one shard after the other."""
+
+    def __init__(self, out: Path, split: SplitName, vocab_size: int) -> None:
+        self.infos: list[ShardInfo] = []
+        self._out, self._split, self._vocab_size = out, split, vocab_size
+        self._stack = contextlib.ExitStack()
+        self._writer: ShardWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def append(self, part: Part, chosen_D: npt.NDArray[np.bool_]) -> np.ndarray:
+        """Adds the chosen documents of a part; returns their ids."""
+        ids, starts_T = part.ids, part.word_starts_T
+        document_sentences, sentence_lengths = part.document_sentences, part.sentence_lengths
+        if not chosen_D.any():
+            return ids[:0]
+        if not chosen_D.all():
+            chosen_S = np.repeat(chosen_D, document_sentences)
+            chosen_T = np.repeat(chosen_S, sentence_lengths)
+            ids, starts_T = ids[chosen_T], starts_T[chosen_T]
+            document_sentences = document_sentences[chosen_D]
+            sentence_lengths = sentence_lengths[chosen_S]
+        if self._writer is None:
+            folder = self._out / f"{self._split}-{len(self.infos):05d}"
+            self._writer = self._stack.enter_context(
+                write_shard(folder, vocab_size=self._vocab_size)
+            )
+        self._writer.append(
+            ids,
+            starts_T,
+            sentence_lengths=sentence_lengths,
+            document_sentences=document_sentences,
+        )
+        if self._writer.tokens >= SHARD_TOKENS:
+            self._finish()
+        return ids
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            self._stack.close()
+            self.infos.append(writer.info)
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._finish()
+        else:
+            self._stack.__exit__(*error)  # type: ignore[arg-type]

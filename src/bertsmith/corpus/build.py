@@ -1,0 +1,172 @@
+"""`prepare`: files of text to a corpus folder, in bounded memory, safe to kill and to rerun.
+
+The input is cut into blocks of whole documents, as a pure function of the files and the settings.
+Each block becomes one part file under `.parts/`, whole or absent, in whichever process; a rerun
+makes the parts that are missing. When all are there they are put together in order. So one worker
+or many, one run or twenty killed ones, give the same bytes.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith import files
+from bertsmith.corpus import blocks, chinese, engines, shards
+from bertsmith.corpus.assemble import assemble
+from bertsmith.corpus.parts import PartMaker
+from bertsmith.corpus.shards import Manifest, Source
+from bertsmith.corpus.workshop import PARTS, check_place, workshop
+from bertsmith.errors import UsageError
+from bertsmith.runtime import core_count
+from bertsmith.text import documents, sentences
+from bertsmith.text.tokenizer import Backend, Tokenizer
+
+Segmenter = Literal["none", "jieba"]
+Progress = Callable[[str, int, int | None], None]
+"""Told the stage ("tokenize": bytes of source; "assemble": parts), what is done, and of how much
+(None: not known)."""
+
+
+def prepare(
+    inputs: Sequence[str],
+    *,
+    tokenizer: Path,
+    out: Path,
+    workers: int | None = None,
+    language: str = "auto",
+    text_field: str = "text",
+    held_out: float = 0.005,
+    segmenter: Segmenter = "none",
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Turns text into a corpus for pre-training; see `shards` for what is written.
+
+    Run again after an interruption, it continues; run again when finished, it returns at once.
+
+    Args:
+        inputs: files, folders, globs or URLs, as `documents.list_files` takes them.
+        tokenizer: a tokenizer's folder.
+        out: the folder to write; new, empty, or what an earlier run left.
+        workers: processes; None takes one per core. The result does not depend on it.
+        language: for sentence splitting; "auto" tells each document's language by its script.
+        text_field: key or column that holds the text.
+        held_out: share of the documents kept out of training, in [0, 0.5].
+        segmenter: "jieba" marks the words of Chinese text, for whole-word masking.
+        backend: what encodes; all give the same ids.
+        progress: called now and then.
+
+    Returns:
+        The manifest: counts, and what was dropped for which reason.
+
+    Raises:
+        UsageError: a setting is wrong, or `out` holds something else.
+        DataError: a file is not what it should be, or no document is left; nothing stays behind.
+        FolderError: the tokenizer's folder is damaged.
+        SystemFault: the disk is full, ...; finished parts stay for the next run.
+        KeyboardInterrupt: on SIGINT or SIGTERM; finished parts stay for the next run.
+    """
+    workers = core_count() if workers is None else workers
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be at least 1.")
+    if not 0 <= held_out <= 0.5:
+        raise UsageError(f"--held-out is {held_out}; it must be at least 0 and at most 0.5.")
+    if language != "auto":
+        sentences.check_language(language)
+    pieces = Tokenizer.load(tokenizer, backend=backend)
+    if segmenter == "jieba":
+        _check_segmenter(pieces)
+    plan = blocks.Plan(
+        version=shards.VERSION,
+        tokenizer=pieces.fingerprint,
+        language=language,
+        segmenter=segmenter,
+        text_field=text_field,
+        held_out=held_out,
+        block_characters=blocks.BLOCK_CHARACTERS,
+        inputs=[blocks.look_at(path) for path in documents.list_files(inputs)],
+    )
+    check_place(out, inputs)
+    maker = PartMaker(pieces, language, segmenter)
+    with _stop_on_sigterm(), workshop(out, plan) as lock:
+        if (out / shards.MANIFEST).exists():
+            return shards.read_manifest(out)
+        return _build(out, plan, maker, workers=workers, lock=lock, progress=progress)
+
+
+def _build(
+    out: Path,
+    plan: blocks.Plan,
+    maker: PartMaker,
+    *,
+    workers: int,
+    lock: int,
+    progress: Progress | None,
+) -> Manifest:
+    work = out / PARTS
+    total = blocks.total_bytes(plan.inputs)
+    report = progress or (lambda stage, done, of: None)
+    furthest = 0
+    report("tokenize", 0, total)
+    missing = blocks.missing_blocks(plan, work)
+    for position in engines.run(maker, missing, workers=workers, keep_open=lock):
+        furthest = max(furthest, position)
+        report("tokenize", furthest, total)
+    pieces = maker.tokenizer
+    found = assemble(
+        sorted(work.glob("*.part")),
+        out,
+        work / "assemble",
+        vocab_size=len(pieces.vocab),
+        held_out=plan.held_out,
+        advance=lambda done, of: report("assemble", done, of),
+    )
+    pieces.save(out / shards.TOKENIZER)
+    manifest = Manifest(
+        version=shards.VERSION,
+        tokenizer_fingerprint=plan.tokenizer,
+        vocab_size=len(pieces.vocab),
+        language=plan.language,
+        segmenter=plan.segmenter,
+        text_field=plan.text_field,
+        held_out=plan.held_out,
+        sources=[Source(source.path, source.bytes) for source in plan.inputs],
+        documents_read=found.read,
+        documents_cut=found.cut,
+        documents_kept=found.read - sum(found.dropped.values()),
+        dropped=found.dropped,
+        train=found.train,
+        heldout=found.heldout,
+        unigrams_checksum=found.unigrams_checksum,
+    )
+    files.write_json(out / shards.MANIFEST, manifest)
+    return manifest
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends a block like Ctrl-C does: by an exception, so that everything is put away."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_segmenter(tokenizer: Tokenizer) -> None:
+    if not tokenizer.cleaning.split_chinese:
+        raise UsageError(
+            "--segmenter jieba needs a tokenizer that splits Chinese characters; this one keeps "
+            "them together: leave the flag out."
+        )
+    chinese.segmenter()
