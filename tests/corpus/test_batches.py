@@ -139,6 +139,7 @@ def test_the_cursor_saves_counting_and_changes_nothing(
         lambda self, number: made.append(number) or examples_of(self, number),  # type: ignore[func-returns-value]
     )
     with make(split, cursor=cursor) as resumed:
+        assert resumed.cursor == cursor
         ahead = resumed.at(40)
         assert min(made) == cursor["pool"] > 5
         assert same(resumed.at(39), steps[39])

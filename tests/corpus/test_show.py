@@ -63,6 +63,22 @@ def test_wrap_keeps_every_piece_whole() -> None:
     assert wrap([" abcdefgh", " x"], 4) == ["abcdefgh", "x"]
 
 
-def test_only_so_many_are_shown() -> None:
+def test_so_many_are_shown_evenly_from_the_batch() -> None:
+    ids_T = np.array([2, 5, 6, 5, 3, 2, 5, 6, 3, 2, 6, 3, 2, 5, 3])
+    made = PretrainBatch(
+        packed=packed_from_flat(ids_T, ids_T * 0, np.array([5, 4, 3, 3])),
+        masked_P=torch.tensor([], dtype=torch.int64),
+        labels_P=torch.tensor([], dtype=torch.int64),
+        next_B=None,
+    )
+    lines = describe(made, ENGLISH, pair_task="none", sequences=2).splitlines()
+    assert [line for line in lines if line.startswith("Example")] == [
+        "Example 1: 5 tokens",
+        "Example 2: 3 tokens",
+    ]
+    assert [line for line in lines if "CLS" in line] == [
+        "  [CLS] the cat the [SEP]",
+        "  [CLS] cat [SEP]",
+    ]
     one = batch([2, 5, 3], [1], [5], None)
     assert describe(one, ENGLISH, pair_task="none", sequences=0) == LEGEND

@@ -159,7 +159,7 @@ class Batches:
         if cursor is not None and cursor.get("identity") == self._identity:
             self._base, self._firsts = cursor["pool"], [cursor["example"]]
         self._cached: dict[int, Table] = {}
-        self._cursor = {"identity": self._identity, "pool": 0, "example": 0}
+        self._cursor = self._place(0)
         # All work happens on this one thread, so nothing above needs a lock.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
         self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
@@ -217,10 +217,11 @@ class Batches:
         table = self._assembler.longest_first(self._examples(step * self._batch_size, end))
         runs = _cut(self._assembler.lengths(table), world, micro_tokens=self._micro_tokens)[rank]
         row = bisect_right(self._firsts, end) - 1
+        return _Step(self._assembler.batches(table[rank::world], runs), self._place(row))
+
+    def _place(self, row: int) -> dict[str, int]:
         place = {"pool": self._base + row, "example": self._firsts[row]}
-        return _Step(
-            self._assembler.batches(table[rank::world], runs), {"identity": self._identity} | place
-        )
+        return {"identity": self._identity} | place
 
     def _examples(self, start: int, end: int) -> Table:
         """Examples `start` to `end` of the run."""

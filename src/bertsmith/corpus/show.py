@@ -31,7 +31,9 @@ def describe(
     sequences: int = 3,
     width: int = 100,
 ) -> str:
-    """The first examples of a batch, decoded, with masks and the pair's label marked.
+    """A few examples of a batch, decoded, with masks and the pair's label marked.
+
+    They are taken evenly from the batch, which has its longest examples first.
 
     Args:
         batch: what `Batches.at` or `heldout_batches` gives.
@@ -48,9 +50,11 @@ def describe(
     segments_T = batch.packed.segments_T.tolist()
     starts = batch.packed.starts.tolist()
     labels = dict(zip(batch.masked_P.tolist(), batch.labels_P.tolist(), strict=True))
-    for row in range(min(sequences, batch.packed.sequences)):
+    count = min(sequences, batch.packed.sequences)
+    for number in range(count):
+        row = number * batch.packed.sequences // count
         places = range(starts[row], starts[row + 1])
-        title = f"Example {row + 1}: {len(places)} tokens"
+        title = f"Example {number + 1}: {len(places)} tokens"
         if batch.next_B is not None:
             in_b = sum(segments_T[place] for place in places)
             title += f" (A {len(places) - in_b - 2}, B {in_b - 1}, 3 special)"
