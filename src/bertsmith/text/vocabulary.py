@@ -7,30 +7,19 @@ the order of files nor the number of workers can change a byte.
 """
 
 import heapq
-import multiprocessing
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-
-from bertsmith.errors import DataError, SystemFault, UsageError
-from bertsmith.text.flat import cut, not_unicode, parts
+from bertsmith.errors import DataError, UsageError
 from bertsmith.text.tokenizer_files import LONGEST_WORD, SPECIAL, Cleaning
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with the stage (`count` or `merge`), how much is done (characters read, pieces made) and
-the total where it is known."""
+from bertsmith.text.words import Progress as Progress
+from bertsmith.text.words import count_words as count_words
 
 # A vocabulary keeps the commonest characters that make up all but one in this many of the text;
 # a word with a rarer one becomes [UNK]. An English encyclopedia quotes thousands of foreign
 # characters that would otherwise fill a small vocabulary; a Chinese text needs its thousands.
 _RARE_SHARE = 20_000
 ALPHABET_LIMIT = 12_000
-
-_BLOCK_CHARACTERS = 4 << 20
 
 # A piece's number is the code of a character while merging (see `_Merger`).
 _MOST_PIECES = 1_000_000
@@ -88,24 +77,6 @@ def shortfall(vocab: list[str], *, size: int) -> str | None:
         f"The text gave {len(vocab):,} pieces of the {size:,} asked for: no other pair occurs "
         "often enough; give more text for a larger vocabulary."
     )
-
-
-def count_words(
-    texts: Iterable[str],
-    cleaning: Cleaning,
-    *,
-    workers: int = 1,
-    progress: Progress | None = None,
-) -> Counter[str]:
-    """How often each word (cleaned, cut at white space and punctuation) occurs."""
-    total: Counter[str] = Counter()
-    done = 0
-    for words, characters in _counted_blocks(_blocks(texts), cleaning, workers):
-        total.update(words)
-        done += characters
-        if progress is not None:
-            progress("count", done, None)
-    return total
 
 
 def merge(
@@ -272,78 +243,3 @@ class _Merger:
             code = self.code_of[piece] = chr(len(self.pieces))
             self.pieces.append(piece)
         return code
-
-
-def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    block: list[str] = []
-    characters = 0
-    for text in texts:
-        block.append(text)
-        characters += len(text)
-        if characters >= _BLOCK_CHARACTERS:
-            yield block
-            block, characters = [], 0
-    if block:
-        yield block
-
-
-def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], int]:
-    """Words of one block, and its characters. Runs in a worker."""
-    chunks: Counter[str] = Counter()
-    for text in texts:
-        chunks.update(cut(text, split_chinese=cleaning.split_chinese))
-    raw: Counter[str] = Counter()
-    for chunk, n in chunks.items():
-        for part in parts(chunk):
-            raw[part] += n
-    normalizer = BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=cleaning.split_chinese,
-        strip_accents=cleaning.strip_accents,
-        lowercase=cleaning.lower_case,
-    )
-    splitter = BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for part, n in raw.items():
-        if part.isascii() and part.isprintable():
-            words[part.lower() if cleaning.lower_case else part] += n
-        else:
-            try:
-                cleaned = normalizer.normalize_str(part)
-            except (TypeError, UnicodeEncodeError) as error:
-                raise not_unicode([part]) from error
-            for word, _ in splitter.pre_tokenize_str(cleaned):
-                words[word] += n
-    return words, sum(map(len, texts))
-
-
-def _counted_blocks(
-    blocks: Iterator[list[str]], cleaning: Cleaning, workers: int
-) -> Iterator[tuple[dict[str, int], int]]:
-    """Counts blocks, here or in workers; at most two blocks a worker are in memory."""
-    if workers < 1:
-        raise UsageError(f"The number of workers is {workers}; it must be at least 1.")
-    if workers == 1:
-        for block in blocks:
-            yield _count_block(block, cleaning)
-        return
-    # Fresh processes: a fork would copy the tokenizer library's threads in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        pending: set[Future[tuple[dict[str, int], int]]] = set()
-        for block in blocks:
-            pending.add(executor.submit(_count_block, block, cleaning))
-            if len(pending) >= 2 * workers:
-                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield future.result()
-        for future in pending:
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise SystemFault(
-            "A worker that counted words was killed, most likely for want of memory; use fewer "
-            "workers."
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)

@@ -1,0 +1,117 @@
+"""Counts the words of any stream of texts: what a vocabulary is trained on.
+
+Counts are exact sums over blocks of text, so neither the order of the texts nor the number of
+worker processes can change them.
+"""
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+
+from bertsmith.errors import SystemFault, UsageError
+from bertsmith.text.flat import cut, not_unicode, parts
+from bertsmith.text.tokenizer_files import Cleaning
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the stage (`count` or `merge`), how much is done (characters read, pieces made) and
+the total where it is known."""
+
+_BLOCK_CHARACTERS = 4 << 20
+
+
+def count_words(
+    texts: Iterable[str],
+    cleaning: Cleaning,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Counter[str]:
+    """How often each word (cleaned, cut at white space and punctuation) occurs."""
+    total: Counter[str] = Counter()
+    done = 0
+    for words, characters in _counted_blocks(_blocks(texts), cleaning, workers):
+        total.update(words)
+        done += characters
+        if progress is not None:
+            progress("count", done, None)
+    return total
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    block: list[str] = []
+    characters = 0
+    for text in texts:
+        block.append(text)
+        characters += len(text)
+        if characters >= _BLOCK_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
+
+
+def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], int]:
+    """Words of one block, and its characters. Runs in a worker."""
+    chunks: Counter[str] = Counter()
+    for text in texts:
+        chunks.update(cut(text, split_chinese=cleaning.split_chinese))
+    raw: Counter[str] = Counter()
+    for chunk, n in chunks.items():
+        for part in parts(chunk):
+            raw[part] += n
+    normalizer = BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=cleaning.split_chinese,
+        strip_accents=cleaning.strip_accents,
+        lowercase=cleaning.lower_case,
+    )
+    splitter = BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for part, n in raw.items():
+        if part.isascii() and part.isprintable():
+            words[part.lower() if cleaning.lower_case else part] += n
+        else:
+            try:
+                cleaned = normalizer.normalize_str(part)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise not_unicode([part]) from error
+            for word, _ in splitter.pre_tokenize_str(cleaned):
+                words[word] += n
+    return words, sum(map(len, texts))
+
+
+def _counted_blocks(
+    blocks: Iterator[list[str]], cleaning: Cleaning, workers: int
+) -> Iterator[tuple[dict[str, int], int]]:
+    """Counts blocks, here or in workers; at most two blocks a worker are in memory."""
+    if workers < 1:
+        raise UsageError(f"The number of workers is {workers}; it must be at least 1.")
+    if workers == 1:
+        for block in blocks:
+            yield _count_block(block, cleaning)
+        return
+    # Fresh processes: a fork would copy the tokenizer library's threads in an unknown state.
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        pending: set[Future[tuple[dict[str, int], int]]] = set()
+        for block in blocks:
+            pending.add(executor.submit(_count_block, block, cleaning))
+            if len(pending) >= 2 * workers:
+                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in ready:
+                    yield future.result()
+        for future in pending:
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise SystemFault(
+            "A worker that counted words was killed, most likely for want of memory; use fewer "
+            "workers."
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
