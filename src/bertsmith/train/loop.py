@@ -164,7 +164,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             sums = torch.zeros(len(names), device=place.device)
             for micro, batch in enumerate(batches):
-                torch.manual_seed(
+                place.seed(
                     derive_seed(settings.seed, "dropout", state.step, micro, place.world.rank)
                 )
                 with parallel.exchange(last=micro == len(batches) - 1):

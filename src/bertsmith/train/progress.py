@@ -119,8 +119,10 @@ class Reporter:
             self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
+            if kind is None:
+                self._bar.update(self._bar.task_ids[0], completed=1.0)
             self._bar.stop()
         if self._metrics is not None:
             self._metrics.close()

@@ -1,0 +1,60 @@
+"""Evaluation sums over batches; the baseline is a cross-entropy worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bertsmith.config import BertConfig
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.packed import PretrainBatch, pack
+from bertsmith.runtime import World
+from bertsmith.train.evaluation import baseline, evaluate
+from bertsmith.train.parallel import Place
+
+PLACE = Place(World(), torch.device("cpu"), "fp32")
+
+
+def batch(labels: list[int], pairs: list[int]) -> PretrainBatch:
+    return PretrainBatch(
+        packed=pack([[2, 5, 3, 6, 3]] * len(pairs)),
+        masked_P=torch.arange(len(labels)) + 1,
+        labels_P=torch.tensor(labels),
+        next_B=torch.tensor(pairs),
+    )
+
+
+def test_baseline_is_the_cross_entropy_of_smoothed_counts() -> None:
+    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], np.array([0, 4, 0, 2]))
+    # counts plus one: 1, 5, 1, 3 of 10
+    assert numbers["mlm_loss"] == pytest.approx(-(math.log(0.1) + 2 * math.log(0.5)) / 3)
+    assert numbers["mlm_accuracy"] == pytest.approx(2 / 3)
+    assert numbers["nsp_accuracy"] == pytest.approx(2 / 3)
+    assert numbers["nsp_loss"] == pytest.approx(-(math.log(1 / 3) / 3 + 2 * math.log(2 / 3) / 3))
+
+
+def test_evaluation_is_repeatable_and_weighs_every_prediction_alike() -> None:
+    shape = BertConfig(
+        vocab_size=12,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=8,
+        hidden_dropout_prob=0.5,
+    )
+    torch.manual_seed(0)
+    model = BertForPretraining(shape).train()
+    small, large = batch([5], [0]), batch([6, 7, 8, 9], [1, 0, 1])
+    state = torch.get_rng_state()
+    both = evaluate(model, [small, large], PLACE)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not model.training
+    assert evaluate(model, [large, small], PLACE) == pytest.approx(both)
+    one, four = evaluate(model, [small], PLACE), evaluate(model, [large], PLACE)
+    assert both["mlm_loss"] == pytest.approx((one["mlm_loss"] + 4 * four["mlm_loss"]) / 5)
+    assert both["nsp_accuracy"] == pytest.approx(
+        (one["nsp_accuracy"] + 3 * four["nsp_accuracy"]) / 4
+    )
+    assert sorted(both) == ["mlm_accuracy", "mlm_loss", "nsp_accuracy", "nsp_loss"]

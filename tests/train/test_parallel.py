@@ -1,0 +1,93 @@
+"""Precision and micro-batch size by hardware; a launcher's restart under gloo."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertsmith.errors import UsageError
+from bertsmith.runtime import World
+from bertsmith.train.parallel import Place, choose_micro_tokens, choose_precision, has_native_bf16
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "native"), [(False, False, False), (True, False, True), (False, True, True)]
+)
+def test_bf16_only_where_the_hardware_has_it(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, native: bool
+) -> None:
+    # The names are private in torch: this test fails where a release drops them.
+    assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert has_native_bf16(CPU) is native
+    assert choose_precision("auto", CPU) == ("bf16" if native else "fp32")
+    assert choose_precision("fp32", CPU) == "fp32"
+    if native:
+        assert choose_precision("bf16", CPU) == "bf16"
+    else:
+        with pytest.raises(UsageError, match="--precision bf16: this cpu has no bf16"):
+            choose_precision("bf16", CPU)
+
+
+def test_autocast_is_what_the_precision_says() -> None:
+    product = {}
+    for precision in ("fp32", "bf16"):
+        with Place(World(), CPU, precision).autocast():  # type: ignore[arg-type]
+            product[precision] = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    assert product == {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def test_micro_batches_fill_a_third_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_micro_tokens(CPU, width=768, layers=12) == 4096
+    free = {"bytes": 140 * 2**30}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 0))
+    cuda = torch.device("cuda")
+    assert choose_micro_tokens(cuda, width=768, layers=12) == 65536
+    free["bytes"] = 14 * 2**30
+    assert choose_micro_tokens(cuda, width=768, layers=12) == 8192
+    assert choose_micro_tokens(cuda, width=1024, layers=240) == 4096
+
+
+def test_seeding_needs_no_stack_trace_and_decides_the_draws() -> None:
+    place = Place(World(), CPU, "fp32")
+    place.seed(5)
+    first = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(first, torch.rand(3))
+
+
+_WORKER = """
+import os, signal, sys, time
+import torch
+from bertsmith.train.parallel import join
+with join("fp32") as place:
+    total = place.total([1.0, float(place.world.rank)])
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        if place.world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        place.total([0.0])
+    answer = place.first_decides(lambda: {"from": place.world.rank})
+    open(sys.argv[1] + str(place.world.rank), "w").write(f"{total} {answer}")
+"""
+
+
+def test_a_killed_worker_is_restarted_under_gloo(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(_WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "--max-restarts=1", str(script), str(tmp_path / "out")],
+        check=True,
+        timeout=120,
+        env=environment,
+        capture_output=True,
+    )
+    assert (tmp_path / "out0").read_text() == "[2.0, 1.0] {'from': 0}"
+    assert (tmp_path / "out1").read_text() == "[2.0, 1.0] {'from': 0}"
