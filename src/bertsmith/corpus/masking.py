@@ -131,15 +131,26 @@ def _rank(sequences: Integers, count: int) -> Integers:
     return np.arange(len(sequences)) - (np.cumsum(sizes) - sizes)[sequences]
 
 
-def _fill(sequences: Integers, sizes: Integers, quota_B: Integers) -> list[int]:
-    """Which words to take: in order, each that still fits its sequence's quota."""
-    kept = []
-    room = quota_B.tolist()
-    for index, (sequence, size) in enumerate(zip(sequences.tolist(), sizes.tolist(), strict=True)):
-        if size <= room[sequence]:
-            room[sequence] -= size
-            kept.append(index)
-    return kept
+def _fill(sequences: Integers, sizes: Integers, quota_B: Integers) -> Integers:
+    """Which words to take: of each sequence in order, each that still fits its quota.
+
+    All sequences look at their first word, then all at their second, and so on.
+    """
+    count_B = np.bincount(sequences, minlength=len(quota_B))
+    first_B = np.cumsum(count_B) - count_B
+    room_B = quota_B.copy()
+    kept = [np.empty(0, dtype=np.int64)]
+    live = np.flatnonzero(count_B)
+    rank = 0
+    while len(live):
+        word = first_B[live] + rank
+        size = sizes[word]
+        fits = size <= room_B[live]
+        kept.append(word[fits])
+        room_B[live] -= np.where(fits, size, 0)
+        rank += 1
+        live = live[(room_B[live] > 0) & (count_B[live] > rank)]
+    return np.concatenate(kept)
 
 
 def _ranges(first_W: Integers, size_T: Integers) -> Integers:

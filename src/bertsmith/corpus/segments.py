@@ -148,9 +148,10 @@ def _walk(next_S: Integers) -> Integers:
     Documents lie end to end, so the end of one is the start of the next.
     """
     follow = next_S.tolist()
+    end = len(follow)
     chosen = []
     place = 0
-    while place < len(follow):
+    while place < end:
         chosen.append(place)
         place = follow[place]
     return np.array(chosen, dtype=np.int64)

@@ -228,7 +228,7 @@ class Split:
         first = np.empty(len(documents), dtype=np.int64)
         stop = np.empty(len(documents), dtype=np.int64)
         shard_N = np.searchsorted(self._document_bases, documents, side="right") - 1
-        for i in np.unique(shard_N):
+        for i in np.flatnonzero(np.bincount(shard_N)):
             here = np.flatnonzero(shard_N == i)
             rows = documents[here] - self._document_bases[i]
             first[here] = self._shards[i].documents[rows] + self._sentence_bases[i]
@@ -240,7 +240,7 @@ class Split:
         starts = np.empty(len(sentences), dtype=np.int64)
         shard_N = np.searchsorted(self._sentence_bases, sentences, side="right") - 1
         shard_N = np.minimum(shard_N, len(self._shards) - 1)
-        for i in np.unique(shard_N):
+        for i in np.flatnonzero(np.bincount(shard_N)):
             here = np.flatnonzero(shard_N == i)
             rows = sentences[here] - self._sentence_bases[i]
             starts[here] = self._shards[i].sentences[rows] + self._token_bases[i]
