@@ -183,6 +183,8 @@ class _Merger:
                     heapq.heappush(heap, self._entry(changed))
             if progress is not None and len(self.pieces) != before and before % 500 == 0:
                 progress("merge", before + len(SPECIAL), size + len(SPECIAL))
+        if progress is not None:
+            progress("merge", len(self.pieces) + len(SPECIAL), size + len(SPECIAL))
         return self.pieces
 
     def _entry(self, pair: str) -> tuple[int, str, str, str]:
