@@ -100,6 +100,15 @@ def test_split_reads_across_shards(tmp_path: Path) -> None:
     assert Corpus.open(tmp_path).split("heldout").document_count == 0
 
 
+def test_sentences_are_numbered_through_the_shards(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    split = Corpus.open(tmp_path).split("train")
+    first, stop = split.sentence_ranges(np.array([3, 0, 1, 2]))
+    assert (first.tolist(), stop.tolist()) == ([6, 0, 2, 3], [8, 2, 3, 6])
+    starts = split.sentence_starts(np.array([8, 0, 1, 2, 3, 4, 5, 6, 7]))
+    assert starts.tolist() == [24, 0, 3, 4, 9, 10, 11, 13, 22]
+
+
 def test_gather_equals_slices_on_one_shard(tmp_path: Path) -> None:
     info = write(tmp_path / "train-00000", DOCUMENTS, at_once=True)
     split = Split(tmp_path, [info], len(VOCAB))
