@@ -187,7 +187,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     masking: Masking = "piece"
     """`piece` masks WordPieces, `word` masks whole words."""
     short_share: float = 0.1
-    """Part of the documents that an epoch cuts to a random shorter length (Google's data script)."""
+    """Part of the documents that an epoch cuts to a random shorter length (Google's script)."""
     phases: tuple[Phase, ...] = (Phase(0.9, 128), Phase(0.1, 512))
     seed: int = 0
     precision: Precision = "auto"
