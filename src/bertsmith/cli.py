@@ -5,6 +5,7 @@ A command is a dataclass whose fields are its flags; `run` imports the job it ne
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,15 @@ import msgspec
 import tyro
 from tyro.conf import Positional, arg, subcommand
 
-from bertsmith.config import Masking, PairTask, Phase, Precision, Recipe, pretrain_config
+from bertsmith.config import (
+    Masking,
+    PairTask,
+    Phase,
+    Precision,
+    PretrainConfig,
+    Recipe,
+    pretrain_config,
+)
 from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, UsageError, explain_os_error
 from bertsmith.runtime import core_count, world_from_environment
 
@@ -24,6 +33,13 @@ _Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_RECIPE)]
 _Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_RECIPE)]
 _OPTIONAL = "(optional)"
 _ONE_OR_MORE = "(one or more)"
+
+_INDEPENDENT = (
+    "Each [MASK] is predicted on its own, as if the other words in the blanks were unrelated to "
+    "it: that is what the masked-word objective assumes (paper, section 3.1), so the best words "
+    "of each need not fit together. --joint fills them one after the other, each seeing the "
+    "choices before it."
+)
 
 
 @dataclass(frozen=True)
@@ -90,27 +106,32 @@ class TokenizerTrain(Command):
 
     def run(self) -> Result:
         """Trains and saves."""
+        from bertsmith.display import Bar
         from bertsmith.text.learn import train_tokenizer
+        from bertsmith.text.vocabulary import shortfall
 
-        tokenizer = train_tokenizer(
-            self.inputs,
-            out=self.out,
-            size=self.vocab_size,
-            lower_case=not self.cased,
-            min_frequency=self.min_frequency,
-            text_field=self.text_field,
-            workers=self.workers,
-        )
+        with Bar(count="characters", merge="pieces") as bar:
+            tokenizer = train_tokenizer(
+                self.inputs,
+                out=self.out,
+                size=self.vocab_size,
+                lower_case=not self.cased,
+                min_frequency=self.min_frequency,
+                text_field=self.text_field,
+                workers=self.workers,
+                progress=bar,
+            )
         data = {
             "out": str(self.out),
             "vocab_size": len(tokenizer.vocab),
             "fingerprint": tokenizer.fingerprint,
         }
-        text = [f"{len(tokenizer.vocab):,} pieces are in {self.out}."]
-        inputs = " ".join(self.inputs)
-        return Result(
-            data, _with_next(text, f"prepare {inputs} --tokenizer {self.out} --out corpus")
-        )
+        text = [f"A vocabulary of {len(tokenizer.vocab):,} pieces is in {self.out}."]
+        few = shortfall(list(tokenizer.vocab), size=self.vocab_size)
+        if few is not None:
+            text.append(few)
+        following = ["prepare", *self.inputs, "--tokenizer", str(self.out), "--out", "corpus"]
+        return Result(data, _with_next(text, following))
 
 
 @dataclass(kw_only=True)
@@ -171,21 +192,24 @@ class Prepare(Command):
     def run(self) -> Result:
         """Prepares, and describes what came out."""
         from bertsmith.corpus.build import prepare
+        from bertsmith.display import Bar
         from bertsmith.info import describe, lines
 
-        prepare(
-            self.inputs,
-            tokenizer=self.tokenizer,
-            out=self.out,
-            workers=self.workers,
-            language=self.language,
-            text_field=self.text_field,
-            held_out=self.held_out,
-            segmenter=self.segmenter,
-        )
+        with Bar(tokenize="bytes", assemble="parts") as bar:
+            prepare(
+                self.inputs,
+                tokenizer=self.tokenizer,
+                out=self.out,
+                workers=self.workers,
+                language=self.language,
+                text_field=self.text_field,
+                held_out=self.held_out,
+                segmenter=self.segmenter,
+                progress=bar,
+            )
         found = describe(str(self.out))
-        following = f"pretrain --data {self.out} --out model --size mini --hours 1"
-        return Result(found, _with_next(lines(found), following))
+        run = ["pretrain", "--data", str(self.out), "--out", "model", "--size", "mini"]
+        return Result(found, _with_next(lines(found), [*run, "--hours", "1"]))
 
 
 @dataclass(kw_only=True)
@@ -269,7 +293,44 @@ class Pretrain(Command):
 
     def run(self) -> Result:
         """Trains, or shows a batch."""
-        raise NotImplementedError
+        from bertsmith import pretrain
+        from bertsmith.display import clock
+
+        config = self._config()
+        if self.show_batch is not None:
+            count = self.show_batch[0] if self.show_batch else 4
+            examples = pretrain.show_batch(config, count)
+            return Result({"examples": examples}, examples)
+        done = pretrain.run(
+            config,
+            self.out,
+            resume=self.resume,
+            from_folder=self.start,
+            replay=self.replay,
+            held_out=self.held_out,
+        )
+        text = [
+            f"Trained for {done.step:,} steps on {done.tokens:,} tokens in {clock(done.seconds)}, "
+            f"{done.tokens_per_second:,.0f} tokens a second.",
+            *(
+                f"  held-out {name.replace('_', ' ')}: {value:.3f} (by frequency "
+                f"{done.baseline[name]:.3f})"
+                for name, value in done.metrics.items()
+            ),
+            f"The model is in {done.out}; it loads in transformers as it is.",
+        ]
+        mask = "Paris is the [MASK] of France."
+        following = [["fill", str(done.out), mask], ["info", str(done.out)]]
+        return Result(done, _with_next(text, *following))
+
+    def _config(self) -> PretrainConfig:
+        names = {setting.name for setting in msgspec.structs.fields(PretrainConfig)}
+        flags = {name: value for name, value in vars(self).items() if name in names}
+        phases = None if self.phases is None else parse_phases(self.phases)
+        # A look at the examples needs no length of the run.
+        if self.show_batch is not None and self.steps is None and self.hours is None:
+            flags["steps"] = 1
+        return pretrain_config(**flags | {"data": str(self.data), "phases": phases})
 
 
 @dataclass(kw_only=True)
@@ -287,7 +348,20 @@ class Fill(Command):
 
     def run(self) -> Result:
         """Predicts."""
-        raise NotImplementedError
+        from bertsmith.predictor import Predictor
+
+        found = Predictor(self.model).fill(self.text, top=self.top, joint=self.joint)
+        text = []
+        for number, blank in enumerate(found.blanks, 1):
+            if len(found.blanks) > 1:
+                text.append(f"[MASK] {number}, on its own")
+            text += [f"  {guess.probability:6.1%}  {guess.token}" for guess in blank.candidates]
+        if found.joint:
+            text.append("Together, one after the other, each seeing the choices before it")
+            text += [f"  {filling.probability:6.1%}  {filling.text}" for filling in found.joint]
+        elif len(found.blanks) > 1:
+            text.append(_INDEPENDENT)
+        return Result(found, "\n".join(text))
 
 
 @dataclass(kw_only=True)
@@ -339,8 +413,9 @@ def parse_phases(text: str) -> tuple[Phase, ...]:
     return tuple(phases)
 
 
-def _with_next(text: Sequence[str], *commands: str) -> str:
-    return "\n".join([*text, "", "Next:", *(f"  bertsmith {command}" for command in commands)])
+def _with_next(text: Sequence[str], *commands: Sequence[str]) -> str:
+    shown = (f"  bertsmith {shlex.join(command)}" for command in commands)
+    return "\n".join([*text, "", "Next:", *shown])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -361,6 +436,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE
     except KeyboardInterrupt:
+        print("Interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The interpreter flushes once more at its end; let that go nowhere.

@@ -277,7 +277,7 @@ def lines(info: Info) -> list[str]:
     match info:
         case TextInfo():
             rows = [
-                ("text", f"{info.files:,} file{'s' * (info.files != 1)}, {_bytes(info.bytes)}"),
+                ("text", f"{_count(info.files, 'file')}, {_bytes(info.bytes)}"),
                 ("documents", f"{info.documents:,}"),
                 ("characters", f"{info.characters:,}"),
                 ("language", info.language),
@@ -307,14 +307,15 @@ def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
 def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
     rows = [
         ("corpus", f"{info.path}, {_bytes(info.bytes)}, language {info.language}"),
-        ("documents", f"{info.documents_read:,} read from {info.sources:,} files, "
+        ("documents", f"{info.documents_read:,} read from {_count(info.sources, 'file')}, "
                       f"{info.documents_kept:,} kept"),
     ]  # fmt: skip
-    rows += [("dropped", f"{count:,} {reason}") for reason, count in info.dropped.items()]
+    dropped = [f"{count:,} {reason}" for reason, count in info.dropped.items() if count]
+    rows.append(("dropped", ", ".join(dropped) or "none"))
     for name, split in (("train", info.train), ("held-out", info.heldout)):
         counts = (
             f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
-            f"documents, {split.shards} shard{'s' * (split.shards != 1)}"
+            f"documents, {_count(split.shards, 'shard')}"
         )
         rows.append((name, counts))
     rows += _tokenizer_rows(info.tokenizer)
@@ -370,6 +371,10 @@ def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
 
 def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _bytes(count: int) -> str:

@@ -221,9 +221,9 @@ def _report(work: Work) -> Outcome:
 
     def fill(sentences: Sequence[tuple[str, str]]) -> list[Blank]:
         return [
-            Blank(text, answer, [(guess.token, guess.probability) for guess in found])
+            Blank(text, answer, [(guess.token, guess.probability) for guess in blank.candidates])
             for text, answer in sentences
-            for found in predictor.fill(text, top=5)
+            for blank in predictor.fill(text).blanks
         ]
 
     outcome = collect(

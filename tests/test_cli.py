@@ -1,0 +1,297 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bertsmith import cli
+from bertsmith.cli import main, parse_phases
+from bertsmith.config import Phase, PretrainConfig
+from bertsmith.errors import DataError, Stopped, UsageError
+
+WORDS = "the sun rose over sea and a small boat sailed far from land while birds sang".split()
+
+
+def make_text(path: Path, *, documents: int = 60) -> Path:
+    """Documents of six short sentences over fifteen words."""
+    lines = []
+    for i in range(documents):
+        for j in range(6):
+            words = [WORDS[(i * 7 + j * 3 + k * k) % len(WORDS)] for k in range(5 + (i + j) % 5)]
+            lines.append(" ".join(words).capitalize() + ".")
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Text, tokenizer, corpus and model, all made by the command."""
+    root = tmp_path_factory.mktemp("made")
+    make_text(root / "text.txt")
+    for command in (
+        f"tokenizer train {root}/text.txt --out {root}/tokenizer --vocab-size 70 --workers 1",
+        f"prepare {root}/text.txt --tokenizer {root}/tokenizer --out {root}/corpus --workers 1"
+        " --held-out 0.2",
+        f"pretrain --data {root}/corpus --out {root}/model --size tiny --steps 3 --batch-size 4"
+        " --evaluate-sequences 8",
+    ):
+        assert main(command.split()) == 0
+    return root
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def bertsmith(*arguments, **changes):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "bertsmith", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **changes)
+
+
+def test_help_loads_neither_torch_nor_numpy_and_answers_at_once():
+    code = (
+        "import sys\nfrom bertsmith.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    print('exit', stop.code)\n"
+        "heavy = {'torch', 'numpy', 'tokenizers', 'matplotlib'} & set(sys.modules)\n"
+        "print('loaded', sorted(heavy))"
+    )
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        took.append(time.perf_counter() - began)
+        assert done.stdout.endswith("exit 0\nloaded []\n"), done.stderr
+    for command in ("quickstart", "tokenizer", "prepare", "pretrain", "fill", "info"):
+        assert command in done.stdout
+    # Half a second is the promise on a quiet machine; a busy one gets room.
+    assert min(took) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        ("tokenizer train {0}/text.txt --out {1}/t --vocab-size 70 --workers 1", "torch"),
+        ("tokenizer show {0}/tokenizer sun", "torch"),
+        ("prepare {0}/text.txt --tokenizer {0}/tokenizer --out {1}/c --workers 1", "torch"),
+        ("info {0}/model", "torch"),
+        ("info {0}/corpus", "torch"),
+    ],
+)
+def test_light_commands_never_load_torch(made, tmp_path, arguments, forbidden):
+    split = arguments.format(made, tmp_path).split()
+    code = (
+        "import sys\nfrom bertsmith.cli import main\n"
+        f"assert main({split!r}) == 0\nassert {forbidden!r} not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_flags_of_pretrain_are_the_settings():
+    flags = set(cli.Pretrain.__dataclass_fields__)
+    settings = {field.name for field in msgspec.structs.fields(PretrainConfig)}
+    extra = {"json", "out", "start", "resume", "replay", "held_out", "show_batch"}
+    assert flags == settings | extra
+
+
+def test_phases_are_lengths_and_shares():
+    assert parse_phases("128:0.9,512:0.1") == (Phase(0.9, 128), Phase(0.1, 512))
+    assert parse_phases("64") == (Phase(1.0, 64),)
+    with pytest.raises(UsageError, match=r"--phases 128;0\.9: '128;0\.9' is not LENGTH:SHARE"):
+        parse_phases("128;0.9")
+
+
+def test_every_command_prints_the_next_one(made, capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "tokenizer", "train", made / "text.txt", "--out", tmp_path / "my tokenizer",
+        "--vocab-size", 70, "--workers", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert f"A vocabulary of 70 pieces is in {tmp_path}/my tokenizer." in out
+    assert f"bertsmith prepare {made}/text.txt --tokenizer '{tmp_path}/my tokenizer'" in out
+    code, out, _ = run(
+        capsys, "prepare", made / "text.txt", "--tokenizer", tmp_path / "my tokenizer",
+        "--out", tmp_path / "corpus", "--workers", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert "60 read from 1 file" in out
+    assert f"bertsmith pretrain --data {tmp_path}/corpus --out model" in out
+
+
+def test_a_vocabulary_smaller_than_asked_is_told(made, capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "tokenizer", "train", made / "text.txt", "--out", tmp_path / "t",
+        "--vocab-size", 5000, "--workers", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert "pieces of the 5,000 asked for" in out
+
+
+def test_tokenizer_show(made, capsys):
+    code, out, _ = run(capsys, "tokenizer", "show", made / "tokenizer", "The SUN [MASK]")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["the", "sun", "[MASK]", "3"]
+    code, out, _ = run(capsys, "tokenizer", "show", made / "tokenizer", "sun", "--json")
+    [piece] = json.loads(out)["pieces"]
+    assert (piece["piece"], piece["start"], piece["end"]) == ("sun", 0, 3)
+
+
+def test_show_batch_prints_examples_and_trains_nothing(made, capsys, tmp_path):
+    out_folder = tmp_path / "never"
+    flags = ("pretrain", "--data", made / "corpus", "--out", out_folder, "--batch-size", 8)
+    code, out, _ = run(capsys, *flags, "--show-batch")
+    assert code == 0
+    assert out.count("Example ") == 4
+    assert "[MASK](" in out
+    code, out, _ = run(capsys, *flags, "--show-batch", 2, "--json")
+    assert json.loads(out)["examples"].count("Example ") == 2
+    assert not out_folder.exists()
+
+
+def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
+    flags = (
+        "pretrain", "--data", made / "corpus", "--out", tmp_path / "m", "--size", "tiny",
+        "--steps", 2, "--batch-size", 4, "--evaluate-sequences", 8, "--phases", "32:0.5,64:0.5",
+    )  # fmt: skip
+    code, out, _ = run(capsys, *flags)
+    assert code == 0
+    assert "Trained for 2 steps" in out
+    assert "held-out mlm loss" in out
+    assert f"bertsmith fill {tmp_path}/m" in out
+    code, _, err = run(capsys, *flags)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: --out {tmp_path}/m already holds a run; add --resume")
+    settings = json.loads((tmp_path / "m" / "pretrain.json").read_text())
+    assert settings["phases"] == [{"share": 0.5, "length": 32}, {"share": 0.5, "length": 64}]
+    assert settings["mask_share"] == 0.3  # the recipe's
+
+
+def test_fill_ranks_pieces_and_explains_independence(made, capsys):
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] rose", "--top", 3)
+    assert code == 0
+    shares = [float(line.split("%")[0]) for line in out.splitlines()]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert "on its own" not in out
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--top", 2)
+    assert "[MASK] 2, on its own" in out
+    assert "Each [MASK] is predicted on its own" in out
+    assert "--joint" in out
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--joint", "--json")
+    found = json.loads(out)
+    assert len(found["blanks"]) == 2
+    assert len(found["joint"]) == 5
+    for blank in found["blanks"]:
+        assert sum(guess["probability"] for guess in blank["candidates"]) <= 1
+
+
+def test_info_tells_folders_and_files_apart(made, capsys):
+    kinds = {"text.txt": "text", "tokenizer": "tokenizer", "corpus": "corpus", "model": "run"}
+    for name, kind in kinds.items():
+        code, out, _ = run(capsys, "info", made / name, "--json")
+        assert (code, json.loads(out)["kind"]) == (0, kind)
+        code, out, _ = run(capsys, "info", made / name)
+        assert code == 0
+        assert len(out.splitlines()) >= 3
+    checkpoint = made / "model" / "checkpoints" / "step-00000003"
+    code, out, _ = run(capsys, "info", checkpoint, "--json")
+    assert json.loads(out)["kind"] == "model"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("info {0}/nowhere", "error: Could not read {0}/nowhere: no such file or folder"),
+        ("fill {0}/corpus [MASK]", "error: {0}/corpus holds no config.json"),
+        ("fill {0}/model sun", "error: The text holds no [MASK]"),
+        ("pretrain --data {0}/corpus --out {1}/m", "error: Give exactly one of --steps and"),
+        (
+            "pretrain --data {0}/corpus --out {1}/m --steps 1 --size bsae",
+            "error: --size bsae: not a preset (perhaps you meant 'base')",
+        ),
+        ("prepare {0}/text.txt --tokenizer {0} --out {1}/c", "error: {0}"),
+        ("tokenizer train --out {1}/t --vocab-size 70", "error: No input is given"),
+        (
+            "tokenizer train {0}/text.txt --out {1}/t --vocab-size 9 --workers 1",
+            "error: A vocabulary of 9 pieces is smaller than",
+        ),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_sentence_and_exit_code_2(
+    made, capsys, tmp_path, arguments, message
+):
+    code, out, err = run(capsys, *(part.format(made, tmp_path) for part in arguments.split()))
+    assert code == 2
+    assert out == ""
+    assert err.startswith(message.format(made, tmp_path))
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["pretrain", "--data", "a", "--out", "b", "--learning-rat", "1"], "--learning-rate"),
+        (["fil", "model", "text"], "fil"),
+        (["fill", "model"], "TEXT"),
+        (["pretrain", "--data", "a", "--out", "b", "--steps", "many"], "many"),
+        ([], "subcommand"),
+    ],
+)
+def test_usage_errors_exit_with_2_and_say_so(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    told = capsys.readouterr()
+    assert hint in told.err + told.out
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (DataError("x.txt, line 3: bad."), 2, "error: x.txt, line 3: bad.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (Stopped(15, "at step 7"), 143, "Stopped by SIGTERM at step 7"),
+        (OSError(28, "No space left on device"), 2, "error: Could not read or write: the disk is"),
+        (PermissionError(13, "denied", "/x"), 2, "error: Could not read or write /x: permission"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, raised, code, said):
+    def fail(self):
+        raise raised
+
+    monkeypatch.setattr(cli.Info, "run", fail)
+    assert main(["info", "x"]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_reader_that_goes_away_is_no_error(made):
+    command = f"{sys.executable} -m bertsmith pretrain --help | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.startswith("usage: bertsmith pretrain")
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertsmith", "info", str(made / "corpus")],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writer)
+    _, err = process.communicate(timeout=60)
+    assert err == b""
+    assert process.returncode == 141
+
+
+def test_the_module_is_the_command():
+    done = bertsmith("info", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Could not read nowhere")
