@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -20,15 +21,16 @@ SHARD_TOKENS = 1 << 25
 """A shard ends with the part that reaches this many tokens: 64 MB of `tokens.npy`."""
 
 
+@dataclass
 class Assembled:
     """What came of the parts."""
 
     counts: npt.NDArray[np.int64]
     """[4], summed over the parts; see `parts.READ`."""
-    duplicates: int
-    train: list[ShardInfo]
-    heldout: list[ShardInfo]
-    unigrams_checksum: str
+    duplicates: int = 0
+    train: list[ShardInfo] = field(default_factory=list)
+    heldout: list[ShardInfo] = field(default_factory=list)
+    unigrams_checksum: str = ""
 
     @property
     def read(self) -> int:
@@ -79,8 +81,7 @@ def assemble(
     work.mkdir()
     for shard in (*out.glob("train-*"), *out.glob("heldout-*")):
         shutil.rmtree(shard)
-    found = Assembled()
-    found.counts = np.zeros(4, dtype=np.int64)
+    found = Assembled(np.zeros(4, dtype=np.int64))
     documents = 0
     for path in parts:
         counts, hashes = Part.read_hashes(path)
