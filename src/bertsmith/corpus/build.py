@@ -124,7 +124,8 @@ def _build(
         held_out=plan.held_out,
         advance=lambda done, of: report("assemble", done, of),
     )
-    pieces.save(out / shards.TOKENIZER)
+    with files.atomic_folder(out / shards.TOKENIZER) as place:
+        pieces.save(place)
     manifest = Manifest(
         version=shards.VERSION,
         tokenizer_fingerprint=plan.tokenizer,
