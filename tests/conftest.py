@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Manifest, ShardInfo
 from bertsmith.files import checksum, write_json
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+
+# Tests are many small operations, on which two threads lose time waiting for each other.
+torch.set_num_threads(1)
 
 TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))
 

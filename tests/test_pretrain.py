@@ -1,0 +1,361 @@
+"""The pre-training job on a toy corpus: it learns, resumes to the bit, and survives kills."""
+
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import time
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from bertsmith import pretrain
+from bertsmith.config import Phase, PretrainConfig, pretrain_config
+from bertsmith.errors import FolderError, Stopped, UsageError
+from bertsmith.files import write_json
+from bertsmith.models.folder import load_pretraining
+from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.train import checkpoint
+from bertsmith.train.progress import read_metrics
+
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+
+
+def settings(corpus: Path, **flags: Any) -> PretrainConfig:
+    shape = corpus.parent / "shape.json"
+    write_json(shape, SHAPE)
+    usual = {
+        "data": str(corpus),
+        "size": str(shape),
+        "steps": 12,
+        "batch_size": 8,
+        "phases": (Phase(0.75, 32), Phase(0.25, 48)),
+        "dropout": 0.1,
+        "micro_tokens": 100,
+        "evaluate_every": 6,
+        "evaluate_sequences": 16,
+        "save_every": 3,
+    }
+    if "hours" in flags:
+        del usual["steps"]
+    return pretrain_config("modern", **(usual | flags))
+
+
+def losses(out: Path) -> list[float]:
+    records = read_metrics(out / "metrics.jsonl")
+    return [record["loss"] for record in records if record["kind"] == "train"]
+
+
+def weights(out: Path) -> bytes:
+    return (out / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 12 steps that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    pretrain.run(settings(toy_corpus), out)
+    return out
+
+
+def test_a_run_leaves_a_model_its_settings_and_every_number(whole: Path, toy_corpus: Path) -> None:
+    assert sorted(path.name for path in whole.iterdir() if path.name != "tensorboard") == [
+        "README.md",
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "pretrain.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == [
+        "step-00000009",
+        "step-00000012",
+    ]
+    kinds = [record["kind"] for record in read_metrics(whole / "metrics.jsonl")]
+    assert kinds == ["baseline", *(["evaluation", *["train"] * 6] * 2), "evaluation"]
+    lengths = [r["length"] for r in read_metrics(whole / "metrics.jsonl") if r["kind"] == "train"]
+    assert lengths == [32] * 9 + [48] * 3
+    model, fresh = load_pretraining(whole)
+    assert fresh == []
+    assert model.config.hidden_dropout_prob == 0.1
+    card = (whole / "README.md").read_text()
+    assert "12 steps of 8 sequences (75% at 32 tokens, then 25% at 48 tokens)" in card
+    assert str(toy_corpus) not in card
+
+
+def test_it_learns_more_than_frequencies(toy_corpus: Path, tmp_path: Path) -> None:
+    config = settings(
+        toy_corpus,
+        steps=150,
+        batch_size=32,
+        learning_rate=0.01,
+        dropout=0.0,
+        micro_tokens=4000,
+        phases=(Phase(1.0, 32),),
+        evaluate_every=1000,
+        evaluate_sequences=64,
+        save_every=1000,
+    )
+    result = pretrain.run(config, tmp_path / "out")
+    # 45 pieces nearly equally often; five in a document
+    assert result.baseline["mlm_loss"] == pytest.approx(math.log(45), abs=0.4)
+    assert result.metrics["mlm_loss"] < result.baseline["mlm_loss"] - 0.25
+    assert result.metrics["mlm_accuracy"] > result.baseline["mlm_accuracy"] + 0.05
+    assert result.step == 150
+    assert result.tokens_per_second > 100
+    assert result.tokens == read_metrics(tmp_path / "out" / "metrics.jsonl")[-2]["tokens"]
+
+
+def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(
+    whole: Path, toy_corpus: Path, tmp_path: Path
+) -> None:
+    pretrain.run(settings(toy_corpus), tmp_path / "same")
+    pretrain.run(settings(toy_corpus, seed=1), tmp_path / "other")
+    assert weights(tmp_path / "same") == weights(whole)
+    assert losses(tmp_path / "same") == losses(whole)
+    assert weights(tmp_path / "other") != weights(whole)
+
+
+def test_a_finished_run_resumes_to_itself(toy_corpus: Path, tmp_path: Path) -> None:
+    first = pretrain.run(settings(toy_corpus), tmp_path / "out")
+    before = {path: path.read_bytes() for path in tmp_path.glob("out/*.*")}
+    again = pretrain.run(settings(toy_corpus), tmp_path / "out", resume=True)
+    assert again.metrics == first.metrics
+    assert again.step == 12
+    assert {path: path.read_bytes() for path in tmp_path.glob("out/*.*")} == before
+
+
+def test_a_signal_saves_and_a_resume_continues_to_the_bit(
+    whole: Path, toy_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    tell = pretrain.Reporter.train
+
+    def tell_and_kill(self: Any, step: int, progress: float, values: dict[str, float]) -> None:
+        tell(self, step, progress, values)
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.Reporter, "train", tell_and_kill)
+        with pytest.raises(Stopped, match="Stopped by SIGTERM at step 4"):
+            pretrain.run(settings(toy_corpus), out)
+    assert (out / "checkpoints" / "step-00000004").is_dir()
+    assert not (out / "config.json").exists()
+    pretrain.run(settings(toy_corpus), out, resume=True)
+    assert weights(out) == weights(whole)
+    assert losses(out) == losses(whole)
+
+
+def test_a_checkpoint_before_the_newest_will_do(
+    whole: Path, toy_corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = settings(toy_corpus)
+    pretrain.run(config, out)
+    newest = out / "checkpoints" / "step-00000012"
+    (newest / "model.safetensors").write_bytes(weights(out)[:100])
+    with pytest.raises(FolderError, match=r"model\.safetensors \(100 bytes\).*delete "):
+        pretrain.run(config, out, resume=True)
+    for file in newest.iterdir():
+        file.unlink()
+    newest.rmdir()
+    pretrain.run(config, out, resume=True)
+    assert weights(out) == weights(whole)
+    assert losses(out) == losses(whole)
+
+
+def test_a_run_on_the_clock_is_replayed_exactly(toy_corpus: Path, tmp_path: Path) -> None:
+    config = settings(toy_corpus, hours=1.5 / 3600, save_every=10)
+    first = pretrain.run(config, tmp_path / "first")
+    assert first.step > 5
+    assert 1.5 <= first.seconds < 6
+    pretrain.run(config, tmp_path / "second", replay=tmp_path / "first")
+    assert weights(tmp_path / "second") == weights(tmp_path / "first")
+    with pytest.raises(UsageError, match="--replay repeats a run with --hours"):
+        pretrain.run(settings(toy_corpus), tmp_path / "third", replay=tmp_path / "first")
+
+
+def test_a_run_on_the_clock_resumes_from_its_log(toy_corpus: Path, tmp_path: Path) -> None:
+    config = settings(toy_corpus, hours=1.5 / 3600, save_every=10)
+    first = tmp_path / "first"
+    end = pretrain.run(config, first).step
+    # As a kill during the last step would leave it: checkpoint far behind, log nearly complete.
+    killed = tmp_path / "killed"
+    pretrain.run(config, killed, replay=first)
+    for folder in sorted((killed / "checkpoints").iterdir())[1:]:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    lines = (first / "schedule.jsonl").read_bytes().splitlines(keepends=True)
+    (killed / "schedule.jsonl").write_bytes(b"".join(lines[:end]) + lines[end][:30])
+    pretrain.run(config, killed, resume=True)
+    resumed = (killed / "schedule.jsonl").read_bytes().splitlines(keepends=True)
+    assert resumed[:end] == lines[:end]
+    count = min(end, len(losses(killed)))
+    assert losses(killed)[:count] == losses(first)[:count]
+    assert json.loads(resumed[-1])["over"] is True
+
+
+def test_pretraining_goes_on_from_a_model_folder(
+    whole: Path, toy_corpus: Path, tmp_path: Path
+) -> None:
+    config = settings(toy_corpus, steps=2, dropout=0.0)
+    result = pretrain.run(config, tmp_path / "out", from_folder=whole)
+    before = read_metrics(whole / "metrics.jsonl")[-1]["mlm_loss"]
+    after = read_metrics(tmp_path / "out" / "metrics.jsonl")[1]["mlm_loss"]
+    assert after == pytest.approx(before, rel=1e-6)
+    assert result.step == 2
+    model, _ = load_pretraining(tmp_path / "out")
+    assert model.config.hidden_dropout_prob == 0.0
+
+
+def test_the_tokenizer_of_the_model_must_be_the_corpus(
+    whole: Path, toy_corpus: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in whole.glob("*.*"):
+        (other / path.name).write_bytes(path.read_bytes())
+    vocab = Tokenizer.load(other).vocab
+    Tokenizer((*SPECIAL, *vocab[6:], "new")).save(other)
+    with pytest.raises(FolderError, match=r"is not the one that the corpus .* was prepared with"):
+        pretrain.run(settings(toy_corpus), tmp_path / "out", from_folder=other)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"phases": (Phase(1.0, 128),)}, "128 tokens, but the model has 64 positions"),
+        ({"size": "gigantic"}, "--size gigantic: not a preset"),
+        ({"data": "/nowhere/at/all"}, "/nowhere/at/all"),
+        ({"precision": "bf16"}, "--precision bf16"),
+    ],
+)
+def test_wrong_settings_leave_nothing_behind(
+    toy_corpus: Path,
+    tmp_path: Path,
+    flags: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises((UsageError, FolderError), match=message):
+        pretrain.run(settings(toy_corpus, **flags), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_show_batch_prints_examples(toy_corpus: Path) -> None:
+    text = pretrain.show_batch(settings(toy_corpus), 2)
+    assert text.count("[CLS]") == 2
+    assert text.count("[SEP]") == 4
+    assert "Example 2:" in text
+    assert "[MASK](" in text
+
+
+@pytest.fixture
+def _children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+def _context() -> ForkServerContext:
+    """Children that start in milliseconds: their parent has imported torch."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bertsmith.pretrain"])
+    return context
+
+
+def _start(
+    config: PretrainConfig, out: Path, environment: dict[str, str] | None = None
+) -> ForkServerProcess:
+    child = importlib.import_module("pretrain_child")
+    process = _context().Process(target=child.run, args=(config, out, environment or {}))
+    process.start()
+    return process
+
+
+def _finish(process: ForkServerProcess) -> None:
+    process.join(120)
+    assert process.exitcode == 0
+
+
+@pytest.mark.usefixtures("_children")
+def test_two_processes_equal_one(toy_corpus: Path, tmp_path: Path) -> None:
+    config = settings(toy_corpus, dropout=0.0, save_every=6)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    ranks = [
+        _start(config, tmp_path / "two", address | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+    one = _start(config, tmp_path / "one")
+    for process in [*ranks, one]:
+        _finish(process)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+    assert len(losses(tmp_path / "two")) == 12
+    evaluations = [
+        [r for r in read_metrics(tmp_path / name / "metrics.jsonl") if r["kind"] == "evaluation"]
+        for name in ("one", "two")
+    ]
+    for single, double in zip(*evaluations, strict=True):
+        assert double["mlm_loss"] == pytest.approx(single["mlm_loss"], rel=1e-5)
+        assert double["mlm_accuracy"] == single["mlm_accuracy"]
+    # A run of two processes goes on as one.
+    state = json.loads((tmp_path / "two/checkpoints/step-00000012/trainer.json").read_text())
+    assert state["step"] == 12
+
+
+@pytest.mark.usefixtures("_children")
+def test_twenty_kills_change_no_byte(toy_corpus: Path, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(settings(toy_corpus, steps=30), evaluate_every=10)
+    _finish(_start(config, tmp_path / "warm"))
+    began = time.monotonic()
+    _finish(_start(config, tmp_path / "never killed"))
+    seconds = time.monotonic() - began
+    chance = random.Random(20)
+    kills = runs = 0
+    reached = set()
+    while kills < 20:
+        out = tmp_path / f"killed {runs}"
+        runs += 1
+        for _ in range(6):
+            process = _start(config, out)
+            process.join(chance.uniform(0, 0.4) * seconds)
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += process.exitcode == -signal.SIGKILL
+            reached.add(max(checkpoint.steps(out / "checkpoints"), default=0))
+        _finish(_start(config, out))
+        assert weights(out) == weights(tmp_path / "never killed")
+        assert losses(out) == losses(tmp_path / "never killed")
+        steps = [(r["kind"], r["step"]) for r in read_metrics(out / "metrics.jsonl")]
+        assert len(steps) == len(set(steps)) == 1 + 4 + 30
+        assert not list(out.rglob("*.partial"))
+    assert kills >= 20
+    assert runs <= 6
+    # The moments were spread over the run.
+    assert len(reached) >= 4
