@@ -4,12 +4,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from bertsmith.config import BertConfig
-from bertsmith.models.folder import load_pretraining, save_model
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.keys import to_theirs
-from bertsmith.models.packed import PretrainBatch, pack
-from bertsmith.text.tokenizer import Tokenizer
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
@@ -19,6 +13,13 @@ from transformers import (
     BertModel,
 )
 from transformers import BertConfig as TheirConfig
+
+from bertsmith.config import BertConfig
+from bertsmith.models.folder import load_pretraining, save_model
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.keys import to_theirs
+from bertsmith.models.packed import PretrainBatch, pack
+from bertsmith.text.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##b")
 

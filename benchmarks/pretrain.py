@@ -1,0 +1,299 @@
+"""Pre-training speed: bertsmith beside `transformers`, interleaved, on the same sequences.
+
+    python benchmarks/pretrain.py --data CORPUS [--sizes mini base] [--rounds 5] [--out FILE.json]
+
+Every contender trains a BERT of the same shape on the same examples of the corpus (paper's recipe:
+masked words and next sentence, dropout 0.1, AdamW, clipping at 1): forward, backward, clip, step.
+In each round every contender takes one step, in turn, and so does a plain matrix product of the
+model's own feed-forward shape; a ratio is taken inside a round, and medians with the smallest and
+largest round are printed. Tokens are real tokens, padding not counted.
+
+The peer gets what its documentation advises: SDPA attention, fused AdamW, dynamic padding to the
+longest of sequences sorted by length, bf16 autocast and `torch.compile` (default mode; padded to
+the full length then, so that there is one shape to compile). bf16 is left out where the CPU would
+only imitate it, except for one informative row at the smallest size.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+import transformers
+
+from bertsmith.config import BertConfig, bert_config
+from bertsmith.corpus.batches import Batches
+from bertsmith.corpus.shards import Corpus
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.keys import to_theirs
+from bertsmith.models.packed import PretrainBatch
+from bertsmith.runtime import World
+from bertsmith.train.optim import adamw, clip, set_learning_rate
+from bertsmith.train.parallel import Parallel, Place, has_native_bf16
+
+Step = Callable[[list[PretrainBatch]], float]
+LENGTH = 128
+SEQUENCES = {"cpu": 32, "cuda": 512}
+IGNORED = -100
+
+
+def ours(config: BertConfig, state: dict[str, torch.Tensor], place: Place) -> Step:
+    model = BertForPretraining(config).train()
+    model.load_state_dict(state)
+    parallel = Parallel(model, place)
+    optimizer = adamw(model, weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
+    set_learning_rate(optimizer, 1e-4)
+
+    def step(batches: list[PretrainBatch]) -> float:
+        """The loop's steps 4 to 6 (bertsmith.train.loop)."""
+        optimizer.zero_grad(set_to_none=True)
+        counts = {name: sum(b.counts[name] for b in batches) for name in batches[0].counts}
+        total = 0.0
+        for batch in batches:
+            losses = parallel.losses(batch.to(place.device))
+            loss = torch.stack([losses[name].float() / counts[name] for name in counts]).sum()
+            loss.backward()
+            total += loss.detach()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        clip(gradients, float(torch.nn.utils.get_total_norm(gradients)), longest=1.0)
+        optimizer.step()
+        return float(total)
+
+    return step
+
+
+def theirs(
+    config: BertConfig,
+    state: dict[str, torch.Tensor],
+    place: Place,
+    *,
+    bf16: bool,
+    compiled: bool,
+) -> Step:
+    their_config = transformers.BertConfig(**msgspec.structs.asdict(config))
+    their_config._attn_implementation = "sdpa"
+    model = transformers.BertForPreTraining(their_config).train()
+    model.load_state_dict(to_theirs(state, layers=config.num_hidden_layers), strict=False)
+    model.to(place.device)
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+        lr=1e-4,
+        eps=1e-6,
+        fused=True,
+    )
+    forward: Any = torch.compile(model) if compiled else model
+    kind = place.device.type
+
+    def step(batches: list[PretrainBatch]) -> float:
+        optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for batch in batches:
+            inputs = padded(batch, LENGTH if compiled else batch.packed.longest)
+            inputs = {name: value.to(place.device) for name, value in inputs.items()}
+            with torch.autocast(kind, dtype=torch.bfloat16) if bf16 else nullcontext():
+                loss = forward(**inputs).loss / len(batches)
+            loss.backward()
+            total += loss.detach()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return float(total)
+
+    return step
+
+
+def padded(batch: PretrainBatch, length: int) -> dict[str, torch.Tensor]:
+    """The same examples as `BertForPreTraining` takes them."""
+    lengths = torch.tensor(batch.packed.lengths)
+    real_BL = torch.arange(length) < lengths[:, None]
+    labels_T = torch.full((batch.tokens,), IGNORED)
+    labels_T[batch.masked_P] = batch.labels_P
+    rows = {
+        "input_ids": (batch.packed.ids_T, 0),
+        "token_type_ids": (batch.packed.segments_T, 0),
+        "labels": (labels_T, IGNORED),
+    }
+    inputs = {}
+    for name, (values_T, blank) in rows.items():
+        inputs[name] = torch.full(real_BL.shape, blank)
+        inputs[name][real_BL] = values_T
+    assert batch.next_B is not None
+    return inputs | {"attention_mask": real_BL.long(), "next_sentence_label": batch.next_B}
+
+
+def operations(config: BertConfig, batches: list[PretrainBatch]) -> float:
+    """Floating-point operations that a step needs: 2 a multiply-add, backward twice forward."""
+    width, inner = config.hidden_size, config.intermediate_size
+    per_token = config.num_hidden_layers * (4 * width**2 + 2 * width * inner)
+    total = 0.0
+    for batch in batches:
+        pairs = sum(length**2 for length in batch.packed.lengths)
+        total += batch.tokens * per_token + config.num_hidden_layers * 2 * width * pairs
+        total += batch.masked_P.numel() * (width**2 + width * config.vocab_size)
+    return 6 * total
+
+
+def matrix_rate(place: Place, config: BertConfig, dtype: torch.dtype) -> float:
+    """Operations per second of the feed-forward's product, forward and backward, alone."""
+    rows = 4096 if place.device.type == "cpu" else 65536
+    x_TD = torch.randn(rows, config.hidden_size, device=place.device, dtype=dtype)
+    weight = torch.randn(config.intermediate_size, config.hidden_size, device=place.device).to(
+        dtype
+    )
+    grad = torch.randn(rows, config.intermediate_size, device=place.device, dtype=dtype)
+
+    def products() -> None:
+        torch.mm(x_TD, weight.mT)
+        torch.mm(grad, weight)
+        torch.mm(grad.mT, x_TD)
+
+    seconds = []
+    for _ in range(4):
+        seconds.append(timed(products, place))
+    return 6 * rows * config.hidden_size * config.intermediate_size / min(seconds)
+
+
+def timed(action: Callable[[], object], place: Place) -> float:
+    if place.device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    action()
+    if place.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def contenders(
+    config: BertConfig, place: Place, *, compiled: bool, imitated_bf16: bool
+) -> dict[str, Step]:
+    torch.manual_seed(0)
+    state = BertForPretraining(config).state_dict()
+    steps = {"bertsmith": ours(config, state, place)}
+    native = has_native_bf16(place.device)
+    for bf16 in (False, True) if native or imitated_bf16 else (False,):
+        for with_compile in (False, True) if compiled and (native or not bf16) else (False,):
+            name = f"transformers {'bf16' if bf16 else 'fp32'}{' compile' * with_compile}"
+            steps[name] = theirs(config, state, place, bf16=bf16, compiled=with_compile)
+    return steps
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def measure(
+    size: str, corpus: Corpus, place: Place, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    config = bert_config(size, vocab_size=corpus.manifest.vocab_size)
+    config = msgspec.structs.replace(
+        config,
+        hidden_dropout_prob=arguments.dropout,
+        attention_probs_dropout_prob=arguments.dropout,
+    )
+    sequences = arguments.sequences or SEQUENCES[place.device.type]
+    smallest = size == arguments.sizes[0]
+    steps = contenders(config, place, compiled=not arguments.no_compile, imitated_bf16=smallest)
+    dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
+    tokens_per_second: dict[str, list[float]] = {name: [] for name in steps}
+    ratios: dict[str, list[float]] = {name: [] for name in steps}
+    shares: dict[str, list[float]] = {name: [] for name in steps}
+    rates = []
+    with Batches(
+        corpus.split("train"), corpus.tokenizer, length=LENGTH, batch_size=sequences
+    ) as data:
+        losses = {name: step(data.at(0)) for name, step in steps.items()}  # warm-up and compile
+        for turn in range(1, arguments.rounds + 1):
+            batches = data.at(turn)
+            tokens = sum(batch.tokens for batch in batches)
+            rate = matrix_rate(place, config, dtype)
+            rates.append(rate / 1e9)
+            for name, step in steps.items():
+                imitated = "bf16" in name and not has_native_bf16(place.device)
+                if imitated and turn > 1:
+                    continue
+                seconds = timed(partial(step, batches), place)
+                tokens_per_second[name].append(tokens / seconds)
+                shares[name].append(operations(config, batches) / seconds / rate)
+            for name, speeds in tokens_per_second.items():
+                if len(speeds) == turn:
+                    ratios[name].append(tokens_per_second["bertsmith"][-1] / speeds[-1])
+    peers = [name for name in steps if name != "bertsmith"]
+    best = max(peers, key=lambda name: statistics.median(tokens_per_second[name]))
+    print(f"\n{size}, {LENGTH} tokens, {sequences} sequences a step, dropout {arguments.dropout}")
+    print(f"  matrix products alone ({place.precision}): {statistics.median(rates):,.0f} GFLOP/s")
+    print(
+        f"  {'':28}{'tokens/s':>10}  {'ours is faster by (lowest..highest)':38}share of matrix rate"
+    )
+    for name, speeds in tokens_per_second.items():
+        ratio = summary(ratios[name]) if ratios[name] else None
+        told = (
+            f"{ratio['median']:.2f}x ({ratio['lowest']:.2f}..{ratio['highest']:.2f})"
+            if ratio
+            else f"{statistics.median(tokens_per_second['bertsmith']) / speeds[0]:.1f}x (one step)"
+        )
+        share = statistics.median(shares[name])
+        mark = " <- best peer" if name == best else ""
+        print(f"  {name:28}{statistics.median(speeds):>10,.0f}  {told:38}{share:.0%}{mark}")
+    return {
+        "size": size,
+        "sequences": sequences,
+        "dropout": arguments.dropout,
+        "vocab_size": config.vocab_size,
+        "matrix_gflops": summary(rates),
+        "best_peer": best,
+        "first_losses": losses,
+        "contenders": {
+            name: {
+                "tokens_per_second": summary(tokens_per_second[name]),
+                "bertsmith_is_faster_by": summary(ratios[name]) if ratios[name] else None,
+                "share_of_matrix_rate": summary(shares[name]),
+            }
+            for name in steps
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of a prepared corpus")
+    parser.add_argument("--sizes", nargs="+", default=["mini", "base"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sequences", type=int, default=0, help="per step; 0 chooses by device")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = "bf16" if has_native_bf16(device) else "fp32"
+    place = Place(World(), device, precision)
+    corpus = Corpus.open(arguments.data, verify=False)
+    results = [measure(size, corpus, place, arguments) for size in arguments.sizes]
+    if arguments.out:
+        about = {
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu_name(),
+            "threads": torch.get_num_threads(),
+            "native_bf16": has_native_bf16(device),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+        arguments.out.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The pre-training losses: right, and unmoved by how a batch is laid out."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bertsmith.config import BertConfig
+from bertsmith.models import heads
+from bertsmith.models.heads import BertForPretraining, projected_cross_entropy
+from bertsmith.models.packed import PretrainBatch, pack
+
+CONFIG = BertConfig(
+    vocab_size=50,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=40,
+    initializer_range=0.2,
+)
+
+
+def example(seed: int, length: int) -> tuple[list[int], list[int], list[int], list[int], int]:
+    draw = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, 50, (length,), generator=draw).tolist()
+    places = sorted(torch.randperm(length, generator=draw)[: max(1, length // 6)].tolist())
+    labels = torch.randint(5, 50, (len(places),), generator=draw).tolist()
+    segments = [0] * (length // 2) + [1] * (length - length // 2)
+    return ids, segments, places, labels, seed % 2
+
+
+def batch_of(examples) -> PretrainBatch:
+    masked, labels, start = [], [], 0
+    for ids, _, places, right, _ in examples:
+        masked += [start + place for place in places]
+        labels += right
+        start += len(ids)
+    return PretrainBatch(
+        pack([row[0] for row in examples], [row[1] for row in examples]),
+        torch.tensor(masked),
+        torch.tensor(labels),
+        torch.tensor([row[4] for row in examples]),
+    )
+
+
+def model(dtype: torch.dtype = torch.float64) -> BertForPretraining:
+    torch.manual_seed(0)
+    return BertForPretraining(CONFIG).to(dtype).eval()
+
+
+def total(model: BertForPretraining, batches: list[PretrainBatch]) -> tuple[float, list]:
+    model.zero_grad()
+    counts = {name: sum(batch.counts[name] for batch in batches) for name in ("mlm", "nsp")}
+    value = 0.0
+    for batch in batches:
+        losses = model.losses(batch)
+        loss = sum(losses[name] / counts[name] for name in counts)
+        loss.backward()
+        value += loss.item()
+    return value, [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def assert_same(one: tuple[float, list], other: tuple[float, list]) -> None:
+    # The loss is summed in fp32 whatever the model's type.
+    assert math.isclose(one[0], other[0], rel_tol=1e-6)
+    for a, b in zip(one[1], other[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
+
+
+def test_loss_and_gradients_do_not_depend_on_packing_order_or_micro_batches():
+    examples = [example(seed, length) for seed, length in enumerate([12, 30, 5, 12, 21, 40, 7, 1])]
+    bert = model()
+    whole = total(bert, [batch_of(examples)])
+    assert_same(whole, total(bert, [batch_of(examples[::-1])]))
+    by_length = sorted(examples, key=lambda row: -len(row[0]))
+    assert_same(whole, total(bert, [batch_of(by_length)]))
+    for cuts in ([3], [1, 2, 7], [4, 5, 6]):
+        parts = [
+            batch_of(examples[a:b]) for a, b in zip([0, *cuts], [*cuts, len(examples)], strict=True)
+        ]
+        assert_same(whole, total(bert, parts))
+
+
+@pytest.mark.parametrize("elements", [1, 170, 10**6])
+def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, monkeypatch):
+    monkeypatch.setitem(heads._SLICE, "cpu", elements)
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((13, 6), (50, 6), (50,))
+    values = [torch.randn(shape, generator=generator) * 3 for shape in shapes]
+    labels = torch.randint(0, 50, (13,), generator=generator)
+    ours = [value.clone().requires_grad_() for value in values]
+    theirs = [value.clone().requires_grad_() for value in values]
+    loss = projected_cross_entropy(*ours, labels)
+    expected = functional.cross_entropy(functional.linear(*theirs), labels, reduction="sum")
+    torch.testing.assert_close(loss, expected)
+    (loss * 0.25).backward()
+    (expected * 0.25).backward()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_projected_cross_entropy_survives_huge_logits():
+    hidden = torch.full((2, 4), 1e4).requires_grad_()
+    word = torch.eye(4)[:3].contiguous()
+    loss = projected_cross_entropy(hidden, word, torch.zeros(3), torch.tensor([0, 2]))
+    loss.backward()
+    assert math.isclose(loss.item(), 2 * math.log(3), rel_tol=1e-6)
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_evaluate_counts_losses_and_right_answers():
+    bert = model(torch.float32)
+    batch = batch_of([example(seed, 20) for seed in range(6)])
+    scores = bert.evaluate(batch)
+    losses = bert.losses(batch)
+    assert math.isclose(scores["mlm"][0], losses["mlm"].item(), rel_tol=1e-5)
+    assert math.isclose(scores["nsp"][0], losses["nsp"].item(), rel_tol=1e-5)
+    hidden_TD = bert.bert(batch.packed)
+    guesses = bert.mlm_logits(hidden_TD, batch.masked_P).argmax(-1)
+    assert scores["mlm"][1] == (guesses == batch.labels_P).sum().item()
+    assert bert.evaluate(batch) == scores
+
+
+def test_training_gives_every_parameter_a_finite_gradient():
+    bert = BertForPretraining(CONFIG).train()
+    batch = batch_of([example(seed, 24) for seed in range(4)])
+    torch.stack(list(bert.losses(batch).values())).sum().backward()
+    for name, parameter in bert.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_initial_weights_are_googles():
+    bert = BertForPretraining(BertConfig(vocab_size=2000, hidden_size=128, num_attention_heads=2))
+    weight = bert.bert.embeddings.word.weight
+    assert weight.abs().max() <= 0.04
+    assert abs(weight.std().item() - 0.0176) < 2e-4  # 0.02 cut at two deviations
+    assert bert.bert.blocks[0].attention.qkv.bias.abs().max() == 0
+    assert bert.bert.blocks[0].attention_norm.weight.min() == 1
+
+
+def test_too_long_a_sequence_is_refused():
+    with pytest.raises(ValueError, match="41 tokens; this model has positions for 40"):
+        model().bert(pack([[6] * 41]))
+
+
+def test_model_without_pair_task_has_no_pair_head():
+    bert = BertForPretraining(CONFIG, pair_task=False)
+    assert not any(name.startswith(("pooler", "next_sentence")) for name in bert.state_dict())
+    packed = pack([[2, 7, 3]])
+    with pytest.raises(ValueError, match="no next-sentence head"):
+        bert.pair_logits(bert.bert(packed), packed)

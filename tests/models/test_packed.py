@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from bertsmith.models.packed import PretrainBatch, pack
+
+
+def test_pack_lays_sequences_end_to_end():
+    packed = pack([[7, 8, 9], [5], [6, 4]], [[0, 0, 1], [0], [0, 1]])
+    assert packed.ids_T.tolist() == [7, 8, 9, 5, 6, 4]
+    assert packed.segments_T.tolist() == [0, 0, 1, 0, 0, 1]
+    assert packed.positions_T.tolist() == [0, 1, 2, 0, 0, 1]
+    assert packed.starts.tolist() == [0, 3, 4, 6]
+    assert packed.starts.dtype == torch.int32
+    assert (packed.longest, packed.sequences, packed.lengths) == (3, 3, [3, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("ids", "segments"), [([], None), ([[1], []], None), ([[1, 2]], [[0]]), ([[1]], [[0], [0]])]
+)
+def test_pack_refuses_what_cannot_be_packed(ids, segments):
+    with pytest.raises(ValueError, match="pack"):
+        pack(ids, segments)
+
+
+def test_counts_name_the_objectives():
+    packed = pack([[1, 2], [3, 4]])
+    masked, labels = torch.tensor([1, 2, 3]), torch.tensor([5, 6, 7])
+    with_pairs = PretrainBatch(packed, masked, labels, torch.tensor([0, 1]))
+    assert with_pairs.counts == {"mlm": 3, "nsp": 2}
+    assert PretrainBatch(packed, masked, labels, None).counts == {"mlm": 3}
+    assert with_pairs.tokens == 4
+    assert with_pairs.to(torch.device("cpu")).packed is packed
