@@ -4,6 +4,7 @@ Every setting is a typed, frozen structure; an unknown key is an error that name
 one. A preset or a recipe is a row of a table, never a branch in the code that uses it.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,7 +118,12 @@ _INERT_KEYS: dict[str, object] = dict.fromkeys(
         "tie_word_embeddings"
     ).split(),
     ...,
-) | {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+) | {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "is_encoder_decoder": False,
+    "add_cross_attention": False,
+}
 
 
 def bert_config_from_keys(keys: dict[str, Any], source: str) -> BertConfig:
@@ -238,6 +244,9 @@ def _check_pretrain(config: PretrainConfig) -> None:
 
     if (config.steps is None) == (config.hours is None):
         raise UsageError("Give exactly one of --steps and --hours: how long the run should be.")
+    for field in msgspec.structs.fields(config):
+        value = getattr(config, field.name)
+        require(not isinstance(value, float) or math.isfinite(value), field.name, value, "finite")
     for name in ("steps", "hours", "learning_rate", "clip_norm", "epsilon"):
         value = getattr(config, name)
         require(value is None or value > 0, name, value, "above 0")

@@ -132,7 +132,11 @@ def describe_validation(error: msgspec.ValidationError, kind: Any) -> str:
         key = text.split("`")[1]
         with contextlib.suppress(TypeError):
             names = [field.encode_name for field in msgspec.structs.fields(kind)]
-            return f"unknown key '{key}'{nearest(key, names)}; remove it or correct its name"
+            place = text.partition(" - at ")[2]
+            inside = f" inside {place}" if place else ""
+            return (
+                f"unknown key '{key}'{inside}{nearest(key, names)}; remove it or correct its name"
+            )
     return text[0].lower() + text[1:]
 
 

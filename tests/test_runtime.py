@@ -1,0 +1,77 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bertsmith.runtime import World, core_count, derive_seed, world_from_environment
+
+
+def test_seeds_are_the_same_everywhere():
+    """Golden: a change would give every run of the past other data and dropout."""
+    assert derive_seed(0) == 6711488920161924273
+    assert derive_seed(0, "dropout", 1) == 1429410265734651799
+    code = "from bertsmith.runtime import derive_seed; print(derive_seed(7, 'pairs', 3))"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert seen == {f"{derive_seed(7, 'pairs', 3)}\n"}
+
+
+def test_seeds_differ_and_fill_63_bits():
+    seeds = [derive_seed(seed, "mask", step) for seed in range(20) for step in range(100)]
+    assert len(set(seeds)) == 2000
+    assert all(0 <= seed < 1 << 63 for seed in seeds)
+    for bit in range(63):
+        ones = sum(seed >> bit & 1 for seed in seeds)
+        assert 850 < ones < 1150  # 1000 expected, standard deviation 22
+
+
+def test_parts_of_a_seed_do_not_run_together():
+    given = [("a", "b"), ("ab",), ("a", "", "b"), (1, 2), (12,), ("1", 2), (1, "2"), ("b", "a")]
+    assert len({derive_seed(*parts) for parts in given}) == len(given)
+
+
+def test_a_lone_process_is_a_world_of_one(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert world_from_environment() == World(rank=0, size=1, local_rank=0)
+    assert world_from_environment().first
+
+
+def test_torchrun_tells_the_place_in_the_world(monkeypatch):
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    world = world_from_environment()
+    assert (world.rank, world.size, world.local_rank, world.first) == (5, 8, 1, False)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_only_the_cores_that_may_be_used_are_counted():
+    code = (
+        "import os\n"
+        "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+        "from bertsmith.runtime import core_count\n"
+        "print(core_count())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+    assert core_count() == len(os.sched_getaffinity(0))
+
+
+def test_the_ground_needs_no_torch():
+    code = (
+        "import sys\n"
+        "import bertsmith.config, bertsmith.errors, bertsmith.files, bertsmith.runtime\n"
+        "import bertsmith.text.documents, bertsmith.text.sentences\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
