@@ -221,7 +221,7 @@ def test_info_tells_folders_and_files_apart(made, capsys):
         ("tokenizer train --out {1}/t --vocab-size 70", "error: No input is given"),
         (
             "tokenizer train {0}/text.txt --out {1}/t --vocab-size 9 --workers 1",
-            "error: A vocabulary of 9 pieces is smaller than",
+            "error: A vocabulary of 9 pieces is too small for this text: its alphabet and",
         ),
     ],
 )
