@@ -28,7 +28,8 @@ from bertsmith.text.learn import train_tokenizer
 from bertsmith.text.samples import SOURCES, SampleLanguage, sample
 from bertsmith.train.progress import read_metrics
 
-HELD_OUT = 0.03
+HELD_OUT = 0.05
+EVALUATED_SEQUENCES = 400
 BLANKS_FROM_TEXT = 8
 # What loading torch, filling the blanks and drawing the report take on a slow machine.
 _REPORT_SECONDS = 25.0
@@ -200,6 +201,7 @@ def _config(work: Work) -> PretrainConfig:
         data=str(work.out / "corpus"),
         hours=work.state.hours,
         evaluate_every=200,
+        evaluate_sequences=EVALUATED_SEQUENCES,
         save_every=1000,
         **work.plan.settings,
     )

@@ -6,6 +6,7 @@ with their ink and grid taken from the page, so that they read well on light and
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,6 +19,7 @@ from bertsmith.files import write_bytes
 # Two colours that nothing else uses; the SVG text is searched for them and the page's own put in.
 _INK = "#0d0e0f"
 _GRID = "#d1d2d3"
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _PALETTE = ("#2563a8", "#c2571a", "#2f8f5b", "#8a4fa3", "#a1872b")
 
 
@@ -117,7 +119,7 @@ def _to_svg(figure: Any, axes: Any, title: str) -> str:
     # bytes, another one per title keeps the ids of two charts on a page apart.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = buffer.getvalue()
+    svg = _METADATA.sub("", buffer.getvalue())
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace(_GRID, "var(--line)")
     label = escape(title, quote=True)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
