@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-import bertsmith
 from bertsmith import errors
 from bertsmith.errors import BertsmithError, SystemFault
 
@@ -88,7 +87,7 @@ class _Worker:
     @classmethod
     def start(cls, keep_open: int) -> "_Worker":
         ours, theirs = socket.socketpair()
-        package = str(Path(bertsmith.__file__).parents[1])
+        package = str(Path(__file__).parents[2])
         path = os.environ.get("PYTHONPATH")
         environment = os.environ | {
             "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,

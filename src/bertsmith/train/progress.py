@@ -1,6 +1,5 @@
 """What a run tells while it runs: a bar or plain lines, `metrics.jsonl`, TensorBoard events."""
 
-import importlib
 import importlib.util
 import sys
 import time
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from bertsmith.errors import explain_os_error
+from bertsmith.extras import require
 from bertsmith.files import write_bytes
 
 _PLAIN_SECONDS = 15.0
@@ -97,7 +97,9 @@ class Reporter:
         if out is not None:
             self._metrics = Metrics(out / "metrics.jsonl", resume_step=resume_step)
             if importlib.util.find_spec("tensorboard") is not None:
-                module = importlib.import_module("torch.utils.tensorboard")
+                module = require(
+                    "torch.utils.tensorboard", extra="tensorboard", purpose="Writing TensorBoard"
+                )
                 self._tensorboard = module.SummaryWriter(
                     str(out / "tensorboard"), purge_step=resume_step + 1
                 )

@@ -1,0 +1,247 @@
+"""The shape of the house: floors, no cycles, no hidden imports, no long files."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import bertsmith
+
+SOURCE = Path(bertsmith.__file__).parent
+
+# A file imports from lower floors and from its own room. A room is a folder, or, of the files
+# outside every folder, those of one floor.
+FLOORS: dict[str, int] = {
+    "errors": 0,
+    "extras": 0,
+    "files": 0,
+    "config": 0,
+    "runtime": 0,
+    "display": 1,
+    "report": 1,
+    "text": 1,
+    "models": 2,
+    "corpus": 3,
+    "train": 3,
+    "info": 4,
+    "predictor": 4,
+    "pretrain": 4,
+    "quickstart": 7,
+    "quickstart_report": 7,
+    "cli": 8,
+    "__init__": 8,
+    "__main__": 8,
+}
+
+LONGEST_FILE = 400
+
+# Jobs are imported when a command runs or a public name is used; optional packages by `require`.
+WAITING = ("cli", "__init__", "extras")
+
+# Data preparation and `--help` must not wait for torch, which takes seconds to import.
+WITHOUT_TORCH = ("text", "cli", "errors", "extras", "files", "config", "runtime", "report")
+CORPUS_WITHOUT_TORCH = ("shards", "build", "engines", "segments", "masking")
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every file by its dotted name inside the package: `text.documents`, `__init__`."""
+    return {
+        ".".join(path.relative_to(SOURCE).with_suffix("").parts): ast.parse(path.read_text())
+        for path in sorted(SOURCE.rglob("*.py"))
+    }
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Modules of this package that a tree imports, wherever in it, with the line."""
+    known = modules()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write imports from the root"
+            assert node.module
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, inside = name.partition(".")
+            if top != "bertsmith":
+                continue
+            # `from bertsmith.text.streams import lines` and `from bertsmith.text import streams`.
+            while inside and inside not in known and f"{inside}.__init__" not in known:
+                inside = inside.rpartition(".")[0]
+            package = f"{inside}.__init__" if inside else "__init__"
+            yield (inside if inside in known else package), node.lineno
+
+
+@cache
+def edges() -> dict[str, dict[str, int]]:
+    """For every file, the files it imports, with a line."""
+    return {name: dict(imported(tree)) for name, tree in modules().items()}
+
+
+def place(name: str) -> tuple[int, str]:
+    """Floor and room of a file."""
+    top, _, inside = name.partition(".")
+    return FLOORS[top], top if inside else ""
+
+
+def violations(graph: dict[str, dict[str, int]]) -> list[str]:
+    found = []
+    for name, targets in graph.items():
+        for target, line in targets.items():
+            (floor, room), (other_floor, other_room) = place(name), place(target)
+            if other_floor > floor or (other_floor == floor and other_room != room):
+                found.append(
+                    f"{name}, line {line}: floor {floor} imports {target} of {other_floor}"
+                )
+    return found
+
+
+def cycles(graph: dict[str, dict[str, int]]) -> list[list[str]]:
+    """Groups of files that import each other, directly or not (Tarjan's components)."""
+    found: list[list[str]] = []
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        number[name] = lowest[name] = len(number)
+        path.append(name)
+        for target in graph.get(name, {}):
+            if target not in number:
+                visit(target)
+                lowest[name] = min(lowest[name], lowest[target])
+            elif target in path:
+                lowest[name] = min(lowest[name], number[target])
+        if lowest[name] == number[name]:
+            group = path[path.index(name) :]
+            del path[path.index(name) :]
+            if len(group) > 1 or name in graph.get(name, {}):
+                found.append(sorted(group))
+
+    for name in graph:
+        if name not in number:
+            visit(name)
+    return found
+
+
+def inside_functions(tree: ast.AST) -> set[int]:
+    """Lines of the import statements that run when a function does."""
+    return {
+        node.lineno
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Name) and node.id in ("__import__", "import_module"))
+        or (isinstance(node, ast.Attribute) and node.attr == "import_module")
+    }
+
+
+def test_the_package_is_seen():
+    assert len(modules()) >= 30
+    assert edges()["files"].keys() == {"errors", "extras"}
+    assert {"errors", "extras", "text.formats", "text.streams"} == edges()["text.documents"].keys()
+
+
+def test_every_file_has_a_floor():
+    tops = {name.partition(".")[0] for name in modules()}
+    assert tops - FLOORS.keys() == set(), "give the new file or room a floor in FLOORS"
+    assert FLOORS.keys() - tops == set(), "FLOORS names a file that is gone"
+
+
+def test_floors_are_kept():
+    assert violations(edges()) == []
+
+
+def test_no_file_imports_in_a_circle():
+    assert cycles(edges()) == []
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_are_in_view(name):
+    """At the top of the file; a name in `WAITING` says how imports may wait."""
+    if name in WAITING:
+        return
+    lines = sorted(inside_functions(modules()[name]))
+    assert lines == [], f"{name}: imports inside functions in lines {lines}"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.endswith(".__init__")])
+def test_rooms_import_nothing_by_themselves(name):
+    assert edges()[name] == {}
+    assert not inside_functions(modules()[name])
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_file_is_long(path):
+    lines = path.read_text().count("\n")
+    assert lines <= LONGEST_FILE, f"{path.name} has {lines} lines: give a part its own file"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_file_says_what_it_is_for(name):
+    docstring = ast.get_docstring(modules()[name])
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+def test_data_preparation_and_help_need_no_torch():
+    wanted = [name for name in modules() if name.partition(".")[0] in WITHOUT_TORCH]
+    wanted += [f"corpus.{name}" for name in CORPUS_WITHOUT_TORCH]
+    assert set(wanted) <= modules().keys()
+    code = "import sys\n"
+    for name in wanted:
+        code += f"import bertsmith.{name.removesuffix('.__init__')}\n"
+        code += f"assert 'torch' not in sys.modules, 'bertsmith.{name} imports torch'\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip().splitlines()[-1:] == []
+
+
+# The checks themselves find what they are for.
+
+
+def test_a_floor_that_is_not_kept_is_found():
+    assert violations({"text.words": {"models.bert": 7}}) == [
+        "text.words, line 7: floor 1 imports models.bert of 2"
+    ]
+    assert len(violations({"corpus.build": {"train.loop": 1}})) == 1
+    assert len(violations({"text.words": {"report": 1}})) == 1
+    assert violations({"text.words": {"text.encode": 1}, "pretrain": {"predictor": 2}}) == []
+
+
+def test_a_circle_is_found():
+    graph = {"a": {"b": 1}, "b": {"c": 1}, "c": {"a": 1, "d": 1}, "d": {}, "e": {"e": 1}}
+    assert cycles(graph) == [["a", "b", "c"], ["e"]]
+    assert cycles({"a": {"b": 1, "c": 1}, "b": {"c": 1}, "c": {}}) == []
+
+
+def test_a_hidden_import_is_found():
+    code = "import a\ndef f():\n    import b\nclass C:\n    def g(self):\n        from c import d\n"
+    assert inside_functions(ast.parse(code)) == {3, 6}
+    assert inside_functions(ast.parse("f = lambda: __import__('x')")) == {1}
+
+
+def test_imports_are_resolved_to_files():
+    code = (
+        "import os\n"
+        "import bertsmith.text.streams as s\n"
+        "from bertsmith import files\n"
+        "from bertsmith.errors import DataError\n"
+        "from bertsmith.text import sentences\n"
+    )
+    assert dict(imported(ast.parse(code))) == {
+        "text.streams": 2,
+        "files": 3,
+        "errors": 4,
+        "text.sentences": 5,
+    }
+    assert dict(imported(ast.parse("import bertsmith"))) == {"__init__": 1}
+    with pytest.raises(AssertionError, match="write imports from the root"):
+        list(imported(ast.parse("from . import files")))
