@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "quickstart": 7,
     "quickstart_report": 7,
     "cli": 8,
+    "commands": 8,
     "__init__": 8,
     "__main__": 8,
 }
@@ -40,10 +41,22 @@ FLOORS: dict[str, int] = {
 LONGEST_FILE = 400
 
 # Jobs are imported when a command runs or a public name is used; optional packages by `require`.
-WAITING = ("cli", "__init__", "extras")
+WAITING = ("commands", "__init__", "extras")
 
 # Data preparation and `--help` must not wait for torch, which takes seconds to import.
-WITHOUT_TORCH = ("text", "cli", "errors", "extras", "files", "config", "runtime", "report")
+WITHOUT_TORCH = (
+    "text",
+    "cli",
+    "commands",
+    "info",
+    "report",
+    "display",
+    "errors",
+    "extras",
+    "files",
+    "config",
+    "runtime",
+)
 CORPUS_WITHOUT_TORCH = ("shards", "build", "engines", "segments", "masking")
 
 

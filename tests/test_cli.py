@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bertsmith import cli
-from bertsmith.cli import main, parse_phases
+from bertsmith import commands
+from bertsmith.cli import main
+from bertsmith.commands import parse_phases
 from bertsmith.config import Phase, PretrainConfig
 from bertsmith.errors import DataError, Stopped, UsageError
 
@@ -96,7 +97,7 @@ def test_light_commands_never_load_torch(made, tmp_path, arguments, forbidden):
 
 
 def test_flags_of_pretrain_are_the_settings():
-    flags = set(cli.Pretrain.__dataclass_fields__)
+    flags = set(commands.Pretrain.__dataclass_fields__)
     settings = {field.name for field in msgspec.structs.fields(PretrainConfig)}
     extra = {"json", "out", "start", "resume", "replay", "held_out", "show_batch"}
     assert flags == settings | extra
@@ -268,7 +269,7 @@ def test_exit_codes(monkeypatch, capsys, raised, code, said):
     def fail(self):
         raise raised
 
-    monkeypatch.setattr(cli.Info, "run", fail)
+    monkeypatch.setattr(commands.Info, "run", fail)
     assert main(["info", "x"]) == code
     assert capsys.readouterr().err.startswith(said)
 

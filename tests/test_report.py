@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bertsmith.report import Fact, Mark, Report, Series, line_chart
+from bertsmith.report import Blank, Fact, Mark, Report, Series, line_chart
 
 
 def _chart(**changes):
@@ -58,7 +58,7 @@ def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
     page.section("Numbers", "1 < 2")
     page.table(["name", "count"], [["<i>", 1234567], ["x", 2]], caption="counts")
     page.picture(_chart(), "a curve")
-    page.blank("Paris is the [MASK] of <France>.", [("capital", 0.75), ("city", 0.1)])
+    page.blanks([Blank("Paris is the [MASK] of <France>.", [("capital", 0.75), ("city", 0.1)])])
     page.commands(["bertsmith info <folder>"])
     page.write(tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
 
 def test_the_guess_that_stood_in_the_text_is_marked():
     page = Report("r")
-    page.blank("a [MASK]", [("dog", 0.5), ("cat", 0.25)], answer="cat")
+    page.blanks([Blank("a [MASK]", [("dog", 0.5), ("cat", 0.25)], answer="cat")])
     html = page.html()
     assert html.count("class=hit") == 1
     assert "class=hit><span>cat</span>" in html

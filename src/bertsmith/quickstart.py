@@ -22,7 +22,8 @@ from bertsmith.errors import Stopped, UsageError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.models.folder import parameter_count
 from bertsmith.predictor import Predictor
-from bertsmith.quickstart_report import Blank, Outcome, collect, held_out_blanks, write_report
+from bertsmith.quickstart_report import Outcome, collect, held_out_blanks, write_report
+from bertsmith.report import Blank
 from bertsmith.runtime import core_count
 from bertsmith.text.learn import train_tokenizer
 from bertsmith.text.samples import SOURCES, SampleLanguage, sample
@@ -223,24 +224,25 @@ def _report(work: Work) -> Outcome:
 
     def fill(sentences: Sequence[tuple[str, str]]) -> list[Blank]:
         return [
-            Blank(text, answer, [(guess.token, guess.probability) for guess in blank.candidates])
+            Blank(text, [(guess.token, guess.probability) for guess in blank.candidates], answer)
             for text, answer in sentences
             for blank in predictor.fill(text).blanks
         ]
 
+    metrics = read_metrics(work.out / "model" / "metrics.jsonl")
     outcome = collect(
         work.out,
         language=work.state.language,
         source=SOURCES[work.state.language],
         corpus=corpus,
         parameters=parameter_count(predictor.model),
-        metrics=read_metrics(work.out / "model" / "metrics.jsonl"),
+        metrics=metrics,
         own_blanks=fill(work.plan.blanks),
         text_blanks=fill(held_out_blanks(corpus, BLANKS_FROM_TEXT)),
         seconds=work.state.seconds,
     )
     outcome.seconds["report"] = round(time.monotonic() - began, 2)
-    write_report(outcome, _config(work))
+    write_report(outcome, _config(work), metrics)
     return outcome
 
 

@@ -9,18 +9,10 @@ import numpy as np
 
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
-from bertsmith.report import Fact, Mark, Report, Series, line_chart
+from bertsmith.report import Blank, Fact, Mark, Report, Series, line_chart
 
 # Sentences of this many pieces are long enough to guess from and short enough to read.
 _PIECES = (12, 32)
-
-
-class Blank(msgspec.Struct, frozen=True):
-    """A sentence with one blank, what stood there, and what the model says."""
-
-    text: str
-    answer: str
-    guesses: list[tuple[str, float]]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,8 +39,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Time by stage."""
     own_blanks: list[Blank]
     text_blanks: list[Blank]
-    train_rows: list[dict[str, Any]]
-    evaluation_rows: list[dict[str, Any]]
 
     def summary(self) -> list[str]:
         """The result in a few lines, with the next commands."""
@@ -126,10 +116,8 @@ def collect(
     seconds: dict[str, float],
 ) -> Outcome:
     """Gathers the numbers of a finished quickstart in `out`."""
-    rows: dict[str, list[dict[str, Any]]] = {"train": [], "evaluation": [], "baseline": []}
-    for row in metrics:
-        rows[row["kind"]].append(row)
-    last = rows["train"][-1]
+    last = {row["kind"]: row for row in metrics}
+    train = last["train"]
     numbers = ("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
     return Outcome(
         out=str(out),
@@ -142,21 +130,21 @@ def collect(
         tokens=corpus.manifest.tokens("train"),
         vocab_size=corpus.manifest.vocab_size,
         parameters=parameters,
-        steps=last["step"],
-        tokens_trained=last["tokens"],
-        tokens_per_second=last["tokens_per_second"],
-        evaluation={name: rows["evaluation"][-1][name] for name in numbers},
-        baseline={name: rows["baseline"][-1][name] for name in numbers},
+        steps=train["step"],
+        tokens_trained=train["tokens"],
+        tokens_per_second=train["tokens_per_second"],
+        evaluation={name: last["evaluation"][name] for name in numbers},
+        baseline={name: last["baseline"][name] for name in numbers},
         seconds=seconds,
         own_blanks=own_blanks,
         text_blanks=text_blanks,
-        train_rows=rows["train"],
-        evaluation_rows=rows["evaluation"],
     )
 
 
-def write_report(outcome: Outcome, config: PretrainConfig) -> None:
-    """Writes `report.html`, one self-contained page."""
+def write_report(
+    outcome: Outcome, config: PretrainConfig, metrics: Sequence[dict[str, Any]]
+) -> None:
+    """Writes `report.html`, one self-contained page; `metrics` are the run's records."""
     now, base = outcome.evaluation, outcome.baseline
     page = Report(
         "A BERT of your own, in a few minutes",
@@ -194,26 +182,30 @@ def write_report(outcome: Outcome, config: PretrainConfig) -> None:
         "with its probability; the word that was meant is set in bold where it is among the first "
         "five.",
     )
-    for blank in outcome.own_blanks:
-        page.blank(blank.text, blank.guesses, answer=blank.answer)
+    page.blanks(outcome.own_blanks)
     page.section(
         "Also in text it has never seen",
         "Sentences from the held-out documents, taken at equal distances, the longest word hidden: "
         "not the easy ones. The word behind the tick is what stands in the text.",
     )
-    for blank in outcome.text_blanks:
-        page.blank(blank.text, blank.guesses, answer=blank.answer)
-    _curves(page, outcome, config)
+    page.blanks(outcome.text_blanks)
+    _curves(page, outcome.baseline, config, metrics)
     _tables(page, outcome, config)
     page.section("Go on")
     page.commands(next_commands(outcome))
     page.write(Path(outcome.report))
 
 
-def _curves(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
-    base = outcome.baseline
-    minutes = {row["step"]: row["elapsed"] / 60 for row in outcome.train_rows} | {0: 0.0}
-    at = [minutes[row["step"]] for row in outcome.evaluation_rows]
+def _curves(
+    page: Report,
+    base: dict[str, float],
+    config: PretrainConfig,
+    metrics: Sequence[dict[str, Any]],
+) -> None:
+    trained = [row for row in metrics if row["kind"] == "train"]
+    evaluated = [row for row in metrics if row["kind"] == "evaluation"]
+    minutes = {row["step"]: row["elapsed"] / 60 for row in trained} | {0: 0.0}
+    at = [minutes[row["step"]] for row in evaluated]
     axis = "minutes of pre-training"
     page.section(
         "How it learned",
@@ -225,10 +217,10 @@ def _curves(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
             [
                 Series(
                     "training",
-                    [minutes[row["step"]] for row in outcome.train_rows],
-                    smoothed([row["mlm"] for row in outcome.train_rows]),
+                    [minutes[row["step"]] for row in trained],
+                    smoothed([row["mlm"] for row in trained]),
                 ),
-                Series("held-out", at, [row["mlm_loss"] for row in outcome.evaluation_rows]),
+                Series("held-out", at, [row["mlm_loss"] for row in evaluated]),
             ],
             title="Loss of the masked words",
             x_label=axis,
@@ -240,7 +232,7 @@ def _curves(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
     )
     page.picture(
         line_chart(
-            [Series("right", at, [row["nsp_accuracy"] for row in outcome.evaluation_rows])],
+            [Series("right", at, [row["nsp_accuracy"] for row in evaluated])],
             title="Next-sentence prediction",
             x_label=axis,
             y_label="held-out pairs right",

@@ -134,6 +134,17 @@ class Fact:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Blank:
+    """A sentence with a blank (`[MASK]`) and what was guessed for it."""
+
+    text: str
+    guesses: Sequence[tuple[str, float]]
+    """Token and probability, best first."""
+    answer: str = ""
+    """The word that stood there, if known; the guess that equals it is set in bold."""
+
+
 @dataclass
 class Report:
     """A page that grows section by section and is written once.
@@ -202,25 +213,10 @@ class Report:
             + f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
 
-    def blank(self, text: str, guesses: Sequence[tuple[str, float]], *, answer: str = "") -> None:
-        """A sentence with a blank and the ranked guesses as bars.
-
-        Args:
-            text: the sentence; `[MASK]` is drawn as a blank.
-            guesses: token and probability, best first.
-            answer: the word that stood there, if known; the guess that equals it is marked.
-        """
-        gap = "<mark>&nbsp;?&nbsp;</mark>"
-        bars = "".join(
-            f"<li{' class=hit' if answer and token == answer else ''}><span>{escape(token)}</span>"
-            f'<i style="width:{100 * share:.1f}%"></i><em>{100 * share:.1f}%</em></li>'
-            for token, share in guesses
-        )
-        told = f'<p class="answer">{escape(answer)}</p>' if answer else ""
-        self._parts.append(
-            f'<div class="blank"><p>{escape(text).replace("[MASK]", gap)}</p>{told}'
-            f"<ol>{bars}</ol></div>"
-        )
+    def blanks(self, blanks: Sequence[Blank]) -> None:
+        """Sentences with a blank, each with its ranked guesses as bars, two in a row."""
+        cards = "".join(map(_blank_card, blanks))
+        self._parts.append(f'<div class="blanks">{cards}</div>')
 
     def picture(self, svg: str, caption: str = "") -> None:
         """A picture made by `line_chart`."""
@@ -245,6 +241,18 @@ class Report:
             SystemFault: the file cannot be written.
         """
         write_bytes(path, self.html().encode())
+
+
+def _blank_card(blank: Blank) -> str:
+    gap = "<mark>&nbsp;?&nbsp;</mark>"
+    bars = "".join(
+        f"<li{' class=hit' if token == blank.answer else ''}><span>{escape(token)}</span>"
+        f'<i style="width:{100 * share:.1f}%"></i><em>{100 * share:.1f}%</em></li>'
+        for token, share in blank.guesses
+    )
+    told = f'<p class="answer">{escape(blank.answer)}</p>' if blank.answer else ""
+    sentence = escape(blank.text).replace("[MASK]", gap)
+    return f'<div class="blank"><p>{sentence}</p>{told}<ol>{bars}</ol></div>'
 
 
 def _cell(value: object) -> str:
@@ -279,11 +287,14 @@ figcaption,caption{color:var(--soft);font-size:.9rem;text-align:left;padding:.3r
 th,td{text-align:left;padding:.4rem .7rem .4rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}
-.blank{padding:.8rem 1rem;margin:.8rem 0}.blank p{margin:0 0 .5rem}
+.blanks{display:grid;grid-template-columns:repeat(auto-fill,minmax(20rem,1fr));gap:.8rem;
+margin:1rem 0}.blank{padding:.8rem 1rem;display:flex;flex-direction:column}
+.blank ol{margin-top:auto}
+.blank p{margin:0 0 .5rem}
 .blank .answer{color:var(--soft);font-size:.9rem}.blank .answer:before{content:"\\2713\\00a0"}
 mark{background:var(--accent);color:var(--card);border-radius:4px;padding:0 .15rem}
-.blank ol{list-style:none;margin:0;padding:0}
-.blank li{display:grid;grid-template-columns:8rem 1fr 4rem;align-items:center;gap:.6rem}
+.blank ol{list-style:none;margin-bottom:0;padding:0}
+.blank li{display:grid;grid-template-columns:7rem 1fr 3.6rem;align-items:center;gap:.6rem}
 .blank li i{height:.6rem;background:var(--accent);border-radius:3px;opacity:.55;min-width:2px}
 .blank li em{font-style:normal;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums}
 .blank .hit{font-weight:650}.blank .hit i{opacity:1}
