@@ -100,6 +100,7 @@ def with_datasets(work: Path, *, split: bool) -> int:
     table = table.map(
         tokenize_sentences if split else tokenize_documents,
         batched=True,
+        batch_size=100,  # of whole articles: measured a quarter faster than the default of 1000
         remove_columns=table.column_names,
         features=datasets.Features({"ids": datasets.List(ids) if split else ids}),
     )
