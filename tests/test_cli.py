@@ -167,6 +167,8 @@ def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
     assert "Trained for 2 steps" in out
     assert "held-out mlm loss" in out
     assert f"bertsmith fill {tmp_path}/m" in out
+    code, out, _ = run(capsys, *flags, "--resume", "--json")
+    assert (code, json.loads(out)["out"]) == (0, str(tmp_path / "m"))
     code, _, err = run(capsys, *flags)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"error: --out {tmp_path}/m already holds a run; add --resume")

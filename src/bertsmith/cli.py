@@ -68,5 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     result = command.run()
     if world_from_environment().first:
-        print(msgspec.json.encode(result.data).decode() if command.json else result.text)
+        # Paths are the only values of a result that JSON has no word for.
+        data = msgspec.json.encode(result.data, enc_hook=str)
+        print(data.decode() if command.json else result.text)
     return 0

@@ -177,14 +177,14 @@ def write_report(
         ]
     )
     page.section(
-        "It fills in blanks",
+        "Filling in blanks",
         "Sentences made up for this page. Each list is what the model holds likely for the blank, "
         "with its probability; the word that was meant is set in bold where it is among the first "
         "five.",
     )
     page.blanks(outcome.own_blanks)
     page.section(
-        "Also in text it has never seen",
+        "In text it has never seen",
         "Sentences from the held-out documents, taken at equal distances, the longest word hidden: "
         "not the easy ones. The word behind the tick is what stands in the text.",
     )
