@@ -144,8 +144,10 @@ def _list_url(url: str) -> list[str]:
 
 
 def _cut(text: str) -> Iterator[tuple[str, bool]]:
-    while len(text) > LONGEST_DOCUMENT:
-        end = cut_at(text)
-        yield text[:end], True
-        text = text[end:]
-    yield text, False
+    start = 0
+    while len(text) - start > LONGEST_DOCUMENT:
+        piece = text[start : start + LONGEST_DOCUMENT]
+        end = cut_at(piece)
+        yield piece[:end], True
+        start += end
+    yield text[start:], False

@@ -16,7 +16,7 @@ from bertsmith.files import open_url
 
 BLOCK = 1 << 20
 """Bytes read at once."""
-LONGEST_LINE = 1 << 28
+LONGEST_LINE = 1 << 26
 """Bytes; a longer line is an error, because the file is then not what its ending says."""
 PACKED = (".gz", ".zst")
 
