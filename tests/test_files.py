@@ -71,8 +71,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", _full)
     with pytest.raises(SystemFault, match=FULL):
         files.write_bytes(tmp_path / "a", b"new")
-    with pytest.raises(SystemFault, match=FULL):
-        files.write_with(tmp_path / "a", lambda path: path.write_bytes(b"new"))
+    with pytest.raises(SystemFault, match=FULL), files.atomic_path(tmp_path / "a") as path:
+        path.write_bytes(b"new")
     with pytest.raises(SystemFault, match=FULL):
         files.write_json(tmp_path / "a", {"new": 1})
     assert content(tmp_path) == {"a": b"old"}
@@ -91,9 +91,12 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path):
         "def folder(path):\n"
         "    with files.atomic_folder(path) as inside:\n"
         "        (inside / 'x').write_bytes(bytes(200_000))\n"
+        "def place(path):\n"
+        "    with files.atomic_path(path) as inside:\n"
+        "        inside.write_bytes(bytes(200_000))\n"
         "for write in (\n"
         "    lambda path: files.write_bytes(path, bytes(200_000)),\n"
-        "    lambda path: files.write_with(path, lambda p: p.write_bytes(bytes(200_000))),\n"
+        "    place,\n"
         "    folder,\n"
         "):\n"
         "    try:\n"
@@ -119,15 +122,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_writer_with_a_path_of_its_own_is_atomic_too(tmp_path):
-    files.write_with(tmp_path / "a", lambda path: path.write_bytes(b"abc"))
+    with files.atomic_path(tmp_path / "a") as path:
+        path.write_bytes(b"abc")
     assert content(tmp_path) == {"a": b"abc"}
 
-    def fail(path: Path) -> None:
-        path.write_bytes(b"half")
-        raise Stop
+    def stopped() -> None:
+        with files.atomic_path(tmp_path / "a") as path:
+            path.write_bytes(b"half")
+            raise Stop
 
     with pytest.raises(Stop):
-        files.write_with(tmp_path / "a", fail)
+        stopped()
     assert content(tmp_path) == {"a": b"abc"}
 
 
@@ -267,6 +272,14 @@ def test_json_that_is_cut_or_broken_is_named(tmp_path, data):
         FolderError, match=r"a\.json is not valid JSON \(.*\); it may have been cut"
     ):
         files.read_json(path, Shape)
+
+
+@pytest.mark.parametrize("data", [b'{"a": "\xff"}', b'{"a": ' + b"[" * 100_000])
+def test_json_of_any_shape_that_is_not_utf8_or_too_deep_is_named(data):
+    with pytest.raises(
+        FolderError, match=r"a\.json is not valid JSON \(.*\); it may have been cut"
+    ):
+        files.parse_json(data, dict[str, object], "a.json")
 
 
 def test_a_missing_or_unreadable_file_is_named(tmp_path):

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -29,15 +29,20 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         SystemFault: the disk is full, the folder cannot be written, ...
     """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """As `atomic_file`, for writers that want a path of their own to write."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _sync(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+        _sync(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -62,11 +67,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 _sync(file)
-        sync_folder(temporary)
+        _sync(temporary)
         if path.exists():
             path.replace(aside)
         temporary.replace(path)
-        sync_folder(path.parent)
+        _sync(path.parent)
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -118,7 +123,7 @@ def parse_json(data: bytes, kind: type[T], source: str) -> T:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
         raise FolderError(f"{source}: {describe_validation(error, kind)}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FolderError(
             f"{source} is not valid JSON ({error}); it may have been cut short: restore it from "
             "a good copy or write the folder again."
@@ -151,29 +156,8 @@ def checksum(path: Path) -> str:
         raise explain_os_error(error, "read", path) from error
 
 
-def write_with(path: Path, writer: Callable[[Path], object]) -> None:
-    """Lets `writer` (which wants a path of its own) write `path`, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise explain_os_error(error, "write", path) from error
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames inside `folder` durable."""
-    _sync(folder)
-
-
 def _sync(path: Path) -> None:
+    """Makes a file's bytes, or the renames inside a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -181,13 +165,13 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def open_url(url: str, mode: str = "rb") -> IO[bytes]:
-    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, https://, ...)."""
+def open_url(url: str) -> IO[bytes]:
+    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, https://, ...) to read."""
     try:
         if "://" not in url:
-            return cast(IO[bytes], Path(url).open(mode))
+            return cast(IO[bytes], Path(url).open("rb"))
         fsspec = require("fsspec", extra="data", purpose=f"Opening {url}")
-        return cast(IO[bytes], fsspec.open(url, mode).open())
+        return cast(IO[bytes], fsspec.open(url, "rb").open())
     except OSError as error:
         raise explain_os_error(error, "read", url) from error
     except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such one

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bertsmith.config import BertConfig, bert_config_from_keys
 from bertsmith.errors import FolderError, explain_os_error
-from bertsmith.files import read_json, write_bytes, write_json, write_with
+from bertsmith.files import atomic_path, read_json, write_bytes, write_json
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_ours, to_theirs
 from bertsmith.text.tokenizer import Tokenizer
@@ -113,8 +113,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     Raises:
         SystemFault: the disk is full or the path cannot be written.
     """
-
-    def write(temporary: Path) -> None:
+    with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
         except SafetensorError as error:
@@ -122,8 +121,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
             full = f"os error {errno.ENOSPC}" in str(error)
             fault = OSError(errno.ENOSPC if full else errno.EIO, str(error))
             raise explain_os_error(fault, "write", path) from error
-
-    write_with(path, write)
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
