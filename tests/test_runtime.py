@@ -75,3 +75,24 @@ def test_the_ground_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux is what keeps memory")
+def test_freed_memory_goes_back_to_the_system():
+    code = (
+        "from pathlib import Path\n"
+        "from bertsmith.runtime import return_freed_memory\n"
+        "def mebibytes():\n"
+        "    [row] = [r for r in Path('/proc/self/status').read_text().split('\\n') if 'RssAnon' in r]\n"
+        "    return int(row.split()[1]) // 1024\n"
+        "blocks = [b'x' * 100_000 for _ in range(2000)]\n"
+        "kept = blocks[::50]\n"
+        "del blocks\n"
+        "before = mebibytes()\n"
+        "return_freed_memory()\n"
+        "print(before, mebibytes())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert before > 150
+    assert after < 60

@@ -19,12 +19,15 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import DivergedError, Stopped, UsageError
-from bertsmith.runtime import derive_seed
+from bertsmith.runtime import derive_seed, return_freed_memory
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.optim import clip, set_learning_rate
 from bertsmith.train.parallel import Batch, Parallel, Place
 from bertsmith.train.progress import Rate, Reporter
 from bertsmith.train.schedule import Moment, Schedule
+
+_RETURN_MEMORY_EVERY = 10
+"""Steps."""
 
 
 class Batches(Protocol):
@@ -181,11 +184,13 @@ def train(
             *values, norm = torch.cat([means, norm_tensor.reshape(1)]).tolist()
             check_finite(dict(zip(names, values, strict=True)), norm, moment)
 
-            # 6. Clip and step.
+            # 6. Clip and step. Freed memory goes back now and then, at the time of least use.
             clip(gradients, norm, longest=settings.clip_norm)
             optimizer.step()
             state.step += 1
             state.tokens += tokens
+            if state.step % _RETURN_MEMORY_EVERY == 0:
+                return_freed_memory()
 
             # 7. Tell.
             seconds = time.monotonic() - began
