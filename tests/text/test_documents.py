@@ -338,6 +338,7 @@ def test_archives_cut_short_or_damaged_are_named(tmp_path, packing, name):
         (b'{"texts": "a"}', ":2: no key 'text' (perhaps you meant 'texts'); found 'texts': name"),
         (b"{}", ":2: no key 'text'; found none: name the key that holds the text with"),
         (b'{"text": "\\ud800"}', ":2: not JSON ("),
+        (b'{"x": ' + b"[" * 100_000, ":2: not JSON (maximum recursion depth exceeded"),
     ],
 )
 def test_json_lines_that_are_not_documents_are_named(tmp_path, line, want):
@@ -451,6 +452,12 @@ def test_inputs_that_name_nothing_are_errors(tmp_path):
     for name in (str(tmp_path), str(tmp_path / "*.txt")):
         with pytest.raises(DataError, match=r"holds no file to read; expected files ending in \.t"):
             list_files([name])
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "caf\udce9.txt").write_bytes(b"text")
+    with pytest.raises(DataError, match=r"caf\\udce9\.txt': the name of this file is not UTF-8"):
+        list_files([str(tmp_path)])
 
 
 def test_urls_are_listed_and_read():

@@ -39,7 +39,8 @@ def list_files(inputs: Sequence[str]) -> list[str]:
 
     Raises:
         SystemFault: a path does not exist.
-        DataError: a folder or a glob holds no file with a supported ending.
+        DataError: a folder or a glob holds no file with a supported ending, or the name of one is
+            not UTF-8.
         UsageError: no input at all, or a file whose ending is not supported.
         MissingExtra: a URL is given and fsspec is not installed.
     """
@@ -65,6 +66,14 @@ def list_files(inputs: Sequence[str]) -> list[str]:
                 "each also with .gz or .zst."
             )
         found.update(dict.fromkeys(files))
+    for path in found:
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{path!r}: the name of this file is not UTF-8, so it could not be written into a "
+                "corpus' list of sources; rename the file."
+            ) from error
     return list(found)
 
 

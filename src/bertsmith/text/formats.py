@@ -81,7 +81,7 @@ def _read_json(path: str, text_field: str) -> Iterator[Text]:
     for line, number, offset in streams.lines(path):
         try:
             text = decode(line).text
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             plain = streams.decode_line(path, line, number, offset)
             if not plain.strip():
                 continue
@@ -93,7 +93,7 @@ def _explain_json(where: str, line: str, text_field: str, error: Exception) -> D
     """The complaint about a line that is not an object with the text in it."""
     try:
         value = msgspec.json.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         what = str(error)
         return DataError(
             f"{where}: not JSON ({what[0].lower() + what[1:]}); expected one object a line, "
