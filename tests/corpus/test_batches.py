@@ -347,3 +347,9 @@ def test_wrong_settings_are_named(split: Split) -> None:
         pytest.raises(UsageError, match=r"batch-size is 2, fewer than the 4 processes"),
     ):
         batches.at(0, 1, 4)
+
+
+def test_text_that_the_tokenizer_does_not_know_is_named(make_split: Any) -> None:
+    unknown = make_split([[[1] * 9, [1] * 9]] * 4, vocab_size=len(VOCAB))
+    with pytest.raises(DataError, match=r"no token to predict: all of them are \[UNK\]"):
+        heldout_batches(unknown, TOKENIZER, sequences=8, length=48)

@@ -342,4 +342,10 @@ def heldout_batches(
     assembler = _Assembler(split, tokenizer, pair_task, EVALUATION_SHARE, masking)
     table = assembler.longest_first(table)
     [runs] = _cut(assembler.lengths(table), 1, micro_tokens=micro_tokens)
-    return assembler.batches(table, runs)
+    batches = assembler.batches(table, runs)
+    if not any(batch.counts["mlm"] for batch in batches):
+        raise DataError(
+            "The held-out part of the corpus has no token to predict: all of them are [UNK], so "
+            "the tokenizer does not fit the text; train one on it and prepare the corpus again."
+        )
+    return batches

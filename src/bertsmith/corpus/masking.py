@@ -110,18 +110,19 @@ def _shuffled(
 ) -> Integers:
     """`units` (indices into T) shuffled inside each sequence, sequence after sequence.
 
-    One plain sort of one number per unit, made of sequence, random bits and position: several
-    times faster than sorting indices, and equal random bits cannot leave the order open.
+    One plain sort of one number per unit, made of sequence, 32 random bits and position: several
+    times faster than sorting indices. Where random bits are equal the position decides, so the
+    order is the same whatever else is packed beside a sequence.
     """
-    sequence_bits = np.uint64(max(1, (len(lengths) - 1).bit_length()))
     position_bits = np.uint64(int(lengths.max()).bit_length())
+    sequence_shift = np.uint64(32) + position_bits
     low = (np.uint64(1) << position_bits) - np.uint64(1)
     sequences = sequence_T[units]
     positions = (units - starts[sequences]).astype(np.uint64)
-    codes = draw(keys_B[sequences], positions) >> sequence_bits
-    codes |= sequences.astype(np.uint64) << (np.uint64(64) - sequence_bits)
-    codes = np.sort((codes & ~low) | positions)
-    sequences = (codes >> (np.uint64(64) - sequence_bits)).astype(np.int64)
+    codes = draw(keys_B[sequences], positions) >> np.uint64(32) << position_bits
+    codes |= sequences.astype(np.uint64) << sequence_shift
+    codes = np.sort(codes | positions)
+    sequences = (codes >> sequence_shift).astype(np.int64)
     return starts[sequences] + (codes & low).astype(np.int64)
 
 
