@@ -74,11 +74,6 @@ def test_shard_bytes_do_not_depend_on_the_appends(tmp_path: Path) -> None:
     assert words.tolist() == (np.asarray(ids) < 8).astype(int).tolist()
 
 
-def test_token_type_is_the_smallest_that_fits() -> None:
-    assert shards.token_type(65536) == np.uint16
-    assert shards.token_type(65537) == np.uint32
-
-
 def test_split_reads_across_shards(tmp_path: Path) -> None:
     corpus(tmp_path)
     split = Corpus.open(tmp_path).split("train")

@@ -9,7 +9,8 @@ from typing import IO, Any
 import numpy as np
 
 from bertsmith import files
-from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo, token_type
+from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo
+from bertsmith.text.flat import id_type
 
 
 def write_array(file: IO[bytes], array: np.ndarray) -> None:
@@ -75,7 +76,7 @@ class ShardWriter:
         self._flags = np.zeros(0, dtype=np.bool_)
         offsets = np.dtype(np.int64)
         self._files = {
-            TOKENS: _ArrayFile(place / TOKENS, token_type(vocab_size)),
+            TOKENS: _ArrayFile(place / TOKENS, np.dtype(id_type(vocab_size))),
             SENTENCES: _ArrayFile(place / SENTENCES, offsets),
             DOCUMENTS: _ArrayFile(place / DOCUMENTS, offsets),
             WORDS: _ArrayFile(place / WORDS, np.dtype(np.uint8)),

@@ -24,6 +24,7 @@ import numpy as np
 
 from bertsmith import files
 from bertsmith.errors import FolderError
+from bertsmith.text.flat import id_type
 from bertsmith.text.tokenizer import Tokenizer
 
 VERSION = 1
@@ -125,11 +126,6 @@ def read_manifest(folder: Path) -> Manifest:
     return files.read_json(path, Manifest)
 
 
-def token_type(vocab_size: int) -> np.dtype[Any]:
-    """The smallest unsigned type that holds every id."""
-    return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
-
-
 class Corpus:
     """A corpus folder opened for reading; arrays are mapped, not read."""
 
@@ -196,8 +192,8 @@ class Split:
     """int64 [D + 1]: global token offset of every document; the last entry is `token_count`."""
 
     def __init__(self, folder: Path, shards: list[ShardInfo], vocab_size: int) -> None:
-        self._ids = token_type(vocab_size)
-        self._shards = [_Shard(folder / info.name, info, self._ids) for info in shards]
+        ids = np.dtype(id_type(vocab_size))
+        self._shards = [_Shard(folder / info.name, info, ids) for info in shards]
         self.document_count = sum(info.documents for info in shards)
         self.sentence_count = sum(info.sentences for info in shards)
         self.token_count = sum(info.tokens for info in shards)
