@@ -19,6 +19,11 @@ def test_drops_its_share_and_scales_the_rest(p):
     assert abs(pairs - p * p) < 5 * math.sqrt(p * p * (1 - p * p) / mask.numel()) + 1e-4
 
 
+def test_a_share_next_to_one_is_finite():
+    mask = keep_mask(torch.Size((1000,)), 1 - 1e-9, torch.float32)
+    assert set(mask.tolist()) <= {0.0, 65536.0}
+
+
 def test_manual_seed_decides_everything():
     dropout, hidden = Dropout(0.3).train(), torch.ones(64, 33)
     torch.manual_seed(4)

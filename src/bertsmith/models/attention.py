@@ -8,8 +8,8 @@ sequence and no others, and the fastest way to do that depends on where it runs:
   the scores are formed outright: for such lengths that beats the tiled kernel, whose backward
   recomputes them, and the tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
 - CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
-- elsewhere (CUDA in fp32 or with attention dropout): padded to the longest, with a mask. This is
-  also the reference that the tests hold the others against.
+- elsewhere (CUDA in fp32, with attention dropout or an odd head width): padded to the longest,
+  with a mask. This is also the reference that the tests hold the others against.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,9 @@ def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[G
     device = qkv_T3NH.device.type
     if device == "cpu":
         return _by_group(qkv_T3NH, groups, dropout)
-    if device == "cuda" and qkv_T3NH.dtype != torch.float32 and not dropout.active:
+    width = qkv_T3NH.shape[-1]
+    has_kernel = qkv_T3NH.dtype != torch.float32 and width % 8 == 0 and width <= 256
+    if device == "cuda" and has_kernel and not dropout.active:
         return _variable_length(qkv_T3NH, packed)
     return padded(qkv_T3NH, packed, dropout)
 
@@ -151,7 +153,9 @@ def padded(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout) -> Tensor:
     sequences, longest = len(lengths), packed.longest
     real_BL = torch.arange(longest, device=lengths.device) < lengths[:, None]
     first_B = torch.arange(sequences, device=lengths.device) * longest
-    places_T = first_B.repeat_interleave(lengths) + packed.positions_T
+    # Told the size, CUDA need not wait for `lengths`, and a compiled block stays in one piece.
+    size = len(packed.positions_T)
+    places_T = first_B.repeat_interleave(lengths, output_size=size) + packed.positions_T
     blank = qkv_T3NH.new_zeros(sequences * longest, *qkv_T3NH.shape[1:])
     qkv = blank.index_copy(0, places_T, qkv_T3NH).view(sequences, longest, *qkv_T3NH.shape[1:])
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)

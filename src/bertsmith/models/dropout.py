@@ -19,7 +19,7 @@ _LEVELS = 1 << 16
 def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
     """A CPU mask of 0 (with probability `p`, to 1/65536) and 1 / (1 - p), of `shape`."""
     count = shape.numel()
-    threshold = round(p * _LEVELS)
+    threshold = min(round(p * _LEVELS), _LEVELS - 1)
     seed = int(torch.randint(1 << 62, (), dtype=torch.int64))
     raw = np.random.SFC64(seed).random_raw((count + 3) // 4)
     kept = torch.from_numpy(raw.view(np.uint16)[:count] >= threshold)
