@@ -121,6 +121,8 @@ def test_a_head_count_that_does_not_divide_is_named(tmp_path):
         ({"hidden_size": 0}, "hidden_size is 0; it must be at least 1."),
         ({"num_hidden_layers": -1}, "num_hidden_layers is -1; it must be at least 1."),
         ({"pad_token_id": -1}, "pad_token_id is -1; it must be at least 0."),
+        ({"initializer_range": 0.0}, "initializer_range is 0.0; it must be above 0."),
+        ({"layer_norm_eps": -1e-12}, "layer_norm_eps is -1e-12; it must be above 0."),
         ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob is 1.0; it must be in \[0, 1\)."),
         ({"model_type": "gpt2"}, "model_type is 'gpt2', expected 'bert'"),
         (

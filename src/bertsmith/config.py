@@ -55,8 +55,11 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise UsageError(
                     f"{source}: {field.name} is {value}; it must be at least {lowest}."
                 )
-            if field.name.endswith("_prob") and not 0 <= value < 1:
-                raise UsageError(f"{source}: {field.name} is {value}; it must be in [0, 1).")
+            if field.name.endswith("_prob"):
+                if not 0 <= value < 1:
+                    raise UsageError(f"{source}: {field.name} is {value}; it must be in [0, 1).")
+            elif isinstance(value, float) and value <= 0:
+                raise UsageError(f"{source}: {field.name} is {value}; it must be above 0.")
         if self.hidden_size % self.num_attention_heads:
             raise UsageError(
                 f"{source}: num_attention_heads is {self.num_attention_heads}, which does not "
