@@ -166,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 def open_url(url: str) -> IO[bytes]:
-    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, https://, ...) to read."""
+    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, ...) for reading."""
     try:
         if "://" not in url:
             return cast(IO[bytes], Path(url).open("rb"))

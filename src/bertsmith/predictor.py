@@ -11,8 +11,7 @@ from bertsmith.models.folder import load_pretraining
 from bertsmith.models.packed import Packed, pack
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
-
-_MASK = "[MASK]"
+from bertsmith.text.tokenizer_files import MASK
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -93,7 +92,7 @@ class Predictor:
         mask_id = self.tokenizer.mask_id
         places = [place for place, piece in enumerate(built.ids) if piece == mask_id]
         if not places:
-            raise UsageError(f"The text holds no {_MASK}; write {_MASK} where a word is missing.")
+            raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
         likely = self._log_probabilities([built.ids], places)[0].exp().topk(top)
         blanks = [
             Blank(
