@@ -8,12 +8,13 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import string
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -201,9 +202,10 @@ def start(tokenizer: Path, out: Path, workers: int, paths: list[str]) -> "subpro
 def fork(tokenizer: Path, out: Path, workers: int, paths: list[str]) -> int:
     """`prepare` in a copy of this process, at once and as the leader of a process group."""
     child = os.fork()
+    # From both sides, because either may be the first to run.
+    os.setpgid(child, child)
     if child == 0:
         try:
-            os.setsid()
             prepare(paths, tokenizer=tokenizer, out=out, workers=workers)
         finally:
             os._exit(0)
@@ -236,6 +238,42 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, tokenizer: Path) -> Non
         prepare(paths, tokenizer=tokenizer, out=out, workers=1)
         assert contents(out) == expected, f"trial {trial}, {done} parts were there"
     assert "some" in states
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_killed_at_every_change_of_the_disk(tmp_path: Path, tokenizer: Path) -> None:
+    """Dies before the n-th sync, rename, removal or new folder, for every n."""
+    paths = write_inputs(tmp_path / "in")
+    prepare(paths, tokenizer=tokenizer, out=tmp_path / "whole", workers=1)
+    expected = contents(tmp_path / "whole")
+    out = tmp_path / "out"
+    for moment in itertools.count():
+        child = os.fork()
+        if child == 0:
+            steps = itertools.count()
+            for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
+                setattr(os, name, dies_at(moment, steps, getattr(os, name)))
+            try:
+                prepare(paths, tokenizer=tokenizer, out=out, workers=1)
+            finally:
+                os._exit(0)
+        finished = os.waitpid(child, 0)[1] == 0
+        prepare(paths, tokenizer=tokenizer, out=out, workers=1)
+        assert contents(out) == expected, f"killed at change {moment}"
+        shutil.rmtree(out)
+        if finished:
+            break
+    assert moment > 100
+
+
+def dies_at(moment: int, steps: Iterator[int], call: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*given: Any, **named: Any) -> Any:
+        if next(steps) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*given, **named)
+
+    return counted
 
 
 @pytest.mark.usefixtures("small")
