@@ -42,3 +42,14 @@ def make_split(tmp_path: Path) -> MakeSplit:
         return Split(tmp_path, infos if documents else [], vocab_size)
 
     return make
+
+
+@pytest.fixture
+def document_bounds() -> Callable[[Split], np.ndarray]:
+    """Gives the token offset of every document of a split, and of the end."""
+
+    def bounds(split: Split) -> np.ndarray:
+        first, _ = split.sentence_ranges(np.arange(split.document_count))
+        return np.append(split.sentence_starts(first), split.token_count)
+
+    return bounds

@@ -194,9 +194,11 @@ def test_ranks_cut_equally_often() -> None:
 
 
 @pytest.mark.usefixtures("small_pools")
-def test_an_epoch_shows_every_document_and_the_next_one_other_pairs(split: Split) -> None:
+def test_an_epoch_shows_every_document_and_the_next_one_other_pairs(
+    split: Split, document_bounds: Any
+) -> None:
     pools = pools_file.Pools(split, 48, "nsp", 0.1, 5)
-    bounds = split.document_tokens
+    bounds = document_bounds(split)
     epochs = []
     for epoch in range(2):
         parts = [pools.examples(epoch * pools.per_epoch + i) for i in range(pools.per_epoch)]

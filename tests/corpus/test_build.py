@@ -113,7 +113,8 @@ def test_a_corpus_is_what_the_text_says(tmp_path: Path, tokenizer: Path) -> None
         split = corpus.split("train" if name == "train" else "heldout")
         assert split.document_count == manifest.documents(name)  # type: ignore[arg-type]
         for document in range(split.document_count):
-            bounds = split.sentence_bounds(document)
+            [first], [stop] = split.sentence_ranges(np.array([document]))
+            bounds = split.sentence_starts(np.arange(first, stop + 1))
             ids = split.gather(bounds[:-1], np.diff(bounds))
             starts = split.gather_word_starts(bounds[:-1], np.diff(bounds))
             assert starts.tolist() == (~pieces.continuation_V[ids]).tolist()
@@ -506,7 +507,9 @@ def test_another_process_at_work_is_named(
 # Rules.
 
 
-def test_a_huge_document_is_cut_and_said(tmp_path: Path, tokenizer: Path) -> None:
+def test_a_huge_document_is_cut_and_said(
+    tmp_path: Path, tokenizer: Path, document_bounds: Any
+) -> None:
     source = tmp_path / "a.txt"
     line = sentence(random.Random(1)) + "\n"
     with source.open("w") as file:
@@ -517,7 +520,7 @@ def test_a_huge_document_is_cut_and_said(tmp_path: Path, tokenizer: Path) -> Non
     )
     assert manifest.documents_cut == 2
     assert manifest.documents_read == manifest.documents_kept == 3
-    largest = np.diff(Corpus.open(tmp_path / "out").split("train").document_tokens).max()
+    largest = np.diff(document_bounds(Corpus.open(tmp_path / "out").split("train"))).max()
     assert largest <= 4 << 20
 
 
@@ -557,7 +560,9 @@ def test_held_out_documents_are_there_when_there_is_text_enough(
     assert manifest.documents("train") + manifest.documents("heldout") == documents
 
 
-def test_held_out_is_a_function_of_the_text(tmp_path: Path, tokenizer: Path) -> None:
+def test_held_out_is_a_function_of_the_text(
+    tmp_path: Path, tokenizer: Path, document_bounds: Any
+) -> None:
     """A document stays on its side of the split when others come and when the order changes."""
     first, more = texts(300, seed=4), texts(300, seed=5)
 
@@ -568,7 +573,7 @@ def test_held_out_is_a_function_of_the_text(tmp_path: Path, tokenizer: Path) -> 
         prepare([source], tokenizer=tokenizer, out=out, workers=1, held_out=0.1)
         corpus = Corpus.open(out)
         split = corpus.split("heldout")
-        ends = split.document_tokens
+        ends = document_bounds(split)
         return {
             corpus.tokenizer.decode(split.gather(ends[i : i + 1], np.diff(ends[i : i + 2])))
             for i in range(split.document_count)
@@ -580,7 +585,7 @@ def test_held_out_is_a_function_of_the_text(tmp_path: Path, tokenizer: Path) -> 
 
 
 def test_duplicates_in_bounded_memory(
-    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, document_bounds: Any
 ) -> None:
     """Hashes in many small files give what a set gives."""
     monkeypatch.setattr(blocks, "BLOCK_CHARACTERS", 6000)
@@ -599,7 +604,7 @@ def test_duplicates_in_bounded_memory(
     assert manifest.dropped["exact duplicate"] == 400 - len(set(rows))
     corpus = Corpus.open(tmp_path / "out")
     split = corpus.split("train")
-    ends = split.document_tokens
+    ends = document_bounds(split)
     found = [
         corpus.tokenizer.decode(split.gather(ends[i : i + 1], np.diff(ends[i : i + 2])))
         for i in range(split.document_count)

@@ -188,9 +188,6 @@ class Split:
     Token offsets are global: the first shard's tokens come first. A document lies in one shard.
     """
 
-    document_tokens: np.ndarray
-    """int64 [D + 1]: global token offset of every document; the last entry is `token_count`."""
-
     def __init__(self, folder: Path, shards: list[ShardInfo], vocab_size: int) -> None:
         ids = np.dtype(id_type(vocab_size))
         self._shards = [_Shard(folder / info.name, info, ids) for info in shards]
@@ -200,21 +197,6 @@ class Split:
         self._token_bases = _offsets([info.tokens for info in shards])
         self._sentence_bases = _offsets([info.sentences for info in shards])
         self._document_bases = _offsets([info.documents for info in shards])
-        self.document_tokens = np.empty(self.document_count + 1, dtype=np.int64)
-        self.document_tokens[-1] = self.token_count
-        for i, shard in enumerate(self._shards):
-            rows = slice(self._document_bases[i], self._document_bases[i + 1])
-            self.document_tokens[rows] = shard.sentences[shard.documents[:-1]]
-            self.document_tokens[rows] += self._token_bases[i]
-
-    def sentence_bounds(self, document: int) -> np.ndarray:
-        """int64 [s + 1]: global token offsets of a document's s sentences and of its end."""
-        i = int(np.searchsorted(self._document_bases, document, side="right")) - 1
-        shard = self._shards[i]
-        row = document - int(self._document_bases[i])
-        first, last = shard.documents[row], shard.documents[row + 1]
-        bounds: np.ndarray = shard.sentences[first : last + 1] + self._token_bases[i]
-        return bounds
 
     def sentence_ranges(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each document the number of its first sentence and of the one after its last.
