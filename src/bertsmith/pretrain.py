@@ -124,7 +124,7 @@ def run(
         baseline_numbers = baseline(evaluated, corpus.unigrams_V)
 
         # 2. The run's folder, by the first process.
-        place.first_decides(lambda: enter(out, config, replay))
+        place.first_decides(lambda: stack.enter_context(enter(out, config, replay)))
         schedule = Schedule(
             steps=config.steps,
             hours=config.hours,
@@ -143,7 +143,7 @@ def run(
             reporter.baseline(baseline_numbers)
 
         # 3. Training.
-        parallel = Parallel(model, place)
+        parallel = stack.enter_context(Parallel(model, place))
         optimizer = adamw(
             model,
             weight_decay=config.weight_decay,

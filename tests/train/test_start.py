@@ -21,7 +21,8 @@ def change(**fields: object) -> PretrainConfig:
 
 
 def run_in(out: Path, *, steps: tuple[int, ...] = (3, 6)) -> None:
-    enter(out, CONFIG, None)
+    with enter(out, CONFIG, None):
+        pass
     for step in steps:
         state = TrainerState(step=step, corpus="abc", config=CONFIG)
         checkpoint.save(out / "checkpoints", state, {}, write_model=lambda folder: None, keep=9)
@@ -94,18 +95,30 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
     out = tmp_path / "out"
     (out / "checkpoints" / ".step-00000003.7.partial").mkdir(parents=True)
     (out / ".metrics.jsonl.7.partial").touch()
-    enter(out, config, log)
-    assert sorted(path.name for path in out.rglob("*")) == [
-        "checkpoints",
-        "pretrain.json",
-        "schedule.jsonl",
-    ]
+    with enter(out, config, log):
+        assert sorted(path.name for path in out.rglob("*")) == [
+            ".lock",
+            "checkpoints",
+            "pretrain.json",
+            "schedule.jsonl",
+        ]
     assert len((out / "schedule.jsonl").read_bytes().splitlines()) == 4
-    enter(out, config, log)
+    with enter(out, config, log):
+        pass
     write_log(log, moments[:2])
     with pytest.raises(UsageError, match="is not the schedule that the run in"):
-        enter(out, config, log)
+        enter(out, config, log).__enter__()
     write_json(log, {})
     with pytest.raises(FolderError):
-        enter(tmp_path / "fresh", config, log)
+        enter(tmp_path / "fresh", config, log).__enter__()
     assert not (tmp_path / "fresh").exists()
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    with (
+        enter(tmp_path, CONFIG, None),
+        pytest.raises(UsageError, match="another process is training in this folder"),
+    ):
+        enter(tmp_path, CONFIG, None).__enter__()
+    with enter(tmp_path, CONFIG, None):
+        pass

@@ -1,9 +1,12 @@
 """Where a run begins: in an empty folder, or at the newest whole checkpoint of the folder's run."""
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 from bertsmith.config import PretrainConfig, changed_fields
-from bertsmith.errors import FolderError, UsageError
+from bertsmith.errors import FolderError, UsageError, explain_os_error
 from bertsmith.files import read_json, remove_leftovers, write_json
 from bertsmith.train import checkpoint
 from bertsmith.train.checkpoint import TrainerState
@@ -73,8 +76,12 @@ def find_start(
     return state, folder
 
 
-def enter(out: Path, config: PretrainConfig, replay: Path | None) -> None:
+@contextlib.contextmanager
+def enter(out: Path, config: PretrainConfig, replay: Path | None) -> Iterator[None]:
     """Makes `out` the folder of this run: leftovers of a kill removed, settings written.
+
+    While the block runs, no other process can enter; the system lifts the lock with the process,
+    however it ends.
 
     Args:
         out: the run's folder.
@@ -82,7 +89,8 @@ def enter(out: Path, config: PretrainConfig, replay: Path | None) -> None:
         replay: log of a schedule to follow, or None.
 
     Raises:
-        UsageError: there is no log at `replay`, or the run in `out` follows another one.
+        UsageError: another process trains in `out`, there is no log at `replay`, or the run in
+            `out` follows another one.
         SystemFault: the folder cannot be written.
     """
     log = out / SCHEDULE
@@ -92,8 +100,28 @@ def enter(out: Path, config: PretrainConfig, replay: Path | None) -> None:
             f"--replay {replay} is not the schedule that the run in {out} follows; leave --replay "
             "out to continue that run."
         )
-    remove_leftovers(out)
-    checkpoint.tidy(out / CHECKPOINTS)
-    write_json(out / SETTINGS, config)
-    if given:
-        write_log(log, given)
+    with _alone_in(out):
+        remove_leftovers(out)
+        checkpoint.tidy(out / CHECKPOINTS)
+        write_json(out / SETTINGS, config)
+        if given:
+            write_log(log, given)
+        yield
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("wb")
+    except OSError as error:
+        raise explain_os_error(error, "write", out) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"--out {out}: another process is training in this folder; wait for it, stop it "
+                "(it saves what it has reached), or choose another folder."
+            ) from error
+        yield
