@@ -21,6 +21,7 @@ FLOORS: dict[str, int] = {
     "files": 0,
     "config": 0,
     "runtime": 0,
+    "workers": 0,
     "display": 1,
     "report": 1,
     "text": 1,
@@ -56,8 +57,9 @@ WITHOUT_TORCH = (
     "files",
     "config",
     "runtime",
+    "workers",
 )
-CORPUS_WITHOUT_TORCH = ("shards", "build", "engines", "segments", "masking")
+CORPUS_WITHOUT_TORCH = ("shards", "build", "segments", "masking")
 
 
 @cache

@@ -153,7 +153,7 @@ def test_sizes_out_of_range() -> None:
         train(["ab"], size=vocabulary._MOST_PIECES + 1)
     with pytest.raises(UsageError, match="must be at least 1"):
         train(["ab"], size=50, min_frequency=0)
-    with pytest.raises(UsageError, match="number of workers is 0"):
+    with pytest.raises(UsageError, match="workers is 0; it must be at least 1"):
         train(["ab"], size=50, workers=0)
 
 

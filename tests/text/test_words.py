@@ -1,5 +1,8 @@
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, UsageError
 from bertsmith.text import words
 from bertsmith.text.flat import NASTY
 from bertsmith.text.tokenizer_files import Cleaning
@@ -90,3 +93,20 @@ def test_errors_of_the_reader_and_of_the_text_come_through() -> None:
             count_words(broken(), Cleaning(), workers=workers)
     with pytest.raises(DataError, match="lone surrogate"):
         count_words(["ab\udcff"], Cleaning())
+
+
+def test_a_plain_script_without_a_guard_counts_in_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from bertsmith.text import words\n"
+        "words._BLOCK_CHARACTERS = 5\n"
+        "found = words.count_words(['one two', 'two', 'two one'], words.Cleaning(), workers=2)\n"
+        "print(sorted(found.items()))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[('one', 2), ('two', 3)]\n", "")
+
+
+def test_there_is_at_least_one_worker() -> None:
+    with pytest.raises(UsageError, match="it must be at least 1"):
+        count_words(["a"], Cleaning(), workers=0)

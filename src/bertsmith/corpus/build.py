@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith import files
-from bertsmith.corpus import blocks, chinese, engines, shards
+from bertsmith.corpus import blocks, chinese, shards
 from bertsmith.corpus.assemble import assemble
 from bertsmith.corpus.parts import PartMaker
 from bertsmith.corpus.shards import Manifest, Source
@@ -23,6 +23,7 @@ from bertsmith.errors import UsageError
 from bertsmith.runtime import core_count
 from bertsmith.text import documents, sentences
 from bertsmith.text.tokenizer import Backend, Tokenizer
+from bertsmith.workers import run
 
 Segmenter = Literal["none", "jieba"]
 Progress = Callable[[str, int, int | None], None]
@@ -112,9 +113,10 @@ def _build(
     furthest = 0
     report("tokenize", 0, total)
     missing = blocks.missing_blocks(plan, work)
-    for position in engines.run(maker, missing, workers=workers, keep_open=lock):
-        furthest = max(furthest, position)
-        report("tokenize", furthest, total)
+    with contextlib.closing(run(maker, missing, workers=workers, keep_open=lock)) as made:
+        for position in made:
+            furthest = max(furthest, position)
+            report("tokenize", furthest, total)
     pieces = maker.tokenizer
     found = assemble(
         sorted(work.glob("*.part")),

@@ -4,18 +4,17 @@ Counts are exact sums over blocks of text, so neither the order of the texts nor
 worker processes can change them.
 """
 
-import multiprocessing
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from bertsmith.errors import SystemFault, UsageError
 from bertsmith.text.flat import cut, not_unicode, parts
 from bertsmith.text.tokenizer_files import Cleaning
+from bertsmith.workers import run
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the stage (`count` or `merge`), how much is done (characters read, pieces made) and
@@ -34,11 +33,13 @@ def count_words(
     """How often each word (cleaned, cut at white space and punctuation) occurs."""
     total: Counter[str] = Counter()
     done = 0
-    for words, characters in _counted_blocks(_blocks(texts), cleaning, workers):
-        total.update(words)
-        done += characters
-        if progress is not None:
-            progress("count", done, None)
+    count = partial(_count_block, cleaning=cleaning)
+    with contextlib.closing(run(count, _blocks(texts), workers=workers)) as counted:
+        for words, characters in counted:
+            total.update(words)
+            done += characters
+            if progress is not None:
+                progress("count", done, None)
     return total
 
 
@@ -83,35 +84,3 @@ def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], 
             for word, _ in splitter.pre_tokenize_str(cleaned):
                 words[word] += n
     return words, sum(map(len, texts))
-
-
-def _counted_blocks(
-    blocks: Iterator[list[str]], cleaning: Cleaning, workers: int
-) -> Iterator[tuple[dict[str, int], int]]:
-    """Counts blocks, here or in workers; at most two blocks a worker are in memory."""
-    if workers < 1:
-        raise UsageError(f"The number of workers is {workers}; it must be at least 1.")
-    if workers == 1:
-        for block in blocks:
-            yield _count_block(block, cleaning)
-        return
-    # Fresh processes: a fork would copy the tokenizer library's threads in an unknown state.
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        pending: set[Future[tuple[dict[str, int], int]]] = set()
-        for block in blocks:
-            pending.add(executor.submit(_count_block, block, cleaning))
-            if len(pending) >= 2 * workers:
-                ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield future.result()
-        for future in pending:
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise SystemFault(
-            "A worker that counted words was killed, most likely for want of memory; use fewer "
-            "workers."
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)

@@ -1,9 +1,9 @@
 """Where the parts of a job run: in this process, or in worker processes of this machine.
 
 A worker is a fresh interpreter joined to the parent by a socket. Nothing is forked, so threads of
-the caller (a progress bar, a library's pool) cannot be caught holding a lock; nothing is left in
-the system after a kill; and when the parent dies, however it dies, its end of the socket closes
-and the workers end.
+the caller (a progress bar, a library's pool) cannot be caught holding a lock; the caller's script
+is not run again, so it needs no `if __name__ == "__main__"`; nothing is left in the system after a
+kill; and when the parent dies, however it dies, its end of the socket closes and the workers end.
 """
 
 import contextlib
@@ -14,26 +14,30 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bertsmith import errors
-from bertsmith.errors import BertsmithError, SystemFault
+from bertsmith.errors import BertsmithError, SystemFault, UsageError
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
 
 def run(
-    function: Callable[[Job], Answer], jobs: Iterable[Job], *, workers: int, keep_open: int
-) -> Iterator[Answer]:
+    function: Callable[[Job], Answer],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    keep_open: int | None = None,
+) -> Generator[Answer, None, None]:
     """Applies `function` to every job; answers come in any order.
 
-    At most one job per worker and one more are in memory at once. Closing the iterator, an error
-    or an interrupt ends the workers before the exception goes on.
+    At most one job per worker and one more are in memory at once. Closing the generator (use
+    `contextlib.closing`), an error or an interrupt ends the workers before the exception goes on.
 
     Args:
         function: what to do; it and the jobs and answers can be pickled.
@@ -42,9 +46,12 @@ def run(
         keep_open: a file descriptor that workers hold open as long as they live (a lock).
 
     Raises:
+        UsageError: `workers` is less than 1.
         BertsmithError: what `function` or `jobs` raised, in whichever process.
         SystemFault: a worker died.
     """
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be at least 1.")
     jobs = iter(jobs)
     first = list(itertools.islice(jobs, workers))
     if len(first) < 2:
@@ -85,9 +92,9 @@ class _Worker:
     connection: Connection
 
     @classmethod
-    def start(cls, keep_open: int) -> "_Worker":
+    def start(cls, keep_open: int | None) -> "_Worker":
         ours, theirs = socket.socketpair()
-        package = str(Path(__file__).parents[2])
+        package = str(Path(__file__).parents[1])
         path = os.environ.get("PYTHONPATH")
         environment = os.environ | {
             "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
@@ -96,13 +103,17 @@ class _Worker:
             "RAYON_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
         }
-        code = f"from bertsmith.corpus.engines import serve; serve({theirs.fileno()})"
+        code = f"from bertsmith.workers import serve; serve({theirs.fileno()})"
+        kept = () if keep_open is None else (keep_open,)
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-c", code],
-                pass_fds=(theirs.fileno(), keep_open),
+                pass_fds=(theirs.fileno(), *kept),
                 env=environment,
                 stdin=subprocess.DEVNULL,
+                # Ctrl-C at the terminal and a signal to the whole group reach the parent alone,
+                # which ends the workers: they would only add their tracebacks.
+                process_group=0,
             )
         return cls(process, Connection(ours.detach()))
 
@@ -128,12 +139,11 @@ class _Worker:
             return SystemFault(
                 f"A worker process was killed by {name}"
                 + (" (the machine may be out of memory)" if name == "SIGKILL" else "")
-                + "; what is finished is kept: run the same command again, if need be with fewer "
-                "--workers."
+                + "; run the same command again, if need be with fewer --workers."
             )
         return SystemFault(
-            f"A worker process ended with exit code {code}; what is finished is kept: run the "
-            "same command again, with --workers 1 to see the cause."
+            f"A worker process ended with exit code {code}; run the same command again, with "
+            "--workers 1 to see the cause."
         )
 
     def stop(self) -> None:
@@ -152,8 +162,6 @@ def _rebuild(kind: str, message: str) -> BertsmithError:
 
 def serve(descriptor: int) -> None:
     """A worker's life: receives the function, then jobs, until the other end closes."""
-    # Ctrl-C reaches the whole group; the parent decides and ends the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(descriptor)
     # The parent has gone: nobody is left to tell.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
