@@ -13,6 +13,7 @@ import signal
 import string
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,10 +25,10 @@ import pytest
 
 from bertsmith import files
 from bertsmith.cli import main
-from bertsmith.corpus import assemble, blocks, parts, shards, workshop
+from bertsmith.corpus import assemble, blocks, parts, shards, work_folder
 from bertsmith.corpus.build import prepare
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import DataError, SystemFault, UsageError
+from bertsmith.errors import DataError, Stopped, SystemFault, UsageError
 from bertsmith.text import sentences
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
@@ -177,13 +178,14 @@ def test_a_finished_corpus_is_returned_at_once(tmp_path: Path, tokenizer: Path) 
 CHILD = """
 import sys
 from pathlib import Path
+from bertsmith.cli import main
 from bertsmith.corpus import assemble, blocks
-from bertsmith.corpus.build import prepare
 blocks.BLOCK_CHARACTERS = 6000
 assemble.SHARD_TOKENS = 9000
 tokenizer, out, workers, *paths = sys.argv[1:]
 print("ready", flush=True)
-prepare(paths, tokenizer=Path(tokenizer), out=Path(out), workers=int(workers))
+flags = ["--tokenizer", tokenizer, "--out", out, "--workers", workers]
+sys.exit(main(["prepare", *paths, *flags]))
 """
 
 
@@ -206,10 +208,12 @@ def fork(tokenizer: Path, out: Path, workers: int, paths: list[str]) -> int:
     # From both sides, because either may be the first to run.
     os.setpgid(child, child)
     if child == 0:
+        code = 1
         try:
             prepare(paths, tokenizer=tokenizer, out=out, workers=workers)
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     return child
 
 
@@ -298,7 +302,7 @@ def test_a_rerun_makes_only_what_is_missing(
     monkeypatch.setattr(
         blocks.documents, "read", lambda path, **rest: reads.append(path) or read(path, **rest)
     )
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Stopped, match="Stopped by SIGINT while preparing"):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
     left = contents(tmp_path / "out")
     assert sum(name.endswith(".part") for name in left) == 5
@@ -327,7 +331,7 @@ def test_a_file_whose_parts_are_there_is_not_read_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("bertsmith.corpus.build.assemble", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Stopped, match="Stopped by SIGINT while preparing"):
             prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
     monkeypatch.setattr(blocks.documents, "read", stop)
     manifest = prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
@@ -346,10 +350,15 @@ def test_a_stop_signal_leaves_parts_and_no_process(
     wait_for(lambda: len(list((out / ".parts").glob("*.part"))) >= 2)
     workers = psutil.Process(process.pid).children()
     process.send_signal(number)
-    assert process.wait(20) != 0
+    _, said = process.communicate(timeout=20)
     assert not any(worker.is_running() for worker in workers)
     left = contents(out)
     if "manifest.json" not in left:
+        assert process.returncode == 128 + number
+        assert said.decode() == (
+            f"Stopped by {number.name} while preparing {out}; everything up to there is saved: "
+            "run the same command again to continue.\n"
+        )
         assert sum(name.endswith(".part") for name in left) >= 2
         assert not any("partial" in name for name in left)
     prepare(paths, tokenizer=tokenizer, out=out, workers=1)
@@ -495,13 +504,63 @@ def test_another_process_at_work_is_named(
     tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_inputs(tmp_path / "in")
-    monkeypatch.setattr(workshop, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(work_folder, "_LOCK_SECONDS", 0.1)
     (tmp_path / "out" / ".parts").mkdir(parents=True)
     with (
-        workshop._locked(tmp_path / "out" / ".parts"),
+        work_folder._locked(tmp_path / "out" / ".parts"),
         pytest.raises(UsageError, match=r"Another process is preparing .*out; wait for it"),
     ):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
+
+
+@pytest.mark.usefixtures("small")
+def test_two_at_once_in_one_folder_both_end_well(tmp_path: Path, tokenizer: Path) -> None:
+    paths = write_inputs(tmp_path / "in")
+    prepare(paths, tokenizer=tokenizer, out=tmp_path / "whole", workers=1)
+    expected = contents(tmp_path / "whole")
+    for trial in range(6):
+        out = tmp_path / f"out-{trial}"
+        both = [fork(tokenizer, out, 1, paths) for _ in range(2)]
+        assert [os.waitpid(child, 0)[1] for child in both] == [0, 0]
+        assert contents(out) == expected
+        assert not (out / ".parts").exists()
+
+
+def test_a_finished_folder_is_put_away_under_the_lock_only(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest is there while its writer still removes the parts."""
+    paths, out = write_inputs(tmp_path / "in"), tmp_path / "out"
+    manifest = prepare(paths, tokenizer=tokenizer, out=out, workers=1)
+    work = out / ".parts"
+    with work_folder._locked(work):
+        (work / "000000-00000000.part").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(work_folder, "_LOCK_SECONDS", 0.1)
+            with pytest.raises(UsageError, match=r"Another process is preparing .*out; wait for"):
+                prepare(paths, tokenizer=tokenizer, out=out, workers=1)
+        assert len(list(work.iterdir())) == 2
+    assert prepare(paths, tokenizer=tokenizer, out=out, workers=1) == manifest
+    assert not work.exists()
+
+
+def test_a_lock_that_was_removed_locks_nothing(tmp_path: Path) -> None:
+    work = tmp_path / "out" / ".parts"
+    entered, told = threading.Event(), []
+
+    def wait() -> None:
+        entered.set()
+        with work_folder._locked(work) as lock:
+            told.append(os.fstat(lock).st_ino == (work / "lock").stat().st_ino)
+
+    with work_folder._locked(work):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        entered.wait()
+        time.sleep(0.1)
+        work_folder._remove(work)
+    waiting.join()
+    assert told == [True]
 
 
 # Rules.
@@ -515,11 +574,13 @@ def test_a_huge_document_is_cut_and_said(
     with source.open("w") as file:
         for number in range(9_000_000 // len(line)):
             file.write(f"{number} {line}")
+        file.write("\n\na b")
     manifest = prepare(
         [str(source)], tokenizer=tokenizer, out=tmp_path / "out", workers=1, language="en"
     )
-    assert manifest.documents_cut == 2
-    assert manifest.documents_read == manifest.documents_kept == 3
+    assert (manifest.documents_read, manifest.documents_cut) == (2, 1)
+    assert (manifest.pieces_added, manifest.documents_kept) == (2, 3)
+    assert manifest.dropped["shorter than 5 tokens"] == 1
     largest = np.diff(document_bounds(Corpus.open(tmp_path / "out").split("train"))).max()
     assert largest <= 4 << 20
 

@@ -34,17 +34,22 @@ class Assembled:
 
     @property
     def read(self) -> int:
-        """Documents read, pieces of cut ones counted singly."""
+        """Documents in the files."""
         return int(self.counts[READ])
 
     @property
     def cut(self) -> int:
-        """Cuts made in documents over the bound."""
+        """How many of them were longer than the bound and became several."""
         return int(self.counts[CUT])
 
     @property
+    def kept(self) -> int:
+        """Documents in the shards."""
+        return sum(info.documents for info in (*self.train, *self.heldout))
+
+    @property
     def dropped(self) -> dict[str, int]:
-        """Documents left out, by reason."""
+        """Documents left out, by reason; pieces of cut ones are counted singly."""
         return {
             "empty after cleaning": int(self.counts[EMPTY]),
             f"shorter than {SHORTEST_DOCUMENT} tokens": int(self.counts[SHORT]),

@@ -77,11 +77,12 @@ def _groups(plan: Plan) -> Iterator[list[Input]]:
 
 def _cut(
     group: list[Input], plan: Plan, position: int
-) -> Iterator[tuple[list[str], list[str], int, int]]:
-    """Texts, where they come from, how many were cut, and bytes read so far: a block each time."""
+) -> Iterator[tuple[list[str], list[str], int, int, int]]:
+    """The fields of a `Block` without its part, a block each time."""
     texts: list[str] = []
     wheres: list[str] = []
-    weight = cut = 0
+    weight = read = cut = 0
+    continues = False
     for source in group:
         ratio = _PACKED_RATIO if source.path.endswith(_PACKED) else 1.0
         limit = source.bytes or 0
@@ -89,15 +90,17 @@ def _cut(
         for document in documents.read(source.path, text_field=plan.text_field):
             texts.append(document.text)
             wheres.append(document.where)
-            cut += document.cut
+            read += not continues
+            cut += document.cut and not continues
+            continues = document.cut
             characters += len(document.text)
             weight += len(document.text) + _DOCUMENT_WEIGHT
             if weight >= plan.block_characters:
-                yield texts, wheres, cut, position + min(limit, int(characters * ratio))
-                texts, wheres, weight, cut = [], [], 0, 0
+                yield texts, wheres, read, cut, position + min(limit, int(characters * ratio))
+                texts, wheres, weight, read, cut = [], [], 0, 0, 0
         position += limit
     if texts:
-        yield texts, wheres, cut, position
+        yield texts, wheres, read, cut, position
 
 
 def _part(work: Path, group: int, index: int) -> Path:

@@ -18,8 +18,8 @@ from bertsmith.corpus import blocks, chinese, shards
 from bertsmith.corpus.assemble import assemble
 from bertsmith.corpus.parts import PartMaker
 from bertsmith.corpus.shards import Manifest, Source
-from bertsmith.corpus.workshop import PARTS, check_place, workshop
-from bertsmith.errors import UsageError
+from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
+from bertsmith.errors import Stopped, UsageError
 from bertsmith.runtime import core_count
 from bertsmith.text import documents, sentences
 from bertsmith.text.tokenizer import Backend, Tokenizer
@@ -68,7 +68,7 @@ def prepare(
         DataError: a file is not what it should be, or no document is left; nothing stays behind.
         FolderError: the tokenizer's folder is damaged.
         SystemFault: the disk is full, ...; finished parts stay for the next run.
-        KeyboardInterrupt: on SIGINT or SIGTERM; finished parts stay for the next run.
+        Stopped: SIGINT or SIGTERM came; finished parts stay for the next run.
     """
     workers = core_count() if workers is None else workers
     if workers < 1:
@@ -90,9 +90,9 @@ def prepare(
         block_characters=blocks.BLOCK_CHARACTERS,
         inputs=[blocks.look_at(path) for path in documents.list_files(inputs)],
     )
-    check_place(out, inputs)
+    check_out(out, inputs)
     maker = PartMaker(pieces, language, segmenter)
-    with _stop_on_sigterm(), workshop(out, plan) as lock:
+    with _stoppable(out), work_folder(out, plan) as lock:
         if (out / shards.MANIFEST).exists():
             return shards.read_manifest(out)
         return _build(out, plan, maker, workers=workers, lock=lock, progress=progress)
@@ -104,7 +104,7 @@ def _build(
     maker: PartMaker,
     *,
     workers: int,
-    lock: int,
+    lock: int | None,
     progress: Progress | None,
 ) -> Manifest:
     work = out / PARTS
@@ -139,7 +139,7 @@ def _build(
         sources=[Source(source.path, source.bytes) for source in plan.inputs],
         documents_read=found.read,
         documents_cut=found.cut,
-        documents_kept=found.read - sum(found.dropped.values()),
+        documents_kept=found.kept,
         dropped=found.dropped,
         train=found.train,
         heldout=found.heldout,
@@ -150,20 +150,27 @@ def _build(
 
 
 @contextlib.contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """SIGTERM ends a block like Ctrl-C does: by an exception, so that everything is put away."""
+def _stoppable(out: Path) -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does, and both leave it as `Stopped`.
+
+    Inside it is a KeyboardInterrupt, which no library takes for an error of its own.
+    """
+    received = signal.SIGINT
 
     def stop(number: int, frame: Any) -> None:
+        nonlocal received
+        received = signal.Signals(number)
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with contextlib.ExitStack() as stack:
+        # Python lets the main thread alone handle signals.
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, stop)
+            stack.callback(signal.signal, signal.SIGTERM, before)
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise Stopped(received, f"while preparing {out}", again="again ") from error
 
 
 def _check_segmenter(tokenizer: Tokenizer) -> None:

@@ -24,7 +24,9 @@ SHORTEST_DOCUMENT = 5
 """Tokens; a shorter document has nothing to predict a masked word from."""
 
 READ, CUT, EMPTY, SHORT = range(4)
-"""Rows of `Part.counts`: documents read, of these pieces cut off long ones, empty, too short."""
+"""Rows of `Part.counts`: documents that begin in the block; those of them that were cut for their
+length; and, pieces of cut ones counted singly, those that are empty and those that are too short.
+"""
 
 HASH = np.dtype([("high", np.uint64), ("low", np.uint64)])
 
@@ -36,8 +38,10 @@ class Block:
     part: Path
     texts: list[str]
     wheres: list[str]
+    read: int
+    """How many documents begin here; a piece of one that was cut may go on from the last block."""
     cut: int
-    """How many of the texts go on in the next one: a document over the bound was cut."""
+    """How many of these were longer than the bound, so that they are several texts."""
     position: int
     """Bytes of source read so far, for the progress bar."""
 
@@ -128,7 +132,7 @@ class PartMaker:
         empty = int((tokens_D == 0).sum())
         short = len(split) - empty - int(kept_D.sum())
         return Part(
-            counts=np.array([len(split), block.cut, empty, short], np.int64),
+            counts=np.array([block.read, block.cut, empty, short], np.int64),
             hashes=hashes[kept_D],
             document_sentences=np.bincount(document_S, minlength=len(split))[kept_D],
             sentence_lengths=sentence_lengths[kept_S],

@@ -76,14 +76,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     documents_read: int
     """Documents in the files, before long ones were cut."""
     documents_cut: int
-    """Documents that were longer than the bound and became several."""
+    """Documents in the files that were longer than the bound; each became several."""
     documents_kept: int
-    """Documents in the shards; documents read + pieces added by cutting - dropped."""
+    """Documents in the shards: documents read + pieces added by cutting - dropped."""
     dropped: dict[str, int]
-    """Documents left out, by reason."""
+    """Documents left out, by reason; pieces of cut ones are counted singly."""
     train: list[ShardInfo]
     heldout: list[ShardInfo]
     unigrams_checksum: str
+
+    @property
+    def pieces_added(self) -> int:
+        """How many more documents there are because long ones were cut."""
+        return self.documents_kept + sum(self.dropped.values()) - self.documents_read
 
     def tokens(self, split: SplitName) -> int:
         """Tokens of a split."""

@@ -13,47 +13,52 @@ import msgspec
 from bertsmith import files
 from bertsmith.corpus import shards
 from bertsmith.corpus.blocks import Input, Plan
-from bertsmith.errors import BertsmithError, SystemFault, UsageError, explain_os_error
+from bertsmith.errors import BertsmithError, Stopped, SystemFault, UsageError, explain_os_error
 
 PARTS = ".parts"
 """Where the parts lie until the corpus is complete."""
 
 _PLAN = "plan.json"
+_LOCK = "lock"
 _LOCK_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def workshop(out: Path, plan: Plan) -> Iterator[int]:
+def work_folder(out: Path, plan: Plan) -> Iterator[int | None]:
     """Yields the descriptor of the lock on `out`, with `.parts/` there and this plan in it.
 
-    What is left at the end: everything after success or an interrupt, finished parts when the
-    system refused, nothing when the user's data or settings were wrong.
+    None when `out` holds the finished corpus of this plan and nothing is left to put away. What is
+    left at the end: everything after success or an interrupt, finished parts when the system
+    refused, nothing when the user's data or settings were wrong.
+
+    Raises:
+        UsageError: `out` holds a corpus of another plan, or another process is at work in it.
+        FolderError: the manifest or the plan that lies there is damaged.
+        SystemFault: the folder cannot be written.
     """
     made = not out.exists()
     work = out / PARTS
     try:
-        if not _finished(out, plan):
-            work.mkdir(parents=True, exist_ok=True)
-            with _locked(work) as lock:
-                # Finished by another process while this one waited: nothing is left to do.
-                if not _finished(out, plan):
-                    _adopt(work, plan)
-                try:
-                    yield lock
-                except BaseException as error:
-                    _tidy(out, made=made, keep=_keeps_parts(error, work))
-                    raise
-                shutil.rmtree(work)
-        else:
-            shutil.rmtree(work, ignore_errors=True)
-            yield -1
+        if _finished(out, plan) and not work.exists():
+            yield None
+            return
+        with _locked(work) as lock:
+            # Perhaps finished by another process while this one waited: nothing is left to do.
+            if not _finished(out, plan):
+                _adopt(work, plan)
+            try:
+                yield lock
+            except BaseException as error:
+                _tidy(out, made=made, keep=_keeps_parts(error, work))
+                raise
+            _remove(work)
     except OSError as error:
         raise explain_os_error(error, "write", out) from error
 
 
 def _keeps_parts(error: BaseException, work: Path) -> bool:
     """Whether finished parts are worth keeping: the same command can continue."""
-    wrong = isinstance(error, BertsmithError) and not isinstance(error, SystemFault)
+    wrong = isinstance(error, BertsmithError) and not isinstance(error, SystemFault | Stopped)
     return not wrong and any(work.glob("*.part"))
 
 
@@ -65,16 +70,35 @@ def _tidy(out: Path, *, made: bool, keep: bool) -> None:
             files.remove_leftovers(folder)
     if keep:
         return
-    shutil.rmtree(work, ignore_errors=True)
     for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / shards.TOKENIZER):
         shutil.rmtree(path, ignore_errors=True)
     (out / shards.UNIGRAMS).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _remove(work)
     if made:
         with contextlib.suppress(OSError):
             out.rmdir()
 
 
-def check_place(out: Path, inputs: Sequence[str]) -> None:
+def _remove(work: Path) -> None:
+    """Removes `.parts/`, whose lock this process holds.
+
+    The lock goes last: from then on another process may take a new one, and nothing of its own is
+    touched.
+    """
+    for path in work.iterdir():
+        if path.name != _LOCK:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    (work / _LOCK).unlink(missing_ok=True)
+    # Not empty: the other process is there already.
+    with contextlib.suppress(OSError):
+        work.rmdir()
+
+
+def check_out(out: Path, inputs: Sequence[str]) -> None:
     """Checks that `out` can be written without harm to anything that is there.
 
     Raises:
@@ -163,24 +187,42 @@ def _changed_inputs(old: list[Input], new: list[Input]) -> str:
 
 @contextlib.contextmanager
 def _locked(work: Path) -> Iterator[int]:
-    """Holds the folder's lock; the workers hold it too.
+    """Makes the folder if need be and holds its lock; the workers hold it too.
 
     After a kill of the parent alone its workers end with the block in hand; a rerun waits for them.
     """
-    descriptor = os.open(work / "lock", os.O_RDWR | os.O_CREAT)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        descriptor = _try_lock(work)
+        if descriptor is not None:
+            break
+        if time.monotonic() > deadline:
+            raise UsageError(
+                f"Another process is preparing {work.parent}; wait for it or choose another --out."
+            )
+        time.sleep(0.05)
     try:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise UsageError(
-                        f"Another process is preparing {work.parent}; wait for it or choose "
-                        "another --out."
-                    ) from error
-                time.sleep(0.05)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _try_lock(work: Path) -> int | None:
+    """The lock's descriptor, or None while another process holds it or is removing the folder."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who held it may have removed it meanwhile: then it is the lock of nothing.
+        if (work / _LOCK).stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
