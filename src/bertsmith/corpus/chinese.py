@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.extras import require
+from bertsmith.text.ideographs import is_ideograph
 from bertsmith.text.tokenizer import Tokenizer
-
-# What every version of the cleaning rules makes a word of its own, whatever stands beside it.
-_IDEOGRAPHS = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF))
 
 
 def mark_words(
@@ -63,7 +61,7 @@ def _continues_word(jieba: Any, text: str) -> list[tuple[int, bool]]:
     for word in jieba.cut(text) if not text.isascii() else ():
         before = False
         for character in word:
-            chinese = _is_ideograph(character)
+            chinese = is_ideograph(character)
             if chinese:
                 found.append((index, before))
             before = chinese
@@ -83,10 +81,5 @@ def segmenter() -> Any:
     return jieba.Tokenizer()
 
 
-def _is_ideograph(character: str) -> bool:
-    code = ord(character)
-    return code >= 0x3400 and any(first <= code <= last for first, last in _IDEOGRAPHS)
-
-
 def _chinese_pieces(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    return np.array([len(piece) == 1 and _is_ideograph(piece) for piece in tokenizer.vocab])
+    return np.array([len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.vocab])

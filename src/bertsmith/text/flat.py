@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bertsmith.errors import DataError
 from bertsmith.extras import require
+from bertsmith.text.ideographs import RANGES
 from bertsmith.text.tokenizer_files import Cleaning
 
 IdType = type[np.uint16] | type[np.uint32]
@@ -24,9 +25,9 @@ Ids = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 # space to Python's `str.split`, join what stands beside them.
 _JOINERS = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 
-# Ideographs that every version of the rules surrounds with spaces. Cutting at a subset of them is
-# enough: what is not cut here is cut by the library.
-_IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
+# Cutting at the ideographs of the first 65,536 codes is enough: what is not cut here is cut by the
+# library. The ranges above them would be asked for every letter and slow Chinese text down.
+_IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES if last < 1 << 16)
 _IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
 _CHUNK = re.compile(f"[{_IDEOGRAPHS}]|[^\\s{_IDEOGRAPHS}]+")
 

@@ -20,6 +20,7 @@ import tokenizers
 
 from bertsmith.errors import MissingExtra, UsageError
 from bertsmith.text.flat import Engine, Ids, Nanotoken, WordCache, disagreement, not_unicode
+from bertsmith.text.ideographs import is_ideograph
 from bertsmith.text.tokenizer_files import (
     CLS,
     MASK,
@@ -27,7 +28,6 @@ from bertsmith.text.tokenizer_files import (
     SEP,
     UNK,
     check_vocab,
-    is_chinese,
     read_folder,
     tokenizer_json,
     write_folder,
@@ -208,7 +208,7 @@ _CONTRACTION = re.compile(r"(?<=\w) (['’]) (?=(?:s|t|d|m|re|ve|ll)\b)", re.IGN
 def _wide(character: str) -> bool:
     """Chinese or Japanese characters and their punctuation: written without spaces."""
     code = ord(character)
-    return 0x3000 <= code <= 0x30FF or 0xFF00 <= code <= 0xFF60 or is_chinese(character)
+    return 0x3000 <= code <= 0x30FF or 0xFF00 <= code <= 0xFF60 or is_ideograph(character)
 
 
 def _join_words(words: list[str]) -> str:

@@ -4,7 +4,6 @@ Three layouts are read: `tokenizer.json` (with or without `tokenizer_config.json
 `tokenizer_config.json`, and Google's `vocab.txt` alone. All three files are written.
 """
 
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +282,3 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
-
-
-def is_chinese(character: str) -> bool:
-    """Whether Google's rules make `character` a word of its own (CJK ideographs, not kana)."""
-    return unicodedata.name(character, "").startswith("CJK ")
