@@ -130,6 +130,34 @@ def parse_json(data: bytes, kind: type[T], source: str) -> T:
         ) from error
 
 
+def read_json_lines(path: Path, kind: type[T], what: str) -> list[T]:
+    """Reads a log of one JSON document a line; a last line that a kill cut short is left out.
+
+    Args:
+        path: the file; every whole line of it ends in a line break.
+        kind: what each line is read as, strictly.
+        what: what a line should be and, after a semicolon, what to do if one is not; for errors.
+
+    Raises:
+        FolderError: a line is damaged; it is named by its number.
+        SystemFault: the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    records = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            records.append(msgspec.json.decode(line, type=kind))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            expected, _, remedy = what.partition("; ")
+            raise FolderError(
+                f"{path} line {number} is not {expected} ({error}); {remedy}."
+            ) from error
+    return records
+
+
 def describe_validation(error: msgspec.ValidationError, kind: Any) -> str:
     """What msgspec complained of, with the nearest known key added where a key is unknown."""
     text = str(error)

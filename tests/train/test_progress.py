@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bertsmith.errors import FolderError
 from bertsmith.train import progress
 from bertsmith.train.progress import Metrics, Rate, Reporter, read_metrics
 
@@ -42,6 +43,25 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     assert read_metrics(path) == records
     Metrics(path, resume_step=-1).close()
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (b'{"kind":"train","st', "line 2 is not an object of a run's numbers .*; delete that line"),
+        (b"[1]", "line 2 is not an object of a run's numbers"),
+        (b'{"kind":"train"}', "line 2 has no kind or no step"),
+        (b'{"kind":"train","step":"3"}', "line 2 has no kind or no step"),
+    ],
+)
+def test_damage_before_the_last_line_is_named(tmp_path: Path, damage: bytes, found: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = b'{"kind":"train","step":1}\n'
+    path.write_bytes(whole + damage + b"\n" + whole)
+    with pytest.raises(FolderError, match=rf"metrics\.jsonl {found}"):
+        Metrics(path, resume_step=9)
+    path.write_bytes(whole + damage)
+    assert read_metrics(path) == [{"kind": "train", "step": 1}]
 
 
 def test_plain_lines_say_what_a_bar_would(

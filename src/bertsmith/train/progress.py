@@ -11,11 +11,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from bertsmith.errors import explain_os_error
+from bertsmith.display import PLAIN_SECONDS, clock
+from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.extras import require
-from bertsmith.files import write_bytes
-
-_PLAIN_SECONDS = 15.0
+from bertsmith.files import read_json_lines, write_bytes
 
 
 class Metrics:
@@ -31,6 +30,10 @@ class Metrics:
         Args:
             path: the file; made if it is missing.
             resume_step: step of the checkpoint the run continues from; -1 for a fresh start.
+
+        Raises:
+            FolderError: the file is damaged before its last line.
+            SystemFault: it cannot be read or written.
         """
         kept = read_metrics(path) if path.exists() else []
         kept = [record for record in kept if record["step"] <= resume_step]
@@ -60,9 +63,20 @@ class Metrics:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line that a kill cut short is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines]
+    """The records of a `metrics.jsonl`; a last line that a kill cut short is left out.
+
+    Raises:
+        FolderError: a line before the last is not a record of a run.
+    """
+    remedy = "delete that line to go on without it"
+    what = f"an object of a run's numbers; {remedy}"
+    records = read_json_lines(path, dict[str, Any], what)
+    for number, record in enumerate(records, 1):
+        if not isinstance(record.get("kind"), str) or not isinstance(record.get("step"), int):
+            raise FolderError(
+                f"{path} line {number} has no kind or no step, as every line should; {remedy}."
+            )
+    return records
 
 
 class Rate:
@@ -105,7 +119,7 @@ class Reporter:
                 )
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
-        self._last_line = -_PLAIN_SECONDS
+        self._last_line = -PLAIN_SECONDS
         self._first: tuple[float, float] | None = None
 
     def __enter__(self) -> "Reporter":
@@ -158,7 +172,7 @@ class Reporter:
         )
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=progress, numbers=numbers)
-        elif now - self._last_line >= _PLAIN_SECONDS:
+        elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             self.note(f"{progress:4.0%}  {numbers}")
 
@@ -186,5 +200,4 @@ class Reporter:
         done = progress - self._first[0]
         if done <= 0:
             return "ETA -"
-        seconds = int((now - self._first[1]) * (1 - progress) / done)
-        return f"ETA {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+        return f"ETA {clock((now - self._first[1]) * (1 - progress) / done)}"

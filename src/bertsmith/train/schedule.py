@@ -2,7 +2,7 @@
 
 A run of `--steps` is a function of the step alone. A run of `--hours` reads the clock, so what it
 realised is written to a log, one line a step *before* the step is done; the log then decides those
-steps again after a kill, or in a replay, to the bit.
+steps again after a kill, or in a replay: the same numbers, whatever the clock says then.
 """
 
 import os
@@ -15,7 +15,7 @@ import msgspec
 
 from bertsmith.config import Phase
 from bertsmith.errors import FolderError, UsageError, explain_os_error
-from bertsmith.files import atomic_file
+from bertsmith.files import atomic_file, read_json_lines
 from bertsmith.train.optim import linear
 
 
@@ -131,21 +131,9 @@ def read_log(path: Path, phases: Sequence[Phase]) -> list[Moment]:
         FolderError: a line before the last is not a step of a schedule, steps are missing, or a
             step's phase is not one of `phases`.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise explain_os_error(error, "read", path) from error
-    # A whole log ends in a line break, so what follows the last one was cut short.
-    lines.pop()
+    what = "a step of a schedule; give the schedule.jsonl that a run with --hours wrote"
     moments: list[Moment] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            moment = msgspec.json.decode(line, type=Moment)
-        except msgspec.DecodeError as error:
-            raise FolderError(
-                f"{path} line {number} is not a step of a schedule ({error}); give the "
-                "schedule.jsonl that a run with --hours wrote."
-            ) from error
+    for number, moment in enumerate(read_json_lines(path, Moment, what), 1):
         if moment.step != len(moments) or (moments and moments[-1].over):
             raise FolderError(
                 f"{path} line {number} is step {moment.step}, expected "
