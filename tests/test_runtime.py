@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from bertsmith.errors import UsageError
 from bertsmith.runtime import World, core_count, derive_seed, world_from_environment
 
 
@@ -51,6 +52,27 @@ def test_torchrun_tells_the_place_in_the_world(monkeypatch):
         monkeypatch.setenv(name, value)
     world = world_from_environment()
     assert (world.rank, world.size, world.local_rank, world.first) == (5, 8, 1, False)
+    assert world.local_size == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert world_from_environment().local_size == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("RANK", "one", "RANK is 'one', expected a number from 0 up"),
+        ("RANK", "-1", "RANK is '-1'"),
+        ("WORLD_SIZE", "0", "WORLD_SIZE is '0', expected a number from 1 up"),
+        ("LOCAL_RANK", "", "LOCAL_RANK is ''"),
+        ("RANK", "3", "says RANK=3 of WORLD_SIZE=1; start the processes with `torchrun`"),
+    ],
+)
+def test_a_place_that_torchrun_would_not_give_is_refused(monkeypatch, name, value, found):
+    for other in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=found):
+        world_from_environment()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import subcommand
 
 from bertsmith import commands
-from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, explain_os_error
+from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, SystemFault, explain_os_error
 from bertsmith.runtime import world_from_environment
 
 _Tokenizer = (
@@ -35,19 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done; 2 something in the user's hands is wrong (one sentence on stderr); 128 + n ended by
     signal n (130 after Ctrl-C, 141 when nobody reads the output any more).
     """
+    first = True
     try:
+        # All processes of a machine fail alike: one tells. What the system refuses may be met by
+        # one alone, which then says so itself.
+        first = world_from_environment().local_rank == 0
         try:
             return _run(arguments)
         finally:
             sys.stdout.flush()
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        if first:
+            print(stop, file=sys.stderr)
         return stop.exit_code
     except BertsmithError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if first or isinstance(error, SystemFault):
+            print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE
     except KeyboardInterrupt:
-        print("Interrupted; run the same command again to continue.", file=sys.stderr)
+        if first:
+            print("Interrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The interpreter flushes once more at its end; let that go nowhere.

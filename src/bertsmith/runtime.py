@@ -9,6 +9,8 @@ import os
 import sys
 from dataclasses import dataclass
 
+from bertsmith.errors import UsageError
+
 
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that is a pure function of its parts, e.g. `(seed, "dropout", step)`.
@@ -26,6 +28,9 @@ class World:
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    """Rank among the processes of this machine."""
+    local_size: int = 1
+    """How many those are."""
 
     @property
     def first(self) -> bool:
@@ -34,12 +39,31 @@ class World:
 
 
 def world_from_environment() -> World:
-    """Reads RANK, WORLD_SIZE and LOCAL_RANK; a lone process is a world of one."""
-    return World(
-        rank=int(os.environ.get("RANK", "0")),
-        size=int(os.environ.get("WORLD_SIZE", "1")),
-        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
-    )
+    """Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; a lone process is a world of one.
+
+    Raises:
+        UsageError: they are not numbers, or none that `torchrun` would give.
+    """
+    size = _from_environment("WORLD_SIZE", 1, lowest=1)
+    rank = _from_environment("RANK", 0, lowest=0)
+    local_rank = _from_environment("LOCAL_RANK", 0, lowest=0)
+    local_size = _from_environment("LOCAL_WORLD_SIZE", local_rank + 1, lowest=1)
+    if rank >= size:
+        raise UsageError(
+            f"The environment says RANK={rank} of WORLD_SIZE={size}; start the processes with "
+            "`torchrun`, or unset both for a single one."
+        )
+    return World(rank, size, local_rank, local_size)
+
+
+def _from_environment(name: str, default: int, *, lowest: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < lowest:
+        raise UsageError(
+            f"The environment variable {name} is '{text}', expected a number from {lowest} up; "
+            "start the processes with `torchrun`, or unset it for a single one."
+        )
+    return int(text)
 
 
 def core_count() -> int:

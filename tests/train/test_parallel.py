@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertsmith.errors import UsageError
+from bertsmith.errors import SystemFault, UsageError
 from bertsmith.runtime import World
-from bertsmith.train.parallel import Place, choose_micro_tokens, choose_precision, has_native_bf16
+from bertsmith.train.parallel import (
+    Place,
+    choose_micro_tokens,
+    choose_precision,
+    explaining_memory,
+    has_native_bf16,
+    join,
+)
 
 CPU = torch.device("cpu")
 
@@ -52,6 +59,29 @@ def test_micro_batches_fill_a_third_of_a_gpu(monkeypatch: pytest.MonkeyPatch) ->
     free["bytes"] = 14 * 2**30
     assert choose_micro_tokens(cuda, width=768, layers=12) == 8192
     assert choose_micro_tokens(cuda, width=1024, layers=240) == 4096
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    # The one that would have a GPU says so too: the others may not speak.
+    with (
+        pytest.raises(UsageError, match=r"2 processes .* has 1 GPU.* --nproc-per-node 1"),
+        join("fp32"),
+    ):
+        pass
+
+
+def test_the_end_of_memory_is_explained() -> None:
+    expected = r"Memory ran out on cpu with 4,096 tokens .*--resume .*--micro-tokens 2048"
+    with pytest.raises(SystemFault, match=expected), explaining_memory(CPU, 4096):
+        torch.empty(1 << 55, dtype=torch.uint8)
+    with pytest.raises(SystemFault, match=expected), explaining_memory(CPU, 4096):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(RuntimeError, match="must match"), explaining_memory(CPU, 4096):
+        torch.ones(2) + torch.ones(3)
 
 
 def test_seeding_needs_no_stack_trace_and_decides_the_draws() -> None:

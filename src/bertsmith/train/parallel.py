@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from bertsmith.config import Precision
-from bertsmith.errors import BertsmithError, UsageError
+from bertsmith.errors import BertsmithError, SystemFault, UsageError
 from bertsmith.runtime import World, world_from_environment
 
 T = TypeVar("T")
@@ -110,10 +110,17 @@ def join(precision: Precision) -> Iterator[Place]:
     """Joins the processes that `torchrun` started (or none) and yields this one's place.
 
     Raises:
-        UsageError: bf16 is demanded of hardware that would only imitate it.
+        UsageError: bf16 is demanded of hardware that would only imitate it, there are more
+            processes than GPUs, or the environment is none that `torchrun` makes.
     """
     world = world_from_environment()
     cuda = torch.cuda.is_available()
+    if cuda and world.local_size > torch.cuda.device_count():
+        raise UsageError(
+            f"{world.local_size} processes were started on this machine, which has "
+            f"{torch.cuda.device_count()} GPU(s), and each process takes one; give torchrun "
+            f"--nproc-per-node {torch.cuda.device_count()}."
+        )
     device = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
     place = Place(world, device, choose_precision(precision, device))
     if cuda:
@@ -176,6 +183,27 @@ def choose_micro_tokens(device: torch.device, *, width: int, layers: int) -> int
     return min(131072, max(4096, 1 << (int(fitting).bit_length() - 1)))
 
 
+@contextlib.contextmanager
+def explaining_memory(device: torch.device, micro_tokens: int) -> Iterator[None]:
+    """Around what trains: where memory runs out, says what to make smaller.
+
+    Raises:
+        SystemFault: torch could not allocate what it needed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # On a CPU torch has no class of its own for it.
+        refused = isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+        if not refused:
+            raise
+        raise SystemFault(
+            f"Memory ran out on {device} with {micro_tokens:,} tokens computed at once; run the "
+            f"same command with --resume and fewer, e.g. --micro-tokens {micro_tokens // 2}, or "
+            "take a smaller --size."
+        ) from error
+
+
 class Losses(nn.Module):
     """`model.losses` as a forward pass, which is what DDP and its hooks attach to."""
 
@@ -233,7 +261,8 @@ class Parallel:
 
         DDP lays out its buckets anew after its first exchange, by the order in which gradients
         arrive, and with more than two processes the layout decides the order of sums. After this
-        pass the layout is final, so a resumed run adds in the same order as one never stopped.
+        pass the layout is final, so a resumed run adds in the same order as one never stopped
+        (on CPUs to the same bits; some CUDA kernels add in another order every time).
         """
         if self.place.world.size == 1:
             return
