@@ -202,12 +202,12 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     precision: Precision = "auto"
     micro_tokens: int = 0
     """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
-    evaluate_every: int = 500
-    """Steps between held-out evaluations."""
+    evaluate_every: int = 0
+    """Steps between held-out evaluations; 0 evaluates at every twentieth of the run."""
     evaluate_sequences: int = 512
     """Held-out sequences an evaluation uses."""
-    save_every: int = 500
-    """Steps between checkpoints."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
     keep: int = 2
     """Checkpoints kept."""
 
@@ -253,16 +253,17 @@ def _check_pretrain(config: PretrainConfig) -> None:
     for name in ("steps", "hours", "learning_rate", "clip_norm", "epsilon"):
         value = getattr(config, name)
         require(value is None or value > 0, name, value, "above 0")
-    for name in ("batch_size", "evaluate_every", "evaluate_sequences", "save_every", "keep"):
+    for name in ("batch_size", "evaluate_sequences", "keep"):
         value = getattr(config, name)
         require(value >= 1, name, value, "at least 1")
+    for name in ("evaluate_every", "save_every", "micro_tokens", "seed"):
+        value = getattr(config, name)
+        require(value >= 0, name, value, "at least 0")
     for name in ("warmup", "dropout", "short_share", "beta1", "beta2"):
         value = getattr(config, name)
         require(0 <= value < 1, name, value, "at least 0 and below 1")
     require(0 < config.mask_share < 1, "mask_share", config.mask_share, "between 0 and 1")
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
-    require(config.micro_tokens >= 0, "micro_tokens", config.micro_tokens, "at least 0")
-    require(config.seed >= 0, "seed", config.seed, "at least 0")
     shares = sum(phase.share for phase in config.phases)
     require(bool(config.phases) and abs(shares - 1) < 1e-9, "phases", shares, "shares adding to 1")
     for phase in config.phases:

@@ -209,6 +209,42 @@ def test_evaluations_and_saves_come_when_due_and_once() -> None:
     assert (run.evaluations, run.saves) == (3, 2)
 
 
+def test_without_a_number_evaluations_come_at_every_twentieth_of_the_run(tmp_path: Path) -> None:
+    by_progress = replace(SETTINGS, evaluate_every=0)
+    go(start(), [ToyBatches()], steps=50, out=tmp_path / "whole", settings=by_progress)
+    records = read_metrics(tmp_path / "whole" / "metrics.jsonl")
+    evaluated = [record["step"] for record in records if record["kind"] == "evaluation"]
+    assert evaluated == [-(-50 * twentieth // 20) for twentieth in range(21)]
+    # A run of few steps has no more evaluations than steps, and the one at the end.
+    assert go(start(), [ToyBatches()], steps=3, settings=by_progress).evaluations == 4
+    # A resume evaluates where the run would have.
+    resumed = start()
+    resumed.state = TrainerState(
+        step=28, phase_starts=[0], evaluated_at=28, evaluated_progress=28 / 50
+    )
+    go(resumed, [ToyBatches()], steps=50, out=tmp_path / "resumed", settings=by_progress)
+    records = read_metrics(tmp_path / "resumed" / "metrics.jsonl")
+    assert [r["step"] for r in records if r["kind"] == "evaluation"] == [
+        step for step in evaluated if step > 28
+    ]
+
+
+def test_without_a_number_checkpoints_come_every_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # 4 minutes between looks at the clock; a step looks twice.
+    monkeypatch.setattr(Schedule, "elapsed", property(lambda self: next(minutes) * 60.0))
+    minutes = iter(range(0, 10_000, 4))
+    run, saved = start(), []
+    go(
+        run,
+        [ToyBatches()],
+        settings=replace(SETTINGS, save_every=0),
+        saved=lambda: saved.append(run.state.step),
+    )
+    assert saved == [2, 4, 6, 8, 10, 12]
+
+
 @pytest.mark.parametrize("call", [1, 6])
 def test_divergence_stops_before_the_weights_change(call: int) -> None:
     run = start()

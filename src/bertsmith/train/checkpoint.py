@@ -47,6 +47,8 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Result of the last evaluation."""
     evaluated_at: int = -1
     """Step of the last evaluation."""
+    evaluated_progress: float = -1.0
+    """Part of the run done at the last evaluation."""
     micro_tokens: int = 0
     """Tokens computed at once, as resolved; it decides the last bits of sums."""
     corpus: str = ""

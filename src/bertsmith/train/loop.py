@@ -28,6 +28,10 @@ from bertsmith.train.schedule import Moment, Schedule
 
 _RETURN_MEMORY_EVERY = 10
 """Steps."""
+_EVALUATIONS = 20
+"""In a run that does not say how many steps lie between them; besides the one at its start."""
+_SAVE_SECONDS = 600.0
+"""Between checkpoints where no number of steps is given: the most that a power cut costs."""
 
 
 class Batches(Protocol):
@@ -47,7 +51,9 @@ class Settings:
     seed: int
     clip_norm: float
     evaluate_every: int
+    """Steps; 0: at every twentieth of the run, however many steps that is."""
     save_every: int
+    """Steps; 0: every ten minutes of the run's clock."""
 
 
 @dataclass
@@ -119,7 +125,7 @@ def train(
     place, model = parallel.place, parallel.model
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate = Rate()
-    saved_at = state.step
+    saved_at, saved_elapsed = state.step, state.elapsed
     settled = False
     schedule.set_clock(state.elapsed)
     model.train()
@@ -135,17 +141,21 @@ def train(
 
             # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
             #    its step, and a run of no steps still has one.
-            if state.evaluated_at != state.step and (
-                moment.over or (state.step % settings.evaluate_every == 0 and not asked)
+            if (moment.over or not asked) and evaluation_due(
+                state, moment, settings.evaluate_every
             ):
                 state.evaluation = evaluate()
                 state.evaluated_at = state.step
+                state.evaluated_progress = moment.progress
                 model.train()
                 reporter.evaluation(state.step, state.evaluation)
-            due = state.step % settings.save_every == 0 or moment.over or asked
-            if state.step > saved_at and due:
+            if settings.save_every:
+                due = state.step % settings.save_every == 0
+            else:
+                due = moment.elapsed - saved_elapsed >= _SAVE_SECONDS
+            if state.step > saved_at and (due or moment.over or asked):
                 save()
-                saved_at = state.step
+                saved_at, saved_elapsed = state.step, moment.elapsed
             if asked and not moment.over:
                 raise Stopped(asked, f"at step {state.step:,}")
             if moment.over:
@@ -177,7 +187,8 @@ def train(
                 sums += row.detach()
 
             # 5. Loss and gradient must be finite, or the weights stay as they are. Reading the
-            #    numbers is the only time in a step that the device is waited for.
+            #    numbers is the only time in a step that one process waits for its device; several
+            #    also wait for each other in 1 and 3, which a process cannot know alone.
             gradients = [p.grad for p in parameters if p.grad is not None]
             norm_tensor = torch.nn.utils.get_total_norm(gradients)
             means = place.total_tensor(sums) / counts
@@ -210,6 +221,20 @@ def train(
                     "elapsed": schedule.elapsed,
                 },
             )
+
+
+def evaluation_due(state: TrainerState, moment: Moment, every: int) -> bool:
+    """Whether to evaluate before this step: every so many steps or, with 0, by progress.
+
+    A function of the schedule and of the last evaluation, both of which a resume restores.
+    """
+    if state.evaluated_at == moment.step:
+        return False
+    if moment.over:
+        return True
+    if every:
+        return moment.step % every == 0
+    return int(moment.progress * _EVALUATIONS) > int(state.evaluated_progress * _EVALUATIONS)
 
 
 def agree(schedule: Schedule, step: int, stop: Stop, place: Place) -> tuple[Moment, int]:
