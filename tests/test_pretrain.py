@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -19,9 +20,10 @@ import torch
 
 from bertsmith import pretrain
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
-from bertsmith.errors import FolderError, Stopped, UsageError
+from bertsmith.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_pretraining
+from bertsmith.models.heads import BertForPretraining
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.progress import read_metrics
@@ -264,6 +266,64 @@ def test_wrong_settings_leave_nothing_behind(
     with pytest.raises((UsageError, FolderError), match=message):
         pretrain.run(settings(toy_corpus, **flags), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pair_task_needs_two_segments(toy_corpus: Path, tmp_path: Path) -> None:
+    write_json(tmp_path / "one.json", SHAPE | {"type_vocab_size": 1})
+    config = settings(toy_corpus, size=str(tmp_path / "one.json"), steps=1)
+    with pytest.raises(UsageError, match=r"type_vocab_size 1, but --pair-task nsp needs 2"):
+        pretrain.run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    config = msgspec.structs.replace(config, pair_task="none")
+    assert pretrain.run(config, tmp_path / "out").step == 1
+
+
+def test_heads_that_a_folder_lacks_are_told(
+    whole: Path, toy_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = tmp_path / "without"
+    config = settings(toy_corpus, steps=1, pair_task="none")
+    pretrain.run(config, without, from_folder=whole)
+    assert "start anew" not in capsys.readouterr().err
+    pretrain.run(settings(toy_corpus, steps=1), tmp_path / "out", from_folder=without)
+    told = f"{without} has no weights for next_sentence, pooler; they start anew."
+    assert told in capsys.readouterr().err
+
+
+def test_the_corpus_is_read_whole_once_and_not_to_look_at_examples(
+    toy_corpus: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "corpus"
+    shutil.copytree(toy_corpus, damaged)
+    tokens = damaged / "train-00000" / "tokens.npy"
+    whole = tokens.read_bytes()
+    tokens.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+    config = settings(toy_corpus, data=str(damaged))
+    with pytest.raises(FolderError, match=r"tokens\.npy is damaged"):
+        pretrain.run(config, tmp_path / "out")
+    assert "[MASK](" in pretrain.show_batch(config, 1)
+
+
+def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(
+    toy_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(toy_corpus)
+    losses_of = BertForPretraining.losses
+
+    def short_of_memory(model: Any, batch: Any) -> Any:
+        if batch.packed.longest > 32:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return losses_of(model, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BertForPretraining, "losses", short_of_memory)
+        with pytest.raises(SystemFault, match=r"--micro-tokens 50"):
+            pretrain.run(config, tmp_path / "out")
+    smaller = msgspec.structs.replace(config, micro_tokens=50)
+    assert pretrain.run(smaller, tmp_path / "out", resume=True).step == 12
+    state = json.loads((tmp_path / "out/checkpoints/step-00000012/trainer.json").read_text())
+    assert state["micro_tokens"] == 50
+    assert len(losses(tmp_path / "out")) == 12
 
 
 def test_show_batch_prints_examples(toy_corpus: Path) -> None:

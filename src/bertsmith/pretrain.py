@@ -19,7 +19,7 @@ import torch
 
 from bertsmith.config import BertConfig, PretrainConfig, bert_config
 from bertsmith.corpus.batches import Batches, heldout_batches
-from bertsmith.corpus.shards import MANIFEST, Corpus
+from bertsmith.corpus.shards import MANIFEST, Corpus, Split
 from bertsmith.corpus.show import describe
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import checksum
@@ -36,10 +36,17 @@ from bertsmith.runtime import derive_seed
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.card import pretraining_card
+from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.evaluation import baseline, evaluate
 from bertsmith.train.loop import Settings, train
 from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
-from bertsmith.train.parallel import Parallel, Place, choose_micro_tokens, join
+from bertsmith.train.parallel import (
+    Parallel,
+    Place,
+    choose_micro_tokens,
+    explaining_memory,
+    join,
+)
 from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import CHECKPOINTS, SCHEDULE, enter, find_start
@@ -92,7 +99,7 @@ def run(
         DataError: the corpus is too small to train or evaluate on.
         DivergedError: the loss or the gradient stopped being finite.
         Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
-        SystemFault: the disk is full, ...
+        SystemFault: the disk is full, memory ran out, ...
     """
     if replay is not None and config.hours is None:
         raise UsageError("--replay repeats a run with --hours; give the same --hours, not --steps.")
@@ -103,25 +110,34 @@ def run(
         config = msgspec.structs.replace(config, size=str(from_folder / CONFIG))
     with join(config.precision) as place, ExitStack() as stack:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
-        corpus = Corpus.open(Path(config.data))
+        corpus = _open(Path(config.data), place)
         shape = model_shape(config, corpus)
         if from_folder is not None:
             _check_tokenizer(Tokenizer.load(from_folder).fingerprint, from_folder, corpus)
         manifest = checksum(corpus.folder / MANIFEST)
-        state, folder = place.first_decides(
-            lambda: find_start(out, config, manifest, resume=resume)
+
+        def decide() -> tuple[TrainerState, Path | None]:
+            state, folder = find_start(out, config, manifest, resume=resume)
+            if config.micro_tokens or not state.micro_tokens:
+                state.micro_tokens = config.micro_tokens or choose_micro_tokens(
+                    place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
+                )
+            return state, folder
+
+        # Free memory, too, is measured by one process, or each would cut the batches its own way.
+        state, folder = place.first_decides(decide)
+        model, fresh_heads = _build_model(config, shape, folder or from_folder)
+        evaluated = _evaluation_batches(
+            config,
+            corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place),
+            corpus.tokenizer,
+            state.micro_tokens,
         )
-        if not state.micro_tokens:
-            state.micro_tokens = config.micro_tokens or choose_micro_tokens(
-                place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
-            )
-        model = _build_model(config, shape, folder or from_folder)
-        evaluated = _evaluation_batches(config, corpus, held_out, state.micro_tokens)
         phases = [
             stack.enter_context(batches)
             for batches in _phases(config, corpus, state.micro_tokens, state.cursors)
         ]
-        baseline_numbers = baseline(evaluated, corpus.unigrams_V)
+        baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer.special_ids)
 
         # 2. The run's folder, by the first process.
         place.first_decides(lambda: stack.enter_context(enter(out, config, replay)))
@@ -139,10 +155,15 @@ def run(
             Reporter(out if place.world.first else None, resume_step=resumed_at)
         )
         _tell_start(reporter, model, config, place, resume=resume, resumed_at=resumed_at)
+        if fresh_heads:
+            reporter.note(
+                f"{from_folder} has no weights for {', '.join(fresh_heads)}; they start anew."
+            )
         if folder is None:
             reporter.baseline(baseline_numbers)
 
         # 3. Training.
+        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
         parallel = stack.enter_context(Parallel(model, place))
         optimizer = adamw(
             model,
@@ -213,7 +234,8 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> BertConfig:
     """The model's shape, with the run's dropout.
 
     Raises:
-        UsageError: unknown size, numbers that do not fit, or a phase longer than the positions.
+        UsageError: unknown size, numbers that do not fit, a phase longer than the positions, or a
+            pair task for a model of one segment.
         FolderError: the shape is for another vocabulary than the corpus.
     """
     vocab_size = corpus.manifest.vocab_size
@@ -231,6 +253,11 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> BertConfig:
             f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
             "with more."
         )
+    if config.pair_task != "none" and shape.type_vocab_size < 2:
+        raise UsageError(
+            f"{config.size} has type_vocab_size {shape.type_vocab_size}, but --pair-task "
+            f"{config.pair_task} needs 2 segments; give a config.json with 2, or --pair-task none."
+        )
     return msgspec.structs.replace(
         shape,
         hidden_dropout_prob=config.dropout,
@@ -245,13 +272,26 @@ def show_batch(config: PretrainConfig, count: int) -> str:
         FolderError: the corpus is missing or damaged.
         DataError: it is too small for an example.
     """
-    corpus = Corpus.open(Path(config.data))
+    corpus = Corpus.open(Path(config.data), verify=False)
     [batches, *rest] = _phases(config, corpus, 0, [])
     for other in rest:
         other.close()
     with batches:
         [batch] = batches.at(0)
         return describe(batch, corpus.tokenizer, pair_task=config.pair_task, sequences=count)
+
+
+def _open(folder: Path, place: Place) -> Corpus:
+    """Opens a corpus; the first process reads all of it once and compares checksums for all."""
+    verified: list[Corpus] = []
+    place.first_decides(lambda: verified.append(Corpus.open(folder)))
+    return verified[0] if verified else Corpus.open(folder, verify=False)
+
+
+def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
+    other = _open(folder, place)
+    _check_tokenizer(other.manifest.tokenizer_fingerprint, folder, corpus)
+    return other.split("train")
 
 
 def _check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
@@ -263,18 +303,12 @@ def _check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
 
 
 def _evaluation_batches(
-    config: PretrainConfig, corpus: Corpus, held_out: Path | None, micro_tokens: int
+    config: PretrainConfig, split: Split, tokenizer: Tokenizer, micro_tokens: int
 ) -> list[PretrainBatch]:
     """The same examples for every run of this corpus and pair task, so that runs compare."""
-    if held_out is None:
-        split = corpus.split("heldout")
-    else:
-        other = Corpus.open(held_out)
-        _check_tokenizer(other.manifest.tokenizer_fingerprint, held_out, corpus)
-        split = other.split("train")
     return heldout_batches(
         split,
-        corpus.tokenizer,
+        tokenizer,
         sequences=config.evaluate_sequences,
         length=config.phases[0].length,
         pair_task=config.pair_task,
@@ -305,20 +339,20 @@ def _tell_start(
 
 def _build_model(
     config: PretrainConfig, shape: BertConfig, folder: Path | None
-) -> BertForPretraining:
+) -> tuple[BertForPretraining, list[str]]:
     """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
 
-    Fresh weights are a function of the seed alone.
+    Fresh weights are a function of the seed alone. Also the names of the heads that `folder` lacks.
     """
     pair_task = config.pair_task != "none"
     torch.manual_seed(derive_seed(config.seed, "weights"))
     if folder is None:
-        return BertForPretraining(shape, pair_task=pair_task)
-    loaded, _ = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
+        return BertForPretraining(shape, pair_task=pair_task), []
+    loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
     # Built again, because the folder's dropout is not the run's.
     model = BertForPretraining(shape, pair_task=pair_task)
     model.load_state_dict(loaded.state_dict())
-    return model
+    return model, fresh
 
 
 def _phases(

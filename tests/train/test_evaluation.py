@@ -26,12 +26,15 @@ def batch(labels: list[int], pairs: list[int]) -> PretrainBatch:
 
 
 def test_baseline_is_the_cross_entropy_of_smoothed_counts() -> None:
-    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], np.array([0, 4, 0, 2]))
-    # counts plus one: 1, 5, 1, 3 of 10
+    counts_V = np.array([0, 4, 0, 2, 99])
+    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], counts_V, {4})
+    # counts plus one of what can be a label: 1, 5, 1, 3 of 10
     assert numbers["mlm_loss"] == pytest.approx(-(math.log(0.1) + 2 * math.log(0.5)) / 3)
     assert numbers["mlm_accuracy"] == pytest.approx(2 / 3)
     assert numbers["nsp_accuracy"] == pytest.approx(2 / 3)
     assert numbers["nsp_loss"] == pytest.approx(-(math.log(1 / 3) / 3 + 2 * math.log(2 / 3) / 3))
+    certain = baseline([batch([1], [1])], np.array([0, 4]), {0})
+    assert [str(certain[name]) for name in ("mlm_loss", "nsp_loss")] == ["0.0", "0.0"]  # not -0.0
 
 
 def test_evaluation_is_repeatable_and_weighs_every_prediction_alike() -> None:

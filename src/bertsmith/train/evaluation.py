@@ -1,6 +1,6 @@
 """Held-out numbers of a model, and what a model that has learned nothing would reach."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,28 +40,32 @@ def evaluate(model: nn.Module, batches: Sequence[Batch], place: Place) -> dict[s
     return numbers
 
 
-def baseline(batches: Sequence[PretrainBatch], unigrams_V: np.ndarray) -> dict[str, float]:
+def baseline(
+    batches: Sequence[PretrainBatch], unigrams_V: np.ndarray, special_ids: Collection[int]
+) -> dict[str, float]:
     """The same numbers for guessing by frequency alone.
 
-    MLM: every masked position gets the distribution of the training tokens (counts plus one), so
-    the loss is that distribution's cross-entropy on the held-out labels, and the accuracy that of
-    always saying the most frequent token. Pair task: the share of the labels, and its entropy.
+    MLM: every masked position gets the distribution of the training tokens that can be a label
+    (counts plus one; special tokens, `[UNK]` among them, are never predicted), so the loss is that
+    distribution's cross-entropy on the held-out labels, and the accuracy that of always saying the
+    most frequent token. Pair task: the share of the labels, and its entropy.
 
     Args:
         batches: the held-out examples.
         unigrams_V: how often each id occurs in the training text, [V].
+        special_ids: ids that are never a label.
     """
     labels_P = np.concatenate([batch.labels_P.numpy() for batch in batches])
     smoothed_V = unigrams_V.astype(np.float64) + 1
-    log_share_V = np.log(smoothed_V / smoothed_V.sum())
+    smoothed_V[sorted(special_ids)] = 0
     numbers = {
-        "mlm_loss": float(-log_share_V[labels_P].mean()),
+        "mlm_loss": float(np.log(smoothed_V.sum() / smoothed_V[labels_P]).mean()),
         "mlm_accuracy": float((labels_P == smoothed_V.argmax()).mean()),
     }
     pairs = [batch.next_B.numpy() for batch in batches if batch.next_B is not None]
     if pairs:
         share = np.bincount(np.concatenate(pairs), minlength=2) / sum(map(len, pairs))
         present = share[share > 0]
-        numbers["nsp_loss"] = float(-(present * np.log(present)).sum())
+        numbers["nsp_loss"] = float((present * np.log(1 / present)).sum())
         numbers["nsp_accuracy"] = float(share.max())
     return numbers

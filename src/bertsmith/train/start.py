@@ -16,8 +16,9 @@ SETTINGS = "pretrain.json"
 CHECKPOINTS = "checkpoints"
 SCHEDULE = "schedule.jsonl"
 
-# What may differ on a resume, because it moves no weight.
-_FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep"})
+# What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
+# bits of sums and where dropout falls, and a run that has met the end of memory must go on.
+_FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens"})
 
 
 def find_start(
