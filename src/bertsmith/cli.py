@@ -1,5 +1,7 @@
 """The `bertsmith` command: flags to jobs, results to text or JSON, errors to one sentence."""
 
+import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done; 2 something in the user's hands is wrong (one sentence on stderr); 128 + n ended by
     signal n (130 after Ctrl-C, 141 when nobody reads the output any more).
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that has no word for a character (LC_ALL=C, Latin-1) gets it as an escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     first = True
     try:
         # All processes of a machine fail alike: one tells. What the system refuses may be met by
@@ -77,5 +83,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     if world_from_environment().first:
         # Paths are the only values of a result that JSON has no word for.
         data = msgspec.json.encode(result.data, enc_hook=str)
-        print(data.decode() if command.json else result.text)
+        print(_for_stdout(data) if command.json else result.text)
     return 0
+
+
+def _for_stdout(data: bytes) -> str:
+    """JSON that stays JSON: with its own escapes where the locale is not UTF-8."""
+    text = data.decode()
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    return json.dumps(json.loads(text))

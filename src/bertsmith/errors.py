@@ -84,7 +84,7 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
     number = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(
         type(error), 0
     )
-    why = remedies.get(number, error.strerror or str(error))
+    why = remedies.get(number, error.strerror or str(error) or type(error).__name__)
     return SystemFault(f"Could not {doing}{place}: {why}.")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bertsmith.errors import DataError, UsageError, explain_os_error
 from bertsmith.extras import require
+from bertsmith.files import explained_remote
 from bertsmith.text import streams
 from bertsmith.text.formats import LONGEST_DOCUMENT, READERS, Reader, cut_at
 
@@ -61,10 +62,7 @@ def list_files(inputs: Sequence[str]) -> list[str]:
             missing = FileNotFoundError(errno.ENOENT, "missing")
             raise explain_os_error(missing, "read", name)
         if not files:
-            raise DataError(
-                f"{name} holds no file to read; expected files ending in {_endings()}, "
-                "each also with .gz or .zst."
-            )
+            raise DataError(f"{name} holds no file to read; expected files ending in {_endings()}.")
         found.update(dict.fromkeys(files))
     for path in found:
         try:
@@ -141,14 +139,10 @@ def _list_url(url: str) -> list[str]:
     if "*" not in url and streams.endings(url)[0] in READERS:
         return [url]
     core = require("fsspec.core", extra="data", purpose=f"Opening {url}")
-    try:
+    with explained_remote(url):
         system, path = core.url_to_fs(url)
         names = system.glob(path) if "*" in path else system.find(path)
         files = sorted(system.unstrip_protocol(name) for name in names)
-    except OSError as error:
-        raise explain_os_error(error, "read", url) from error
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"Cannot open {url}: {error}.") from error
     return [file for file in files if streams.endings(file)[0] in READERS]
 
 

@@ -1,9 +1,9 @@
 """Which characters are Chinese by Google's rules, which make each of them a word of its own."""
 
-# Google's table (`_is_chinese_char` in tokenization.py): CJK ideographs, their extensions A to E and
-# the compatibility ones; neither kana, Hangul, radicals nor strokes. Extension E begins at 2B820
-# there and at 2B920 in the `tokenizers` library, which is what encodes here and in `transformers`:
-# the 256 rare characters between are left to it.
+# Google's table (`_is_chinese_char` in tokenization.py): CJK ideographs, extensions A to E, and the
+# compatibility ones; neither kana, Hangul, radicals nor strokes. Extension E begins at 2B820 there
+# and at 2B920 in the `tokenizers` library, which is what encodes here and in `transformers`: the
+# 256 rare characters between are left to it.
 RANGES = (
     (0x3400, 0x4DBF),
     (0x4E00, 0x9FFF),
