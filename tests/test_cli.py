@@ -12,7 +12,7 @@ from bertsmith import commands
 from bertsmith.cli import main
 from bertsmith.commands import parse_phases
 from bertsmith.config import Phase, PretrainConfig
-from bertsmith.errors import DataError, Stopped, UsageError
+from bertsmith.errors import DataError, Stopped, SystemFault, UsageError
 
 WORDS = "the sun rose over sea and a small boat sailed far from land while birds sang".split()
 
@@ -274,6 +274,34 @@ def test_exit_codes(monkeypatch, capsys, raised, code, said):
     monkeypatch.setattr(commands.Info, "run", fail)
     assert main(["info", "x"]) == code
     assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (DataError("bad"), 2, ""),
+        (Stopped(15, "at step 7"), 143, ""),
+        (KeyboardInterrupt(), 130, ""),
+        # What only this process may have met.
+        (SystemFault("Memory ran out."), 2, "error: Memory ran out.\n"),
+    ],
+)
+def test_one_process_of_a_machine_tells_what_all_of_them_met(
+    monkeypatch, capsys, raised, code, said
+):
+    def fail(self):
+        raise raised
+
+    monkeypatch.setattr(commands.Info, "run", fail)
+    for name, value in {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert (main(["info", "x"]), capsys.readouterr().err) == (code, said)
+
+
+def test_a_place_that_no_launcher_gives_is_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "many")
+    assert main(["info", "x"]) == 2
+    assert capsys.readouterr().err.startswith("error: The environment variable RANK is 'many'")
 
 
 def test_a_reader_that_goes_away_is_no_error(made):

@@ -265,11 +265,11 @@ class Pretrain(Command):
     micro_tokens: _Count = None
     """Tokens computed at once; 0 chooses by device."""
     evaluate_every: _Count = None
-    """Steps between evaluations on the held-out documents."""
+    """Steps between evaluations; 0 evaluates at every twentieth of the run."""
     evaluate_sequences: _Count = None
     """Sequences per evaluation."""
     save_every: _Count = None
-    """Steps between checkpoints."""
+    """Steps between checkpoints; 0 saves every ten minutes."""
     keep: _Count = None
     """Checkpoints kept."""
     start: Annotated[Path | None, arg(name="from", metavar="DIR", help_behavior_hint=_OPTIONAL)] = (
