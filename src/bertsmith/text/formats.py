@@ -95,8 +95,10 @@ def _explain_json(where: str, line: str, text_field: str, error: Exception) -> D
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError):
         what = str(error)
+        if not what.startswith("JSON"):
+            what = what[0].lower() + what[1:]
         return DataError(
-            f"{where}: not JSON ({what[0].lower() + what[1:]}); expected one object a line, "
+            f"{where}: not JSON ({what}); expected one object a line, "
             f'such as {{"{text_field}": "..."}}.'
         )
     if not isinstance(value, dict):
@@ -123,11 +125,13 @@ def _read_csv(path: str, text_field: str) -> Iterator[Text]:
                 if text_field not in row:
                     raise _no_field(f"{path}:{number}", text_field, row, "column")
                 column, width = row.index(text_field), len(row)
-            elif len(row) > column:
+            elif column < len(row) <= width:
                 yield row[column], number, False
             elif row:
                 raise DataError(
-                    f"{path}:{number}: found {len(row)} columns, expected {width} as in the header."
+                    f"{path}:{number}: found {len(row)} {'columns' if len(row) > 1 else 'column'}, "
+                    f"expected {width} as in the header; put a field that holds a separator in "
+                    '"double quotes".'
                 )
             number = rows.line_num + 1
     except csv.Error as error:

@@ -25,11 +25,12 @@ _BITE = 1 << 12
 
 # How files begin that often carry a wrong name or were saved in a wrong way.
 _SIGNATURES = {
-    codecs.BOM_UTF16_LE: "; it looks like UTF-16",
-    codecs.BOM_UTF16_BE: "; it looks like UTF-16",
-    b"\x1f\x8b": "; it looks gzipped, so its name should end in .gz",
-    b"\x28\xb5\x2f\xfd": "; it looks packed by zstd, so its name should end in .zst",
+    codecs.BOM_UTF16_LE: "it looks like UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
+    codecs.BOM_UTF16_BE: "it looks like UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
+    b"\x1f\x8b": "it looks gzipped; give its name the ending .gz",
+    b"\x28\xb5\x2f\xfd": "it looks packed by zstd; give its name the ending .zst",
 }
+_CONVERT = "convert the file to UTF-8, for instance from GB18030 with `iconv -f GB18030 -t UTF-8`"
 
 
 def is_url(path: str) -> bool:
@@ -170,11 +171,11 @@ def decoded_lines(path: str) -> Iterator[str]:
 def not_utf8(path: str, line: int, offset: int, error: UnicodeDecodeError) -> DataError:
     """The complaint about the byte at `error.start`, which lies at `offset` in the file."""
     data = error.object
-    hint = next((text for mark, text in _SIGNATURES.items() if data.startswith(mark)), "")
+    found = (text for mark, text in _SIGNATURES.items() if data.startswith(mark))
+    advice = next(found, _CONVERT) if offset < 2 else _CONVERT
     return DataError(
         f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {offset} is not UTF-8 "
-        f"({error.reason}){hint if offset < 2 else ''}; convert the file to UTF-8, for instance "
-        "with `iconv -t UTF-8`."
+        f"({error.reason}); {advice}."
     )
 
 
