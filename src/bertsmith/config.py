@@ -205,7 +205,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     evaluate_every: int = 0
     """Steps between held-out evaluations; 0 evaluates at every twentieth of the run."""
     evaluate_sequences: int = 512
-    """Held-out sequences an evaluation uses."""
+    """Held-out sequences an evaluation uses, as long as those of the last phase."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
     keep: int = 2

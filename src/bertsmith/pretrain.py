@@ -305,12 +305,15 @@ def _check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
 def _evaluation_batches(
     config: PretrainConfig, split: Split, tokenizer: Tokenizer, micro_tokens: int
 ) -> list[PretrainBatch]:
-    """The same examples for every run of this corpus and pair task, so that runs compare."""
+    """The same examples for every run of this corpus and pair task, so that runs compare.
+
+    As long as those of the last phase: what the model is trained for in the end.
+    """
     return heldout_batches(
         split,
         tokenizer,
         sequences=config.evaluate_sequences,
-        length=config.phases[0].length,
+        length=config.phases[-1].length,
         pair_task=config.pair_task,
         masking=config.masking,
         micro_tokens=micro_tokens,
