@@ -13,6 +13,9 @@ from bertsmith.cli import main
 from bertsmith.commands import parse_phases
 from bertsmith.config import Phase, PretrainConfig
 from bertsmith.errors import DataError, Stopped, SystemFault, UsageError
+from bertsmith.text.samples import example
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer_files import SPECIAL
 
 WORDS = "the sun rose over sea and a small boat sailed far from land while birds sang".split()
 
@@ -136,6 +139,59 @@ def test_a_vocabulary_smaller_than_asked_is_told(made, capsys, tmp_path):
     assert "pieces of the 5,000 asked for" in out
 
 
+def test_a_vocabulary_is_not_written_over_other_things(made, capsys, tmp_path):
+    text = make_text(tmp_path / "in.txt")
+    rest = ("--vocab-size", 70, "--workers", 1)
+    before = (made / "model" / "vocab.txt").read_bytes()
+    for out, message in (
+        (made / "model", "holds something else than a tokenizer (README.md); choose"),
+        (made / "corpus", "holds something else than a tokenizer (heldout-00000); choose"),
+        (text.parent / "t", f"lies inside the input folder {tmp_path}, so that"),
+        (text, "is a file; give a folder"),
+    ):
+        code, _, err = run(capsys, "tokenizer", "train", tmp_path, "--out", out, *rest)
+        assert (code, err.count("\n")) == (2, 1)
+        assert err.startswith(f"error: --out {out} {message}")
+    assert (made / "model" / "vocab.txt").read_bytes() == before
+    assert not (made / "corpus" / "vocab.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "tokenizer train {0}/text.txt --vocab-size 70 --workers 1 --out",
+        "prepare {0}/text.txt --tokenizer {0}/tokenizer --workers 1 --out",
+        "pretrain --data {0}/corpus --size tiny --steps 1 --batch-size 4 --out",
+    ],
+)
+def test_a_folder_that_json_could_not_name_is_refused_before_the_work(
+    made, capsys, tmp_path, arguments
+):
+    code, out, err = run(capsys, *arguments.format(made).split(), tmp_path / "\udcff")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "\\udcff' is not UTF-8; give another name." in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vocabulary_that_does_not_fit_the_text_is_told(made, capsys, tmp_path):
+    (tmp_path / "zh.txt").write_text(
+        "我喜欢苹果，也喜欢香蕉。\n\n他在河边看书。\n", encoding="utf-8"
+    )
+    flags = ("--tokenizer", made / "tokenizer", "--out", tmp_path / "c", "--workers", 1)
+    code, out, _ = run(capsys, "prepare", tmp_path / "zh.txt", *flags, "--held-out", 0)
+    assert code == 0
+    assert "% of the train tokens are [UNK]: the vocabulary does not fit this text" in out
+    code, out, _ = run(capsys, "info", tmp_path / "c", "--json")
+    assert json.loads(out)["unknown"] > 0.8
+    _, out, _ = run(capsys, "info", made / "corpus")
+    assert "warning" not in out
+    (tmp_path / "c" / "unigrams.npy").write_bytes(b"short")
+    code, _, err = run(capsys, "info", tmp_path / "c")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: {tmp_path}/c/unigrams.npy cannot be read (")
+
+
 def test_tokenizer_show(made, capsys):
     code, out, _ = run(capsys, "tokenizer", "show", made / "tokenizer", "The SUN [MASK]")
     assert code == 0
@@ -154,6 +210,8 @@ def test_show_batch_prints_examples_and_trains_nothing(made, capsys, tmp_path):
     assert "[MASK](" in out
     code, out, _ = run(capsys, *flags, "--show-batch", 2, "--json")
     assert json.loads(out)["examples"].count("Example ") == 2
+    code, _, err = run(capsys, *flags, "--show-batch", 0)
+    assert (code, err) == (2, "error: --show-batch is 0; it must be at least 1.\n")
     assert not out_folder.exists()
 
 
@@ -177,6 +235,14 @@ def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
     assert settings["mask_share"] == 0.3  # the recipe's
 
 
+def test_the_example_speaks_the_language_of_the_vocabulary(tmp_path):
+    chinese, english = Tokenizer([*SPECIAL, *"我喜欢苹果。"]), Tokenizer([*SPECIAL, "paris", "is"])
+    chinese.save(tmp_path / "zh")
+    english.save(tmp_path / "en")
+    assert example(tmp_path / "zh") == "我喜欢[MASK]苹果。"
+    assert example(tmp_path / "en") == "Paris is the [MASK] of France."
+
+
 def test_fill_ranks_pieces_and_explains_independence(made, capsys):
     code, out, _ = run(capsys, "fill", made / "model", "the [MASK] rose", "--top", 3)
     assert code == 0
@@ -188,6 +254,9 @@ def test_fill_ranks_pieces_and_explains_independence(made, capsys):
     assert "[MASK] 2, on its own" in out
     assert "Each [MASK] is predicted on its own" in out
     assert "--joint" in out
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--joint", "--json")
+    code, out, _ = run(capsys, "fill", made / "model", "the " + "[MASK] " * 4, "--joint")
+    assert " 0.0%" not in out
     code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--joint", "--json")
     found = json.loads(out)
     assert len(found["blanks"]) == 2

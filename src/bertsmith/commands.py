@@ -30,13 +30,6 @@ _Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_RECIPE)]
 _OPTIONAL = "(optional)"
 _ONE_OR_MORE = "(one or more)"
 
-_INDEPENDENT = (
-    "Each [MASK] is predicted on its own, as if the other words in the blanks were unrelated to "
-    "it: that is what the masked-word objective assumes (paper, section 3.1), so the best words "
-    "of each need not fit together. --joint fills them one after the other, each seeing the "
-    "choices before it."
-)
-
 
 @dataclass(frozen=True)
 class Result:
@@ -52,6 +45,12 @@ class Command:
 
     json: bool = False
     """Print the result as one JSON object."""
+
+    def __post_init__(self) -> None:
+        """Refuses names that a result could not repeat when all the work is done."""
+        for path in vars(self).values():
+            if isinstance(path, Path) and str(path).encode(errors="replace").decode() != str(path):
+                raise UsageError(f"{str(path)!r} is not UTF-8; give another name.")
 
     def run(self) -> Result:
         """Does the job."""
@@ -156,7 +155,7 @@ class TokenizerShow(Command):
             f"{piece:<{width}}  {number:>6}  {self.text[start:end]}"
             for piece, number, (start, end) in rows
         ]
-        text.append(f"{len(pieces)} pieces")
+        text.append("1 piece" if len(pieces) == 1 else f"{len(pieces)} pieces")
         return Result({"text": self.text, "pieces": data}, "\n".join(text))
 
 
@@ -291,10 +290,13 @@ class Pretrain(Command):
         """Trains, or shows a batch."""
         from bertsmith import pretrain
         from bertsmith.display import clock
+        from bertsmith.text.samples import example
 
         config = self._config()
         if self.show_batch is not None:
             count = self.show_batch[0] if self.show_batch else 4
+            if count < 1:
+                raise UsageError(f"--show-batch is {count}; it must be at least 1.")
             examples = pretrain.show_batch(config, count)
             return Result({"examples": examples}, examples)
         done = pretrain.run(
@@ -315,8 +317,7 @@ class Pretrain(Command):
             ),
             f"The model is in {done.out}; it loads in transformers as it is.",
         ]
-        mask = "Paris is the [MASK] of France."
-        following = [["fill", str(done.out), mask], ["info", str(done.out)]]
+        following = [["fill", str(done.out), example(self.out)], ["info", str(done.out)]]
         return Result(done, _with_next(text, *following))
 
     def _config(self) -> PretrainConfig:
@@ -344,19 +345,20 @@ class Fill(Command):
 
     def run(self) -> Result:
         """Predicts."""
-        from bertsmith.predictor import Predictor
+        from bertsmith.display import percent
+        from bertsmith.predictor import INDEPENDENT, Predictor
 
         found = Predictor(self.model).fill(self.text, top=self.top, joint=self.joint)
         text = []
         for number, blank in enumerate(found.blanks, 1):
             if len(found.blanks) > 1:
                 text.append(f"[MASK] {number}, on its own")
-            text += [f"  {guess.probability:6.1%}  {guess.token}" for guess in blank.candidates]
+            text += [f"  {percent(guess.probability)}  {guess.token}" for guess in blank.candidates]
         if found.joint:
             text.append("Together, one after the other, each seeing the choices before it")
-            text += [f"  {filling.probability:6.1%}  {filling.text}" for filling in found.joint]
+            text += [f"  {percent(filling.probability)}  {filling.text}" for filling in found.joint]
         elif len(found.blanks) > 1:
-            text.append(_INDEPENDENT)
+            text.append(INDEPENDENT)
         return Result(found, "\n".join(text))
 
 

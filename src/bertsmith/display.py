@@ -96,3 +96,8 @@ def clock(seconds: float) -> str:
     """`0:01:23`."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def percent(probability: float) -> str:
+    """A probability as percent; several blanks together soon have so little that 0.0% says none."""
+    return f"{probability:6.1%}" if probability >= 0.001 else f"{100 * probability:5.0e}%"

@@ -13,7 +13,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from bertsmith.config import PretrainConfig, bert_config_from_keys
-from bertsmith.corpus.shards import MANIFEST, SplitName, read_manifest
+from bertsmith.corpus.shards import MANIFEST, Corpus, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
 from bertsmith.text import documents
@@ -23,6 +23,8 @@ from bertsmith.train.progress import read_metrics
 
 # fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
 TRAINING_BYTES = 16
+# Of its own training text a vocabulary leaves next to nothing unknown.
+MANY_UNKNOWN = 0.02
 _LANGUAGE_SAMPLE = 100_000
 
 
@@ -69,6 +71,8 @@ class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
     train: SplitInfo
     heldout: SplitInfo
     bytes: int
+    unknown: float
+    """Share of the train tokens that are [UNK]."""
     tokenizer: TokenizerInfo
     tokenizer_matches: bool
 
@@ -177,6 +181,9 @@ def _tokenizer(folder: Path) -> TokenizerInfo:
 def _corpus(folder: Path) -> CorpusInfo:
     manifest = read_manifest(folder)
     tokenizer = _tokenizer(folder / "tokenizer")
+    corpus = Corpus(folder, manifest, Tokenizer.load(folder / "tokenizer"))
+    unk_id = corpus.tokenizer.unk_id
+    unknown = corpus.unigrams_V[unk_id : unk_id + 1]
 
     def split(name: SplitName) -> SplitInfo:
         return SplitInfo(
@@ -196,6 +203,7 @@ def _corpus(folder: Path) -> CorpusInfo:
         train=split("train"),
         heldout=split("heldout"),
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        unknown=float(unknown.sum()) / max(manifest.tokens("train"), 1),
         tokenizer=tokenizer,
         tokenizer_matches=tokenizer.fingerprint == manifest.tokenizer_fingerprint,
     )
@@ -321,6 +329,9 @@ def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
     rows += _tokenizer_rows(info.tokenizer)
     if not info.tokenizer_matches:
         rows.append(("warning", "the tokenizer is not the one that made this corpus"))
+    if info.unknown > MANY_UNKNOWN:
+        misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
+        rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
     return rows
 
 

@@ -13,6 +13,14 @@ from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.text.tokenizer_files import MASK
 
+INDEPENDENT = (
+    "Each [MASK] is predicted on its own, as if the other words in the blanks were unrelated to "
+    "it: that is what the masked-word objective assumes (paper, section 3.1), so the best words "
+    "of each need not fit together. --joint fills them one after the other, each seeing the "
+    "choices before it."
+)
+"""What to know of several blanks in one text."""
+
 
 class Candidate(msgspec.Struct, frozen=True):
     """A piece that may stand at a blank."""

