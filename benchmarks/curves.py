@@ -5,7 +5,8 @@
 
 Writes NAME-loss.svg and NAME-accuracy.svg and prints a table in Markdown: what the run's own
 `metrics.jsonl` holds, thinned to about a dozen rows. With a corpus, its held-out part (or all of
-it, where hardly anything is held out) also scores the finished model on inputs of 32, 64, 128 and 512 tokens.
+it, where hardly anything is held out) also scores the finished model on inputs of 32, 64, 128 and
+512 tokens.
 """
 
 import argparse
