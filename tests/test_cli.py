@@ -391,7 +391,33 @@ def test_a_reader_that_goes_away_is_no_error(made):
     assert process.returncode == 141
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(made, closed):
+    command = f"'{sys.executable}' -m bertsmith info '{made}/tokenizer' {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("vocabulary" in done.stdout) == (" >&-" not in f" {closed}")
+
+
 def test_the_module_is_the_command():
     done = bertsmith("info", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: Could not read nowhere")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_locale_can_show_any_text(made, encoding):
+    """What the locale has no word for is escaped, and JSON stays JSON."""
+    changes = {"env": os.environ | {"PYTHONIOENCODING": encoding}, "encoding": encoding}
+    show = ("tokenizer", "show", made / "tokenizer", "我é😀")
+    command = [sys.executable, "-m", "bertsmith", *map(str, show)]
+    done = subprocess.run(command, capture_output=True, timeout=120, **changes)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = {"ascii": r"\u6211", "latin-1": r"\u6211", "utf-8": "我"}[encoding]
+    assert done.stdout.splitlines()[0].split()[-1] == shown
+    done = subprocess.run([*command, "--json"], capture_output=True, timeout=120, **changes)
+    assert json.loads(done.stdout)["text"] == "我é😀"
+    command[-2:] = ["nowhere-我", "x"]
+    done = subprocess.run(command, capture_output=True, timeout=120, **changes)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: nowhere-{shown} is not a folder")

@@ -186,9 +186,9 @@ class Prepare(Command):
 
     def run(self) -> Result:
         """Prepares, and describes what came out."""
+        from bertsmith import info, info_words
         from bertsmith.corpus.build import prepare
         from bertsmith.display import Bar
-        from bertsmith.info import describe, lines
 
         with Bar(tokenize="bytes", assemble="parts") as bar:
             prepare(
@@ -202,9 +202,9 @@ class Prepare(Command):
                 segmenter=self.segmenter,
                 progress=bar,
             )
-        found = describe(str(self.out))
+        found = info.describe(str(self.out))
         run = ["pretrain", "--data", str(self.out), "--out", "model", "--size", "mini"]
-        return Result(found, _with_next(lines(found), [*run, "--hours", "1"]))
+        return Result(found, _with_next(info_words.lines(found), [*run, "--hours", "1"]))
 
 
 @dataclass(kw_only=True)
@@ -371,10 +371,10 @@ class Info(Command):
 
     def run(self) -> Result:
         """Describes."""
-        from bertsmith.info import describe, lines
+        from bertsmith import info, info_words
 
-        found = describe(self.path)
-        return Result(found, "\n".join(lines(found)))
+        found = info.describe(self.path)
+        return Result(found, "\n".join(info_words.lines(found)))
 
 
 def parse_phases(text: str) -> tuple[Phase, ...]:

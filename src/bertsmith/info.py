@@ -13,7 +13,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from bertsmith.config import PretrainConfig, bert_config_from_keys
-from bertsmith.corpus.shards import MANIFEST, Corpus, SplitName, read_manifest
+from bertsmith.corpus.shards import MANIFEST, TOKENIZER, SplitName, read_manifest, read_unigrams
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
 from bertsmith.text import documents
@@ -23,8 +23,6 @@ from bertsmith.train.progress import read_metrics
 
 # fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
 TRAINING_BYTES = 16
-# Of its own training text a vocabulary leaves next to nothing unknown.
-MANY_UNKNOWN = 0.02
 _LANGUAGE_SAMPLE = 100_000
 
 
@@ -66,6 +64,9 @@ class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
     language: str
     sources: int
     documents_read: int
+    documents_cut: int
+    pieces_added: int
+    """By cutting: documents read + pieces added - dropped = documents kept."""
     documents_kept: int
     dropped: dict[str, int]
     train: SplitInfo
@@ -135,7 +136,7 @@ def describe(path: str) -> Info:
     if (folder / "config.json").is_file():
         return _model(folder)
     if (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file():
-        return _tokenizer(folder)
+        return _tokenizer(folder, Tokenizer.load(folder))
     try:
         documents.list_files([path])
     except DataError as error:
@@ -166,8 +167,7 @@ def _text(path: str) -> TextInfo:
     )
 
 
-def _tokenizer(folder: Path) -> TokenizerInfo:
-    tokenizer = Tokenizer.load(folder)
+def _tokenizer(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
     return TokenizerInfo(
         path=str(folder),
         vocab_size=len(tokenizer.vocab),
@@ -180,10 +180,10 @@ def _tokenizer(folder: Path) -> TokenizerInfo:
 
 def _corpus(folder: Path) -> CorpusInfo:
     manifest = read_manifest(folder)
-    tokenizer = _tokenizer(folder / "tokenizer")
-    corpus = Corpus(folder, manifest, Tokenizer.load(folder / "tokenizer"))
-    unk_id = corpus.tokenizer.unk_id
-    unknown = corpus.unigrams_V[unk_id : unk_id + 1]
+    tokenizer = Tokenizer.load(folder / TOKENIZER)
+    unigrams_V = read_unigrams(folder, manifest)
+    # A slice, because a tokenizer that was exchanged may have more pieces.
+    unknown_V = unigrams_V[tokenizer.unk_id : tokenizer.unk_id + 1]
 
     def split(name: SplitName) -> SplitInfo:
         return SplitInfo(
@@ -198,13 +198,15 @@ def _corpus(folder: Path) -> CorpusInfo:
         language=manifest.language,
         sources=len(manifest.sources),
         documents_read=manifest.documents_read,
+        documents_cut=manifest.documents_cut,
+        pieces_added=manifest.pieces_added,
         documents_kept=manifest.documents_kept,
         dropped=manifest.dropped,
         train=split("train"),
         heldout=split("heldout"),
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        unknown=float(unknown.sum()) / max(manifest.tokens("train"), 1),
-        tokenizer=tokenizer,
+        unknown=float(unknown_V.sum()) / max(int(unigrams_V.sum()), 1),
+        tokenizer=_tokenizer(folder / TOKENIZER, tokenizer),
         tokenizer_matches=tokenizer.fingerprint == manifest.tokenizer_fingerprint,
     )
 
@@ -240,7 +242,7 @@ def _model(folder: Path) -> ModelInfo:
             f"{weights} is damaged ({error}); restore it from a good copy or write it again."
         ) from error
     has_tokenizer = (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file()
-    tokenizer = _tokenizer(folder) if has_tokenizer else None
+    tokenizer = _tokenizer(folder, Tokenizer.load(folder)) if has_tokenizer else None
     return ModelInfo(
         path=str(folder),
         layers=config.num_hidden_layers,
@@ -278,120 +280,3 @@ def _run(folder: Path) -> RunInfo:
         baseline=last.get("baseline"),
         model=_model(place) if place else None,
     )
-
-
-def lines(info: Info) -> list[str]:
-    """An `Info` in words, a fact a line."""
-    match info:
-        case TextInfo():
-            rows = [
-                ("text", f"{_count(info.files, 'file')}, {_bytes(info.bytes)}"),
-                ("documents", f"{info.documents:,}"),
-                ("characters", f"{info.characters:,}"),
-                ("language", info.language),
-            ]
-        case TokenizerInfo():
-            rows = [("tokenizer", info.path), *_tokenizer_rows(info)]
-        case CorpusInfo():
-            rows = _corpus_rows(info)
-        case ModelInfo():
-            rows = _model_rows(info)
-        case RunInfo():
-            rows = _run_rows(info)
-    width = max(len(name) for name, _ in rows)
-    return [f"{name:<{width}}  {value}" for name, value in rows]
-
-
-def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
-    case = "lower-cased" if info.lower_case else "cased"
-    accents = "stripped" if info.strip_accents else "kept"
-    chinese = "split" if info.split_chinese else "not split"
-    return [
-        ("vocabulary", f"{info.vocab_size:,} pieces, {case}, accents {accents}, Chinese {chinese}"),
-        ("fingerprint", info.fingerprint[:12]),
-    ]
-
-
-def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
-    rows = [
-        ("corpus", f"{info.path}, {_bytes(info.bytes)}, language {info.language}"),
-        ("documents", f"{info.documents_read:,} read from {_count(info.sources, 'file')}, "
-                      f"{info.documents_kept:,} kept"),
-    ]  # fmt: skip
-    dropped = [f"{count:,} {reason}" for reason, count in info.dropped.items() if count]
-    rows.append(("dropped", ", ".join(dropped) or "none"))
-    for name, split in (("train", info.train), ("held-out", info.heldout)):
-        counts = (
-            f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
-            f"documents, {_count(split.shards, 'shard')}"
-        )
-        rows.append((name, counts))
-    rows += _tokenizer_rows(info.tokenizer)
-    if not info.tokenizer_matches:
-        rows.append(("warning", "the tokenizer is not the one that made this corpus"))
-    if info.unknown > MANY_UNKNOWN:
-        misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
-        rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
-    return rows
-
-
-def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
-    rows = [
-        ("model", info.path),
-        ("shape", f"{info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
-                  f"{info.feed_forward}, up to {info.positions} tokens"),
-        ("parameters", f"{info.parameters:,}"),
-    ]  # fmt: skip
-    rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
-    rows.append(
-        ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
-                   "and activations")
-    )  # fmt: skip
-    if info.tokenizer is None:
-        rows.append(("tokenizer", "none in this folder"))
-    else:
-        rows += _tokenizer_rows(info.tokenizer)
-        if not info.tokenizer_matches:
-            rows.append(
-                ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
-            )
-    return rows
-
-
-def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
-    config = info.config
-    length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
-    state = "finished" if info.finished else "not finished: continue with --resume"
-    rows = [
-        ("run", f"{info.path}, {state}"),
-        ("progress", f"step {info.step:,} {length}"),
-        ("recipe", f"{config.recipe}, size {config.size}, pair task {config.pair_task}, corpus "
-                   f"{config.data}"),
-        ("checkpoints", ", ".join(info.checkpoints) or "none"),
-    ]  # fmt: skip
-    told = {
-        "training": info.last_training,
-        "held-out": info.last_evaluation,
-        "by frequency": info.baseline,
-    }
-    for name, row in told.items():
-        if row:
-            rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
-    return rows + (_model_rows(info.model) if info.model else [])
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

@@ -131,6 +131,15 @@ def read_manifest(folder: Path) -> Manifest:
     return files.read_json(path, Manifest)
 
 
+def read_unigrams(folder: Path, manifest: Manifest) -> np.ndarray:
+    """int64 [V]: how often each id occurs in the train split.
+
+    Raises:
+        FolderError: the file is missing or damaged.
+    """
+    return _map(folder / UNIGRAMS, np.dtype(np.int64), manifest.vocab_size)
+
+
 class Corpus:
     """A corpus folder opened for reading; arrays are mapped, not read."""
 
@@ -138,7 +147,7 @@ class Corpus:
         self.folder = folder
         self.manifest = manifest
         self.tokenizer = tokenizer
-        self.unigrams_V = _map(folder / UNIGRAMS, np.dtype(np.int64), manifest.vocab_size)
+        self.unigrams_V = read_unigrams(folder, manifest)
         self._splits: dict[SplitName, Split] = {}
 
     @classmethod

@@ -1,0 +1,130 @@
+"""An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
+
+from bertsmith.info import CorpusInfo, Info, ModelInfo, RunInfo, TextInfo, TokenizerInfo
+from bertsmith.text.formats import LONGEST_DOCUMENT
+
+# A vocabulary leaves next to nothing unknown of the text that it was trained on.
+MANY_UNKNOWN = 0.05
+
+
+def lines(info: Info) -> list[str]:
+    """An `Info` in words, a fact a line."""
+    match info:
+        case TextInfo():
+            rows = [
+                ("text", f"{_count(info.files, 'file')}, {_bytes(info.bytes)}"),
+                ("documents", f"{info.documents:,}"),
+                ("characters", f"{info.characters:,}"),
+                ("language", info.language),
+            ]
+        case TokenizerInfo():
+            rows = [("tokenizer", info.path), *_tokenizer_rows(info)]
+        case CorpusInfo():
+            rows = _corpus_rows(info)
+        case ModelInfo():
+            rows = _model_rows(info)
+        case RunInfo():
+            rows = _run_rows(info)
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
+    case = "lower-cased" if info.lower_case else "cased"
+    accents = "stripped" if info.strip_accents else "kept"
+    chinese = "split" if info.split_chinese else "not split"
+    return [
+        ("vocabulary", f"{info.vocab_size:,} pieces, {case}, accents {accents}, Chinese {chinese}"),
+        ("fingerprint", info.fingerprint[:12]),
+    ]
+
+
+def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("corpus", f"{info.path}, {_bytes(info.bytes)}, language {info.language}"),
+        ("documents", f"{info.documents_read:,} read from {_count(info.sources, 'file')}, "
+                      f"{info.documents_kept:,} kept"),
+    ]  # fmt: skip
+    if info.documents_cut:
+        rows.append(
+            ("cut", f"{info.documents_cut:,} longer than {LONGEST_DOCUMENT:,} characters, which "
+                    f"made {info.pieces_added:,} more")
+        )  # fmt: skip
+    dropped = [f"{count:,} {reason}" for reason, count in info.dropped.items() if count]
+    rows.append(("dropped", ", ".join(dropped) or "none"))
+    for name, split in (("train", info.train), ("held-out", info.heldout)):
+        counts = (
+            f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
+            f"documents, {_count(split.shards, 'shard')}"
+        )
+        rows.append((name, counts))
+    rows.append(("unknown", f"{info.unknown:.2%} of the train tokens are [UNK]"))
+    rows += _tokenizer_rows(info.tokenizer)
+    if not info.tokenizer_matches:
+        rows.append(("warning", "the tokenizer is not the one that made this corpus"))
+    if info.unknown > MANY_UNKNOWN:
+        misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
+        rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
+    return rows
+
+
+def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("model", info.path),
+        ("shape", f"{info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
+                  f"{info.feed_forward}, up to {info.positions} tokens"),
+        ("parameters", f"{info.parameters:,}"),
+    ]  # fmt: skip
+    rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
+    rows.append(
+        ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
+                   "and activations")
+    )  # fmt: skip
+    if info.tokenizer is None:
+        rows.append(("tokenizer", "none in this folder"))
+    else:
+        rows += _tokenizer_rows(info.tokenizer)
+        if not info.tokenizer_matches:
+            rows.append(
+                ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
+            )
+    return rows
+
+
+def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
+    config = info.config
+    length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
+    state = "finished" if info.finished else "not finished: continue with --resume"
+    rows = [
+        ("run", f"{info.path}, {state}"),
+        ("progress", f"step {info.step:,} {length}"),
+        ("recipe", f"{config.recipe}, size {config.size}, pair task {config.pair_task}, corpus "
+                   f"{config.data}"),
+        ("checkpoints", ", ".join(info.checkpoints) or "none"),
+    ]  # fmt: skip
+    told = {
+        "training": info.last_training,
+        "held-out": info.last_evaluation,
+        "by frequency": info.baseline,
+    }
+    for name, row in told.items():
+        if row:
+            rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
+    return rows + (_model_rows(info.model) if info.model else [])
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
