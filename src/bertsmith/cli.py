@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A locale that has no word for a character (LC_ALL=C, Latin-1) gets it as an escape.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # A stream that the shell closed (`>&-`) is None here: what is said there goes nowhere.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     first = True
     try:
         # All processes of a machine fail alike: one tells. What the system refuses may be met by
