@@ -1,8 +1,8 @@
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -69,14 +69,15 @@ def test_help_loads_neither_torch_nor_numpy_and_answers_at_once():
     )
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        took.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.stdout.endswith("exit 0\nloaded []\n"), done.stderr
     for command in ("quickstart", "tokenizer", "prepare", "pretrain", "fill", "info"):
         assert command in done.stdout
-    # Half a second is the promise on a quiet machine; a busy one gets room.
-    assert min(took) < 1.5
+    # Of the processor, because a busy machine makes the clock on the wall say nothing.
+    assert min(took) < 0.5
 
 
 @pytest.mark.parametrize(
