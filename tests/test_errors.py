@@ -22,11 +22,14 @@ def test_the_tree_is_small_and_flat():
     assert errors.EXIT_CODE == 2
 
 
+AGAIN = "free some space and run the command again (pretrain: with --resume)"
+
+
 @pytest.mark.parametrize(
     ("number", "why"),
     [
-        (errno.ENOSPC, "the disk is full; free some space and run the same command again"),
-        (errno.EDQUOT, "the disk quota is used up; free some space and run the same command again"),
+        (errno.ENOSPC, f"the disk is full; {AGAIN}"),
+        (errno.EDQUOT, f"the disk quota is used up; {AGAIN}"),
         (errno.EACCES, "permission denied; check the owner and mode of the path"),
         (errno.EPERM, "permission denied; check the owner and mode of the path"),
         (errno.EROFS, "the file system is read-only; choose another place with --out"),

@@ -65,7 +65,9 @@ def _full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-FULL = r"Could not write .*a: the disk is full; free some space and run the same command again\."
+FULL = (
+    r"Could not write .*a: the disk is full; free some space and run the command again \(pretrain"
+)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):

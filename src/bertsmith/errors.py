@@ -69,9 +69,10 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
     """One sentence for an `OSError` met while `doing` something to `path`."""
     where = path if path is not None else error.filename
     place = f" {where}" if where else ""
+    again = "free some space and run the command again (pretrain: with --resume)"
     remedies = {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again",
-        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+        errno.ENOSPC: f"the disk is full; {again}",
+        errno.EDQUOT: f"the disk quota is used up; {again}",
         errno.EACCES: "permission denied; check the owner and mode of the path",
         errno.EPERM: "permission denied; check the owner and mode of the path",
         errno.EROFS: "the file system is read-only; choose another place with --out",
