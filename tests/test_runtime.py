@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from bertsmith.errors import UsageError
-from bertsmith.runtime import World, core_count, derive_seed, world_from_environment
+from bertsmith.runtime import World, core_count, derive_seed, share_cores, world_from_environment
 
 
 def test_seeds_are_the_same_everywhere():
@@ -118,3 +118,13 @@ def test_freed_memory_goes_back_to_the_system():
     before, after = map(int, done.stdout.split())
     assert before > 150
     assert after < 60
+
+
+def test_idle_threads_sleep_unless_the_user_wants_them_to_spin(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # so that it is put back
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    share_cores()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    share_cores()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

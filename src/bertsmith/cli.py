@@ -13,7 +13,7 @@ from tyro.conf import subcommand
 
 from bertsmith import commands
 from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, SystemFault, explain_os_error
-from bertsmith.runtime import world_from_environment
+from bertsmith.runtime import share_cores, world_from_environment
 
 _Tokenizer = (
     Annotated[commands.TokenizerTrain, subcommand(name="train")]
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    share_cores()
     first = True
     try:
         # All processes of a machine fail alike: one tells. What the system refuses may be met by
