@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bertsmith import pretrain
-from bertsmith.config import PretrainConfig, pretrain_config
+from bertsmith.config import Phase, PretrainConfig, pretrain_config
 from bertsmith.corpus.build import prepare
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import Stopped, UsageError, nearest
@@ -37,6 +37,15 @@ _REPORT_SECONDS = 25.0
 _SHORTEST_TRAINING = 3.0
 
 
+# What learned most in eight minutes on two cores (docs/log.md): two layers, and short inputs first.
+SETTINGS: dict[str, Any] = {
+    "size": "tiny",
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "phases": (Phase(0.4, 32), Phase(0.3, 64), Phase(0.3, 128)),
+}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What differs between the languages."""
@@ -51,7 +60,7 @@ class Plan:
 PLANS: dict[SampleLanguage, Plan] = {
     "en": Plan(
         vocab_size=8000,
-        settings={"size": "mini", "batch_size": 64, "learning_rate": 2e-3},
+        settings=SETTINGS,
         blanks=(
             ("The king sent his [MASK] to the city.", "servants"),
             ("They ate the [MASK] and drank the wine.", "bread"),
@@ -63,7 +72,7 @@ PLANS: dict[SampleLanguage, Plan] = {
     ),
     "zh": Plan(
         vocab_size=8000,
-        settings={"size": "mini", "batch_size": 64, "learning_rate": 2e-3},
+        settings=SETTINGS,
         blanks=(
             ("这家酒店的服[MASK]态度很好。", "务"),
             ("这本书非[MASK]好看。", "常"),
