@@ -134,5 +134,7 @@ def test_files_and_flags_that_are_mentioned_exist(name, capsys):
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
         known += re.findall(r"--[a-z0-9-]+", capsys.readouterr().out)
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        known += re.findall(r'"(--[a-z0-9-]+)"', script.read_text(encoding="utf-8"))
     for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text):
         assert flag in known, flag
