@@ -186,7 +186,7 @@ def write_report(
     page.section(
         "In text it has never seen",
         "Sentences from the held-out documents, taken at equal distances, the longest word hidden: "
-        "not the easy ones. The word behind the tick is what stands in the text.",
+        "not the easy ones. The word that was meant is what stands in the text.",
     )
     page.blanks(outcome.text_blanks)
     _curves(page, outcome.baseline, config, metrics)

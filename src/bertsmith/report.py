@@ -291,7 +291,7 @@ th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:ta
 margin:1rem 0}.blank{padding:.8rem 1rem;display:flex;flex-direction:column}
 .blank ol{margin-top:auto}
 .blank p{margin:0 0 .5rem}
-.blank .answer{color:var(--soft);font-size:.9rem}.blank .answer:before{content:"\\2713\\00a0"}
+.blank .answer{color:var(--soft);font-size:.9rem}.blank .answer:before{content:"meant: "}
 mark{background:var(--accent);color:var(--card);border-radius:4px;padding:0 .15rem}
 .blank ol{list-style:none;margin-bottom:0;padding:0}
 .blank li{display:grid;grid-template-columns:7rem 1fr 3.6rem;align-items:center;gap:.6rem}
