@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from bertsmith.config import BertConfig
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Manifest, ShardInfo
 from bertsmith.files import checksum, write_json
+from bertsmith.models.folder import save_model
+from bertsmith.models.heads import BertForPretraining
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 # Tests are many small operations, on which two threads lose time waiting for each other.
@@ -71,3 +74,22 @@ def write_toy_corpus(folder: Path, *, seed: int = 0, documents: int = 60) -> Pat
 def toy_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared corpus that takes milliseconds to make; see `write_toy_corpus`."""
     return write_toy_corpus(tmp_path_factory.mktemp("toy") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-trained model's folder with random weights, two layers of 32, that knows some words."""
+    words = "red green blue old new big small warm cold kind the a ? . , - ##s".split()
+    config = BertConfig(
+        vocab_size=len(SPECIAL) + len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("small") / "model"
+    tokenizer = Tokenizer([*SPECIAL, *words])
+    save_model(folder, BertForPretraining(config), tokenizer, card="")
+    return folder

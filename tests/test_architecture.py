@@ -20,24 +20,46 @@ FLOORS: dict[str, int] = {
     "extras": 0,
     "files": 0,
     "config": 0,
+    "finetune_config": 0,
     "runtime": 0,
     "workers": 0,
+    "locks": 0,
     "display": 1,
     "report": 1,
+    "charts": 1,
+    "calibration": 1,
+    "canvas": 1,
     "text": 1,
     "models": 2,
+    "tasks": 2,
     "corpus": 3,
     "train": 3,
     "info": 4,
     "info_words": 4,
-    "predictor": 4,
+    "tuning": 4,
+    "predictor": 5,
+    "filling": 5,
+    "embedding": 5,
+    "writers": 1,
+    "bulk": 6,
+    "evaluate": 6,
+    "glue_submit": 6,
+    "finetune": 6,
+    "finetune_answers": 6,
+    "finetune_data": 6,
+    "finetune_examples": 6,
+    "finetune_report": 6,
+    "finetune_result": 6,
+    "finetune_scores": 6,
     "pretrain": 4,
     "quickstart": 7,
+    "quickstart_comparison": 7,
     "quickstart_report": 7,
-    "cli": 8,
+    "quickstart_task": 7,
     "commands": 8,
     "__init__": 8,
-    "__main__": 8,
+    "cli": 9,
+    "__main__": 9,
 }
 
 LONGEST_FILE = 400
@@ -53,6 +75,9 @@ WITHOUT_TORCH = (
     "info",
     "info_words",
     "report",
+    "charts",
+    "calibration",
+    "canvas",
     "display",
     "errors",
     "extras",
@@ -60,6 +85,7 @@ WITHOUT_TORCH = (
     "config",
     "runtime",
     "workers",
+    "locks",
 )
 CORPUS_WITHOUT_TORCH = ("shards", "build", "segments", "masking")
 
@@ -184,8 +210,8 @@ def test_no_file_imports_in_a_circle():
 
 @pytest.mark.parametrize("name", modules())
 def test_imports_are_in_view(name):
-    """At the top of the file; a name in `WAITING` says how imports may wait."""
-    if name in WAITING:
+    """At the top of the file; a file or room in `WAITING` says how imports may wait."""
+    if name.partition(".")[0] in WAITING:
         return
     lines = sorted(inside_functions(modules()[name]))
     assert lines == [], f"{name}: imports inside functions in lines {lines}"
@@ -231,7 +257,7 @@ def test_a_floor_that_is_not_kept_is_found():
     ]
     assert len(violations({"corpus.build": {"train.loop": 1}})) == 1
     assert len(violations({"text.words": {"report": 1}})) == 1
-    assert violations({"text.words": {"text.encode": 1}, "pretrain": {"predictor": 2}}) == []
+    assert violations({"text.words": {"text.encode": 1}, "pretrain": {"info": 2}}) == []
 
 
 def test_a_circle_is_found():

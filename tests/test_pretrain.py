@@ -76,7 +76,6 @@ def whole(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_model_its_settings_and_every_number(whole: Path, toy_corpus: Path) -> None:
     assert sorted(path.name for path in whole.iterdir() if path.name != "tensorboard") == [
-        ".lock",
         "README.md",
         "checkpoints",
         "config.json",

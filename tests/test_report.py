@@ -1,55 +1,9 @@
 import re
-import xml.etree.ElementTree as ET
 
 import pytest
 
-from bertsmith.report import Blank, Fact, Mark, Report, Series, line_chart
-
-
-def _chart(**changes):
-    arguments = {"title": "Loss", "x_label": "step", "y_label": "nats"} | changes
-    return line_chart([Series("held-out", [0, 1, 2], [3.0, 2.0, 1.5])], **arguments)
-
-
-def test_a_chart_is_one_svg_element_that_takes_its_colours_from_the_page():
-    svg = _chart(marks=[Mark("unigram entropy", 2.5)])
-    root = ET.fromstring(svg)
-    assert root.tag.endswith("svg")
-    assert root.get("aria-label") == "Loss"
-    assert "unigram entropy" in svg
-    assert "currentColor" in svg
-    assert "var(--line)" in svg
-    assert "#0d0e0f" not in svg
-
-
-def test_the_same_chart_gives_the_same_bytes_and_other_titles_other_ids():
-    assert _chart() == _chart()
-
-    def used(svg):
-        return set(re.findall(r"url\(#(\w+)\)", svg))
-
-    assert used(_chart()).isdisjoint(used(_chart(title="Accuracy")))
-    assert used(_chart())
-
-
-def test_values_that_are_not_finite_are_left_out():
-    svg = line_chart(
-        [Series("a", [0, 1, 2], [1.0, float("nan"), 2.0])], title="t", x_label="x", y_label="y"
-    )
-    assert "nan" not in svg.lower().replace("finance", "")
-
-
-def test_percent_axis_and_legend():
-    svg = line_chart(
-        [Series("one", [0, 1], [0.1, 0.2]), Series("two", [0, 1], [0.3, 0.4])],
-        title="t",
-        x_label="x",
-        y_label="y",
-        percent=True,
-    )
-    assert "20%" in svg
-    assert "one" in svg
-    assert "two" in svg
+from bertsmith.charts import Series, line_chart
+from bertsmith.report import Blank, Card, Fact, Passage, Report, Stretch
 
 
 def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
@@ -57,7 +11,9 @@ def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
     page.facts([Fact("51.2%", "accuracy", "chance 50%")])
     page.section("Numbers", "1 < 2")
     page.table(["name", "count"], [["<i>", 1234567], ["x", 2]], caption="counts")
-    page.picture(_chart(), "a curve")
+    curve = line_chart([Series("a", [0, 1], [3, 2])], title="Loss", x_label="x", y_label="y")
+    page.picture(curve, "a curve")
+    page.texts([Card("true: <a>", [Passage("x < y", [Stretch(2, 3, "<less>")], "<name>")])])
     page.blanks([Blank("Paris is the [MASK] of <France>.", [("capital", 0.75), ("city", 0.1)])])
     page.commands(["bertsmith info <folder>"])
     page.write(tmp_path / "report.html")
@@ -68,6 +24,10 @@ def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
     assert "<td>&lt;i&gt;</td>" in html
     assert "of &lt;France&gt;" in html
     assert 'style="width:75.0%"' in html
+    assert "<h3>true: &lt;a&gt;</h3>" in html
+    assert '<p class="name">&lt;name&gt;</p>' in html
+    assert ">&lt;</mark>" in html
+    assert ">&lt;less&gt;</small> y</p>" in html
     body = re.sub(r'xmlns(:\w+)?="[^"]*"', "", html)
     assert "http" not in body
     assert not re.search(r"<(script|link|img|iframe)\b|@import|src=", body)
@@ -85,3 +45,55 @@ def test_the_guess_that_stood_in_the_text_is_marked():
 def test_a_row_of_another_width_is_refused():
     with pytest.raises(ValueError, match="needs 2 cells"):
         Report("r").table(["a", "b"], [[1]])
+
+
+def test_a_cell_that_is_not_known_is_a_dash_and_leaves_its_column_numeric():
+    page = Report("r")
+    page.table(["seed", "score", "why", "gone"], [[1, 0.5, None, None], [2, None, "nan", None]])
+    html = page.html()
+    assert '<td class="n">0.500</td><td>–</td><td>–</td></tr>' in html
+    assert '<td class="n">–</td><td>nan</td><td>–</td></tr>' in html
+
+
+def _passage(text, *stretches):
+    page = Report("r")
+    page.texts([Card("t", [Passage(text, stretches)])])
+    [passage] = re.findall(r'<p class="passage" dir="auto">(.*?)</p>', page.html(), re.DOTALL)
+    return passage
+
+
+def test_a_stretch_is_highlighted_with_its_label_behind_it():
+    assert _passage("在上海举行", Stretch(1, 3, "地点", tone=2)) == (
+        '在<mark style="--tone:#2e8f5e;box-shadow:0 2px #2e8f5e">上海</mark>'
+        '<small style="--tone:#2e8f5e">地点</small>举行'
+    )
+
+
+def test_stretches_may_overlap_and_touch_the_ends():
+    html = _passage("abcdef", Stretch(0, 4, "one"), Stretch(2, 6, "two", tone=9))
+    assert re.findall(r"<mark[^>]*>(\w+)</mark>", html) == ["ab", "cd", "ef"]
+    assert re.sub(r"<[^>]+>", "", html) == "abcdoneeftwo"
+    blue, orange = "#3577c2", "#c8601f"
+    assert f'"--tone:{blue};box-shadow:0 2px {blue},0 5px {orange}">cd' in html
+    assert f'"--tone:{orange};box-shadow:0 2px {orange}">ef' in html
+
+
+def test_the_text_is_whole_whatever_is_highlighted():
+    text = "line one\n\tline <two> & 三"
+    for start in range(len(text)):
+        for end in range(start + 1, len(text) + 1):
+            html = _passage(text, Stretch(start, end), Stretch(3, 12))
+            shown = re.sub(r"<[^>]+>", "", html)
+            assert shown == "line one\n\tline &lt;two&gt; &amp; 三"
+
+
+def test_long_parts_without_a_stretch_lose_their_middle():
+    shown = _passage("a" * 2000 + "HERE" + "b" * 700, Stretch(2000, 2004))
+    plain = re.sub(r"<[^>]+>", "", shown)
+    assert plain == "a" * 300 + " […] " + "a" * 300 + "HERE" + "b" * 700
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (2, 2), (3, 2), (0, 4)])
+def test_a_stretch_outside_its_text_is_refused(start, end):
+    with pytest.raises(ValueError, match="in a text of 3 characters"):
+        _passage("abc", Stretch(start, end))

@@ -11,23 +11,41 @@ import msgspec
 import tyro
 from tyro.conf import subcommand
 
-from bertsmith import commands
+from bertsmith import __version__
+from bertsmith.commands.command import Command
+from bertsmith.commands.finetune import Finetune
+from bertsmith.commands.mistakes import explained, listed
+from bertsmith.commands.models import Fill, Info
+from bertsmith.commands.pretrain import Pretrain
+from bertsmith.commands.quickstart import Quickstart
+from bertsmith.commands.text import Prepare, TokenizerShow, TokenizerTrain
+from bertsmith.commands.tuned import Embed, Evaluate, GlueSubmit, Predict
 from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, SystemFault, explain_os_error
 from bertsmith.runtime import share_cores, world_from_environment
 
 _Tokenizer = (
-    Annotated[commands.TokenizerTrain, subcommand(name="train")]
-    | Annotated[commands.TokenizerShow, subcommand(name="show")]
+    Annotated[TokenizerTrain, subcommand(name="train")]
+    | Annotated[TokenizerShow, subcommand(name="show")]
 )
 _Commands = (
-    Annotated[commands.Quickstart, subcommand(name="quickstart")]
+    Annotated[Quickstart, subcommand(name="quickstart")]
     | Annotated[
         _Tokenizer, subcommand(name="tokenizer", description="Trains or shows a vocabulary.")
     ]
-    | Annotated[commands.Prepare, subcommand(name="prepare")]
-    | Annotated[commands.Pretrain, subcommand(name="pretrain")]
-    | Annotated[commands.Fill, subcommand(name="fill")]
-    | Annotated[commands.Info, subcommand(name="info")]
+    | Annotated[Prepare, subcommand(name="prepare")]
+    | Annotated[Pretrain, subcommand(name="pretrain")]
+    | Annotated[Finetune, subcommand(name="finetune")]
+    | Annotated[Evaluate, subcommand(name="evaluate")]
+    | Annotated[Predict, subcommand(name="predict")]
+    | Annotated[Embed, subcommand(name="embed")]
+    | Annotated[GlueSubmit, subcommand(name="glue-submit")]
+    | Annotated[Fill, subcommand(name="fill")]
+    | Annotated[Info, subcommand(name="info")]
+)
+
+_DESCRIPTION = (
+    "Train, pre-train and use a BERT of your own, on ordinary hardware. --version tells which "
+    "release this is."
 )
 
 
@@ -77,13 +95,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    command: commands.Command = tyro.cli(
-        _Commands,
-        prog="bertsmith",
-        description="Train, pre-train and use a BERT of your own, on ordinary hardware.",
-        args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--version"]:
+        print(f"bertsmith {__version__}")
+        return 0
+    with explained(listed(_Commands), given):
+        command: Command = tyro.cli(
+            _Commands,
+            prog="bertsmith",
+            description=_DESCRIPTION,
+            args=given,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
     result = command.run()
     if world_from_environment().first:
         # Paths are the only values of a result that JSON has no word for.

@@ -18,6 +18,8 @@ PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 Precision = Literal["auto", "fp32", "bf16"]
 Masking = Literal["piece", "word"]
+Kind = Literal["classify", "regress", "choose", "tag", "answer"]
+"""What a fine-tuned model says of its input (paper, section 4 and figure 4)."""
 
 
 class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,7 +120,7 @@ _INERT_KEYS: dict[str, object] = dict.fromkeys(
         "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type "
         "problem_type return_dict sep_token_id torch_dtype transformers_version use_cache "
         "_name_or_path attn_implementation _attn_implementation chunk_size_feed_forward "
-        "tie_word_embeddings"
+        "tie_word_embeddings feature_based"
     ).split(),
     ...,
 ) | {

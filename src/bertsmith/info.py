@@ -13,7 +13,7 @@ import msgspec
 from safetensors import SafetensorError, safe_open
 
 from bertsmith.config import PretrainConfig, bert_config_from_keys
-from bertsmith.corpus.shards import MANIFEST, TOKENIZER, SplitName, read_manifest, read_unigrams
+from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
 from bertsmith.text import documents
@@ -112,6 +112,8 @@ class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
     baseline: dict[str, Any] | None
     """The evaluation's numbers for guessing by frequency."""
     model: ModelInfo | None
+    damage: list[str]
+    """What of the newest checkpoint and of the finished model cannot be read, and what to do."""
 
 
 Info = TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
@@ -181,11 +183,13 @@ def _tokenizer(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
 def _corpus(folder: Path) -> CorpusInfo:
     manifest = read_manifest(folder)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    unigrams_V = read_unigrams(folder, manifest)
-    # A slice, because a tokenizer that was exchanged may have more pieces.
-    unknown_V = unigrams_V[tokenizer.unk_id : tokenizer.unk_id + 1]
+    # A tokenizer that was exchanged is told and no error, as it would be to `Corpus.open`.
+    corpus = Corpus(folder, manifest, tokenizer)
+    # A slice, because it may have more pieces.
+    unknown_V = corpus.unigrams_V[tokenizer.unk_id : tokenizer.unk_id + 1]
 
     def split(name: SplitName) -> SplitInfo:
+        corpus.split(name)  # finds what is missing or cut, at the cost of opening the files
         return SplitInfo(
             documents=manifest.documents(name),
             sentences=manifest.sentences(name),
@@ -205,7 +209,7 @@ def _corpus(folder: Path) -> CorpusInfo:
         train=split("train"),
         heldout=split("heldout"),
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-        unknown=float(unknown_V.sum()) / max(int(unigrams_V.sum()), 1),
+        unknown=float(unknown_V.sum()) / max(int(corpus.unigrams_V.sum()), 1),
         tokenizer=_tokenizer(folder / TOKENIZER, tokenizer),
         tokenizer_matches=tokenizer.fingerprint == manifest.tokenizer_fingerprint,
     )
@@ -230,17 +234,10 @@ def _model(folder: Path) -> ModelInfo:
     if not weights.is_file():
         raise FolderError(f"{weights} is missing; the folder holds no model that can be read.")
     parts: Counter[str] = Counter()
-    try:
-        with safe_open(weights, framework="numpy") as file:
-            for name in file.keys():  # noqa: SIM118 (not a mapping)
-                # The decoder repeats the word embeddings; `transformers` may write it too.
-                if not name.startswith("cls.predictions.decoder"):
-                    part = next((part for key, part in _PARTS if key in name), "other heads")
-                    parts[part] += prod(file.get_slice(name).get_shape())
-    except (SafetensorError, OSError) as error:
-        raise FolderError(
-            f"{weights} is damaged ({error}); restore it from a good copy or write it again."
-        ) from error
+    for name, count in _tensors(weights).items():
+        # The decoder repeats the word embeddings; `transformers` may write it too.
+        if not name.startswith("cls.predictions.decoder"):
+            parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
     has_tokenizer = (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file()
     tokenizer = _tokenizer(folder, Tokenizer.load(folder)) if has_tokenizer else None
     return ModelInfo(
@@ -260,6 +257,35 @@ def _model(folder: Path) -> ModelInfo:
     )
 
 
+def _tensors(path: Path) -> dict[str, int]:
+    """How many numbers each tensor of a file has; the header tells, and whether the file is cut."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {
+                name: prod(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118 (not a mapping)
+            }
+    except (SafetensorError, OSError) as error:
+        raise FolderError(
+            f"{path} is damaged ({error}); restore it from a good copy or write it again."
+        ) from error
+
+
+class _TrainerState(msgspec.Struct):
+    """Of `trainer.json`, what says which files a checkpoint has."""
+
+    checksums: dict[str, str]
+
+
+def _checkpoint(folder: Path) -> ModelInfo:
+    for name in read_json(folder / "trainer.json", _TrainerState).checksums:
+        if not (folder / name).is_file():
+            raise FolderError(f"{folder / name} is missing; restore it from a good copy.")
+        if name.endswith(".safetensors"):
+            _tensors(folder / name)
+    return _model(folder)
+
+
 def _run(folder: Path) -> RunInfo:
     config = read_json(folder / "pretrain.json", PretrainConfig)
     metrics = folder / "metrics.jsonl"
@@ -267,8 +293,25 @@ def _run(folder: Path) -> RunInfo:
     last = {row.pop("kind"): row for row in rows}
     finished = (folder / "config.json").is_file()
     checkpoints = sorted(found.name for found in folder.glob("checkpoints/step-*"))
-    newest = folder / "checkpoints" / checkpoints[-1] if checkpoints else None
-    place = folder if finished else newest
+    model = None
+    damage = []
+
+    def add_damage(error: FolderError, remedy: str) -> None:
+        damage.append(f"{str(error).partition('; ')[0].rstrip('.')}; {remedy}")
+
+    if checkpoints:
+        newest = folder / "checkpoints" / checkpoints[-1]
+        try:
+            model = _checkpoint(newest)
+        except FolderError as error:
+            earlier = "continue from the checkpoint before it"
+            again = earlier if len(checkpoints) > 1 else "begin the run again"
+            add_damage(error, f"delete {newest} to {again}")
+    if finished:
+        try:
+            model = _model(folder)
+        except FolderError as error:
+            add_damage(error, "run the same command with --resume to write it again")
     return RunInfo(
         path=str(folder),
         finished=finished,
@@ -278,5 +321,6 @@ def _run(folder: Path) -> RunInfo:
         last_training=last.get("train"),
         last_evaluation=last.get("evaluation"),
         baseline=last.get("baseline"),
-        model=_model(place) if place else None,
+        model=model,
+        damage=damage,
     )

@@ -101,6 +101,7 @@ def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
         ("recipe", f"{config.recipe}, size {config.size}, pair task {config.pair_task}, corpus "
                    f"{config.data}"),
         ("checkpoints", ", ".join(info.checkpoints) or "none"),
+        *(("damaged", sentence) for sentence in info.damage),
     ]  # fmt: skip
     told = {
         "training": info.last_training,

@@ -51,6 +51,12 @@ from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import CHECKPOINTS, SCHEDULE, enter, find_start
 
+SETTINGS = "pretrain.json"
+
+# What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
+# bits of sums and where dropout falls, and a run that has met the end of memory must go on.
+_FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens"})
+
 
 @dataclass(frozen=True)
 class PretrainResult:
@@ -117,7 +123,9 @@ def run(
         manifest = checksum(corpus.folder / MANIFEST)
 
         def decide() -> tuple[TrainerState, Path | None]:
-            state, folder = find_start(out, config, manifest, resume=resume)
+            state, folder = find_start(
+                out, config, manifest, settings=SETTINGS, free=_FREE, moved={"data"}, resume=resume
+            )
             if config.micro_tokens or not state.micro_tokens:
                 state.micro_tokens = config.micro_tokens or choose_micro_tokens(
                     place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
@@ -139,21 +147,32 @@ def run(
         ]
         baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer.special_ids)
 
-        # 2. The run's folder, by the first process.
-        place.first_decides(lambda: stack.enter_context(enter(out, config, replay)))
-        schedule = Schedule(
-            steps=config.steps,
-            hours=config.hours,
-            learning_rate=config.learning_rate,
-            warmup=config.warmup,
-            phases=config.phases,
-            log=out / SCHEDULE if place.world.first else None,
-        )
-        stack.callback(schedule.close)
+        # 2. The run's folder and its logs, by the first process; every other hears of damage there.
         resumed_at = state.step if folder is not None else -1
-        reporter = stack.enter_context(
-            Reporter(out if place.world.first else None, resume_step=resumed_at)
-        )
+
+        def open_schedule(log: Path | None) -> Schedule:
+            schedule = Schedule(
+                steps=config.steps,
+                hours=config.hours,
+                learning_rate=config.learning_rate,
+                warmup=config.warmup,
+                phases=config.phases,
+                log=log,
+            )
+            stack.callback(schedule.close)
+            return schedule
+
+        opened: list[tuple[Schedule, Reporter]] = []
+
+        def open_folder() -> None:
+            stack.enter_context(
+                enter(out, config, settings=SETTINGS, replay=replay, phases=config.phases)
+            )
+            opened.append((open_schedule(out / SCHEDULE), Reporter(out, resume_step=resumed_at)))
+
+        place.first_decides(open_folder)
+        schedule, reporter = opened[0] if opened else (open_schedule(None), Reporter(None))
+        stack.enter_context(reporter)
         _tell_start(reporter, model, config, place, resume=resume, resumed_at=resumed_at)
         if fresh_heads:
             reporter.note(

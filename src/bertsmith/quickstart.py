@@ -1,8 +1,8 @@
-"""Real text to a small trained BERT and a report, offline, in a few minutes on two cores.
+"""Real text to a small trained BERT, fine-tuned on a small task, and a report, offline, in minutes.
 
 A list of stages, each of which leaves its result in the folder and is skipped when it is there, so
-that a rerun continues. The time is a budget for the whole: pre-training gets what the stages before
-it and the report leave.
+that a rerun continues. The time is a budget for the whole: fine-tuning gets a share of it, and
+pre-training what the stages before it, that share and the report leave.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import pretrain
+from bertsmith import pretrain, quickstart_task
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
 from bertsmith.corpus.build import prepare
 from bertsmith.corpus.shards import Corpus
@@ -22,10 +22,14 @@ from bertsmith.errors import Stopped, UsageError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.models.folder import parameter_count
 from bertsmith.predictor import Predictor
+from bertsmith.quickstart_comparison import compare
 from bertsmith.quickstart_report import Outcome, collect, held_out_blanks, write_report
+from bertsmith.quickstart_task import TaskPlan
 from bertsmith.report import Blank
 from bertsmith.runtime import core_count
+from bertsmith.tasks.own import Columns
 from bertsmith.text.learn import train_tokenizer
+from bertsmith.text.sample_tasks import sample_task
 from bertsmith.text.samples import SOURCES, SampleLanguage, sample
 from bertsmith.train.progress import read_metrics
 
@@ -35,6 +39,10 @@ BLANKS_FROM_TEXT = 8
 # What loading torch, filling the blanks and drawing the report take on a slow machine.
 _REPORT_SECONDS = 25.0
 _SHORTEST_TRAINING = 3.0
+# Both fine-tunings together; examples run out before a longer time is used.
+_TUNING_SHARE, _TUNING_SECONDS = 0.25, 150.0
+# Of which what is no training: making the examples, dev scores, two reports.
+_TUNING_OVERHEAD = 20.0
 
 
 # What learned most in eight minutes on two cores (docs/log.md): two layers, and short inputs first.
@@ -46,6 +54,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+_TUNING: dict[str, Any] = {"batch_size": 32, "learning_rate": 5e-4, "epochs": 3, "longest": 64}
+
+
 @dataclass(frozen=True)
 class Plan:
     """What differs between the languages."""
@@ -55,6 +66,8 @@ class Plan:
     """Settings of the pre-training; chosen by measurement, see docs/results."""
     blanks: tuple[tuple[str, str], ...]
     """Sentences of our own and the word that was meant."""
+    task: TaskPlan
+    """What the model is fine-tuned on."""
 
 
 PLANS: dict[SampleLanguage, Plan] = {
@@ -69,6 +82,15 @@ PLANS: dict[SampleLanguage, Plan] = {
             ("The blind man could [MASK] again.", "see"),
             ("In the morning the [MASK] rose over the sea.", "sun"),
         ),
+        task=TaskPlan(
+            question="Is a verse of the King James Version the same verse as one of the World "
+            "English Bible?",
+            about_dev="The dev verses are from chapters of which neither the training examples nor "
+            "the text of the pre-training has anything.",
+            columns=Columns(text="king_james", text_pair="world_english"),
+            settings=_TUNING,
+            tokens=45,
+        ),
     ),
     "zh": Plan(
         vocab_size=8000,
@@ -81,6 +103,14 @@ PLANS: dict[SampleLanguage, Plan] = {
             ("新华社北[MASK]一月一日电", "京"),
             ("我喜欢吃苹[MASK]。", "果"),
         ),
+        task=TaskPlan(
+            question="Is a customer's review positive or negative?",
+            about_dev="The dev reviews are neither among the training examples nor in the text of "
+            "the pre-training, not even with other punctuation.",
+            columns=Columns(text="review"),
+            settings=_TUNING,
+            tokens=35,
+        ),
     ),
 }
 
@@ -92,6 +122,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     minutes: float
     hours: float | None = None
     """Length of the pre-training, once it has begun."""
+    examples: int | None = None
+    """How many the fine-tunings train on, once they have begun."""
     seconds: dict[str, float] = {}
     """Time of each stage that is done."""
 
@@ -121,7 +153,7 @@ class Work:
 
 
 def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "en") -> Outcome:
-    """Writes text, trains a vocabulary, prepares a corpus, pre-trains a BERT, reports.
+    """Writes text, trains a vocabulary, prepares a corpus, pre-trains and fine-tunes, reports.
 
     Args:
         out: folder for everything; a rerun with the same settings continues there.
@@ -131,7 +163,7 @@ def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "e
     Raises:
         UsageError: bad settings, or a folder that holds something else.
         MissingExtra: the packages that ship the text, or matplotlib, are not installed.
-        Stopped: SIGINT or SIGTERM came while pre-training; run it again to continue.
+        Stopped: SIGINT or SIGTERM came while training; run it again to continue.
         SystemFault: the disk is full, ...
     """
     began = time.monotonic()
@@ -196,7 +228,8 @@ def _prepare_corpus(work: Work) -> None:
 
 def _pretrain(work: Work) -> None:
     if work.state.hours is None:
-        left = work.deadline - time.monotonic() - _REPORT_SECONDS
+        tuning = min(_TUNING_SHARE * 60 * work.state.minutes, _TUNING_SECONDS)
+        left = work.deadline - time.monotonic() - _REPORT_SECONDS - tuning
         work.state.hours = round(max(left, _SHORTEST_TRAINING) / 3600, 6)
         work.save()
     try:
@@ -217,12 +250,25 @@ def _config(work: Work) -> PretrainConfig:
     )
 
 
-# Fine-tuning on a labelled task has its place between pre-training and the report.
+def _fine_tune(work: Work) -> None:
+    if work.state.examples is None:
+        trained = read_metrics(work.out / "model" / "metrics.jsonl")
+        last = next(row for row in reversed(trained) if row["kind"] == "train")
+        left = work.deadline - time.monotonic() - _REPORT_SECONDS - _TUNING_OVERHEAD
+        work.state.examples = quickstart_task.affordable_examples(
+            left, last["tokens"] / last["elapsed"], plan=work.plan.task
+        )
+        work.save()
+    task = sample_task(work.state.language)
+    quickstart_task.fine_tune(work.plan.task, task, work.out, examples=work.state.examples)
+
+
 STAGES: list[tuple[str, Callable[[Work], None]]] = [
     ("text", _write_text),
     ("vocabulary", _train_vocabulary),
     ("corpus", _prepare_corpus),
     ("pre-training", _pretrain),
+    ("fine-tuning", _fine_tune),
 ]
 
 
@@ -248,6 +294,7 @@ def _report(work: Work) -> Outcome:
         metrics=metrics,
         own_blanks=fill(work.plan.blanks),
         text_blanks=fill(held_out_blanks(corpus, BLANKS_FROM_TEXT)),
+        task=compare(work.plan.task, work.out),
         seconds=work.state.seconds,
     )
     outcome.seconds["report"] = round(time.monotonic() - began, 2)

@@ -1,5 +1,6 @@
 """What a quickstart came to: its numbers, its blanks, and the page that shows them."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bertsmith.charts import Mark, Series, line_chart
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
-from bertsmith.report import Blank, Fact, Mark, Report, Series, line_chart
+from bertsmith.quickstart_comparison import Attempt, Comparison, write_comparison
+from bertsmith.report import Blank, Fact, Report
 
 # Sentences of this many pieces are long enough to guess from and short enough to read.
 _PIECES = (12, 32)
@@ -39,11 +42,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Time by stage."""
     own_blanks: list[Blank]
     text_blanks: list[Blank]
+    task: Comparison
+    """The same small task from the pre-trained and from an untrained model."""
 
     def summary(self) -> list[str]:
         """The result in a few lines, with the next commands."""
         now, base = self.evaluation, self.baseline
-        first = self.own_blanks[0]
+        first, task = self.own_blanks[0], self.task
         return [
             f"Trained a BERT of {self.parameters:,} parameters on {self.source}.",
             f"  held-out masked words: loss {now['mlm_loss']:.2f} nats (by frequency "
@@ -52,21 +57,35 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             f"  next sentence: {now['nsp_accuracy']:.1%} right (by frequency "
             f"{base['nsp_accuracy']:.1%})",
             f"  {first.text}  ->  {', '.join(token for token, _ in first.guesses)}",
-            f"  time: {sum(self.seconds.values()) / 60:.1f} minutes",
+            f"Fine-tuned it on {task.train_examples:,} examples of a small task: {task.question}",
+            *(f"  from {_told(name, attempt)}" for name, attempt in task.attempts),
+            f"  {task.verdict()}",
+            f"Time: {sum(self.seconds.values()) / 60:.1f} minutes",
             "",
-            f"Report: {self.report}",
-            f"Model:  {self.model}",
+            f"Report:     {self.report}",
+            f"Model:      {self.model}",
+            f"Fine-tuned: {task.pretrained.out}",
             "",
             "Next:",
             *(f"  {command}" for command in next_commands(self)),
         ]
 
 
+def _told(name: str, attempt: Attempt) -> str:
+    low, high = attempt.interval
+    return f"{name}: {attempt.accuracy:.1%} right on dev (95% interval {low:.1%} to {high:.1%})"
+
+
 def next_commands(outcome: Outcome) -> list[str]:
-    """What to try now: the model that was made, then the same on one's own text."""
+    """What to try now: the models that were made, then the same on one's own text and labels."""
+    model, tuned = shlex.quote(outcome.model), shlex.quote(outcome.task.pretrained.out)
+    dev = shlex.quote(str(Path(outcome.out) / "task" / "dev.csv"))
     return [
-        f'bertsmith fill {outcome.model} "{outcome.own_blanks[-1].text}"',
-        f"bertsmith info {outcome.model}",
+        f'bertsmith fill {model} "{outcome.own_blanks[-1].text}"',
+        f"bertsmith info {model}",
+        f"bertsmith evaluate {tuned} --data {dev}",
+        f"bertsmith predict {tuned} {dev} --out answers.csv",
+        f"bertsmith finetune classify --model {model} --train my-labels.csv --out my-classifier",
         "bertsmith tokenizer train my-text/ --out my-tokenizer --vocab-size 30000",
         "bertsmith prepare my-text/ --tokenizer my-tokenizer --out my-corpus",
         "bertsmith pretrain --data my-corpus --out my-model --size mini --hours 1",
@@ -114,6 +133,7 @@ def collect(
     own_blanks: list[Blank],
     text_blanks: list[Blank],
     seconds: dict[str, float],
+    task: Comparison,
 ) -> Outcome:
     """Gathers the numbers of a finished quickstart in `out`."""
     last = {row["kind"]: row for row in metrics}
@@ -138,6 +158,7 @@ def collect(
         seconds=seconds,
         own_blanks=own_blanks,
         text_blanks=text_blanks,
+        task=task,
     )
 
 
@@ -170,6 +191,11 @@ def write_report(
                 f"always the more frequent answer: {base['nsp_accuracy']:.1%}",
             ),
             Fact(
+                f"{outcome.task.pretrained.accuracy:.1%}",
+                "fine-tuned on a small task: right",
+                f"the same from fresh weights: {outcome.task.untrained.accuracy:.1%}",
+            ),
+            Fact(
                 f"{sum(outcome.seconds.values()) / 60:.1f} min",
                 "for everything",
                 f"{outcome.tokens_per_second:,.0f} tokens a second in training",
@@ -190,6 +216,7 @@ def write_report(
     )
     page.blanks(outcome.text_blanks)
     _curves(page, outcome.baseline, config, metrics)
+    write_comparison(page, outcome.task, Path(outcome.out))
     _tables(page, outcome, config)
     page.section("Go on")
     page.commands(next_commands(outcome))

@@ -1,128 +1,21 @@
-"""Tables and pictures to one self-contained HTML file: no network, no script, one inline style.
+"""Tables, texts and pictures to one self-contained HTML file: no network, no script, one style.
 
-A report is a list of sections; what is put in is escaped. Pictures are matplotlib's SVG, inlined,
-with their ink and grid taken from the page, so that they read well on light and on dark screens.
+A report is a list of sections; what is put in is escaped. Pictures are the SVG of
+`bertsmith.charts`, inlined. The page reads well on light and on dark screens.
 """
 
-import io
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
-from bertsmith.extras import require
+from bertsmith.canvas import PALETTE
 from bertsmith.files import write_bytes
 
-# Two colours that nothing else uses; the SVG text is searched for them and the page's own put in.
-_INK = "#0d0e0f"
-_GRID = "#d1d2d3"
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
-_PALETTE = ("#2563a8", "#c2571a", "#2f8f5b", "#8a4fa3", "#a1872b")
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line of a chart."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    faint: bool = False
-    """Drawn thin and pale: raw values behind a smoothed line."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A horizontal line to compare with: a baseline or chance."""
-
-    name: str
-    y: float
-
-
-def line_chart(
-    series: Sequence[Series],
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-    marks: Sequence[Mark] = (),
-    percent: bool = False,
-) -> str:
-    """A line chart as an SVG element; values that are not finite are left out.
-
-    Args:
-        series: lines, drawn in order.
-        title: said by screen readers and shown above.
-        x_label: what x is, with its unit.
-        y_label: what y is, with its unit.
-        marks: dashed horizontal lines with their name at the right.
-        percent: y is a share; the axis shows percent.
-
-    Raises:
-        MissingExtra: matplotlib is not installed.
-    """
-    figure_kind = require("matplotlib.figure", extra="report", purpose="Drawing a chart").Figure
-    figure = figure_kind(figsize=(7.2, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    solid = 0
-    for line in series:
-        points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
-        colour = _PALETTE[solid % len(_PALETTE)]
-        axes.plot(
-            [x for x, _ in points],
-            [y for _, y in points],
-            color=colour,
-            linewidth=0.8 if line.faint else 2.0,
-            alpha=0.35 if line.faint else 1.0,
-            marker="o" if not line.faint and len(points) < 3 else None,
-            label=None if line.faint else line.name,
-        )
-        solid += not line.faint
-    for mark in marks:
-        axes.axhline(mark.y, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.65)
-        axes.annotate(
-            mark.name,
-            xy=(1.0, mark.y),
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=9,
-            color=_INK,
-        )
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.margins(x=0.01, y=0.08)
-    if percent:
-        ticker = require("matplotlib.ticker", extra="report", purpose="Drawing a chart")
-        axes.yaxis.set_major_formatter(ticker.PercentFormatter(xmax=1, decimals=0))
-    if sum(not line.faint for line in series) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
-    return _to_svg(figure, axes, title)
-
-
-def _to_svg(figure: Any, axes: Any, title: str) -> str:
-    matplotlib = require("matplotlib", extra="report", purpose="Drawing a chart")
-    for name, spine in axes.spines.items():
-        spine.set_visible(name in ("left", "bottom"))
-        spine.set_color(_GRID)
-    axes.tick_params(colors=_INK, length=0, labelsize=9)
-    axes.xaxis.label.set_color(_INK)
-    axes.yaxis.label.set_color(_INK)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    buffer = io.StringIO()
-    # Text stays text (small, selectable, any script); a fixed salt makes the same chart the same
-    # bytes, another one per title keeps the ids of two charts on a page apart.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = _METADATA.sub("", buffer.getvalue())
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace(_GRID, "var(--line)")
-    label = escape(title, quote=True)
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
+# An unmarked part of a text that is longer is cut in its middle, at this many characters a side.
+_UNCUT, _SIDE = 700, 300
 
 
 @dataclass(frozen=True)
@@ -143,6 +36,37 @@ class Blank:
     """Token and probability, best first."""
     answer: str = ""
     """The word that stood there, if known; the guess that equals it is set in bold."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A highlighted part of a text, in characters; stretches may overlap."""
+
+    start: int
+    end: int
+    label: str = ""
+    """Set small behind it, e.g. the kind of an entity."""
+    tone: int = 0
+    """Which colour: a place in `canvas.PALETTE`, counted on from its beginning after its end."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A text to read, whole or with stretches highlighted."""
+
+    text: str
+    stretches: Sequence[Stretch] = ()
+    name: str = ""
+    """What the text is to the example, e.g. `question`."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """An example: what is to be said about it, and its texts."""
+
+    title: str
+    """E.g. `true: neutral, said: entailment (98%)`."""
+    passages: Sequence[Passage]
 
 
 @dataclass
@@ -183,10 +107,18 @@ class Report:
         """Commands to copy."""
         self._parts.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
 
+    def links(self, targets: Sequence[tuple[str, str]]) -> None:
+        """A list of links, each what it is called and where it leads from the page's folder."""
+        items = "".join(
+            f'<li><a href="{escape(quote(target), quote=True)}">{escape(name)}</a></li>'
+            for name, target in targets
+        )
+        self._parts.append(f"<ul>{items}</ul>")
+
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str = ""
     ) -> None:
-        """A table; numbers (and columns that hold only numbers) are set to the right.
+        """A table; columns of numbers are set to the right. None is shown as a dash.
 
         Raises:
             ValueError: a row has another number of cells than there are columns.
@@ -194,7 +126,8 @@ class Report:
         if any(len(row) != len(columns) for row in rows):
             raise ValueError(f"every row of the table needs {len(columns)} cells")
         numeric = [
-            bool(rows) and all(isinstance(row[i], int | float) for row in rows)
+            any(isinstance(row[i], int | float) for row in rows)
+            and all(isinstance(row[i], int | float | None) for row in rows)
             for i in range(len(columns))
         ]
         kind = [' class="n"' if number else "" for number in numeric]
@@ -218,8 +151,16 @@ class Report:
         cards = "".join(map(_blank_card, blanks))
         self._parts.append(f'<div class="blanks">{cards}</div>')
 
+    def texts(self, cards: Sequence[Card]) -> None:
+        """Examples to read, one below the other; long parts without a stretch are shortened.
+
+        Raises:
+            ValueError: a stretch does not lie in its text.
+        """
+        self._parts.append("".join(map(_text_card, cards)))
+
     def picture(self, svg: str, caption: str = "") -> None:
-        """A picture made by `line_chart`."""
+        """A picture made by `bertsmith.charts`."""
         note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f"<figure>{svg}{note}</figure>")
 
@@ -255,7 +196,54 @@ def _blank_card(blank: Blank) -> str:
     return f'<div class="blank"><p>{sentence}</p>{told}<ol>{bars}</ol></div>'
 
 
+def _text_card(card: Card) -> str:
+    passages = "".join(
+        (f'<p class="name">{escape(passage.name)}</p>' if passage.name else "")
+        + f'<p class="passage" dir="auto">{_highlighted(passage)}</p>'
+        for passage in card.passages
+    )
+    return f'<div class="card"><h3>{escape(card.title)}</h3>{passages}</div>'
+
+
+def _highlighted(passage: Passage) -> str:
+    """The text as HTML, cut wherever a stretch begins or ends, so that stretches may overlap."""
+    text, stretches = passage.text, passage.stretches
+    for part in stretches:
+        if not 0 <= part.start < part.end <= len(text):
+            raise ValueError(f"{part} does not lie in a text of {len(text)} characters")
+    cuts = sorted({0, len(text)}.union(*((part.start, part.end) for part in stretches)))
+    html = []
+    for start, end in pairwise(cuts):
+        over = [part for part in stretches if part.start <= start and end <= part.end]
+        if over:
+            html.append(f'<mark style="{_tones(over)}">{escape(text[start:end])}</mark>')
+        else:
+            html.append(escape(_shortened(text[start:end])))
+        html += [
+            f'<small style="--tone:{_tone(part)}">{escape(part.label)}</small>'
+            for part in stretches
+            if part.end == end and part.label
+        ]
+    return "".join(html)
+
+
+def _tone(part: Stretch) -> str:
+    return PALETTE[part.tone % len(PALETTE)]
+
+
+def _tones(over: Sequence[Stretch]) -> str:
+    """The colour of the first stretch as background, and a line below for each."""
+    lines = ",".join(f"0 {2 + 3 * place}px {_tone(part)}" for place, part in enumerate(over))
+    return f"--tone:{_tone(over[0])};box-shadow:{lines}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _UNCUT else f"{text[:_SIDE].rstrip()} […] {text[-_SIDE:].lstrip()}"
+
+
 def _cell(value: object) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -276,11 +264,12 @@ h2{font-size:1.25rem;margin:2.6rem 0 .4rem;padding-top:1.2rem;border-top:1px sol
 p{margin:.5rem 0;max-width:44rem}.lead{color:var(--soft);margin-bottom:1.4rem}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.8rem;
 margin:1rem 0}
-.fact,.blank,figure{background:var(--card);border:1px solid var(--line);border-radius:10px}
+.fact,.blank,.card,figure{background:var(--card);border:1px solid var(--line);border-radius:10px}
 .fact{padding:.9rem 1rem;display:flex;flex-direction:column}
 .fact b{font-size:1.7rem;line-height:1.2;color:var(--accent);font-variant-numeric:tabular-nums}
 .fact small{color:var(--soft)}
-figure{margin:1rem 0;padding:1rem}figure svg{width:100%;height:auto;display:block}
+figure{margin:1rem 0;padding:1rem;overflow-x:auto}
+figure svg{width:100%;min-width:34rem;height:auto;display:block}
 figure svg text{font-family:inherit!important}
 figcaption,caption{color:var(--soft);font-size:.9rem;text-align:left;padding:.3rem 0}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:.8rem 0;font-size:.95rem}
@@ -298,6 +287,15 @@ mark{background:var(--accent);color:var(--card);border-radius:4px;padding:0 .15r
 .blank li i{height:.6rem;background:var(--accent);border-radius:3px;opacity:.55;min-width:2px}
 .blank li em{font-style:normal;text-align:right;color:var(--soft);font-variant-numeric:tabular-nums}
 .blank .hit{font-weight:650}.blank .hit i{opacity:1}
+.card{padding:.8rem 1rem;margin:.8rem 0}.card p{max-width:none;margin:.3rem 0 0}
+.card h3{font-size:1rem;margin:0 0 .4rem}.card .name{color:var(--soft);font-size:.85rem}
+.card .passage{white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.85}
+.card mark{background:color-mix(in srgb,var(--tone) 22%,transparent);color:inherit;
+border-radius:3px 3px 0 0;padding:.1rem 0}
+.card small{font-size:.75rem;line-height:1;margin:0 .15rem 0 .2rem;padding:0 .3rem;
+white-space:nowrap;user-select:none;border:1px solid var(--tone);
+border-radius:4px;vertical-align:.1em}
+a{color:var(--accent)}
 pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem;
 overflow-x:auto;font-size:.9rem}
 """.strip()

@@ -16,7 +16,7 @@ import zstandard
 
 from bertsmith.errors import DataError, MissingExtra, SystemFault, UsageError
 from bertsmith.text import documents, formats, streams
-from bertsmith.text.documents import Document, list_files, read
+from bertsmith.text.documents import Document, check_apart, list_files, read
 
 PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
@@ -454,6 +454,21 @@ def test_inputs_that_name_nothing_are_errors(tmp_path):
     for name in (str(tmp_path), str(tmp_path / "*.txt")):
         with pytest.raises(DataError, match=r"holds no file to read; expected files ending in \.t"):
             list_files([name])
+
+
+@pytest.mark.parametrize(
+    ("out", "inside"),
+    [("in/out", True), ("in", True), ("in/../in/a/b", True), ("out", False), ("in2", False)],
+)
+def test_output_is_kept_apart_from_the_input(tmp_path, out, inside):
+    put(tmp_path / "in", "a.txt", "text")
+    given = [str(tmp_path / "in" / "a.txt"), "https://host/in", str(tmp_path / "in")]
+    check_apart(tmp_path / out, given[:2])
+    if inside:
+        with pytest.raises(UsageError, match=r"--out .* lies inside the input folder .*/in, so"):
+            check_apart(tmp_path / out, given)
+    else:
+        check_apart(tmp_path / out, given)
 
 
 def test_a_file_name_that_is_not_utf8_is_named(tmp_path):

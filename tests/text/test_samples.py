@@ -1,17 +1,35 @@
 import pytest
 
-from bertsmith.text.samples import articles, chinese, english, sample
+from bertsmith.text.samples import articles, chinese, english, gist, kept_apart, sample, verses_of
 
 
-def test_english_is_the_whole_bible_a_chapter_a_document():
+def test_english_is_a_chapter_a_document_but_for_those_kept_apart():
     chapters = list(english())
-    assert len(chapters) == 1189
+    assert len(chapters) == 1114
     assert chapters[0].startswith("In the beginning God created the heavens and the earth. Now")
     assert "God's Spirit was hovering" in chapters[0]
     text = " ".join(chapters)
-    assert 4_000_000 < len(text) < 4_100_000
+    assert 3_750_000 < len(text) < 3_800_000
     assert not set("`[]\n") & set(text)
     assert "  " not in text
+    assert "dummy verse" not in text
+
+
+def test_both_editions_have_their_verses_under_the_same_numbers():
+    old, modern = verses_of("kjv"), verses_of("web")
+    assert (len(old), len(modern)) == (31_102, 31_098)
+    assert old[19023001] == "The LORD is my shepherd; I shall not want."
+    assert modern[19023001] == "Yahweh is my shepherd: I shall lack nothing."
+
+
+def test_what_is_kept_apart_is_a_matter_of_the_key_alone():
+    assert sum(kept_apart(number) for number in range(10_000)) == pytest.approx(700, abs=75)
+    assert [number for number in range(40) if kept_apart(number)] == []
+    assert kept_apart("不错") == kept_apart("不错")
+
+
+def test_the_gist_of_a_text_has_no_punctuation():
+    assert gist("房间，很好！ 3星") == "房间很好3星"
 
 
 def test_chinese_is_articles_and_reviews_without_tags_or_wide_digits():

@@ -110,9 +110,29 @@ def test_a_language_can_be_named_and_a_wrong_name_is_an_error():
     text = "Das gilt z. B. hier. Es ist am 3. Mai so."
     assert split(text, "de") == ["Das gilt z. B. hier.", "Es ist am 3. Mai so."]
     assert split("One. Two.", "en-GB") == ["One.", "Two."]
-    for wrong in ("english", "EN", "", "e", "中文"):
-        with pytest.raises(UsageError, match=f"--language {wrong}: not a language code; give one"):
+    for wrong in ("english", "EN", "", "e", "中文", "xx", "sv", "\udcff"):
+        with pytest.raises(UsageError, match=f"--language {wrong}: there are no rules for this"):
             split(text, wrong)
+    with pytest.raises(UsageError, match=r"language \(perhaps you meant 'en'\); give a code such"):
+        split(text, "eng")
+
+
+def test_languages_are_those_that_sentencex_has_rules_for():
+    """Its own, those it takes others' rules for, and of a region's code what comes first."""
+    own = (
+        "am ar bg bn ca da de el en es fi fr gu hi hy it ja kk kn ml mr my nl pa pl pt ru sk ta te"
+    )
+    for language in own.split():
+        assert check_language(language) == language
+    others = {
+        "cs": "cs",
+        "gsw": "gsw",
+        "pt-br": "pt-br",
+        "pt-BR": "pt",
+        "zh_TW": "zh",
+        "en-GB": "en",
+    }
+    assert {language: check_language(language) for language in others} == others
 
 
 def words(text: str) -> str:

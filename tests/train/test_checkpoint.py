@@ -47,8 +47,14 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.safetensors", "config.json"])
 @pytest.mark.parametrize("how", ["cut", "flipped", "missing"])
-def test_damage_is_named_with_its_remedy(tmp_path: Path, name: str, how: str) -> None:
-    folder = save(tmp_path, 3)
+@pytest.mark.parametrize(
+    ("steps", "again"),
+    [((3, 6), "continue from the checkpoint before it"), ((6,), "begin the run again")],
+)
+def test_damage_is_named_with_its_remedy(
+    tmp_path: Path, name: str, how: str, steps: tuple[int, ...], again: str
+) -> None:
+    folder = [save(tmp_path, step) for step in steps][-1]
     path = folder / name
     data = path.read_bytes()
     if how == "missing":
@@ -58,7 +64,7 @@ def test_damage_is_named_with_its_remedy(tmp_path: Path, name: str, how: str) ->
     with pytest.raises(FolderError) as caught:
         checkpoint.load(folder)
     assert str(path) in str(caught.value)
-    assert f"delete {folder} to continue from the checkpoint before it" in str(caught.value)
+    assert str(caught.value).endswith(f"; delete {folder} to {again}.")
 
 
 def test_a_state_cut_short_is_named(tmp_path: Path) -> None:

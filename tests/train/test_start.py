@@ -8,11 +8,12 @@ import pytest
 from bertsmith.config import Phase, PretrainConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import write_json
-from bertsmith.train import checkpoint
+from bertsmith.train import checkpoint, start
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.schedule import Moment, write_log
-from bertsmith.train.start import enter, find_start
+from bertsmith.train.start import enter
 
+SETTINGS = "pretrain.json"
 CONFIG = PretrainConfig(data="corpus", steps=10, phases=(Phase(1.0, 32),))
 
 
@@ -20,11 +21,20 @@ def change(**fields: object) -> PretrainConfig:
     return msgspec.structs.replace(CONFIG, **fields)
 
 
+def find_start(
+    out: Path, config: PretrainConfig, data: str, *, resume: bool
+) -> tuple[TrainerState, Path | None]:
+    free = {"save_every", "keep", "evaluate_every"}
+    return start.find_start(
+        out, config, data, settings=SETTINGS, free=free, moved={"data"}, resume=resume
+    )
+
+
 def run_in(out: Path, *, steps: tuple[int, ...] = (3, 6)) -> None:
-    with enter(out, CONFIG, None):
+    with enter(out, CONFIG, settings=SETTINGS):
         pass
     for step in steps:
-        state = TrainerState(step=step, corpus="abc", config=CONFIG)
+        state = TrainerState(step=step, data="abc", config=CONFIG)
         checkpoint.save(out / "checkpoints", state, {}, write_model=lambda folder: None, keep=9)
 
 
@@ -33,7 +43,7 @@ def test_an_empty_or_absent_folder_starts_anew(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "new"):
         for resume in (False, True):
             state, folder = find_start(out, CONFIG, "abc", resume=resume)
-            assert (state.step, state.corpus, folder) == (0, "abc", None)
+            assert (state.step, state.data, folder) == (0, "abc", None)
     assert not (tmp_path / "new").exists()
 
 
@@ -46,7 +56,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     for resume in (False, True):
-        with pytest.raises(UsageError, match="holds something that is not a pre-training run"):
+        with pytest.raises(UsageError, match="holds something else than a run of this command"):
             find_start(tmp_path, CONFIG, "abc", resume=resume)
     with pytest.raises(UsageError, match=r"thesis\.txt is a file; give a folder"):
         find_start(tmp_path / "thesis.txt", CONFIG, "abc", resume=False)
@@ -83,7 +93,7 @@ def test_the_corpus_may_move_but_not_change(tmp_path: Path) -> None:
     assert state.step == 6
     with pytest.raises(UsageError, match="data: 'corpus' -> 'elsewhere'"):
         find_start(tmp_path, change(data="elsewhere"), "xyz", resume=True)
-    with pytest.raises(FolderError, match="The corpus corpus has changed since"):
+    with pytest.raises(FolderError, match="was trained on has changed since"):
         find_start(tmp_path, CONFIG, "xyz", resume=True)
 
 
@@ -95,7 +105,7 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
     out = tmp_path / "out"
     (out / "checkpoints" / ".step-00000003.7.partial").mkdir(parents=True)
     (out / ".metrics.jsonl.7.partial").touch()
-    with enter(out, config, log):
+    with enter(out, config, settings=SETTINGS, replay=log, phases=config.phases):
         assert sorted(path.name for path in out.rglob("*")) == [
             ".lock",
             "checkpoints",
@@ -103,22 +113,25 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
             "schedule.jsonl",
         ]
     assert len((out / "schedule.jsonl").read_bytes().splitlines()) == 4
-    with enter(out, config, log):
+    with enter(out, config, settings=SETTINGS, replay=log, phases=config.phases):
         pass
     write_log(log, moments[:2])
     with pytest.raises(UsageError, match="is not the schedule that the run in"):
-        enter(out, config, log).__enter__()
+        enter(out, config, settings=SETTINGS, replay=log, phases=config.phases).__enter__()
     write_json(log, {})
     with pytest.raises(FolderError):
-        enter(tmp_path / "fresh", config, log).__enter__()
+        enter(
+            tmp_path / "fresh", config, settings=SETTINGS, replay=log, phases=config.phases
+        ).__enter__()
     assert not (tmp_path / "fresh").exists()
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     with (
-        enter(tmp_path, CONFIG, None),
+        enter(tmp_path, CONFIG, settings=SETTINGS),
         pytest.raises(UsageError, match="another process is training in this folder"),
     ):
-        enter(tmp_path, CONFIG, None).__enter__()
-    with enter(tmp_path, CONFIG, None):
+        enter(tmp_path, CONFIG, settings=SETTINGS).__enter__()
+    with enter(tmp_path, CONFIG, settings=SETTINGS):
         pass
+    assert not (tmp_path / ".lock").exists()

@@ -27,7 +27,7 @@ from bertsmith.corpus.pools import Pools, Table
 from bertsmith.corpus.segments import EXAMPLE, SPECIALS
 from bertsmith.corpus.shards import Split
 from bertsmith.errors import DataError, UsageError
-from bertsmith.models.packed import PretrainBatch, packed_from_flat
+from bertsmith.models.packed import PretrainBatch, micro_batches, packed_from_flat
 from bertsmith.runtime import derive_seed
 from bertsmith.text.encode import join_flat
 from bertsmith.text.tokenizer import Tokenizer
@@ -215,7 +215,9 @@ class Batches:
     def _make(self, step: int, rank: int, world: int) -> "_Step":
         end = (step + 1) * self._batch_size
         table = self._assembler.longest_first(self._examples(step * self._batch_size, end))
-        runs = _cut(self._assembler.lengths(table), world, micro_tokens=self._micro_tokens)[rank]
+        runs = micro_batches(
+            self._assembler.lengths(table), world, micro_tokens=self._micro_tokens
+        )[rank]
         row = bisect_right(self._firsts, end) - 1
         return _Step(self._assembler.batches(table[rank::world], runs), self._place(row))
 
@@ -259,38 +261,6 @@ class Batches:
 class _Step:
     batches: list[PretrainBatch]
     cursor: dict[str, int]
-
-
-def _cut(lengths: Integers, world: int, *, micro_tokens: int) -> list[list[slice]]:
-    """For every rank where to cut its share of a step: runs of at most `micro_tokens` tokens.
-
-    A sequence longer than that is a run of its own. All ranks get as many runs as the one that
-    needs most, because processes that exchange gradients must do so equally often. (Where that one
-    has a sequence more than another rank, and nothing but runs of one, two of them are joined.)
-    """
-    shares = [lengths[rank::world].tolist() for rank in range(world)]
-    cuts = [_greedy(share, micro_tokens) for share in shares]
-    most = min(max(map(len, cuts)), min(map(len, shares)))
-    for runs in cuts:
-        while len(runs) > most:
-            runs[-2:] = [slice(runs[-2].start, runs[-1].stop)]
-        while len(runs) < most:
-            row = max(range(len(runs)), key=lambda i: runs[i].stop - runs[i].start)
-            start, stop = runs[row].start, runs[row].stop
-            middle = (start + stop) // 2
-            runs[row : row + 1] = [slice(start, middle), slice(middle, stop)]
-    return cuts
-
-
-def _greedy(lengths: list[int], micro_tokens: int) -> list[slice]:
-    runs = []
-    start = tokens = 0
-    for row, length in enumerate(lengths):
-        if micro_tokens and row > start and tokens + length > micro_tokens:
-            runs.append(slice(start, row))
-            start, tokens = row, 0
-        tokens += length
-    return [*runs, slice(start, len(lengths))]
 
 
 def heldout_batches(
@@ -341,7 +311,7 @@ def heldout_batches(
         )
     assembler = _Assembler(split, tokenizer, pair_task, EVALUATION_SHARE, masking)
     table = assembler.longest_first(table)
-    [runs] = _cut(assembler.lengths(table), 1, micro_tokens=micro_tokens)
+    [runs] = micro_batches(assembler.lengths(table), 1, micro_tokens=micro_tokens)
     batches = assembler.batches(table, runs)
     if not any(batch.counts["mlm"] for batch in batches):
         raise DataError(

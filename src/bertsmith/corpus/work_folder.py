@@ -1,7 +1,6 @@
 """The folder that `prepare` works in: whose it is, who holds it, what stays in it at the end."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -14,6 +13,8 @@ from bertsmith import files
 from bertsmith.corpus import shards
 from bertsmith.corpus.blocks import Input, Plan
 from bertsmith.errors import BertsmithError, Stopped, SystemFault, UsageError, explain_os_error
+from bertsmith.locks import try_lock
+from bertsmith.text.documents import check_apart
 
 PARTS = ".parts"
 """Where the parts lie until the corpus is complete."""
@@ -105,12 +106,7 @@ def check_out(out: Path, inputs: Sequence[str]) -> None:
         UsageError: it lies inside an input folder, or holds something else than a corpus.
         SystemFault: it is a file, or cannot be read.
     """
-    for name in inputs:
-        if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
-            raise UsageError(
-                f"--out {out} lies inside the input folder {name}, so that a rerun would read its "
-                "own output; choose a place outside it."
-            )
+    check_apart(out, inputs)
     try:
         ours = (out / shards.MANIFEST).exists() or (out / PARTS).exists()
         if not ours and out.exists() and any(out.iterdir()):
@@ -211,18 +207,6 @@ def _try_lock(work: Path) -> int | None:
     """The lock's descriptor, or None while another process holds it or is removing the folder."""
     try:
         work.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT)
+        return try_lock(work / _LOCK)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Who held it may have removed it meanwhile: then it is the lock of nothing.
-        if (work / _LOCK).stat().st_ino == os.fstat(descriptor).st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None

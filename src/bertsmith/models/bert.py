@@ -1,5 +1,8 @@
 """The BERT encoder (Devlin et al., arXiv 1810.04805, section 3) on packed input."""
 
+from collections import deque
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from bertsmith.config import BertConfig
@@ -23,6 +26,10 @@ class Bert(nn.Module):
 
     def forward(self, packed: Packed) -> Tensor:
         """Hidden states of the last layer, [T, D]."""
+        return deque(self.layers(packed), maxlen=1).pop()
+
+    def layers(self, packed: Packed) -> Iterator[Tensor]:
+        """The embeddings, then the hidden states of each layer, [T, D] each."""
         if packed.longest > self.config.max_position_embeddings:
             raise ValueError(
                 f"a sequence has {packed.longest} tokens; this model has positions for "
@@ -31,9 +38,10 @@ class Bert(nn.Module):
         on_cpu = packed.ids_T.device.type == "cpu"
         groups = equal_length_groups(packed.lengths) if on_cpu else []
         hidden_TD: Tensor = self.embeddings(packed)
+        yield hidden_TD
         for block in self.blocks:
             hidden_TD = block(hidden_TD, packed, groups)
-        return hidden_TD
+            yield hidden_TD
 
 
 def initialize(module: nn.Module, deviation: float) -> None:

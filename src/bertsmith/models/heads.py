@@ -59,6 +59,12 @@ class BertForPretraining(nn.Module):
         self.next_sentence = nn.Linear(config.hidden_size, 2) if pair_task else None
         initialize(self, config.initializer_range)
 
+    @property
+    def config_keys(self) -> dict[str, Any]:
+        """What `config.json` says of the model beside its shape."""
+        name = "BertForMaskedLM" if self.next_sentence is None else "BertForPreTraining"
+        return {"architectures": [name]}
+
     def losses(self, batch: PretrainBatch) -> dict[str, Tensor]:
         """Sums of negative log-likelihoods in nats, by the keys of `batch.counts`."""
         hidden_TD = self.bert(batch.packed)

@@ -19,6 +19,14 @@ def _with_bias(ours: str, *theirs: str) -> list[Row]:
     ]
 
 
+LSTM_LAYERS = 2
+LSTM_NAMES = [
+    f"lstm.{kind}_l{layer}{way}"
+    for layer in range(LSTM_LAYERS)
+    for way in ("", "_reverse")
+    for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+]
+
 _LAYER = "bert.encoder.layer.{i}"
 
 ENCODER: list[Row] = [
@@ -44,7 +52,15 @@ MLM: list[Row] = [
 ]
 NEXT_SENTENCE: list[Row] = _with_bias("next_sentence", "cls.seq_relationship")
 
-PRETRAINING: list[Row] = [*ENCODER, *POOLER, *MLM, *NEXT_SENTENCE]
+TASK: list[Row] = [
+    *_with_bias("classifier", "classifier"),
+    *_with_bias("span", "qa_outputs"),
+    # The feature-based head is ours alone, and so are its names.
+    *((f"features.{name}", (f"features.{name}",)) for name in LSTM_NAMES),
+    ("features.mix", ("features.mix",)),
+]
+
+ALL: list[Row] = [*ENCODER, *POOLER, *MLM, *NEXT_SENTENCE, *TASK]
 
 # Written by some versions beside the parameters they repeat; checked to be repetitions, then left.
 _REPEATED = {
@@ -62,7 +78,7 @@ def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
     """
     theirs: dict[str, Tensor] = {}
     left = dict(ours)
-    for our_name, their_names in _expand(PRETRAINING, layers):
+    for our_name, their_names in _expand(ALL, layers):
         if our_name in left:
             pieces = left.pop(our_name).detach().cpu().chunk(len(their_names))
             for name, piece in zip(their_names, pieces, strict=True):
@@ -90,7 +106,7 @@ def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str,
                 )
             del left[repeated]
     ours: dict[str, Tensor] = {}
-    for our_name, their_names in _expand(PRETRAINING, layers):
+    for our_name, their_names in _expand(ALL, layers):
         present = [name for name in their_names if name in left]
         if not present:
             continue
@@ -100,7 +116,7 @@ def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str,
         ours[our_name] = torch.cat([left.pop(name) for name in their_names])
     if left:
         first = min(left)
-        known = [name for _, names in _expand(PRETRAINING, layers) for name in names]
+        known = [name for _, names in _expand(ALL, layers) for name in names]
         raise FolderError(
             f"{source}: {len(left)} tensors have no place in a BERT of {layers} layers, the first "
             f"is {first}{nearest(first, known)}; check that config.json belongs to these weights."
@@ -120,7 +136,7 @@ def _expand(rows: list[Row], layers: int) -> list[Row]:
 
 
 def _modern_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    bare = not any(name.startswith(("bert.", "cls.")) for name in theirs)
+    bare = not any(name.startswith("bert.") for name in theirs)
     named = {}
     for name, tensor in theirs.items():
         name = f"bert.{name}" if bare else name

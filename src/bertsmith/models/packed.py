@@ -82,6 +82,38 @@ def packed_from_flat(ids_T: np.ndarray, segments_T: np.ndarray, lengths: np.ndar
     )
 
 
+def micro_batches(lengths: np.ndarray, world: int, *, micro_tokens: int) -> list[list[slice]]:
+    """For every rank where to cut its share of a step: runs of at most `micro_tokens` tokens.
+
+    A sequence longer than that is a run of its own. All ranks get as many runs as the one that
+    needs most, because processes that exchange gradients must do so equally often. (Where that one
+    has a sequence more than another rank, and nothing but runs of one, two of them are joined.)
+    """
+    shares = [lengths[rank::world].tolist() for rank in range(world)]
+    cuts = [_greedy(share, micro_tokens) for share in shares]
+    most = min(max(map(len, cuts)), min(map(len, shares)))
+    for runs in cuts:
+        while len(runs) > most:
+            runs[-2:] = [slice(runs[-2].start, runs[-1].stop)]
+        while len(runs) < most:
+            row = max(range(len(runs)), key=lambda i: runs[i].stop - runs[i].start)
+            start, stop = runs[row].start, runs[row].stop
+            middle = (start + stop) // 2
+            runs[row : row + 1] = [slice(start, middle), slice(middle, stop)]
+    return cuts
+
+
+def _greedy(lengths: list[int], micro_tokens: int) -> list[slice]:
+    runs = []
+    start = tokens = 0
+    for row, length in enumerate(lengths):
+        if micro_tokens and row > start and tokens + length > micro_tokens:
+            runs.append(slice(start, row))
+            start, tokens = row, 0
+        tokens += length
+    return [*runs, slice(start, len(lengths))]
+
+
 @dataclass(frozen=True)
 class PretrainBatch:
     """Packed input with what the two pre-training objectives ask of it (paper, section 3.1)."""

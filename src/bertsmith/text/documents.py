@@ -108,6 +108,20 @@ def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
         raise DataError(f"{path} is empty: it holds no document; remove it or give another file.")
 
 
+def check_apart(out: Path, inputs: Sequence[str]) -> None:
+    """Checks that nothing written to `out` would be read as text, by this run or by a later one.
+
+    Raises:
+        UsageError: `out` lies inside a folder of `inputs`, or is one.
+    """
+    for name in inputs:
+        if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
+            raise UsageError(
+                f"--out {out} lies inside the input folder {name}, so that a rerun would read its "
+                "own output as text; choose a place outside it."
+            )
+
+
 def _format(path: str) -> Reader:
     reader = READERS.get(streams.endings(path)[0])
     if reader is None:

@@ -1,7 +1,8 @@
 """The only place that builds `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (paper, section 3).
 
-`join` builds one input from two lists, `join_flat` many at once from flat arrays; `single`, `pair`
-and `windows` start from text and keep the place of every piece in it.
+`join` builds one input from two lists, `join_flat` many at once from flat arrays; `single` and
+`pair` start from text and keep the place of every piece in it. `fit_pair` cuts what is too long,
+`window_spans` and `best_windows` slide over it instead.
 """
 
 from collections.abc import Sequence
@@ -30,15 +31,12 @@ class Input:
         offsets: character places `(start, end)` in a (segment 0) or b (segment 1); `NOWHERE` at
             special tokens.
         words: the number of the word in its text; `NO_WORD` at special tokens.
-        best: whether no other window of the same text gives this piece more context; always true
-            outside `windows` and always false at the special tokens that join the texts.
     """
 
     ids: list[int]
     segments: list[int]
     offsets: list[tuple[int, int]]
     words: list[int]
-    best: list[bool]
 
 
 def join(
@@ -115,7 +113,7 @@ def single(
     """
     a = tokenizer.encode(text, allow_special=allow_special)
     if longest is not None:
-        a = _part(a, 0, _room(longest, specials=2))
+        a = _part(a, 0, room_for_text(longest, specials=2))
     return _build(tokenizer, a, None)
 
 
@@ -135,92 +133,69 @@ def pair(
     first = tokenizer.encode(a, allow_special=allow_special)
     second = tokenizer.encode(b, allow_special=allow_special)
     if longest is not None:
-        room = _room(longest, specials=3)
-        a_kept, b_kept = fit_pair(len(first.ids), len(second.ids), room)
-        first, second = _part(first, 0, a_kept), _part(second, 0, b_kept)
+        room = room_for_text(longest, specials=3)
+        a_kept, b_kept = fit_pair(np.array(len(first.ids)), np.array(len(second.ids)), room)
+        first, second = _part(first, 0, int(a_kept)), _part(second, 0, int(b_kept))
     return _build(tokenizer, first, second)
 
 
-def fit_pair(a_length: int, b_length: int, room: int) -> tuple[int, int]:
-    """How many pieces of a and of b stay when together they may be `room` (at least 0).
+def fit_pair(a_lengths: Integers, b_lengths: Integers, room: int) -> tuple[Integers, Integers]:
+    """How many pieces of each a and b stay when together they may be `room` (at least 0).
 
     What Google's `_truncate_seq_pair` arrives at by dropping one piece at a time from the longer
     text, and from b when both are equally long.
     """
-    if a_length + b_length <= room:
-        return a_length, b_length
     a_half, b_half = (room + 1) // 2, room // 2
-    if b_length <= b_half:
-        return room - b_length, b_length
-    if a_length <= a_half:
-        return a_length, room - a_length
-    return a_half, b_half
+    a_cut = np.where(b_lengths <= b_half, room - b_lengths, np.minimum(a_lengths, a_half))
+    a_kept = np.where(a_lengths + b_lengths <= room, a_lengths, a_cut)
+    return a_kept, np.minimum(b_lengths, room - a_kept)
 
 
-def windows(
-    tokenizer: Tokenizer,
-    a: str | None,
-    b: str,
-    *,
-    longest: int,
-    stride: int,
-    longest_a: int = 64,
-) -> list[Input]:
-    """Overlapping windows over a long text b, each with a (a question, say) in front if given.
+def window_spans(count: int, *, room: int, stride: int) -> Integers:
+    """Overlapping windows over `count` pieces: starts and ends, int64 [W, 2], W at least 1.
 
-    Every piece of b is in at least one window; `best` marks it in exactly one, the window that
-    gives it most context on its poorer side (Google's `run_squad.py`, `_check_is_max_context`).
+    Every piece is in a window; only the last window may have fewer than `room` pieces.
 
     Args:
-        tokenizer: gives pieces and special ids.
-        a: goes in front of every window, or None for windows `[CLS] b [SEP]`.
-        b: the text to slide over; offsets are characters of it.
-        longest: most tokens of a window, special tokens included.
-        stride: pieces from the start of one window to the start of the next (lowered to the room
-            there is, so that nothing of b is skipped).
-        longest_a: pieces of a that are kept, the paper's code's limit for questions.
+        count: pieces of the text.
+        room: pieces of a window.
+        stride: pieces from the start of one window to the start of the next (lowered to `room`, so
+            that nothing is skipped).
 
     Raises:
-        UsageError: `longest` leaves no room for b, or `stride` is below 1.
+        UsageError: `stride` is below 1.
     """
     if stride < 1:
         raise UsageError(f"The stride between windows is {stride}; it must be at least 1.")
-    text = tokenizer.encode(b)
-    front = None if a is None else _part(tokenizer.encode(a), 0, longest_a)
-    specials = 2 if front is None else 3 + len(front.ids)
-    room = _room(longest, specials=specials)
-    count = len(text.ids)
-    spans = [(0, min(room, count))]
-    while spans[-1][1] < count:
-        start = spans[-1][0] + min(stride, room)
-        spans.append((start, min(start + room, count)))
-    best = _best_window(spans, count)
-    inputs = []
-    for index, (start, end) in enumerate(spans):
-        part, is_best = _part(text, start, end), [best[i] == index for i in range(start, end)]
-        if front is None:
-            inputs.append(_build(tokenizer, part, None, a_best=is_best))
-        else:
-            inputs.append(_build(tokenizer, front, part, b_best=is_best))
-    return inputs
+    step = min(stride, room)
+    more = max(0, -(-(count - room) // step))
+    starts = np.arange(more + 1, dtype=np.int64) * step
+    return np.stack([starts, np.minimum(starts + room, count)], axis=1)
 
 
-def _best_window(spans: list[tuple[int, int]], count: int) -> list[int]:
-    """For each piece, the window whose smaller side of context is largest; the first if equal.
+def best_windows(spans: Integers, count: int) -> Integers:
+    """For each piece, the window that gives it most context on its poorer side; int64 [count].
 
-    As in Google's script a longer window wins by a hundredth per token where the sides tie.
+    Google's `_check_is_max_context` (`run_squad.py`): a longer window wins by a hundredth per token
+    where the poorer sides tie, then the first.
     """
-    chosen = [0] * count
-    scores = [-1.0] * count
-    for index, (start, end) in enumerate(spans):
-        for piece in range(start, end):
-            score = min(piece - start, end - 1 - piece) + 0.01 * (end - start)
-            if score > scores[piece]:
-                chosen[piece], scores[piece] = index, score
-    return chosen
+    best = np.zeros(count, dtype=np.int64)
+    scores_T = np.full(count, -1.0)
+    for window, (start, end) in enumerate(spans.tolist()):
+        places = np.arange(start, end)
+        poorer = np.minimum(places - start, end - 1 - places) + 0.01 * (end - start)
+        better = poorer > scores_T[start:end]
+        best[start:end][better] = window
+        scores_T[start:end][better] = poorer[better]
+    return best
 
 
-def _room(longest: int, *, specials: int) -> int:
+def room_for_text(longest: int, *, specials: int) -> int:
+    """Pieces of text that an input of `longest` tokens has room for.
+
+    Raises:
+        UsageError: none.
+    """
     if longest <= specials:
         raise UsageError(
             f"A length of {longest} tokens leaves no room for text beside {specials} tokens that "
@@ -233,20 +208,11 @@ def _part(encoding: Encoding, start: int, end: int) -> Encoding:
     return Encoding(encoding.ids[start:end], encoding.offsets[start:end], encoding.words[start:end])
 
 
-def _build(
-    tokenizer: Tokenizer,
-    a: Encoding,
-    b: Encoding | None,
-    *,
-    a_best: list[bool] | None = None,
-    b_best: list[bool] | None = None,
-) -> Input:
+def _build(tokenizer: Tokenizer, a: Encoding, b: Encoding | None) -> Input:
     ids, segments = join(tokenizer.cls_id, tokenizer.sep_id, a.ids, None if b is None else b.ids)
     offsets = [NOWHERE, *a.offsets, NOWHERE]
     words = [NO_WORD, *a.words, NO_WORD]
-    best = [False, *(a_best if a_best is not None else [True] * len(a.ids)), False]
     if b is not None:
         offsets += [*b.offsets, NOWHERE]
         words += [*b.words, NO_WORD]
-        best += [*(b_best if b_best is not None else [True] * len(b.ids)), False]
-    return Input(ids, segments, offsets, words, best)
+    return Input(ids, segments, offsets, words)

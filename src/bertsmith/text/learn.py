@@ -64,12 +64,7 @@ def _check_place(out: Path, inputs: Sequence[str]) -> None:
     """Checks that `out` can be written without harm to a model, a corpus or the text itself."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder.")
-    for name in inputs:
-        if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
-            raise UsageError(
-                f"--out {out} lies inside the input folder {name}, so that the vocabulary would be "
-                "read as text; choose a place outside it."
-            )
+    documents.check_apart(out, inputs)
     try:
         names = sorted(path.name for path in out.iterdir()) if out.exists() else []
     except OSError as error:

@@ -7,10 +7,11 @@ Tibetan) get a rule of their own.
 
 import re
 from functools import lru_cache
+from string import ascii_lowercase
 
 import sentencex
 
-from bertsmith.errors import UsageError
+from bertsmith.errors import UsageError, nearest
 
 LONGEST_PARAGRAPH = 100_000
 """Characters in a line that sentencex is given at once."""
@@ -38,6 +39,12 @@ _CLAUSE_ENDS = {
 # with a no-break space). The stop leads the search, because a literal is found many times faster.
 _ODD_SPACE_SEARCH = re.compile(r"\.(?<=[^\S\x00-\x7f]\.)")
 _ODD_SPACE = re.compile(r"[^\S\x00-\x7f](?=\.)")
+
+# English rules alone end a sentence after "Sig.", "Blvd." and "so!" but not after the other titles.
+_ENGLISH = (
+    "Mrs. Smith, Sen. Jones, Gov. Brown, Sgt. Pepper, Messrs. Black and Lt. Green met Sig. Rossi "
+    "on Bay Blvd. Today it is so! they said."
+)
 
 _SENTENCE_END = re.compile(r"""[.!?…؟।။።։]+["'”’»)\]]*\s+|[。！？]+["'”’」』）]*\s*""")
 
@@ -143,16 +150,30 @@ def split(text: str, language: str = "auto") -> list[str]:
 
 @lru_cache
 def check_language(language: str) -> str:
-    """Returns `language` if it is a code (two or three letters, perhaps a region after a dash).
+    """The code whose rules a text of `language` gets: itself, or what stands before its dash.
 
     Raises:
-        UsageError: it is not; sentencex would silently take the rules of English.
+        UsageError: there are no rules for it; sentencex would silently take those of English.
     """
-    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
-        raise UsageError(
-            f"--language {language}: not a language code; give one such as en, zh or de, or auto."
-        )
-    return language
+    if re.fullmatch(r"[a-z]{2,3}([-_][A-Za-z0-9]+)*", language):
+        for code in (language, re.split("[-_]", language)[0]):
+            if _has_rules(code):
+                return code
+    short = (first + second for first in ascii_lowercase for second in ascii_lowercase)
+    near = nearest(language, ["auto", *filter(_has_rules, short)])
+    raise UsageError(
+        f"--language {language}: there are no rules for this language{near}; give a code such as "
+        "en, zh or de, or auto, which takes the rules that fit the script."
+    )
+
+
+def _has_rules(code: str) -> bool:
+    """Whether a language is one of ours, or one that sentencex splits otherwise than English.
+
+    It does not tell which languages it knows, but it does so by where it stops in the sample.
+    """
+    own = sentencex.segment(code, _ENGLISH) != sentencex.segment("en", _ENGLISH)
+    return code in _LANGUAGES or bool(own)
 
 
 def _pieces(line: str, limit: int) -> list[str]:

@@ -49,10 +49,18 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Step of the last evaluation."""
     evaluated_progress: float = -1.0
     """Part of the run done at the last evaluation."""
+    evaluation_seconds: float = 0.0
+    """How long the last evaluation took."""
+    evaluation_ended: float = 0.0
+    """When it ended, on the run's clock."""
     micro_tokens: int = 0
     """Tokens computed at once, as resolved; it decides the last bits of sums."""
-    corpus: str = ""
-    """SHA-256 of the corpus' manifest."""
+    best: float | None = None
+    """Best result of an evaluation, where a run keeps the weights that had it."""
+    best_at: int = -1
+    """Step of that evaluation."""
+    data: str = ""
+    """SHA-256 of what is trained on."""
     config: Any = None
     """The run's settings."""
     versions: dict[str, str] = {}
@@ -122,7 +130,9 @@ def load(folder: Path) -> TrainerState:
     Raises:
         FolderError: a file is missing, cut short or damaged, or of another version.
     """
-    remedy = f"delete {folder} to continue from the checkpoint before it"
+    earlier = any(folder_of(folder.parent, step) < folder for step in steps(folder.parent))
+    again = "continue from the checkpoint before it" if earlier else "begin the run again"
+    remedy = f"delete {folder} to {again}"
     try:
         state = read_json(folder / _STATE, TrainerState)
     except FolderError as error:

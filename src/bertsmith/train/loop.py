@@ -103,6 +103,7 @@ def train(
     reporter: Reporter,
     evaluate: Callable[[], dict[str, float]],
     save: Callable[[], object],
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Trains from `state.step` until the schedule is over; `state` moves along.
 
@@ -116,6 +117,8 @@ def train(
         reporter: where losses and rates are told.
         evaluate: held-out numbers of the model; called by every process.
         save: writes a checkpoint of `state`; called by every process.
+        enough: whether to stop before the schedule is over, by what `state` says; the same for
+            every process.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights are as before the step.
@@ -142,23 +145,27 @@ def train(
             # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
             #    its step, and a run of no steps still has one.
             if (moment.over or not asked) and evaluation_due(
-                state, moment, settings.evaluate_every
+                state, moment, settings.evaluate_every, by_clock=schedule.steps is None
             ):
+                began = time.monotonic()
                 state.evaluation = evaluate()
                 state.evaluated_at = state.step
                 state.evaluated_progress = moment.progress
+                state.evaluation_seconds = time.monotonic() - began
+                state.evaluation_ended = moment.elapsed + state.evaluation_seconds
                 model.train()
                 reporter.evaluation(state.step, state.evaluation)
+            over = moment.over or enough()
             if settings.save_every:
                 due = state.step % settings.save_every == 0
             else:
                 due = moment.elapsed - saved_elapsed >= _SAVE_SECONDS
-            if state.step > saved_at and (due or moment.over or asked):
+            if state.step > saved_at and (due or over or asked):
                 save()
                 saved_at, saved_elapsed = state.step, moment.elapsed
-            if asked and not moment.over:
+            if asked and not over:
                 raise Stopped(asked, f"at step {state.step:,}")
-            if moment.over:
+            if over:
                 return
 
             # 3. This process's micro-batches, and how many predictions there are over all.
@@ -223,10 +230,13 @@ def train(
             )
 
 
-def evaluation_due(state: TrainerState, moment: Moment, every: int) -> bool:
+def evaluation_due(
+    state: TrainerState, moment: Moment, every: int, *, by_clock: bool = False
+) -> bool:
     """Whether to evaluate before this step: every so many steps or, with 0, by progress.
 
-    A function of the schedule and of the last evaluation, both of which a resume restores.
+    A function of the schedule and of the last evaluation, both of which a resume restores. Where
+    the clock ends the run, evaluations by progress take a tenth of it at most.
     """
     if state.evaluated_at == moment.step:
         return False
@@ -234,6 +244,8 @@ def evaluation_due(state: TrainerState, moment: Moment, every: int) -> bool:
         return True
     if every:
         return moment.step % every == 0
+    if by_clock and moment.elapsed - state.evaluation_ended < 9 * state.evaluation_seconds:
+        return False
     return int(moment.progress * _EVALUATIONS) > int(state.evaluated_progress * _EVALUATIONS)
 
 

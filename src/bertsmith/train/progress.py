@@ -103,9 +103,10 @@ class Reporter:
     line at the first step and every 15 seconds, so that logs stay short.
     """
 
-    def __init__(self, out: Path | None, *, resume_step: int = -1) -> None:
-        """Tells into the folder `out`; with None it is silent."""
+    def __init__(self, out: Path | None, *, resume_step: int = -1, title: str = "") -> None:
+        """Tells into the folder `out`, under a `title`; with None it is silent."""
         self._silent = out is None
+        self._title = f"{title}: " if title else ""
         self._metrics: Metrics | None = None
         self._tensorboard: Any = None
         if out is not None:
@@ -131,7 +132,7 @@ class Reporter:
                 TextColumn("{task.fields[numbers]}"),
                 console=self._console,
             )
-            self._bar.add_task("training", total=1.0, numbers="")
+            self._bar.add_task(self._title or "training", total=1.0, numbers="")
             self._bar.start()
         return self
 
@@ -174,7 +175,7 @@ class Reporter:
             self._bar.update(self._bar.task_ids[0], completed=progress, numbers=numbers)
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
-            self.note(f"{progress:4.0%}  {numbers}")
+            self.note(f"{self._title}{progress:4.0%}  {numbers}")
 
     def evaluation(self, step: int, values: dict[str, float]) -> None:
         """An evaluation was done."""

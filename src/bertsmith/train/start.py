@@ -1,28 +1,34 @@
 """Where a run begins: in an empty folder, or at the newest whole checkpoint of the folder's run."""
 
 import contextlib
-import fcntl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from bertsmith.config import PretrainConfig, changed_fields
+import msgspec
+
+from bertsmith.config import Phase, changed_fields
 from bertsmith.errors import FolderError, UsageError, explain_os_error
 from bertsmith.files import read_json, remove_leftovers, write_json
+from bertsmith.locks import try_lock, unlock
 from bertsmith.train import checkpoint
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.schedule import read_log, read_replay, write_log
 
-SETTINGS = "pretrain.json"
 CHECKPOINTS = "checkpoints"
 SCHEDULE = "schedule.jsonl"
 
-# What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
-# bits of sums and where dropout falls, and a run that has met the end of memory must go on.
-_FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens"})
+_LOCK = ".lock"
 
 
 def find_start(
-    out: Path, config: PretrainConfig, corpus: str, *, resume: bool
+    out: Path,
+    config: msgspec.Struct,
+    data: str,
+    *,
+    settings: str,
+    free: Collection[str],
+    moved: Collection[str],
+    resume: bool,
 ) -> tuple[TrainerState, Path | None]:
     """State and folder of the checkpoint to continue from; a new state and None without one.
 
@@ -31,24 +37,27 @@ def find_start(
     Args:
         out: the run's folder.
         config: the settings, which must be those of the run that is continued.
-        corpus: checksum of the corpus' manifest; the corpus may have moved, not changed.
+        data: checksum of what is trained on.
+        settings: name of the settings' file; its presence means that a run lives here.
+        free: fields of the settings that may differ.
+        moved: fields that may differ too where the data is the same: paths.
         resume: whether a run may be in `out` already.
 
     Raises:
         UsageError: `out` holds a run and `resume` is not set, or something else; or settings differ
             (every one is named).
-        FolderError: the checkpoint is damaged, or the corpus has changed.
+        FolderError: the checkpoint is damaged, or the data has changed.
     """
-    fresh = TrainerState(config=config, corpus=corpus)
-    settings = out / SETTINGS
+    fresh = TrainerState(config=config, data=data)
+    file = out / settings
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder.")
-    if not settings.is_file():
+    if not file.is_file():
         # A hidden file is what a writer killed in its first moment leaves.
         if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
             raise UsageError(
-                f"--out {out} holds something that is not a pre-training run; choose another "
-                "folder."
+                f"--out {out} holds something else than a run of this command ({settings} is not "
+                "there); choose another folder."
             )
         return fresh, None
     if not resume:
@@ -60,25 +69,41 @@ def find_start(
     steps = checkpoint.steps(root)
     folder = checkpoint.folder_of(root, steps[-1]) if steps else None
     state = checkpoint.load(folder) if folder else fresh
-    free = _FREE | {"data"} if state.corpus == corpus else _FREE
-    changes = changed_fields(read_json(settings, PretrainConfig), config)
-    changed = [change for change in changes if change.split(":")[0] not in free]
-    if changed:
-        raise UsageError(
-            f"--resume with other settings than {settings}: {'; '.join(changed)}; give the old "
-            "ones, or start a new run in another folder."
-        )
-    if state.corpus != corpus:
+    allowed = {*free, *moved} if state.data == data else set(free)
+    check_same_settings(file, config, free=allowed)
+    if state.data != data:
         raise FolderError(
-            f"The corpus {config.data} has changed since {folder} was trained on it; restore it, "
-            "or start a new run in another folder."
+            f"What {folder} was trained on has changed since; restore it, or start a new run in "
+            "another folder."
         )
     state.config = config
     return state, folder
 
 
+def check_same_settings(file: Path, config: msgspec.Struct, *, free: Collection[str] = ()) -> None:
+    """Refuses to continue a run with settings that are not those in its `file`.
+
+    Raises:
+        UsageError: a field that is not `free` differs; every one is named.
+    """
+    changes = changed_fields(read_json(file, type(config)), config)
+    changed = [change for change in changes if change.split(":")[0] not in free]
+    if changed:
+        raise UsageError(
+            f"--resume with other settings than {file}: {'; '.join(changed)}; give the old "
+            "ones, or start a new run in another folder."
+        )
+
+
 @contextlib.contextmanager
-def enter(out: Path, config: PretrainConfig, replay: Path | None) -> Iterator[None]:
+def enter(
+    out: Path,
+    config: msgspec.Struct,
+    *,
+    settings: str,
+    replay: Path | None = None,
+    phases: Sequence[Phase] = (),
+) -> Iterator[None]:
     """Makes `out` the folder of this run: leftovers of a kill removed, settings written.
 
     While the block runs, no other process can enter; the system lifts the lock with the process,
@@ -86,8 +111,10 @@ def enter(out: Path, config: PretrainConfig, replay: Path | None) -> Iterator[No
 
     Args:
         out: the run's folder.
-        config: the settings.
+        config: the settings, written as `settings`.
+        settings: name of that file.
         replay: log of a schedule to follow, or None.
+        phases: of the run that follows it.
 
     Raises:
         UsageError: another process trains in `out`, there is no log at `replay`, or the run in
@@ -95,34 +122,40 @@ def enter(out: Path, config: PretrainConfig, replay: Path | None) -> Iterator[No
         SystemFault: the folder cannot be written.
     """
     log = out / SCHEDULE
-    given = [] if replay is None else read_replay(replay, config.phases)
-    if given and log.exists() and read_log(log, config.phases) != given:
+    given = [] if replay is None else read_replay(replay, phases)
+    if given and log.exists() and read_log(log, phases) != given:
         raise UsageError(
             f"--replay {replay} is not the schedule that the run in {out} follows; leave --replay "
             "out to continue that run."
         )
-    with _alone_in(out):
+    with alone_in(out):
         remove_leftovers(out)
         checkpoint.tidy(out / CHECKPOINTS)
-        write_json(out / SETTINGS, config)
+        write_json(out / settings, config)
         if given:
             write_log(log, given)
         yield
 
 
 @contextlib.contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
+def alone_in(out: Path) -> Iterator[None]:
+    """Makes `out` and keeps every other process out of it while the block runs.
+
+    Raises:
+        UsageError: another process is in it.
+        SystemFault: the folder cannot be made.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("wb")
+        lock = try_lock(out / _LOCK)
     except OSError as error:
         raise explain_os_error(error, "write", out) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"--out {out}: another process is training in this folder; wait for it, stop it "
-                "(it saves what it has reached), or choose another folder."
-            ) from error
+    if lock is None:
+        raise UsageError(
+            f"--out {out}: another process is training in this folder; wait for it, stop it (it "
+            "saves what it has reached), or choose another folder."
+        )
+    try:
         yield
+    finally:
+        unlock(out / _LOCK, lock)

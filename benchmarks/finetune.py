@@ -1,0 +1,308 @@
+"""Fine-tuning beside `transformers`' Trainer: speed, scores, and the building of SQuAD's inputs.
+
+    python benchmarks/finetune.py speed --data ../shared/data [--tasks sst-2 mrpc] [--out FILE.json]
+    python benchmarks/finetune.py score --data ../shared/data [--seeds 5] [--out FILE.json]
+    python benchmarks/finetune.py squad --data ../shared/data [--out FILE.json]
+
+`--data` holds `glue/` (official layout) and `squad/` (`train*.json`, `dev*.json`). Every contender
+starts from the same weights (MiniLM, 6 layers of 384) and has the same examples, token ids (checked
+against each other), epochs, batch size, learning rate, warm-up, weight decay and dropout.
+
+The peer gets what its documentation advises: dynamic padding, batches grouped by length, fused
+AdamW, SDPA attention (eager attention and `torch.compile` are contenders of their own), bf16
+autocast where the hardware has bf16, and neither logs, evaluations nor checkpoints while it is
+timed. Ours is timed with its log.
+
+`speed`: every contender is a process of its own that trains one epoch when it is its turn, while
+the others sleep; a ratio is taken inside a round, the first round is warm-up. `score`: the best
+epoch on dev by the same metrics, over seeds; what is in `--out` already is not run again. `squad`:
+see `squad_features.py`.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import squad_features
+import torch
+import transformers
+from finetune_contenders import Job, contender, our_score, our_turns, their_score, their_turns
+from pretrain import cpu_name, summary
+
+from bertsmith import finetune_data
+from bertsmith.files import atomic_path
+from bertsmith.finetune_config import finetune_config
+from bertsmith.finetune_data import Source
+from bertsmith.models.folder import load_config
+from bertsmith.models.sources import MINILM, resolve
+from bertsmith.runtime import share_cores
+from bertsmith.train.parallel import has_native_bf16
+
+OURS, THEIRS = "bertsmith", "transformers"
+SPEED_TASKS = ["sst-2", "mrpc"]
+SST_2_EXAMPLES = 4096
+SCORE_TASKS = ["mrpc", "rte", "sts-b", "cola"]
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+
+def speed(arguments: argparse.Namespace) -> None:
+    results = []
+    for task in arguments.tasks or SPEED_TASKS:
+        examples = arguments.examples
+        if examples is None:
+            examples = SST_2_EXAMPLES if task == "sst-2" else 0
+        # An epoch is a round here, the first of them warm-up.
+        job = make_job(task, arguments, examples=examples, epochs=arguments.rounds + 1)
+        results.append(measure_speed(job, compiled=not arguments.no_compile))
+    write(arguments.out, {"about": about(), "results": results})
+
+
+def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
+    peers = {f"{THEIRS} sdpa": ("sdpa", False), f"{THEIRS} eager": ("eager", False)}
+    if compiled:
+        peers[f"{THEIRS} sdpa compile"] = ("sdpa", True)
+    seconds: dict[str, dict[str, list[float]]] = {}
+    cpu_seconds: dict[str, dict[str, list[float]]] = {}
+    prints = set()
+    with ExitStack() as stack:
+        turns = {OURS: stack.enter_context(contender(our_turns, job))}
+        for name, (attention, is_compiled) in peers.items():
+            entered = contender(their_turns, job, attention, is_compiled)
+            turns[name] = stack.enter_context(entered)
+        for what in ("inputs", "epoch"):
+            seconds[what] = {name: [] for name in turns}
+            cpu_seconds[what] = {name: [] for name in turns}
+            for number in range(job.config.epochs):
+                for name, turn in turns.items():
+                    wall, cpu, told = turn()
+                    prints |= {told} if told else set()
+                    if number:
+                        seconds[what][name].append(wall)
+                        cpu_seconds[what][name].append(cpu)
+    if len(prints) != 1:
+        raise SystemExit(f"{job.config.task}: the contenders' token ids differ.")
+    [(tokens, _)] = prints
+    examples = job.examples or len(job.parts().train)
+    config = job.config
+    print(
+        f"\n{config.task}, {examples:,} examples of {tokens / examples:.1f} tokens, batches of "
+        f"{config.batch_size}"
+    )
+    result: dict[str, Any] = {
+        "task": config.task,
+        "examples": examples,
+        "tokens": tokens,
+        "batch_size": config.batch_size,
+        "rounds": config.epochs - 1,
+    }
+    for what, of in seconds.items():
+        print(
+            f"  {what:24}{'seconds':>10}{'examples/s':>12}  {'ours is faster by (lowest..highest)':37}"
+            "in processor time"
+        )
+        best = min(peers, key=lambda name: statistics.median(of[name]))
+        result[what] = {"best_peer": best, "contenders": {}}
+        for name, found in of.items():
+            ratio, cpu_ratio = ratios(of, name), ratios(cpu_seconds[what], name)
+            result[what]["contenders"][name] = {
+                "seconds": summary(found),
+                "cpu_seconds": summary(cpu_seconds[what][name]),
+                "bertsmith_is_faster_by": ratio,
+                "in_cpu_time": cpu_ratio,
+            }
+            median = statistics.median(found)
+            line = f"    {name:22}{median:>10.3f}{examples / median:>12,.0f}"
+            if name != OURS:
+                mark = " <- best peer" if name == best else ""
+                line += f"  {shown(ratio) + mark:37}{shown(cpu_ratio)}"
+            print(line)
+    return result
+
+
+def ratios(seconds: dict[str, list[float]], name: str) -> dict[str, float]:
+    """What `name` took over what ours took, round by round."""
+    pairs = zip(seconds[name], seconds[OURS], strict=True)
+    return summary([theirs / ours for theirs, ours in pairs])
+
+
+def shown(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f}x ({ratio['lowest']:.2f}..{ratio['highest']:.2f})"
+
+
+# --- score --------------------------------------------------------------------------------------
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Runs what `--out` does not hold yet, then tells of all that was asked for."""
+    runs: list[dict[str, Any]] = []
+    if arguments.out and arguments.out.exists():
+        runs = json.loads(arguments.out.read_text())["runs"]
+    results = []
+    for task in arguments.tasks or SCORE_TASKS:
+        job = make_job(task, arguments, examples=arguments.examples, epochs=arguments.epochs)
+        mains: dict[str, list[float]] = {OURS: [], THEIRS: []}
+        for seed in range(arguments.seeds):
+            for name, found in mains.items():
+                key = run_key(job, name, seed)
+                done = [run for run in runs if {field: run[field] for field in key} == key]
+                if not done:
+                    with contender(scored, job, name, seed) as turn:
+                        seconds, _, outcome = turn()
+                    done = [{**key, **outcome, "seconds": round(seconds, 1)}]
+                    runs += done
+                    write(arguments.out, {"about": about(), "runs": runs})
+                    print(f"{task}, seed {seed}, {name}: {done[0]['main']:.4f}", flush=True)
+                found.append(done[0]["main"])
+        results.append(verdict(task, mains[OURS], mains[THEIRS]))
+    print_verdicts(results, arguments.seeds)
+    write(arguments.out, {"about": about(), "runs": runs, "results": results})
+
+
+def run_key(job: Job, name: str, seed: int) -> dict[str, Any]:
+    """What a run is known by."""
+    config = job.config
+    return {
+        "task": config.task,
+        "contender": name,
+        "seed": seed,
+        "examples": job.examples,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+    }
+
+
+def scored(pause: Callable[..., None], job: Job, name: str, seed: int) -> None:
+    pause()
+    pause((our_score if name == OURS else their_score)(job, seed))
+
+
+def verdict(task: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    errors = [
+        statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+        for found in (ours, theirs)
+    ]
+    difference = statistics.mean(ours) - statistics.mean(theirs)
+    return {
+        "task": task,
+        OURS: {"mean": statistics.mean(ours), "standard_error": errors[0], "seeds": ours},
+        THEIRS: {"mean": statistics.mean(theirs), "standard_error": errors[1], "seeds": theirs},
+        "difference": difference,
+        "standard_error_of_difference": math.hypot(*errors),
+        "at_least_theirs_minus_their_standard_error": difference >= -errors[1],
+        "at_least_theirs_minus_that_of_the_difference": difference >= -math.hypot(*errors),
+    }
+
+
+def print_verdicts(results: list[dict[str, Any]], seeds: int) -> None:
+    print(f"\nbest epoch on dev, mean and standard error over {seeds} seeds")
+    print(
+        f"  {'task':8}{OURS:>18}{THEIRS:>18}{'difference':>20}  ours >= theirs - one standard error"
+    )
+    for result in results:
+        told = [
+            f"{result[name]['mean']:.4f} ± {result[name]['standard_error']:.4f}"
+            for name in (OURS, THEIRS)
+        ]
+        off = f"{result['difference']:+.4f} ± {result['standard_error_of_difference']:.4f}"
+        holds = [
+            "yes" if result[name] else "no"
+            for name in (
+                "at_least_theirs_minus_their_standard_error",
+                "at_least_theirs_minus_that_of_the_difference",
+            )
+        ]
+        print(
+            f"  {result['task']:8}{told[0]:>18}{told[1]:>18}{off:>20}  of theirs: {holds[0]}, of "
+            f"the difference: {holds[1]}"
+        )
+
+
+def squad(arguments: argparse.Namespace) -> None:
+    write(arguments.out, {"about": about(), "results": squad_features.measure(arguments)})
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def make_job(task: str, arguments: argparse.Namespace, *, examples: int, epochs: int | None) -> Job:
+    """Our defaults for the model and the data, with the flags over them."""
+    model = resolve(MINILM)
+    shape = load_config(model)
+    source = Source(task=task, data=str(arguments.data / "glue"))
+    parts = finetune_data.read(source, seed=0)
+    config = finetune_config(
+        task=task,
+        kind=parts.task.kind,
+        model=str(model),
+        width=shape.hidden_size,
+        positions=shape.max_position_embeddings,
+        examples=min(examples or len(parts.train), len(parts.train)),
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        epochs=epochs,
+    )
+    return Job(arguments.data, config, examples)
+
+
+def about() -> dict[str, Any]:
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "threads": torch.get_num_threads(),
+        "native_bf16": has_native_bf16(torch.device("cuda" if cuda else "cpu")),
+        "model": MINILM,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def write(out: Path | None, value: dict[str, Any]) -> None:
+    if out is not None:
+        with atomic_path(out) as path:
+            path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="speed|score|squad")
+    for name, action in (("speed", speed), ("score", score), ("squad", squad)):
+        command = commands.add_parser(name)
+        command.set_defaults(action=action)
+        command.add_argument("--data", type=Path, required=True, help="holds glue/ and squad/")
+        command.add_argument("--out", type=Path, help="write the numbers as JSON")
+        if name != "score":
+            command.add_argument("--rounds", type=int, default=5, help="after one of warm-up")
+        if name == "squad":
+            command.add_argument("--chunk", type=int, default=500, help="questions of a round")
+            continue
+        command.add_argument("--tasks", nargs="+", help="rows of bertsmith's table of tasks")
+        command.add_argument("--batch-size", type=int, help="16 if not given")
+        command.add_argument("--learning-rate", type=float)
+        command.add_argument(
+            "--examples",
+            type=int,
+            default=None if name == "speed" else 0,
+            help="of the training part, 0 for all; speed: 4,096 of SST-2 if not given",
+        )
+        if name == "score":
+            command.add_argument("--epochs", type=int)
+            command.add_argument("--seeds", type=int, default=5)
+        else:
+            command.add_argument(
+                "--no-compile", action="store_true", help="leave out torch.compile"
+            )
+    arguments = parser.parse_args()
+    share_cores()  # For every contender alike; the processes that compute inherit it.
+    arguments.action(arguments)
+
+
+if __name__ == "__main__":
+    main()

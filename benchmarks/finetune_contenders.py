@@ -1,0 +1,359 @@
+"""The two who fine-tune in `finetune.py`, each with its own tokenizer, batches and loop.
+
+`our_turns` and `their_turns` build the inputs once a round and then train an epoch a round, and
+pause after each; `our_score` and `their_score` train once and give the best epoch's scores on dev.
+"""
+
+import hashlib
+import multiprocessing
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+import transformers
+
+from bertsmith import finetune_data
+from bertsmith.config import Phase
+from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.finetune_data import Parts, Source
+from bertsmith.models.folder import load_config, load_encoder
+from bertsmith.models.tuned import BertForTask
+from bertsmith.runtime import derive_seed
+from bertsmith.tasks.decode import decode
+from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.task import TextExample
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.loop import Settings, train
+from bertsmith.train.optim import adamw
+from bertsmith.train.parallel import Parallel, choose_micro_tokens, has_native_bf16, join
+from bertsmith.train.progress import Reporter
+from bertsmith.train.schedule import Schedule
+from bertsmith.tuning import run as tuning
+from bertsmith.tuning.batches import TaskBatches
+
+Pause = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contender trains."""
+
+    data: Path
+    config: FinetuneConfig
+    examples: int
+    """Of the training part, chosen at random; 0 for all."""
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(longest=self.config.longest, stride=self.config.stride)
+
+    def parts(self) -> Parts:
+        source = Source(task=self.config.task, data=str(self.data / "glue"))
+        parts = finetune_data.read(source, seed=0)
+        if self.examples and self.examples < len(parts.train):
+            chosen = np.random.default_rng(0).permutation(len(parts.train))[: self.examples]
+            parts = replace(parts, train=[parts.train[number] for number in chosen])
+        return parts
+
+
+# --- in turn ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def contender(action: Callable[..., None], *arguments: Any) -> Iterator[Callable[[], Any]]:
+    """A process that runs `action(pause, *arguments)` up to its next pause when it is called.
+
+    A call gives the seconds from the last pause to the next, the processor's seconds in all threads
+    (which other work on the machine stretches less), and what was told there.
+    """
+    context = multiprocessing.get_context("spawn")
+    link, other = context.Pipe()
+    process = context.Process(target=serve, args=(other, action, *arguments), daemon=True)
+    process.start()
+    other.close()
+
+    def turn() -> Any:
+        link.send(None)
+        return link.recv()
+
+    try:
+        turn()
+        yield turn
+    finally:
+        process.kill()
+        process.join()
+
+
+def serve(link: Connection, action: Callable[..., None], *arguments: Any) -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    began = time.perf_counter(), time.process_time()
+
+    def pause(told: Any = None) -> None:
+        nonlocal began
+        link.send((time.perf_counter() - began[0], time.process_time() - began[1], told))
+        link.recv()
+        began = time.perf_counter(), time.process_time()
+
+    link.recv()
+    action(pause, *arguments)
+
+
+# --- ours ---------------------------------------------------------------------------------------
+
+
+def our_turns(pause: Pause, job: Job) -> None:
+    """Builds the inputs once a round, then trains an epoch a round."""
+    parts, tokenizer = job.parts(), Tokenizer.load(job.config.model, backend="auto")
+    pause()
+    for _ in range(job.config.epochs):
+        features = build(parts.task.kind, parts.train, tokenizer, job.limits, parts.labels)
+        pause(fingerprint(features, tokenizer))
+    train_ours(job, parts, features, tokenizer, after_epoch=pause)
+
+
+def fingerprint(features: Features, tokenizer: Tokenizer) -> tuple[int, str]:
+    ids_T, _, _ = features.joined(np.arange(len(features.rows)), tokenizer)
+    return len(ids_T), hashlib.sha256(ids_T.astype(np.int64).tobytes()).hexdigest()
+
+
+def train_ours(
+    job: Job, parts: Parts, features: Features, tokenizer: Tokenizer, *, after_epoch: Pause
+) -> None:
+    """As `bertsmith.tuning.run` does it, with a pause in the place of the evaluation."""
+    config = job.config
+    shape = msgspec.structs.replace(
+        load_config(Path(config.model)),
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+    )
+    torch.manual_seed(config.seed)
+    model = BertForTask(shape, config.kind, labels=parts.labels)
+    load_encoder(Path(config.model), model)
+    optimizer = adamw(
+        model,
+        weight_decay=config.weight_decay,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        epsilon=config.epsilon,
+    )
+
+    def evaluate() -> dict[str, float]:
+        after_epoch()
+        return {}
+
+    with (
+        join("auto") as place,
+        tempfile.TemporaryDirectory() as folder,
+        Reporter(Path(folder)) as reporter,
+        Parallel(model, place) as parallel,
+    ):
+        batches = TaskBatches(
+            features,
+            tokenizer,
+            batch_size=config.batch_size,
+            seed=derive_seed(config.seed, "batches"),
+            micro_tokens=choose_micro_tokens(
+                place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
+            ),
+        )
+        train(
+            parallel,
+            optimizer,
+            [batches],
+            schedule=Schedule(
+                steps=config.epochs * batches.steps_per_epoch,
+                hours=None,
+                learning_rate=config.learning_rate,
+                warmup=config.warmup,
+                phases=(Phase(1.0, config.longest),),
+            ),
+            state=TrainerState(evaluated_at=0),
+            settings=Settings(
+                seed=config.seed,
+                clip_norm=config.clip_norm,
+                evaluate_every=batches.steps_per_epoch,
+                save_every=config.epochs * batches.steps_per_epoch + 1,
+            ),
+            reporter=reporter,
+            evaluate=evaluate,
+            save=lambda: None,
+        )
+
+
+def our_score(job: Job, seed: int) -> dict[str, Any]:
+    config = msgspec.structs.replace(job.config, seed=seed)
+    parts, tokenizer = job.parts(), Tokenizer.load(config.model, backend="auto")
+    data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
+    with join("auto") as place, tempfile.TemporaryDirectory() as folder:
+        result = tuning.run(
+            config,
+            data,
+            Path(folder) / "run",
+            tokenizer=tokenizer,
+            place=place,
+            title=f"{config.task} {seed}",
+        )
+    return {
+        "main": result.main,
+        "scores": result.scores[data.deciding],
+        "best_epoch": result.best_epoch,
+    }
+
+
+# --- theirs -------------------------------------------------------------------------------------
+
+
+class AfterEpoch(transformers.TrainerCallback):
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        self.action()
+
+
+def their_turns(pause: Pause, job: Job, attention: str, compiled: bool) -> None:
+    parts, tokenizer = job.parts(), their_tokenizer(job)
+    pause()
+    for _ in range(job.config.epochs):
+        rows = their_rows(job, parts.train, parts, tokenizer)
+        ids_T = np.concatenate([np.array(row["input_ids"], dtype=np.int64) for row in rows])
+        pause((len(ids_T), hashlib.sha256(ids_T.tobytes()).hexdigest()))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = their_trainer(
+            job, parts, rows, tokenizer, Path(folder), attention=attention, compiled=compiled
+        )
+        trainer.add_callback(AfterEpoch(pause))
+        trainer.train()
+
+
+def their_tokenizer(job: Job) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(job.config.model)
+
+
+def their_rows(
+    job: Job, examples: list[TextExample], parts: Parts, tokenizer: Any
+) -> list[dict[str, Any]]:
+    """The training set as `Trainer` takes it. (A list is quicker to index than an Arrow table.)"""
+    texts = [[example.a for example in examples]]
+    if examples[0].b is not None:
+        texts.append([example.b for example in examples])
+    encoded = tokenizer(*texts, truncation=True, max_length=job.config.longest)
+    number = {name: place for place, name in enumerate(parts.labels)}
+    return [
+        {"input_ids": ids, "token_type_ids": kinds, "attention_mask": mask}
+        | {"label": number[example.label] if parts.labels else example.label}
+        for ids, kinds, mask, example in zip(
+            encoded["input_ids"],
+            encoded["token_type_ids"],
+            encoded["attention_mask"],
+            examples,
+            strict=True,
+        )
+    ]
+
+
+def their_trainer(
+    job: Job,
+    parts: Parts,
+    rows: list[dict[str, Any]],
+    tokenizer: Any,
+    folder: Path,
+    *,
+    attention: str = "sdpa",
+    compiled: bool = False,
+) -> transformers.Trainer:
+    config = job.config
+    transformers.set_seed(config.seed)
+    cpu = not torch.cuda.is_available()
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        config.model,
+        num_labels=max(len(parts.labels), 1),
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+        attn_implementation=attention,
+        dtype=torch.float32,
+    )
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        adam_beta1=config.beta1,
+        adam_beta2=config.beta2,
+        adam_epsilon=config.epsilon,
+        max_grad_norm=config.clip_norm,
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length",
+        bf16=has_native_bf16(torch.device("cpu" if cpu else "cuda")),
+        torch_compile=compiled,
+        use_cpu=cpu,
+        dataloader_pin_memory=not cpu,
+        seed=config.seed,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    trainer = transformers.Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        data_collator=transformers.DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+def their_score(job: Job, seed: int) -> dict[str, Any]:
+    """As `our_score`: the best epoch on dev, by our metrics on their outputs."""
+    job = replace(job, config=msgspec.structs.replace(job.config, seed=seed))
+    parts, tokenizer = job.parts(), their_tokenizer(job)
+    dev = next(iter(parts.evaluated.values()))
+    rows = their_rows(job, dev, parts, tokenizer)
+    ours = Tokenizer.load(job.config.model, backend="auto")
+    features = build(parts.task.kind, dev, ours, job.limits, parts.labels)
+    found: list[dict[str, float | None]] = []
+
+    def evaluate() -> None:
+        outputs = their_outputs(trainer, rows)
+        said = decode(features, outputs, dev, labels=parts.labels, bounds=parts.task.bounds)
+        found.append(tuning.score(parts.task, dev, said, parts.labels))
+
+    with tempfile.TemporaryDirectory() as folder:
+        train_rows = their_rows(job, parts.train, parts, tokenizer)
+        trainer = their_trainer(job, parts, train_rows, tokenizer, Path(folder))
+        trainer.add_callback(AfterEpoch(evaluate))
+        trainer.train()
+    mains = [tuning.decisive(parts.task, scores) for scores in found]
+    best = mains.index(max(mains))
+    return {"main": mains[best], "scores": found[best], "best_epoch": best + 1.0}
+
+
+def their_outputs(trainer: transformers.Trainer, rows: list[dict[str, Any]]) -> np.ndarray:
+    """The logits of every row, in order."""
+    model, collate = trainer.model.eval(), trainer.data_collator
+    outputs = []
+    for first in range(0, len(rows), 64):
+        batch = collate([dict(row) for row in rows[first : first + 64]]).to(model.device)
+        with torch.inference_mode(), trainer.accelerator.autocast():
+            outputs.append(model(**batch).logits.float().cpu())
+    return torch.cat(outputs).numpy()

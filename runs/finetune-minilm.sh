@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# MiniLM (6 layers of 384) on the tasks of the paper, and on two corpora of entities.
+#
+#   runs/finetune-minilm.sh DATA OUT [TASK...]
+#
+# DATA holds glue/ (a folder a task), squad/ and ner/. Hours on two cores; kill it and run it again:
+# it goes on. Then `python benchmarks/finetune_table.py OUT` makes the table of docs/results.
+set -euo pipefail
+data=$1 out=$2
+shift 2
+seeds=${SEEDS:-5}
+
+tune() {  # NAME TASK FLAGS...
+  local name=$1 task=$2
+  shift 2
+  [[ -z ${only:-} || " $only " == *" $name "* ]] || return 0
+  bertsmith finetune "$task" --model minilm --out "$out/$name" --resume "$@"
+}
+
+only=$*
+for task in wnli cola rte mrpc sts-b; do
+  tune $task $task --data "$data/glue" --seeds "$seeds"
+done
+# QNLI: of the official files only dev is at hand; every tenth line of it is the dev part here.
+mkdir -p "$out/qnli-data"
+awk -v out="$out/qnli-data" '
+  NR == 1 { print > (out "/train.tsv"); print > (out "/dev.tsv"); next }
+  { print > (out (NR % 10 ? "/train.tsv" : "/dev.tsv")) }' "$data/glue/QNLI/dev.tsv"
+tune qnli-dev qnli --data "$out/qnli-data" --seeds "$seeds"
+tune wnut17 tag --train "$data/ner/wnut17/train/wnut17train.conll" \
+  --dev "$data/ner/wnut17/dev/emerging.dev.conll" --seeds "$seeds"
+tune wikigold tag --train "$data/ner/wikigold/wikigold.conll.txt" --seeds "$seeds"
+tune sst-2 sst-2 --data "$data/glue"
+tune squad answer --train "$data/squad/train-v1.1.part-44articles.json" \
+  --dev "$data/squad/dev-v1.1.json"

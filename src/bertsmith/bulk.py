@@ -1,0 +1,203 @@
+"""A file through a model: the same rows, in order, with answers or vectors beside their columns.
+
+Rows stream through: memory holds a block of them at a time, however long the file is.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith.embedding import Pooling
+from bertsmith.errors import DataError, UsageError
+from bertsmith.predictor import Predictor
+from bertsmith.tasks import conll, own, squad, table
+from bertsmith.tasks.decode import (
+    ChoiceAnswer,
+    ClassAnswer,
+    NumberAnswer,
+    Prediction,
+    SpanAnswer,
+    TagAnswer,
+)
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.task import ChoiceExample, Example
+from bertsmith.text import rows, streams
+from bertsmith.tuning.inference import Taught
+from bertsmith.writers import open_vectors, open_writer
+
+_BLOCK = 512
+"""Rows."""
+_CONLL = (".conll", ".iob", ".bio", ".iob2", ".bioes")
+
+Progress = Callable[[int], object]
+"""Told how many rows are done."""
+
+Asked = Iterator[tuple[dict[str, Any], Example]]
+"""The columns of a row, and what the model is asked about it."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What came out."""
+
+    out: str
+    rows: int
+
+
+def predict_file(
+    predictor: Predictor,
+    source: Path,
+    out: Path,
+    *,
+    columns: Columns,
+    progress: Progress = lambda done: None,
+) -> Done:
+    """Writes what a fine-tuned model says of each row of a file.
+
+    Args:
+        predictor: of a fine-tuned model.
+        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow; also the official
+            files of the model's own task, CoNLL's columns and SQuAD's .json.
+        out: .jsonl, .csv, .tsv or .parquet; the same columns, then the answer's.
+        columns: what the columns of `source` are called.
+        progress: told how many rows are done.
+
+    Raises:
+        DataError: a row that cannot be asked about, by file and line.
+        UsageError: the model is not fine-tuned, an ending is not supported, or a column of the file
+            has the name of one of the answer's.
+        SystemFault: the disk is full, ...
+    """
+    taught = predictor.taught
+    count = 0
+    with open_writer(out) as write:
+        for block in _blocks(_read(taught, source, columns)):
+            _check_equal_choices([example for _, example in block])
+            answers = predictor.predict([example for _, example in block])
+            for (values, example), answer in zip(block, answers, strict=True):
+                told = columns_of(answer)
+                _check_free(values, told, example.where)
+                write(values | told)
+            count += len(block)
+            progress(count)
+    return Done(str(out), count)
+
+
+def embed_file(
+    predictor: Predictor,
+    source: Path,
+    out: Path,
+    *,
+    text: str,
+    pooling: Pooling,
+    layers: Sequence[int],
+    progress: Progress = lambda done: None,
+) -> Done:
+    """Writes a vector for each row of a file.
+
+    Args:
+        predictor: of any model.
+        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
+        out: .npy (float32 [N, D], in order) or .parquet (the same columns, then `embedding`).
+        text: the column of the text.
+        pooling: see `embedding.embed`.
+        layers: see `embedding.embed`.
+        progress: told how many rows are done.
+
+    Raises:
+        DataError: a row without a text, by file and line.
+        UsageError: the ending is not supported, or the model has no such layer.
+        SystemFault: the disk is full, ...
+    """
+    count = 0
+    with open_vectors(out) as write:
+        for block in _blocks(rows.read(source)):
+            texts = [own.text_of(row, text, "--text") for row in block]
+            vectors = predictor.embed(texts, pooling=pooling, layers=layers)
+            write([row.values for row in block], vectors)
+            count += len(block)
+            progress(count)
+    return Done(str(out), count)
+
+
+def columns_of(answer: Prediction) -> dict[str, Any]:
+    """An answer as columns."""
+    match answer:
+        case ClassAnswer():
+            return {
+                "predicted": answer.label,
+                "probability": answer.probabilities[answer.label],
+                "probabilities": answer.probabilities,
+            }
+        case NumberAnswer():
+            return {"predicted": answer.value}
+        case ChoiceAnswer():
+            return {
+                "predicted": answer.choice,
+                "predicted_text": answer.text,
+                "probability": answer.probabilities[answer.choice],
+                "probabilities": answer.probabilities,
+            }
+        case TagAnswer():
+            return {
+                "predicted_words": answer.words,
+                "predicted_tags": answer.tags,
+                "probabilities": answer.probabilities,
+                "entities": msgspec.to_builtins(answer.entities),
+            }
+        case SpanAnswer():
+            return {
+                "predicted": answer.text,
+                "predicted_start": answer.start,
+                "probability": answer.probability,
+            }
+
+
+def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
+    """Rows of the formats that have them; official files and CoNLL's columns by their readers."""
+    ending = streams.endings(str(source))[0]
+    examples: Iterable[Example]
+    if taught.kind == "tag" and ending in _CONLL:
+        examples = conll.read(source, labelled=None)
+    elif taught.kind == "answer" and ending == ".json":
+        examples = squad.read(source, may_be_impossible=True, labelled=False)
+    elif taught.kind != "tag" and ending in _official_endings(taught.task):
+        examples = table.TASKS[taught.task].read(source, "test")
+    else:
+        for number, row in enumerate(rows.read(source)):
+            yield row.values, own.asked(taught.kind, row, str(number), columns=columns)
+        return
+    for example in examples:
+        yield {"id": example.key}, example
+
+
+def _official_endings(task: str) -> set[str]:
+    """What the names of a task's official files end in; of users' own tasks, nothing."""
+    files = table.TASKS[task].files.values() if task in table.TASKS else ()
+    return {Path(name).suffix for names in files for name in names}
+
+
+def _blocks(items: Iterator[Any]) -> Iterator[list[Any]]:
+    while block := list(islice(items, _BLOCK)):
+        yield block
+
+
+def _check_equal_choices(examples: Sequence[Example]) -> None:
+    counts = [len(one.choices) for one in examples if isinstance(one, ChoiceExample)]
+    for example, count in zip(examples, counts, strict=False):
+        if count != counts[0]:
+            raise DataError(
+                f"{example.where}: found {count} choices, expected {counts[0]} as in the rows "
+                "before; give every row the same number of choices, none empty."
+            )
+
+
+def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:
+    taken = sorted(values.keys() & told.keys())
+    if taken:
+        raise UsageError(
+            f"{where}: the file has a column '{taken[0]}' already, which is the name of one of the "
+            "answer's; rename it."
+        )

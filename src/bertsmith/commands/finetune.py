@@ -1,0 +1,171 @@
+"""`bertsmith finetune`: a task of the paper, or labelled files of one's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from tyro.conf import Positional, arg
+
+from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
+from bertsmith.config import Precision
+from bertsmith.errors import UsageError
+from bertsmith.finetune_config import Combine, FinetuneConfig, Long, Weights
+
+if TYPE_CHECKING:
+    from bertsmith.finetune import Job
+
+_BY_TASK = "(default: by task, model and data)"
+_Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_TASK)]
+_Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_BY_TASK)]
+_File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
+_Column = Annotated[str, arg(metavar="COL")]
+
+
+@dataclass(kw_only=True)
+class Finetune(Command):
+    """Fine-tunes a model on a task of the paper or on labelled files of your own."""
+
+    task: Positional[Annotated[str, arg(metavar="TASK")]]
+    """mnli qqp mrpc qnli rte wnli sts-b sst-2 cola swag squad squad2 conll2003 with --data; or
+    classify, regress, choose, tag, answer with --train."""
+    model: Annotated[str, arg(metavar="MODEL")]
+    """Model folder, a name of the Hugging Face hub, or `minilm` (extra `minilm`)."""
+    out: Path
+    """Folder for the best model, the results and the report."""
+    data: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
+    """Folder of the task's official files."""
+    train: _File = None
+    """Your training file: .csv .tsv .jsonl .parquet, CoNLL columns, or SQuAD's .json."""
+    dev: _File = None
+    """Your file to evaluate on; without it a tenth of --train is put aside."""
+    text: _Column = "text"
+    """Column of the text."""
+    text_pair: Annotated[str | None, arg(metavar="COL", help_behavior_hint=OPTIONAL)] = None
+    """Column of the second text."""
+    label: _Column = "label"
+    """Column of the class, the number, or the right choice."""
+    choices: Annotated[str | None, arg(metavar="COL,...", help_behavior_hint=OPTIONAL)] = None
+    """Columns of the choices, or the one column that holds lists of them."""
+    words: _Column = "words"
+    """Column of the words (lists), for `tag`."""
+    tags: _Column = "tags"
+    """Column of their tags (lists), for `tag`."""
+    question: _Column = "question"
+    """Column of the question, for `answer`."""
+    context: _Column = "context"
+    """Column of the context, for `answer`."""
+    answer: _Column = "answer"
+    """Column of the answer's text, for `answer`; empty: there is none."""
+    skip_misplaced: bool = False
+    """Leave out answers that are not in their context."""
+    seeds: Annotated[int, arg(metavar="N")] = 1
+    """Runs that differ in their seed only; tells mean and deviation."""
+    sweep: bool = False
+    """Try the paper's grid of rates, batch sizes and epochs (a wider one for small models)."""
+    batch_size: _Count = None
+    """Examples per step."""
+    learning_rate: _Number = None
+    """Highest learning rate."""
+    epochs: _Count = None
+    """Passes over the training part."""
+    longest: _Count = None
+    """Most tokens of an input."""
+    stride: _Count = None
+    """Pieces from the start of a window to the start of the next."""
+    long: Annotated[Long | None, arg(metavar="{cut,windows}", help_behavior_hint=_BY_TASK)] = None
+    """What is done with texts that are too long to classify: cut their end, or average windows."""
+    warmup: _Number = None
+    """Part of the run over which the learning rate rises."""
+    weight_decay: _Number = None
+    """AdamW's weight decay."""
+    dropout: _Number = None
+    """Dropout, everywhere the paper has it."""
+    weights: Annotated[
+        Weights | None, arg(metavar="{none,balanced}", help_behavior_hint=_BY_TASK)
+    ] = None
+    """balanced: rare classes count as much as frequent ones."""
+    patience: _Count = None
+    """Stop after so many epochs without a better dev score; 0: never."""
+    features: Annotated[str | None, arg(metavar="L,...", help_behavior_hint=OPTIONAL)] = None
+    """For `tag`: keep the encoder as it is and train a BiLSTM on these layers, e.g. -4,-3,-2,-1."""
+    combine: Annotated[Combine | None, arg(metavar="{concat,sum}", help_behavior_hint=_BY_TASK)] = (
+        None
+    )
+    """How the layers of --features become one."""
+    seed: _Count = None
+    """Decides initial weights, order and dropout (of the first run)."""
+    precision: Annotated[
+        Precision | None, arg(metavar="{auto,fp32,bf16}", help_behavior_hint=_BY_TASK)
+    ] = None
+    """auto uses bf16 where the hardware has it."""
+    micro_tokens: _Count = None
+    """Tokens computed at once; 0 chooses by device."""
+    resume: bool = False
+    """Continue an interrupted fine-tuning, or add more --seeds to one that is done."""
+
+    def run(self) -> Result:
+        """Fine-tunes."""
+        from bertsmith.finetune import finetune
+
+        done = finetune(self._job(), self.out, resume=self.resume)
+        place = ["--data", self.data or self.dev or "FILE"]
+        following = [
+            ["evaluate", str(self.out), *place],
+            ["predict", str(self.out), "INPUT", "--out", "answers.jsonl"],
+        ]
+        return Result(done, with_next(done.summary_lines(), *following))
+
+    def _job(self) -> "Job":
+        from bertsmith.finetune import Job
+        from bertsmith.finetune_data import Source
+        from bertsmith.tasks.own import Columns
+
+        names = {setting.name for setting in msgspec.structs.fields(FinetuneConfig)}
+        settings = {
+            name: value
+            for name, value in vars(self).items()
+            if name in names - {"task", "model"} and value is not None
+        }
+        if self.features is not None:
+            settings["features"] = parse_layers(self.features)
+        columns = Columns(
+            text=self.text,
+            text_pair=self.text_pair,
+            label=self.label,
+            choices=tuple(self.choices.split(",")) if self.choices else (),
+            words=self.words,
+            tags=self.tags,
+            question=self.question,
+            context=self.context,
+            answer=self.answer,
+        )
+        source = Source(
+            task=self.task,
+            data=self.data,
+            train=self.train,
+            dev=self.dev,
+            columns=columns,
+            skip_misplaced=self.skip_misplaced,
+        )
+        return Job(
+            source=source,
+            model=self.model,
+            seeds=self.seeds,
+            sweep=self.sweep,
+            settings=settings,
+        )
+
+
+def parse_layers(text: str, *, flag: str = "--features") -> tuple[int, ...]:
+    """`-4,-3,-2,-1` as numbers.
+
+    Raises:
+        UsageError: it is not written so.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"{flag} {text}: expected numbers of layers, for example -4,-3,-2,-1."
+        ) from error

@@ -1,0 +1,77 @@
+"""What is done with a model's folder: `bertsmith fill` and `info`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from tyro.conf import Positional, arg
+
+from bertsmith.commands.command import Command, Result
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer import Tokenizer
+
+_ALL_UNKNOWN = (
+    "Every word of the text is [UNK] in this model's vocabulary, so the guesses know nothing of "
+    "it; give a text in the language that the model was trained on."
+)
+
+
+@dataclass(kw_only=True)
+class Fill(Command):
+    """Fills in the blanks of a text."""
+
+    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
+    """Folder of a pre-trained model."""
+    text: Positional[Annotated[str, arg(metavar="TEXT")]]
+    """Text with one or more [MASK]."""
+    top: Annotated[int, arg(metavar="N")] = 5
+    """Tokens to print for each blank."""
+    joint: bool = False
+    """Fill several blanks one after the other, each seeing the choices before it."""
+
+    def run(self) -> Result:
+        """Predicts."""
+        from bertsmith.display import percent
+        from bertsmith.filling import INDEPENDENT
+        from bertsmith.predictor import Predictor
+
+        predictor = Predictor(self.model)
+        found = predictor.fill(self.text, top=self.top, joint=self.joint)
+        warning = _ALL_UNKNOWN if _all_unknown(self.text, predictor.tokenizer) else None
+        text = []
+        for number, blank in enumerate(found.blanks, 1):
+            if len(found.blanks) > 1:
+                text.append(f"[MASK] {number}, on its own")
+            text += [f"  {percent(guess.probability)}  {guess.token}" for guess in blank.candidates]
+        if found.joint:
+            text.append("Together, one after the other, each seeing the choices before it")
+            text += [f"  {percent(filling.probability)}  {filling.text}" for filling in found.joint]
+        elif len(found.blanks) > 1:
+            text.append(INDEPENDENT)
+        if warning is not None:
+            text.append(warning)
+        return Result(msgspec.to_builtins(found) | {"warning": warning}, "\n".join(text))
+
+
+@dataclass(kw_only=True)
+class Info(Command):
+    """Tells what a folder or file is, with its numbers."""
+
+    path: Positional[Annotated[str, arg(metavar="PATH")]]
+    """A tokenizer, corpus, model or run, or text files."""
+
+    def run(self) -> Result:
+        """Describes."""
+        from bertsmith import info, info_words
+
+        found = info.describe(self.path)
+        return Result(found, "\n".join(info_words.lines(found)))
+
+
+def _all_unknown(text: str, tokenizer: "Tokenizer") -> bool:
+    """Whether the text has words, signs not counted, and the vocabulary has no piece for any."""
+    ids = set(tokenizer.encode(text, allow_special=True).ids)
+    known = tokenizer.tokens(ids - tokenizer.special_ids)
+    return tokenizer.unk_id in ids and not any(sign.isalnum() for sign in "".join(known))

@@ -1,0 +1,133 @@
+"""From text to a corpus: `bertsmith tokenizer train`, `tokenizer show` and `prepare`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from bertsmith.commands.command import Command, Inputs, Result, with_next
+from bertsmith.runtime import core_count
+
+
+@dataclass(kw_only=True)
+class TokenizerTrain(Command):
+    """Trains a WordPiece vocabulary on your text."""
+
+    inputs: Inputs
+    """Files, folders, globs or URLs: .txt .jsonl .csv .tsv .parquet .arrow, also .gz and .zst."""
+    out: Path
+    """Folder to write."""
+    vocab_size: Annotated[int, arg(metavar="N")]
+    """Pieces in the vocabulary, the five special ones counted."""
+    cased: bool = False
+    """Keep capitals and accents."""
+    min_frequency: Annotated[int, arg(metavar="N")] = 2
+    """How often a pair must occur to be merged."""
+    text_field: str = "text"
+    """Field or column that holds the text."""
+    workers: Annotated[int, arg(metavar="N")] = field(default_factory=core_count)
+    """Processes."""
+
+    def run(self) -> Result:
+        """Trains and saves."""
+        from bertsmith.display import Bar
+        from bertsmith.text.learn import train_tokenizer
+        from bertsmith.text.vocabulary import shortfall
+
+        with Bar(count="characters", merge="pieces") as bar:
+            tokenizer = train_tokenizer(
+                self.inputs,
+                out=self.out,
+                size=self.vocab_size,
+                lower_case=not self.cased,
+                min_frequency=self.min_frequency,
+                text_field=self.text_field,
+                workers=self.workers,
+                progress=bar,
+            )
+        data = {
+            "out": str(self.out),
+            "vocab_size": len(tokenizer.vocab),
+            "fingerprint": tokenizer.fingerprint,
+        }
+        text = [f"A vocabulary of {len(tokenizer.vocab):,} pieces is in {self.out}."]
+        few = shortfall(list(tokenizer.vocab), size=self.vocab_size)
+        if few is not None:
+            text.append(few)
+        following = ["prepare", *self.inputs, "--tokenizer", str(self.out), "--out", "corpus"]
+        return Result(data, with_next(text, following))
+
+
+@dataclass(kw_only=True)
+class TokenizerShow(Command):
+    """Shows how a text is cut into pieces."""
+
+    folder: Positional[Annotated[Path, arg(name="dir", metavar="DIR")]]
+    """A tokenizer's or a model's folder."""
+    text: Positional[Annotated[str, arg(metavar="TEXT")]]
+    """The text."""
+
+    def run(self) -> Result:
+        """Encodes and shows."""
+        from bertsmith.text.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer.load(self.folder)
+        found = tokenizer.encode(self.text, allow_special=True)
+        pieces = tokenizer.tokens(found.ids)
+        rows = list(zip(pieces, found.ids, found.offsets, strict=True))
+        data = [
+            {"piece": piece, "id": number, "start": start, "end": end}
+            for piece, number, (start, end) in rows
+        ]
+        width = max(map(len, pieces), default=0)
+        text = [
+            f"{piece:<{width}}  {number:>6}  {self.text[start:end]}"
+            for piece, number, (start, end) in rows
+        ]
+        text.append("1 piece" if len(pieces) == 1 else f"{len(pieces)} pieces")
+        return Result({"text": self.text, "pieces": data}, "\n".join(text))
+
+
+@dataclass(kw_only=True)
+class Prepare(Command):
+    """Turns your text into a corpus for pre-training."""
+
+    inputs: Inputs
+    """Files, folders, globs or URLs: .txt .jsonl .csv .tsv .parquet .arrow, also .gz and .zst."""
+    tokenizer: Path
+    """Folder of the tokenizer."""
+    out: Path
+    """Folder to write; after an interruption the same command continues there."""
+    workers: Annotated[int, arg(metavar="N")] = field(default_factory=core_count)
+    """Processes; the result does not depend on it."""
+    language: str = "auto"
+    """Language for sentence splitting, e.g. en or zh."""
+    text_field: str = "text"
+    """Field or column that holds the text."""
+    held_out: Annotated[float, arg(metavar="X")] = 0.005
+    """Part of the documents kept out of training, to evaluate on."""
+    segmenter: Literal["none", "jieba"] = "none"
+    """Finds Chinese words, for `pretrain --masking word` (extra `chinese`)."""
+
+    def run(self) -> Result:
+        """Prepares, and describes what came out."""
+        from bertsmith import info, info_words
+        from bertsmith.corpus.build import prepare
+        from bertsmith.display import Bar
+
+        with Bar(tokenize="bytes", assemble="parts") as bar:
+            prepare(
+                self.inputs,
+                tokenizer=self.tokenizer,
+                out=self.out,
+                workers=self.workers,
+                language=self.language,
+                text_field=self.text_field,
+                held_out=self.held_out,
+                segmenter=self.segmenter,
+                progress=bar,
+            )
+        found = info.describe(str(self.out))
+        run = ["pretrain", "--data", str(self.out), "--out", "model", "--size", "mini"]
+        return Result(found, with_next(info_words.lines(found), [*run, "--hours", "1"]))

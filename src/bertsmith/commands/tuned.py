@@ -1,0 +1,183 @@
+"""What a model is asked: `bertsmith evaluate`, `predict`, `embed` and `glue-submit`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from bertsmith.commands.command import OPTIONAL, Command, Result
+from bertsmith.commands.finetune import parse_layers
+
+if TYPE_CHECKING:
+    from bertsmith.predictor import Predictor
+    from bertsmith.tasks.own import Columns
+
+_AS_TAUGHT = "(default: as in fine-tuning)"
+_Model = Positional[Annotated[str, arg(metavar="MODEL")]]
+_Input = Positional[Annotated[Path, arg(metavar="INPUT")]]
+_Column = Annotated[str | None, arg(metavar="COL", help_behavior_hint=_AS_TAUGHT)]
+
+
+@dataclass(kw_only=True)
+class _Asking(Command):
+    """Flags that name the columns of a user's file."""
+
+    model: _Model
+    """Folder of the model, a name of the hub, or `minilm`."""
+    text: _Column = None
+    """Column of the text."""
+    text_pair: _Column = None
+    """Column of the second text."""
+    label: _Column = None
+    """Column of the class, the number, or the right choice."""
+    choices: Annotated[str | None, arg(metavar="COL,...", help_behavior_hint=_AS_TAUGHT)] = None
+    """Columns of the choices, or the one column that holds lists of them."""
+    words: _Column = None
+    """Column of the words (lists)."""
+    tags: _Column = None
+    """Column of their tags (lists)."""
+    question: _Column = None
+    """Column of the question."""
+    context: _Column = None
+    """Column of the context."""
+    answer: _Column = None
+    """Column of the answer's text."""
+
+    def columns(self, predictor: "Predictor") -> "Columns":
+        """The columns as the model was taught them, with the flags over that."""
+        from dataclasses import replace
+
+        from bertsmith.tasks import table
+        from bertsmith.tasks.own import Columns
+
+        columns = Columns()
+        # A corpus scores pre-trained models, which were taught no columns.
+        if predictor.is_tuned:
+            official = table.TASKS.get(predictor.taught.task)
+            columns = predictor.taught.columns or columns
+            if official is not None and official.pair:
+                columns = Columns(text_pair="text_pair")
+        names = ("text", "text_pair", "label", "words", "tags", "question", "context", "answer")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.choices is not None:
+            given["choices"] = tuple(self.choices.split(","))
+        return replace(columns, **given)
+
+
+@dataclass(kw_only=True)
+class Evaluate(_Asking):
+    """Scores a fine-tuned model on labelled data, or a pre-trained one on a corpus."""
+
+    data: Path
+    """Folder of the task's official files, a labelled file, or a corpus."""
+
+    def run(self) -> Result:
+        """Scores."""
+        from bertsmith.evaluate import evaluate
+        from bertsmith.predictor import Predictor
+
+        predictor = Predictor(self.model)
+        found = evaluate(predictor, self.data, columns=self.columns(predictor))
+        return Result(found, "\n".join(found.lines()))
+
+
+@dataclass(kw_only=True)
+class Predict(_Asking):
+    """Answers every row of a file: the same columns, then the answer's."""
+
+    input: _Input
+    """.txt (a text a line) .csv .tsv .jsonl .parquet, or an official file of the model's task."""
+    out: Path
+    """File to write: .jsonl .csv .tsv .parquet."""
+
+    def run(self) -> Result:
+        """Predicts."""
+        from bertsmith.bulk import predict_file
+        from bertsmith.display import Bar
+        from bertsmith.predictor import Predictor
+
+        predictor = Predictor(self.model)
+        with Bar(predict="rows") as bar:
+            done = predict_file(
+                predictor,
+                self.input,
+                self.out,
+                columns=self.columns(predictor),
+                progress=lambda count: bar("predict", count, None),
+            )
+        return Result(done, f"{done.rows:,} rows with their answers are in {done.out}.")
+
+
+@dataclass(kw_only=True)
+class Embed(Command):
+    """Turns every row of a file into a vector."""
+
+    model: _Model
+    """Folder of any model, a name of the hub, or `minilm`."""
+    input: _Input
+    """.txt (a text a line) .csv .tsv .jsonl .parquet."""
+    out: Path
+    """File to write: .npy (the vectors), or .parquet (the same columns, then `embedding`)."""
+    text: Annotated[str, arg(metavar="COL")] = "text"
+    """Column of the text."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """mean: over all tokens, for similarity and search; cls: the first token, only where a model
+    was trained to put the text there."""
+    layers: Annotated[str, arg(metavar="L,...")] = "-1"
+    """Layers to average: 0 the embeddings, 1 the first layer, -1 the last."""
+
+    def run(self) -> Result:
+        """Embeds."""
+        from bertsmith.bulk import embed_file
+        from bertsmith.display import Bar
+        from bertsmith.predictor import Predictor
+
+        predictor = Predictor(self.model)
+        with Bar(embed="rows") as bar:
+            done = embed_file(
+                predictor,
+                self.input,
+                self.out,
+                text=self.text,
+                pooling=self.pooling,
+                layers=parse_layers(self.layers, flag="--layers"),
+                progress=lambda count: bar("embed", count, None),
+            )
+        return Result(done, f"The vectors of {done.rows:,} rows are in {done.out}.")
+
+
+@dataclass(kw_only=True)
+class GlueSubmit(Command):
+    """Answers GLUE's test parts and writes the zip that its server takes."""
+
+    runs: Positional[
+        Annotated[
+            tuple[Path, ...], arg(name="run", metavar="RUN...", help_behavior_hint="(one or more)")
+        ]
+    ]
+    """Folders of `bertsmith finetune`, one for each task."""
+    out: Path = Path("submission.zip")
+    """The zip."""
+    data: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
+    """Folder of the official files; without it each run's own."""
+    partial: bool = False
+    """Write the zip although files of some tasks are missing."""
+
+    def run(self) -> Result:
+        """Predicts and packs."""
+        import sys
+
+        from bertsmith.glue_submit import glue_submit
+
+        done = glue_submit(
+            self.runs,
+            self.out,
+            data=self.data,
+            partial=self.partial,
+            show=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        text = [f"{name}: {count:,} rows" for name, count in done.rows.items()]
+        if done.missing:
+            text.append(f"Not in it: {', '.join(done.missing)}; the server wants every file.")
+        return Result(done, "\n".join([*text, f"The submission is {done.out}."]))

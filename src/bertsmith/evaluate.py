@@ -1,0 +1,189 @@
+"""The job: a model folder and labelled data, or a corpus, to scores."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+
+from bertsmith.corpus.batches import heldout_batches
+from bertsmith.corpus.shards import MANIFEST, Corpus
+from bertsmith.errors import DataError, FolderError, UsageError, nearest
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.predictor import Predictor
+from bertsmith.runtime import World
+from bertsmith.tasks import metrics, own, table, tagging
+from bertsmith.tasks.checks import labels_of
+from bertsmith.tasks.decode import Prediction, gold, said
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.task import Example
+from bertsmith.train import evaluation
+from bertsmith.train.parallel import Place, choose_precision
+from bertsmith.tuning.card import told
+
+_SEQUENCES = 2048
+_LENGTH = 128
+_TOKENS_AT_ONCE = 4096
+
+
+class PartScores(msgspec.Struct, frozen=True):
+    """One part, or one file, scored."""
+
+    examples: int
+    scores: dict[str, float | None]
+    """Metric -> score; None: undefined."""
+    intervals: dict[str, tuple[float, float]]
+    """Metric -> 95% bootstrap interval over examples."""
+    rows: list[Row]
+    """A row for each class or type of entity; empty for other kinds."""
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What an evaluation found."""
+
+    model: str
+    task: str
+    parts: dict[str, PartScores]
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        lines = []
+        for part, found in self.parts.items():
+            lines.append(f"{part}: {found.examples:,} examples")
+            for name, value in found.scores.items():
+                low, high = found.intervals.get(name, (None, None))
+                spread = f" (95% interval {low:.4f} to {high:.4f})" if low is not None else ""
+                lines.append(f"  {METRICS[name].title}: {told(value)}{spread}")
+            if None in found.scores.values():
+                lines.append(f"  {UNDEFINED}")
+            width = max((len(row.name) for row in found.rows), default=0)
+            lines += [
+                f"  {row.name:<{width}}  precision {row.precision:.4f}  recall {row.recall:.4f}  "
+                f"F1 {row.f1:.4f}  of {row.support:,}"
+                for row in found.rows
+            ]
+        return lines
+
+
+class CorpusScores(msgspec.Struct, frozen=True):
+    """Masked words and next sentence on the held-out part of a corpus."""
+
+    model: str
+    scores: dict[str, float]
+    baseline: dict[str, float]
+    """The same for guessing by frequency."""
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        return [
+            f"{name.replace('_', ' ')}: {value:.4f} (by frequency {self.baseline[name]:.4f})"
+            for name, value in self.scores.items()
+        ]
+
+
+def evaluate(predictor: Predictor, data: Path, *, columns: Columns) -> Evaluation | CorpusScores:
+    """Scores a model.
+
+    Args:
+        predictor: of a fine-tuned model; of a pre-trained one where `data` is a corpus.
+        data: folder of the official files (every dev part is scored), or one labelled file; or a
+            corpus of `bertsmith prepare`.
+        columns: what the columns of the user's own file are called.
+
+    Raises:
+        UsageError: a model and data that do not go together.
+        DataError: the file has no labels, or one that the model does not know.
+        FolderError: the corpus is damaged or was made by another tokenizer.
+    """
+    if (data / MANIFEST).is_file():
+        return _evaluate_corpus(predictor, data)
+    taught = predictor.taught
+    official = table.TASKS.get(taught.task)
+    parts: dict[str, list[Example]]
+    if official is None:
+        if data.is_dir():
+            raise UsageError(
+                f"--data {data} is a folder; the model was fine-tuned on a file of the user's own: "
+                "give a labelled file like that one."
+            )
+        parts = {data.name: list(own.read_own(taught.kind, data, columns=columns, labelled=True))}
+        names = own.metrics_of(taught.kind, taught.labels)
+    elif data.is_dir():
+        parts = {
+            part: table.load(data, official, part)
+            for part in official.files
+            if part.startswith("dev")
+        }
+        names = official.metrics
+    else:
+        parts = {data.name: official.read(data, "dev")}
+        names = official.metrics
+    found = {}
+    for part, examples in parts.items():
+        if taught.kind == "tag":
+            examples = tagging.in_one_scheme(examples)
+        _check_labels(examples, taught.labels)
+        answers = predictor.predict(examples)
+        found[part] = _scored(predictor, names, examples, answers)
+    return Evaluation(str(predictor.folder), taught.task, found)
+
+
+def _scored(
+    predictor: Predictor,
+    names: Sequence[str],
+    examples: Sequence[Example],
+    answers: Sequence[Prediction],
+) -> PartScores:
+    taught = predictor.taught
+    right = gold(taught.kind, examples, taught.labels)
+    given = said(taught.kind, answers, taught.labels)
+    scores = metrics.score(names, right, given)
+    intervals = {name: metrics.interval(name, right, given) for name in names}
+    rows: list[Row] = []
+    if taught.kind == "classify":
+        rows = metrics.per_class(right, given, taught.labels)
+    elif taught.kind == "tag":
+        rows = metrics.per_type(right, given)
+    known = {name: found for name, found in intervals.items() if found is not None}
+    return PartScores(len(examples), scores, known, rows)
+
+
+def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
+    for example in examples:
+        for name in labels_of(example):
+            if name not in labels:
+                raise DataError(
+                    f"{example.where}: the model does not know the label '{name}'"
+                    f"{nearest(name, labels)}; it was taught {', '.join(labels)}."
+                )
+
+
+def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
+    model = predictor.model
+    if not isinstance(model, BertForPretraining):
+        raise UsageError(
+            f"--data {data} is a corpus, which scores pre-trained models, and {predictor.folder} "
+            "is none; give labelled data."
+        )
+    corpus = Corpus.open(data)
+    if corpus.manifest.tokenizer_fingerprint != predictor.tokenizer.fingerprint:
+        raise FolderError(
+            f"The corpus {data} was prepared with another tokenizer than that of "
+            f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
+        )
+    batches = heldout_batches(
+        corpus.split("heldout"),
+        corpus.tokenizer,
+        sequences=_SEQUENCES,
+        length=min(_LENGTH, model.config.max_position_embeddings),
+        pair_task="none" if model.next_sentence is None else "nsp",
+        micro_tokens=_TOKENS_AT_ONCE,
+    )
+    device = torch.device("cpu")
+    place = Place(World(), device, choose_precision("auto", device))
+    return CorpusScores(
+        str(predictor.folder),
+        evaluation.evaluate(model, batches, place),
+        evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer.special_ids),
+    )

@@ -1,0 +1,140 @@
+"""Filling in blanks: what a pre-trained model holds likely where `[MASK]` stands."""
+
+import msgspec
+import torch
+from torch import Tensor
+
+from bertsmith.errors import UsageError
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.packed import Packed, pack
+from bertsmith.text import encode
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer_files import MASK
+
+INDEPENDENT = (
+    "Each [MASK] is predicted on its own, as if the other words in the blanks were unrelated to "
+    "it: that is what the masked-word objective assumes (paper, section 3.1), so the best words "
+    "of each need not fit together. --joint fills them one after the other, each seeing the "
+    "choices before it."
+)
+"""What to know of several blanks in one text."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A piece that may stand at a blank."""
+
+    token: str
+    probability: float
+
+
+class Blank(msgspec.Struct, frozen=True):
+    """One `[MASK]`: where it stands in the text (character) and what may stand there."""
+
+    start: int
+    candidates: list[Candidate]
+
+
+class Filling(msgspec.Struct, frozen=True):
+    """All blanks filled together: a piece for each, the whole text, and how probable it is."""
+
+    tokens: list[str]
+    text: str
+    probability: float
+    """Product over the blanks of P(piece | text, the pieces chosen before it)."""
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """What `fill` found."""
+
+    text: str
+    blanks: list[Blank]
+    """Each blank on its own, the others still masked: the paper's objective."""
+    joint: list[Filling]
+    """Blanks filled one after the other; empty unless asked for."""
+
+
+def fill(
+    model: BertForPretraining, tokenizer: Tokenizer, text: str, *, top: int = 5, joint: bool = False
+) -> Filled:
+    """The most probable pieces for every `[MASK]` in `text`.
+
+    BERT predicts each masked piece as if the others were independent of it (paper, section
+    3.1; Yang et al. 2019, section 2). With `joint`, blanks are filled from left to right, each
+    choice conditioned on the ones before, by beam search of width `top`.
+
+    Args:
+        model: with the MLM head, in evaluation mode.
+        tokenizer: its own.
+        text: holds one or more `[MASK]`.
+        top: candidates for a blank, and fillings of all of them.
+        joint: also fill the blanks together.
+
+    Raises:
+        UsageError: no `[MASK]`, `top` out of range, or more tokens than the model has
+            positions.
+    """
+    if not 1 <= top <= len(tokenizer):
+        raise UsageError(f"--top is {top}; it must be from 1 to {len(tokenizer)}.")
+    built = encode.single(tokenizer, text, allow_special=True)
+    limit = model.config.max_position_embeddings
+    if len(built.ids) > limit:
+        raise UsageError(
+            f"The text has {len(built.ids)} tokens, [CLS] and [SEP] counted; this model reads "
+            f"{limit}: shorten it around the [MASK]."
+        )
+    mask_id = tokenizer.mask_id
+    places = [place for place, piece in enumerate(built.ids) if piece == mask_id]
+    if not places:
+        raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
+    likely = _log_probabilities(model, [built.ids], places)[0].exp().topk(top)
+    blanks = [
+        Blank(
+            built.offsets[place][0],
+            [
+                Candidate(token, probability)
+                for token, probability in zip(
+                    tokenizer.tokens(ids.tolist()), values.tolist(), strict=True
+                )
+            ],
+        )
+        for place, values, ids in zip(places, likely.values, likely.indices, strict=True)
+    ]
+    fillings = _fill_jointly(model, tokenizer, built.ids, places, top) if joint else []
+    return Filled(text, blanks, fillings)
+
+
+def _log_probabilities(
+    model: BertForPretraining, rows: list[list[int]], places: list[int]
+) -> Tensor:
+    """Over the vocabulary at `places` of each of several equally long rows, [B, places, V]."""
+    packed: Packed = pack(rows)
+    positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
+    with torch.inference_mode():
+        logits_PV = model.mlm_logits(model.bert(packed), positions)
+    return logits_PV.log_softmax(-1).view(len(rows), len(places), -1)
+
+
+def _fill_jointly(
+    model: BertForPretraining, tokenizer: Tokenizer, ids: list[int], places: list[int], width: int
+) -> list[Filling]:
+    beam: list[tuple[float, list[int]]] = [(0.0, ids)]
+    for place in places:
+        scores = _log_probabilities(model, [row for _, row in beam], [place])[:, 0]
+        total = scores + torch.tensor([score for score, _ in beam])[:, None]
+        best = total.flatten().topk(width)
+        beam = [
+            (score, _with(beam[index // total.shape[1]][1], place, index % total.shape[1]))
+            for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+    return [
+        Filling(
+            tokenizer.tokens(row[place] for place in places),
+            tokenizer.decode(row[1:-1]),
+            torch.tensor(score).exp().item(),
+        )
+        for score, row in beam
+    ]
+
+
+def _with(row: list[int], place: int, piece: int) -> list[int]:
+    return [*row[:place], piece, *row[place + 1 :]]

@@ -1,0 +1,283 @@
+"""The job: labelled examples and a pre-trained model to the best of one or several fine-tunings.
+
+A folder, while and after the job::
+
+    job.json           what was asked for, written first
+    split.json         which examples of the user's file were put aside as dev
+    runs/NAME/         one run each (see `tuning.run`); all results are kept, the best model only
+    results.json       everything that came out
+    report.html        the same to look at
+    config.json ...    the model folder of the best run, with `task.json`
+"""
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith import finetune_data
+from bertsmith.config import BertConfig
+from bertsmith.errors import FolderError, UsageError
+from bertsmith.files import atomic_path, write_json
+from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
+from bertsmith.finetune_data import Lengths, Parts, Source
+from bertsmith.finetune_report import write_report
+from bertsmith.finetune_result import FinetuneResult, summarise
+from bertsmith.models.folder import load_config
+from bertsmith.models.sources import resolve
+from bertsmith.runtime import derive_seed
+from bertsmith.tasks import metrics
+from bertsmith.tasks.checks import Inspection
+from bertsmith.tasks.decode import gold, said
+from bertsmith.tasks.features import Limits
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.parallel import Place, join
+from bertsmith.train.start import alone_in, check_same_settings
+from bertsmith.tuning import run as tuning
+from bertsmith.tuning.run import RunResult, TaskData
+
+JOB = "job.json"
+RESULTS = "results.json"
+REPORT = "report.html"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked for (`job.json`); a resume compares it field by field."""
+
+    source: Source
+    model: str
+    seeds: int = 1
+    """Runs that differ in nothing but their seed."""
+    sweep: bool = False
+    """Try every combination of a grid of rates, batch sizes and epochs first."""
+    settings: dict[str, Any] = {}
+    """Settings that the user gave."""
+
+
+def finetune(
+    job: Job, out: Path, *, resume: bool = False, show: Callable[[str], object] | None = None
+) -> FinetuneResult:
+    """Fine-tunes and writes the best model to `out`. Under `torchrun`, call it in every process.
+
+    Args:
+        job: what to do.
+        out: folder of the job; must not hold anything unless `resume`.
+        resume: continue in `out`.
+        show: is told what is worth knowing of the data; by default it is printed on stderr.
+
+    Raises:
+        UsageError: settings that do not fit the task, the model or, on a resume, the old ones.
+        DataError: files that cannot be read, or from which nothing can be learned.
+        FolderError: the model or a checkpoint is missing, damaged or does not fit.
+        DivergedError: the loss or the gradient stopped being finite.
+        Stopped: SIGINT or SIGTERM ended it; everything so far was saved.
+        SystemFault: the disk is full, memory ran out, the hub cannot be reached, ...
+    """
+    began = time.monotonic()
+    if job.seeds < 1:
+        raise UsageError(f"--seeds is {job.seeds}; it must be at least 1.")
+    with join(job.settings.get("precision") or "auto") as place:
+        # 1. Everything that can be wrong in what the user gave, before anything is written.
+        place.first_decides(lambda: _check_folder(out, job, resume=resume))
+        model = place.first_decides(lambda: resolve(job.model))
+        shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
+        _check_vocabulary(model, shape, tokenizer)
+        seed = int(job.settings.get("seed") or 0)
+        parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))
+        inspection = finetune_data.inspect(parts)
+        configure = partial(
+            finetune_config,
+            task=parts.task.name,
+            kind=parts.task.kind,
+            model=str(model),
+            width=shape.hidden_size,
+            positions=shape.max_position_embeddings,
+            **job.settings,
+        )
+        config = configure(examples=len(parts.train))
+        limits = Limits(longest=config.longest, stride=config.stride, long=config.long)
+        data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
+        # What a batch counts is known now: windows, where there are any.
+        config = configure(examples=data.train.items)
+        lengths = finetune_data.lengths(data, limits)
+        if place.world.first:
+            for line in finetune_data.told(parts, inspection, lengths):
+                (show or _say)(line)
+
+        # 2. The runs, each of which is skipped where it was done before.
+        with alone_in(out) if place.world.first else contextlib.nullcontext():
+            place.first_decides(lambda: _begin(out, job, parts))
+            runs = _Runs(out, data, tokenizer, place)
+            if job.sweep:
+                tried = grid(config, width=shape.hidden_size)
+                for number, one in enumerate(tried, 1):
+                    runs.do(one, f"setting {number} of {len(tried)}")
+                config = runs.best_config
+            for number in range(job.seeds):
+                one = msgspec.structs.replace(config, seed=config.seed + number)
+                runs.do(one, f"seed {one.seed}" if job.seeds > 1 else "")
+
+            # 3. The best of them.
+            return place.first_decides(
+                lambda: _finish(
+                    out, job, parts, data, runs, inspection, lengths, time.monotonic() - began
+                )
+            )
+
+
+class _Runs:
+    """The runs of a job, the best so far, and its model: the others' models are thrown away."""
+
+    def __init__(self, out: Path, data: TaskData, tokenizer: Tokenizer, place: Place) -> None:
+        self._out, self._data, self._tokenizer, self._place = out, data, tokenizer, place
+        self.results: list[RunResult] = []
+        self.configs: list[FinetuneConfig] = []
+
+    def do(self, config: FinetuneConfig, title: str) -> None:
+        """Does one run, unless it was done before."""
+        if config in self.configs:
+            return
+        folder = self._out / "runs" / run_name(config)
+        result = tuning.run(
+            config,
+            self._data,
+            folder,
+            tokenizer=self._tokenizer,
+            place=self._place,
+            title=title,
+        )
+        self.results.append(result)
+        self.configs.append(config)
+        if self._place.world.first:
+            for number, other in enumerate(self.results):
+                if number != self.best:
+                    shutil.rmtree(Path(other.out) / tuning.BEST, ignore_errors=True)
+
+    @property
+    def best(self) -> int:
+        """Number of the best run; the first where several are equally good."""
+        mains = [result.main for result in self.results]
+        return mains.index(max(mains))
+
+    @property
+    def best_config(self) -> FinetuneConfig:
+        """Its settings."""
+        return self.configs[self.best]
+
+    @property
+    def of_best_setting(self) -> list[RunResult]:
+        """The runs that differ from the best one in their seed only."""
+        best = msgspec.structs.replace(self.best_config, seed=0)
+        return [
+            result
+            for result, config in zip(self.results, self.configs, strict=True)
+            if msgspec.structs.replace(config, seed=0) == best
+        ]
+
+
+def run_name(config: FinetuneConfig) -> str:
+    """The folder of a run."""
+    return (
+        f"lr-{config.learning_rate:g}_batch-{config.batch_size}_epochs-{config.epochs}"
+        f"_seed-{config.seed}"
+    )
+
+
+def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder.")
+    if (out / JOB).is_file():
+        if not resume:
+            raise UsageError(
+                f"--out {out} already holds a fine-tuning; add --resume to continue it, or choose "
+                "another folder."
+            )
+        # More seeds may be asked for later.
+        check_same_settings(out / JOB, job, free={"seeds"})
+    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise UsageError(
+            f"--out {out} holds something else than a fine-tuning ({JOB} is not there); choose "
+            "another folder."
+        )
+
+
+def _check_vocabulary(model: Path, shape: BertConfig, tokenizer: Tokenizer) -> None:
+    if len(tokenizer) != shape.vocab_size:
+        raise FolderError(
+            f"{model}: the tokenizer has {len(tokenizer)} pieces, config.json says "
+            f"{shape.vocab_size}; the two files are from different models."
+        )
+
+
+def _begin(out: Path, job: Job, parts: Parts) -> None:
+    write_json(out / JOB, job)
+    if parts.dev_numbers is not None:
+        write_json(out / "split.json", {"file": job.source.train, "dev": parts.dev_numbers})
+
+
+def _finish(
+    out: Path,
+    job: Job,
+    parts: Parts,
+    data: TaskData,
+    runs: _Runs,
+    inspection: Inspection,
+    lengths: Lengths,
+    seconds: float,
+) -> FinetuneResult:
+    """The model folder, the numbers, the page; config.json comes last: the job is over."""
+    alike = runs.of_best_setting
+    sound = [result for result in alike if not result.degenerate] or alike
+    best = runs.results[runs.best]
+    summary = {
+        part: {
+            name: summarise([run.scores[part][name] for run in sound])
+            for name in parts.task.metrics
+        }
+        for part in best.scores
+    }
+    examples, predictions = parts.evaluated[data.deciding], tuning.read_predictions(best)
+    right = gold(parts.task.kind, examples, parts.labels)
+    answered = said(parts.task.kind, predictions, parts.labels)
+    intervals = {
+        name: metrics.interval(name, right, answered)
+        for name in parts.task.metrics
+        if best.scores[data.deciding][name] is not None
+    }
+    result = FinetuneResult(
+        out=str(out),
+        report=str(out / REPORT),
+        task=parts.task.name,
+        title=parts.task.title,
+        kind=parts.task.kind,
+        model=job.model,
+        labels=parts.labels,
+        deciding=data.deciding,
+        inspection=inspection,
+        lengths=lengths,
+        baseline=data.baseline,
+        config=runs.best_config,
+        runs=runs.results,
+        best=runs.best,
+        summary=summary,
+        degenerate=[Path(run.out).name for run in runs.results if run.degenerate],
+        intervals={name: found for name, found in intervals.items() if found is not None},
+        seconds=seconds,
+    )
+    write_json(out / RESULTS, result)
+    write_report(result, examples=examples, predictions=predictions)
+    source = Path(best.out) / tuning.BEST
+    for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+        with atomic_path(out / file.name) as copy:
+            shutil.copyfile(file, copy)
+    return result
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,244 @@
+"""Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from bertsmith.config import Kind
+from bertsmith.errors import UsageError
+from bertsmith.tasks import checks, metrics, own, split, squad, table, tagging
+from bertsmith.tasks.checks import Inspection
+from bertsmith.tasks.decode import gold
+from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.task import Example, Task
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.run import Scores, TaskData
+
+OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
+DEV_SHARE = 0.1
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the examples of a fine-tuning are."""
+
+    task: str
+    """A row of the table of tasks, or the kind of the user's own files."""
+    data: str | None = None
+    """Folder of the official files."""
+    train: str | None = None
+    """The user's own training file."""
+    dev: str | None = None
+    """The user's own dev file; None: a tenth of the training file is put aside."""
+    columns: own.Columns = own.Columns()
+    skip_misplaced: bool = False
+    """Leave out answers that are not in their context, instead of refusing the file."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A task with its labelled examples."""
+
+    task: Task
+    labels: tuple[str, ...]
+    train: list[Example]
+    evaluated: dict[str, list[Example]]
+    """The first part decides."""
+    dev_numbers: list[int] | None
+    """Which examples of the user's training file were put aside as dev, from 0."""
+    skipped: list[str]
+    """Answers that are not in their context, a sentence each."""
+
+
+class Lengths(msgspec.Struct, frozen=True):
+    """How long the inputs are, in tokens, and what is done with those that are too long."""
+
+    limit: int
+    median: int
+    longest: int
+    cut: dict[str, int]
+    """Part -> examples that lose their end."""
+    windowed: dict[str, int]
+    """Part -> examples (`tag`: documents) that are read through several windows."""
+    histogram: list[int]
+    """Training inputs by length: up to 1/20 of the limit, up to 2/20, ..."""
+
+
+def read(source: Source, *, seed: int) -> Parts:
+    """Reads every part that is trained or evaluated on.
+
+    Raises:
+        UsageError: unknown task, or flags of the other sort of task.
+        DataError: a file is missing or damaged, by file and line.
+    """
+    skipped: list[str] = []
+    if source.task not in OWN_KINDS:
+        task = table.get(source.task)
+        if source.data is None or source.train is not None:
+            raise UsageError(
+                f"Task '{source.task}' reads its official files: give their folder with --data, "
+                "and no --train or --dev."
+            )
+        if source.skip_misplaced and task.kind == "answer":
+            reader = squad.reader(may_be_impossible=task.may_be_impossible, skipped=skipped)
+            task = replace(task, read=reader)
+        folder = Path(source.data)
+        train = _checked(task.kind, table.load(folder, task, "train"))
+        parts = [part for part in task.files if part.startswith("dev")]
+        evaluated = {part: _checked(task.kind, table.load(folder, task, part)) for part in parts}
+        numbers = None
+    else:
+        kind: Kind = source.task
+        if source.train is None or source.data is not None:
+            raise UsageError(
+                f"'{kind}' is for files of your own: give the training file with --train, and no "
+                "--data."
+            )
+
+        def load(path: str) -> list[Example]:
+            examples = own.read_own(
+                kind,
+                Path(path),
+                columns=source.columns,
+                labelled=True,
+                skipped=skipped if source.skip_misplaced else None,
+            )
+            return _checked(kind, list(examples))
+
+        train, numbers = load(source.train), None
+        task = own.own_task(kind, columns=source.columns, train=train)
+        if source.dev is not None:
+            evaluated = {"dev": load(source.dev)}
+        else:
+            halves = split.stratified(train, share=DEV_SHARE, seed=seed)
+            train, numbers = halves.train, halves.dev_numbers
+            evaluated = {"dev": halves.dev}
+    labels = task.labels or checks.classes(train)
+    return Parts(task, labels, train, evaluated, numbers, skipped)
+
+
+def _checked(kind: Kind, examples: list[Example]) -> list[Example]:
+    return tagging.in_one_scheme(examples) if kind == "tag" else examples
+
+
+def inspect(parts: Parts) -> Inspection:
+    """Counts, balance, duplicates and leaks of the training and the deciding part.
+
+    Raises:
+        DataError: data that nothing can be learned from or scored on.
+    """
+    return checks.inspect(parts.task, parts.train, next(iter(parts.evaluated.values())))
+
+
+def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Columns) -> TaskData:
+    """The examples as model inputs."""
+    task = parts.task
+
+    def made(examples: Sequence[Example]) -> Features:
+        return build(task.kind, examples, tokenizer, limits, parts.labels)
+
+    return TaskData(
+        task=task,
+        labels=parts.labels,
+        columns=columns if task.name in OWN_KINDS else None,
+        train=made(parts.train),
+        evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
+        baseline=_baseline(parts),
+        fingerprint=_fingerprint(parts),
+    )
+
+
+def lengths(data: TaskData, limits: Limits) -> Lengths:
+    """What the limits mean for this data."""
+    found = data.train.lengths
+    features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
+    edges = np.linspace(0, limits.longest, 21)
+    return Lengths(
+        limit=limits.longest,
+        median=int(np.median(found)),
+        longest=int(found.max()),
+        cut={part: made.cut for part, made in features.items()},
+        windowed={part: made.windowed for part, made in features.items()},
+        histogram=np.histogram(found, edges)[0].tolist(),
+    )
+
+
+def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
+    """What is worth knowing of the data before training on it, a sentence a line."""
+    lines = []
+    for part, count in inspection.examples.items():
+        classes = inspection.classes.get(part, {})
+        shown = [f"{name} {number / sum(classes.values()):.1%}" for name, number in classes.items()]
+        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+        balance = f": {', '.join(shown[:8])}{more}" if shown else ""
+        lines.append(f"{part}: {count:,} examples{balance}")
+    for part, numbers in inspection.numbers.items():
+        lines.append(
+            f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
+            f"{numbers.mean:.3g}"
+        )
+    lines.append(
+        f"inputs: {found.median} tokens in the middle, {found.longest} at most (limit "
+        f"{found.limit})"
+    )
+    for part, count in found.cut.items():
+        if count:
+            what = "questions" if parts.task.kind == "answer" else "inputs"
+            lines.append(f"{part}: {count:,} {what} are too long and lose their end")
+    for part, count in found.windowed.items():
+        if count:
+            what = "documents" if parts.task.kind == "tag" else "inputs"
+            lines.append(f"{part}: {count:,} {what} are read through several windows")
+    if inspection.duplicates:
+        lines.append(
+            f"train: {inspection.duplicates:,} examples repeat an earlier one, "
+            f"{inspection.contradictions:,} of them with another label"
+        )
+    if inspection.leaked:
+        lines.append(
+            f"dev: {inspection.leaked:,} examples are in train too, for instance "
+            f"{inspection.leaked_places[0]}: the score on them says little"
+        )
+    if inspection.seen_once:
+        names = ", ".join(inspection.seen_once[:8])
+        lines.append(f"train: labels that occur only once: {names}")
+    lines += parts.skipped[:5]
+    if len(parts.skipped) > 5:
+        lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
+    return lines
+
+
+def _baseline(parts: Parts) -> Scores:
+    """What always giving the most frequent answer of the training part would score."""
+    task, train = parts.task, parts.train
+    examples = next(iter(parts.evaluated.values()))
+    right = gold(task.kind, examples, parts.labels)
+    count = len(examples)
+    said: object
+    match task.kind:
+        case "classify" | "choose":
+            answers = np.bincount(gold(task.kind, train, parts.labels))
+            said = np.full(count, answers.argmax())
+        case "regress":
+            said = np.full(count, np.mean(gold(task.kind, train, parts.labels)))
+        case "tag":
+            tags = Counter(tag for row in gold(task.kind, train, parts.labels) for tag in row)
+            said = [[tags.most_common(1)[0][0]] * len(row) for row in right]
+        case "answer":
+            said = [""] * count
+    return metrics.score(task.metrics, right, said)
+
+
+def _fingerprint(parts: Parts) -> str:
+    """Of everything that is trained or evaluated on; not of where it lies."""
+    found = sha256(msgspec.json.encode([parts.task.name, parts.labels]))
+    for part, examples in {"train": parts.train, **parts.evaluated}.items():
+        found.update(part.encode())
+        for example in examples:
+            values = msgspec.to_builtins(example)
+            found.update(msgspec.json.encode({k: v for k, v in values.items() if k != "where"}))
+    return found.hexdigest()

@@ -1,0 +1,109 @@
+"""What a fine-tuning came to: its runs, the scores over seeds, and the same in words."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bertsmith.config import Kind
+from bertsmith.display import clock
+from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.finetune_data import Lengths
+from bertsmith.tasks.checks import Inspection
+from bertsmith.tasks.metrics import METRICS, UNDEFINED
+from bertsmith.tuning.card import told
+from bertsmith.tuning.run import RunResult, Scores
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """One metric over the seeds of the best setting, degenerate runs left out."""
+
+    mean: float
+    deviation: float
+    """Of the sample; 0 for a single run."""
+    best: float
+    runs: int
+
+
+class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a job came to (`results.json`)."""
+
+    out: str
+    """The model folder."""
+    report: str
+    task: str
+    title: str
+    kind: Kind
+    model: str
+    labels: tuple[str, ...]
+    deciding: str
+    """The part by which the best run was chosen."""
+    inspection: Inspection
+    lengths: Lengths
+    baseline: Scores
+    """Scores on the deciding part of always giving the most frequent answer."""
+    config: FinetuneConfig
+    """Of the best run."""
+    runs: list[RunResult]
+    """In the order in which they ran."""
+    best: int
+    """Number of the best run, from 0."""
+    summary: dict[str, dict[str, Summary]]
+    """Part -> metric -> over the seeds of the best setting."""
+    degenerate: list[str]
+    """Names of runs that were no better than the most frequent answer; left out of the summary."""
+    intervals: dict[str, tuple[float, float]]
+    """Metric -> 95% bootstrap interval of the best run on the deciding part, over its examples."""
+    seconds: float
+
+    @property
+    def best_run(self) -> RunResult:
+        """The run whose model was kept."""
+        return self.runs[self.best]
+
+    def summary_lines(self) -> list[str]:
+        """The result in a few lines."""
+        best = self.best_run
+        lines = [
+            f"{self.title}: {len(self.runs)} run{'s' * (len(self.runs) > 1)} from {self.model}"
+        ]
+        for part, scores in best.scores.items():
+            for name, value in scores.items():
+                lines.append(
+                    f"  {part} {METRICS[name].title}: {self._score_line(part, name, value)}"
+                )
+        if None in best.scores[self.deciding].values():
+            lines.append(UNDEFINED)
+        if self.degenerate:
+            lines.append(
+                f"  {len(self.degenerate)} of {len(self.runs)} runs came out no better than always "
+                f"giving the most frequent answer and are left out of the mean: "
+                f"{', '.join(self.degenerate)}"
+            )
+        return [
+            *lines,
+            f"  best run: {Path(best.out).name}, epoch {best.best_epoch:g}, "
+            f"{best.examples_per_second:,.0f} examples a second, {clock(self.seconds)} in all",
+            f"The model is in {self.out}; the report is {self.report}.",
+        ]
+
+    def _score_line(self, part: str, name: str, value: float | None) -> str:
+        line = told(value)
+        if part == self.deciding:
+            if name in self.intervals:
+                low, high = self.intervals[name]
+                line += f" (95% interval {low:.4f} to {high:.4f})"
+            if name in self.baseline:
+                line += f", most frequent answer {told(self.baseline[name])}"
+        found = self.summary[part][name]
+        if found.runs > 1:
+            line += f"; {found.runs} seeds: {found.mean:.4f} +- {found.deviation:.4f}"
+        return line
+
+
+def summarise(values: Sequence[float | None]) -> Summary:
+    """Mean and deviation of a metric over runs; an undefined value counts as 0."""
+    defined = [0.0 if value is None else value for value in values]
+    deviation = statistics.stdev(defined) if len(defined) > 1 else 0.0
+    return Summary(statistics.mean(defined), deviation, max(defined), len(defined))

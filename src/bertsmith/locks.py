@@ -1,0 +1,56 @@
+"""Locks on folders: one process at a time, and nothing of it left behind.
+
+A lock is a file with `flock` on it, which the system lifts with its holder, however that ends. Its
+holder removes the file. That alone would let two in, one that had opened the old file and one that
+made a new one; so whoever gets a lock makes sure that its file is still the one at the path.
+"""
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+
+def try_lock(path: Path) -> int | None:
+    """Takes a lock.
+
+    Args:
+        path: its file, made if need be.
+
+    Returns:
+        The descriptor, to be given to `unlock` or to be closed; None while another process holds
+        the lock. A process that inherits the descriptor holds the lock too.
+
+    Raises:
+        OSError: the file cannot be made; FileNotFoundError where its folder is not there.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def unlock(path: Path, descriptor: int) -> None:
+    """Gives up a lock that this process holds, and removes its file.
+
+    In this order, so that the file of another holder is never removed.
+    """
+    with contextlib.suppress(OSError):
+        path.unlink()
+    os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,244 @@
+"""BERT with the one small output layer of a task (paper, section 4 and figure 4).
+
+- `classify`, `regress`: the pooled `[CLS]` to classes, or to one number.
+- `choose`: the pooled `[CLS]` of each choice to one score.
+- `answer`: a start and an end vector, their products with every token.
+- `tag`: every word's first piece to tags; no CRF.
+- `tag` from features (section 5.3): the encoder stays as it is, and a two-layer BiLSTM over chosen
+  layers of it comes before the output layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
+
+from bertsmith.config import BertConfig, Kind
+from bertsmith.errors import UsageError
+from bertsmith.models.bert import Bert, initialize
+from bertsmith.models.dropout import Dropout
+from bertsmith.models.heads import Pooler
+from bertsmith.models.keys import LSTM_LAYERS
+from bertsmith.models.packed import Packed
+
+Combine = Literal["concat", "sum"]
+
+# The architecture that `transformers` loads a folder as.
+ARCHITECTURES: dict[Kind, str] = {
+    "classify": "BertForSequenceClassification",
+    "regress": "BertForSequenceClassification",
+    "choose": "BertForMultipleChoice",
+    "tag": "BertForTokenClassification",
+    "answer": "BertForQuestionAnswering",
+}
+PROBLEM_TYPES: dict[Kind, str] = {
+    "classify": "single_label_classification",
+    "regress": "regression",
+}
+FEATURE_BASED = "feature_based"
+"""Key of `config.json` that only our own feature-based models have."""
+POOLED: tuple[Kind, ...] = ("classify", "regress", "choose")
+
+
+class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which layers of a frozen encoder are the features (paper, table 7)."""
+
+    layers: tuple[int, ...] = (-4, -3, -2, -1)
+    """0: the embeddings; 1, 2, ...: the layers; negative from the last, -1."""
+    combine: Combine = "concat"
+    """`concat`: side by side; `sum`: with a learned weight for each (a softmax)."""
+    width: int = 768
+    """Of the BiLSTM, both directions together (the paper's)."""
+
+    def resolved(self, config: BertConfig) -> list[int]:
+        """The layers, counted from the embeddings at 0.
+
+        Raises:
+            UsageError: the model has no such layer, or none is named.
+        """
+        count = config.num_hidden_layers + 1
+        wrong = [layer for layer in self.layers if not -count <= layer < count]
+        if wrong or not self.layers:
+            raise UsageError(
+                f"--features {','.join(map(str, self.layers))}: the model has layers 0 "
+                f"(embeddings) to {count - 1}, or -{count} to -1 counted from the last; name at "
+                "least one."
+            )
+        return [layer % count for layer in self.layers]
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Packed inputs with what is asked of them."""
+
+    packed: Packed
+    targets: Tensor | None
+    """`classify` int64 [B], `regress` float32 [B], `choose` int64 [E], `answer` int64 [B, 2], `tag`
+    int64 [P]; None where only the outputs are wanted."""
+    words_P: Tensor | None = None
+    """`tag`: indices into T of the words' first pieces."""
+    group: int = 1
+    """Sequences that are answered together (the choices of an example)."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many predictions the loss sums over."""
+        return {"task": 0 if self.targets is None else len(self.targets)}
+
+    @property
+    def tokens(self) -> int:
+        """T: real tokens."""
+        return self.packed.ids_T.numel()
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            targets=move(self.targets),
+            words_P=move(self.words_P),
+        )
+
+
+class FeatureHead(nn.Module):
+    """Chosen layers, summed or side by side, through a two-layer BiLSTM: [T, D] each -> [T, W]."""
+
+    def __init__(self, config: BertConfig, features: FeatureBased) -> None:
+        super().__init__()
+        self.chosen = features.resolved(config)
+        concat = features.combine == "concat"
+        self.mix = None if concat else nn.Parameter(torch.zeros(len(self.chosen)))
+        self.lstm = nn.LSTM(
+            config.hidden_size * (len(self.chosen) if concat else 1),
+            features.width // 2,
+            num_layers=LSTM_LAYERS,
+            bidirectional=True,
+        )
+
+    def forward(self, layers: list[Tensor], packed: Packed) -> Tensor:
+        """The hidden states of the BiLSTM over each sequence."""
+        chosen = [layers[layer] for layer in self.chosen]
+        if self.mix is None:
+            features_TD = torch.cat(chosen, -1)
+        else:
+            features_TD = torch.stack(chosen, -1) @ self.mix.softmax(0)
+        rows = list(torch.split(features_TD, packed.lengths))
+        hidden: PackedSequence = self.lstm(pack_sequence(rows, enforce_sorted=False))[0]
+        return torch.cat(unpack_sequence(hidden))
+
+
+class BertForTask(nn.Module):
+    """An encoder and the output layer of one kind of task."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        kind: Kind,
+        *,
+        labels: Sequence[str] = (),
+        features: FeatureBased | None = None,
+    ) -> None:
+        """`labels` of a `classify` or `tag` task; `features` for the feature-based `tag`."""
+        super().__init__()
+        self.config = config
+        self.kind: Kind = kind
+        self.labels = tuple(labels)
+        self.feature_based = features
+        self.bert = Bert(config)
+        self.pooler = Pooler(config) if kind in POOLED else None
+        self.features = None if features is None else FeatureHead(config, features)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        width = config.hidden_size if features is None else features.width
+        self.classifier = nn.Linear(width, max(len(labels), 1)) if kind != "answer" else None
+        self.span = nn.Linear(width, 2) if kind == "answer" else None
+        self.class_weights: Tensor | None = None
+        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        initialize(self, config.initializer_range)
+        self.bert.requires_grad_(features is None)
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen encoder drops nothing while its head is trained."""
+        super().train(mode)
+        if self.features is not None:
+            self.bert.eval()
+        return self
+
+    def outputs(self, batch: TaskBatch) -> Tensor:
+        """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
+        packed = batch.packed
+        if self.features is not None:
+            with torch.no_grad():
+                layers = list(self.bert.layers(packed))
+            hidden_TD = self.features(layers, packed)
+        else:
+            hidden_TD = self.bert(packed)
+        if self.span is not None:
+            answers: Tensor = self.span(hidden_TD)
+            return answers.float()
+        assert self.classifier is not None
+        if self.pooler is not None:
+            rows = self.pooler(hidden_TD, packed)
+        else:
+            assert batch.words_P is not None
+            rows = hidden_TD[batch.words_P]
+        scores: Tensor = self.classifier(self.dropout(rows))
+        return scores.float()
+
+    def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
+        """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
+        scores, targets = self.outputs(batch), batch.targets
+        assert targets is not None
+        match self.kind:
+            case "regress":
+                loss = functional.mse_loss(scores[:, 0], targets, reduction="sum")
+            case "choose":
+                rows = scores.view(-1, batch.group)
+                loss = functional.cross_entropy(rows, targets, reduction="sum")
+            case "answer":
+                loss = _span_loss(scores, targets, batch.packed)
+            case _:
+                loss = functional.cross_entropy(
+                    scores, targets, weight=self.class_weights, reduction="sum"
+                )
+        return {"task": loss}
+
+    @property
+    def config_keys(self) -> dict[str, Any]:
+        """What `config.json` says of the model beside its shape."""
+        names = self.labels or (("score",) if self.kind == "regress" else ())
+        keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.kind]]}
+        if self.feature_based is not None:
+            keys = {
+                "architectures": ["BertModel"],
+                FEATURE_BASED: msgspec.to_builtins(self.feature_based),
+            }
+        if names:
+            keys["id2label"] = {str(number): name for number, name in enumerate(names)}
+            keys["label2id"] = {name: number for number, name in enumerate(names)}
+        if self.kind in PROBLEM_TYPES:
+            keys["problem_type"] = PROBLEM_TYPES[self.kind]
+        return keys
+
+
+def _span_loss(scores_T2: Tensor, targets_B2: Tensor, packed: Packed) -> Tensor:
+    """Mean of the negative log-likelihoods of the start and the end, summed over sequences.
+
+    The softmax is over the tokens of the own sequence (paper, section 4.2).
+    """
+    rows_T = torch.repeat_interleave(
+        torch.arange(packed.sequences, device=scores_T2.device),
+        packed.starts.diff().to(torch.int64),
+        output_size=len(scores_T2),
+    )
+    padded = scores_T2.new_full((packed.sequences, packed.longest, 2), -torch.inf)
+    padded = padded.index_put((rows_T, packed.positions_T), scores_T2)
+    return functional.cross_entropy(padded, targets_B2, reduction="sum") / 2

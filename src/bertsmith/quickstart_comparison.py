@@ -1,0 +1,203 @@
+"""Both fine-tunings of a quickstart side by side: scores, difference, and the page's section."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bertsmith.charts import Mark, Series, line_chart
+from bertsmith.files import read_json
+from bertsmith.finetune import REPORT, RESULTS
+from bertsmith.finetune_result import FinetuneResult
+from bertsmith.quickstart_task import PRETRAINED, UNTRAINED, TaskPlan
+from bertsmith.report import Report
+from bertsmith.tasks.decode import gold, said
+from bertsmith.tasks.own import read_own
+from bertsmith.tasks.task import TextExample
+from bertsmith.train.progress import read_metrics
+from bertsmith.tuning.run import read_predictions
+
+_RESAMPLES = 1000
+_SHOWN = 4
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the two fine-tunings."""
+
+    model: str
+    """What it began with."""
+    out: str
+    report: str
+    accuracy: float
+    """Of the best epoch on dev."""
+    interval: tuple[float, float]
+    """95%, by the bootstrap over dev examples."""
+    by_epoch: list[float]
+    """Dev accuracy after each epoch."""
+    seconds: float
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Both fine-tunings side by side."""
+
+    question: str
+    about_dev: str
+    examples: list[list[str]]
+    """A few of dev: the text or both, and the right answer."""
+    train_examples: int
+    dev_examples: int
+    baseline: float
+    """Dev accuracy of always giving the more frequent answer."""
+    pretrained: Attempt
+    untrained: Attempt
+    difference: float
+    """Dev accuracy of the first minus that of the second."""
+    interval: tuple[float, float]
+    """95%, by the bootstrap over dev examples, each drawn with both models' answers to it."""
+
+    @property
+    def attempts(self) -> list[tuple[str, Attempt]]:
+        """Both, by what they began with."""
+        return [("the pre-trained model", self.pretrained), ("fresh weights", self.untrained)]
+
+    def verdict(self) -> str:
+        """Whether pre-training helped, in a sentence or two."""
+        low, high = (100 * end for end in self.interval)
+        points = f"{100 * self.difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+        if low > 0:
+            found = f"Pre-training helped: {points}."
+        elif high < 0:
+            found = f"Pre-training did harm here: {points}."
+        else:
+            found = (
+                f"Whether pre-training helped is within the noise of {self.dev_examples:,} dev "
+                f"examples: {points}."
+            )
+        if self.pretrained.interval[0] <= self.baseline:
+            found += (
+                " The pre-trained model itself is not surely better than always giving the more "
+                f"frequent answer ({self.baseline:.1%}); give it more --minutes."
+            )
+        return found
+
+
+def compare(plan: TaskPlan, out: Path) -> Comparison:
+    """What both fine-tunings in the quickstart's folder `out` came to.
+
+    Raises:
+        FolderError: a result of theirs is missing or damaged.
+    """
+    pretrained, untrained = _read(plan, out, *PRETRAINED), _read(plan, out, *UNTRAINED)
+    found = pretrained.result
+    assert found.baseline["accuracy"] is not None
+    return Comparison(
+        question=plan.question,
+        about_dev=plan.about_dev,
+        examples=[
+            [text for text in (example.a, example.b, str(example.label)) if text is not None]
+            for example in pretrained.examples[:_SHOWN]
+        ],
+        train_examples=found.inspection.examples["train"],
+        dev_examples=found.inspection.examples["dev"],
+        baseline=found.baseline["accuracy"],
+        pretrained=pretrained.attempt,
+        untrained=untrained.attempt,
+        difference=pretrained.attempt.accuracy - untrained.attempt.accuracy,
+        interval=difference_interval(pretrained.right, untrained.right),
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    result: FinetuneResult
+    examples: list[TextExample]
+    attempt: Attempt
+    right: NDArray[np.bool_]
+    """Whether the best epoch's answer to each dev example is right [N]."""
+
+
+def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
+    folder = out / tuned
+    result = read_json(folder / RESULTS, FinetuneResult)
+    run = folder / "runs" / Path(result.best_run.out).name
+    dev = read_own("classify", out / "task" / "dev.csv", columns=plan.columns, labelled=True)
+    examples = [example for example in dev if isinstance(example, TextExample)]
+    predictions = read_predictions(msgspec.structs.replace(result.best_run, out=str(run)))
+    right = np.asarray(gold("classify", examples, result.labels))
+    records = read_metrics(run / "metrics.jsonl")
+    accuracy = result.best_run.scores[result.deciding]["accuracy"]
+    assert accuracy is not None
+    attempt = Attempt(
+        model=str(out / model),
+        out=str(folder),
+        report=str(folder / REPORT),
+        accuracy=accuracy,
+        interval=result.intervals["accuracy"],
+        by_epoch=[record["accuracy"] for record in records if record["kind"] == "evaluation"],
+        seconds=result.best_run.seconds,
+    )
+    return _Read(
+        result, examples, attempt, right == np.asarray(said("classify", predictions, result.labels))
+    )
+
+
+def difference_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
+    """95% percentile bootstrap interval of a difference in accuracy, over paired answers.
+
+    Args:
+        first: whether the first model is right on each of N examples.
+        second: the same of the second model.
+    """
+    gains_N = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(gains_N), size=(_RESAMPLES, len(gains_N)))
+    low, high = np.quantile(gains_N[drawn].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def write_comparison(page: Report, task: Comparison, out: Path) -> None:
+    """Writes the comparison as a section of the page in the quickstart's folder `out`."""
+    page.section(
+        "What pre-training bought",
+        f"{task.question} The pre-trained model was fine-tuned to tell, and so was a model of the "
+        "same shape that starts from fresh weights: with the same settings, on the same "
+        f"{task.train_examples:,} examples in the same order. {task.about_dev}",
+    )
+    page.text(task.verdict())
+    page.table(
+        ["fine-tuned from", "right on dev", "95% interval", "seconds of training"],
+        [
+            [
+                name,
+                f"{one.accuracy:.1%}",
+                f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+                f"{one.seconds:.0f}",
+            ]
+            for name, one in task.attempts
+        ]
+        + [["always the more frequent answer", f"{task.baseline:.1%}", None, None]],
+    )
+    page.picture(
+        line_chart(
+            [
+                Series(name, range(1, len(one.by_epoch) + 1), one.by_epoch)
+                for name, one in task.attempts
+            ],
+            title="Fine-tuning",
+            x_label="epochs (passes over the training examples)",
+            y_label="dev examples right",
+            marks=[Mark("always the more frequent answer", task.baseline)],
+            percent=True,
+        ),
+        "After each epoch; the best one counts, for both alike. The intervals say what is due to "
+        f"which {task.dev_examples:,} examples the dev part happens to have; each fine-tuning was "
+        "done once, and another seed would move both lines too.",
+    )
+    texts = len(task.examples[0]) - 1
+    page.table([*[""] * texts, "right answer"], task.examples, caption="The first dev examples")
+    page.text("More on each fine-tuning, with its confusions and its surest errors:")
+    page.links(
+        [(f"from {name}", str(Path(one.report).relative_to(out))) for name, one in task.attempts]
+    )

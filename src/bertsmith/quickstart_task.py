@@ -1,0 +1,124 @@
+"""What pre-training bought: one small task, fine-tuned from the trained and from fresh weights.
+
+Both models have one shape and one tokenizer; they are fine-tuned with the same settings on the same
+examples in the same order, under the same first output layer. What is left is what their encoders
+were at the beginning. In the quickstart's folder::
+
+    task/train.csv dev.csv    the examples
+    untrained/                a model of the pre-trained one's shape with fresh weights
+    tuned/                    the fine-tuning of the pre-trained model, see `finetune`
+    tuned-untrained/          the same of the untrained one
+"""
+
+import csv
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertsmith.errors import Stopped
+from bertsmith.files import read_json, write_bytes
+from bertsmith.finetune import JOB, Job, finetune
+from bertsmith.finetune_data import Source
+from bertsmith.models.folder import load_config, save_model
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.runtime import derive_seed
+from bertsmith.tasks.own import Columns
+from bertsmith.text.sample_tasks import SampleTask
+from bertsmith.text.tokenizer import Tokenizer
+
+FEWEST_EXAMPLES = 128
+
+# Folder of the model and folder of its fine-tuning.
+PRETRAINED = ("model", "tuned")
+UNTRAINED = ("untrained", "tuned-untrained")
+_CARD = """\
+# A BERT that was not trained
+
+Fresh weights in the shape of the model beside it, to compare with: what pre-training changed.
+"""
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """What is fine-tuned for a language, and how."""
+
+    question: str
+    """What is asked of an example."""
+    about_dev: str
+    """Where the dev examples are from, a sentence."""
+    columns: Columns
+    settings: dict[str, Any]
+    """Settings of the fine-tuning; chosen by measurement, see docs/log.md."""
+    tokens: int
+    """Of an input, about."""
+
+
+def affordable_examples(seconds: float, tokens_per_second: float, *, plan: TaskPlan) -> int:
+    """How many training examples both fine-tunings get through in so much time, at least a few.
+
+    Args:
+        seconds: for both together.
+        tokens_per_second: of the pre-training, which trains about as fast.
+        plan: of the task.
+    """
+    passes = 2 * plan.settings["epochs"]
+    found = int(seconds * tokens_per_second / (passes * plan.tokens))
+    return max(found, FEWEST_EXAMPLES)
+
+
+def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> None:
+    """Writes the examples and does both fine-tunings; continues where an earlier call was stopped.
+
+    Args:
+        plan: of the task.
+        task: its examples.
+        out: the quickstart's folder, which holds a pre-trained `model`.
+        examples: of the training part that are used, from its beginning; or all, if it has fewer.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+        Stopped: SIGINT or SIGTERM came; run it again to continue.
+        SystemFault: the disk is full, ...
+    """
+    # An even number: every other example has one label.
+    _write_csv(out / "task" / "train.csv", task.columns, task.train[: examples // 2 * 2])
+    _write_csv(out / "task" / "dev.csv", task.columns, task.dev)
+    _write_untrained(out / "untrained", like=out / "model")
+    for model, tuned in (PRETRAINED, UNTRAINED):
+        job = Job(
+            source=Source(
+                task="classify",
+                train=str(out / "task" / "train.csv"),
+                dev=str(out / "task" / "dev.csv"),
+                columns=plan.columns,
+            ),
+            model=str(out / model),
+            settings=plan.settings,
+        )
+        folder = out / tuned
+        # The quickstart's folder may have moved since: the paths in an old job lead elsewhere.
+        if (folder / JOB).is_file() and read_json(folder / JOB, Job) != job:
+            shutil.rmtree(folder)
+        # What there is to know of the data is told once.
+        show = (lambda line: None) if tuned == UNTRAINED[1] else None
+        try:
+            finetune(job, folder, resume=True, show=show)
+        except Stopped as stop:
+            raise Stopped(stop.number, stop.where, again="") from stop
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, *rows])
+    write_bytes(path, text.getvalue().encode())
+
+
+def _write_untrained(folder: Path, *, like: Path) -> None:
+    torch.manual_seed(derive_seed(0, "weights"))
+    model = BertForPretraining(load_config(like))
+    save_model(folder, model, Tokenizer.load(like), card=_CARD)

@@ -1,0 +1,180 @@
+"""GLUE's tab-separated files (Wang et al. 2018), each task of the benchmark told by a `Layout`.
+
+A line is a row, a tab ends a column, and a quote is a character like any other: these files are no
+CSV. Columns are found by the names in the header, because their order differs between the parts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bertsmith.errors import DataError, explain_os_error
+from bertsmith.tasks.task import Example, Task, TextExample
+from bertsmith.text import rows, streams
+
+# In QQP's official train file some questions hold a line break, so that their row is spread over
+# lines far from each other. As everybody does (the counts 363,846 and 40,430 are without them),
+# lines with too few columns are left out; more of them than this is another kind of damage.
+_BROKEN = 100
+
+# What Microsoft calls its own file of MRPC's training data.
+_WHOLE_MRPC = "msr_paraphrase_train.txt"
+
+_FILES = {part: (f"{part}.tsv",) for part in ("train", "dev", "test")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What the columns of a task's files are called and what they may hold."""
+
+    a: str
+    b: str | None = None
+    label: str = "label"
+    labels: tuple[str, ...] = ()
+    """As spelled in the files, in the order of Google's `run_classifier.py`."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest value, where the label is a number instead of a class."""
+    header: tuple[str, ...] = ()
+    """The columns of train and dev, where these have no header (CoLA)."""
+    has_broken: bool = False
+    """Whether official files have broken rows and empty texts (QQP)."""
+
+
+def task(
+    name: str,
+    title: str,
+    layout: Layout,
+    *,
+    metrics: tuple[str, ...],
+    files: Mapping[str, tuple[str, ...]] = _FILES,
+) -> Task:
+    """A row of the table for files of this layout."""
+    return Task(
+        name=name,
+        title=title,
+        kind="regress" if layout.bounds else "classify",
+        metrics=metrics,
+        files=files,
+        read=partial(read, layout),
+        labels=layout.labels,
+        pair=layout.b is not None,
+        bounds=layout.bounds,
+    )
+
+
+def read(layout: Layout, path: Path, part: str) -> list[Example]:
+    """The examples of one file, in order; only a test file may be without labels.
+
+    Raises:
+        DataError: a ragged row, a missing column, an empty text or a label that the task does not
+            have, by file and line.
+        SystemFault: the file cannot be read.
+    """
+    is_test = part.startswith("test")
+    table = _rows(path, () if is_test else layout.header, has_broken=layout.has_broken)
+    if path.name.startswith(_WHOLE_MRPC):
+        table = _of_part(table, path, part)
+    try:
+        return [_example(layout, row, number, is_test=is_test) for number, row in enumerate(table)]
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+
+
+def _rows(path: Path, header: tuple[str, ...], *, has_broken: bool) -> Iterator[rows.Row]:
+    names, broken = list(header), 0
+    for line, number, offset in streams.lines(str(path)):
+        fields = streams.decode_line(str(path), line, number, offset).removesuffix("\r").split("\t")
+        if not names:
+            names = fields
+        elif len(fields) == len(names):
+            yield rows.Row(dict(zip(names, fields, strict=True)), f"{path}:{number}")
+        elif has_broken and len(fields) < len(names) and broken < _BROKEN:
+            broken += 1
+        elif fields != [""]:
+            raise DataError(
+                f"{path}:{number}: found {len(fields)} {'columns' if len(fields) > 1 else 'column'}"
+                f", expected {len(names)} parted by tabs ({', '.join(names)}); take tabs and line "
+                "breaks out of the texts."
+            )
+
+
+def _of_part(table: Iterable[rows.Row], path: Path, part: str) -> Iterator[rows.Row]:
+    """Microsoft's file holds train and dev; GLUE's list of pairs says which row belongs to which.
+
+    Without the list there is no dev, and all rows are for training.
+    """
+    ids = path.with_name("dev_ids.tsv")
+    if not ids.exists():
+        if part == "dev":
+            raise DataError(
+                f"{ids} is missing; expected GLUE's list of the rows of {path.name} that are the "
+                "dev part: download it, or put a dev.tsv there."
+            )
+        dev = set()
+    else:
+        dev = {
+            tuple(streams.decode_line(str(ids), line, number, offset).split())
+            for line, number, offset in streams.lines(str(ids))
+        }
+    for row in table:
+        if ((row.values.get("#1 ID"), row.values.get("#2 ID")) in dev) == (part == "dev"):
+            yield row
+
+
+def _example(layout: Layout, row: rows.Row, number: int, *, is_test: bool) -> TextExample:
+    a = _text(row, layout.a, layout)
+    b = None if layout.b is None else _text(row, layout.b, layout)
+    label: str | float | None = None
+    if not is_test or row.values.get(layout.label):
+        label = _label(_column(row, layout.label), row.where, layout)
+    key = row.values.get("index") or row.values.get("id") or str(number)
+    return TextExample(row.where, key, a, b, label)
+
+
+def _column(row: rows.Row, name: str) -> str:
+    value: str = rows.column(row, name, advice="check that this is the right file, with its header")
+    return value
+
+
+def _text(row: rows.Row, name: str, layout: Layout) -> str:
+    text = _column(row, name)
+    if not text.strip() and not layout.has_broken:
+        raise DataError(f"{row.where}: the text in column '{name}' is empty; remove the row.")
+    return text
+
+
+def _label(label: str, where: str, layout: Layout) -> str | float:
+    if layout.bounds is None:
+        if label not in layout.labels:
+            known = ", ".join(f"'{name}'" for name in layout.labels)
+            raise DataError(f"{where}: the label '{label}' is none of {known}; correct the row.")
+        return label
+    least, greatest = layout.bounds
+    try:
+        value = float(label)
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= greatest:
+        raise DataError(
+            f"{where}: the label '{label}' is no number from {least:g} to {greatest:g}; correct "
+            "the row."
+        )
+    return value
+
+
+MNLI = Layout(
+    a="sentence1",
+    b="sentence2",
+    label="gold_label",
+    labels=("contradiction", "entailment", "neutral"),
+)
+
+AX = task(
+    "ax",
+    "GLUE's diagnostic set, answered by a model for MNLI",
+    MNLI,
+    metrics=("matthews",),
+    files={"test": ("AX.tsv", "diagnostic.tsv", "diagnostic/diagnostic.tsv")},
+)
+"""Only for submissions: its labels are secret and there is nothing to train on."""

@@ -1,0 +1,373 @@
+"""Users' own files as examples: their columns are named by flags, their labels are learned.
+
+Rows of CSV, TSV, JSONL, Parquet or Arrow; CoNLL's columns for tags; SQuAD's JSON for answers.
+Labels are read as strings, so that what is trained does not depend on the
+format: JSON's 1 and true are the classes `1` and `true`, as they would be in a CSV file.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith.config import Kind
+from bertsmith.errors import DataError, UsageError
+from bertsmith.tasks import conll, squad
+from bertsmith.tasks.checks import classes
+from bertsmith.tasks.tagging import name_entities
+from bertsmith.tasks.task import (
+    Answer,
+    AnswerExample,
+    ChoiceExample,
+    Example,
+    TagExample,
+    Task,
+    TextExample,
+)
+from bertsmith.text import rows, streams
+from bertsmith.text.ideographs import RANGES
+from bertsmith.text.rows import Row
+
+_METRICS: dict[Kind, tuple[str, ...]] = {
+    "classify": ("accuracy", "macro_f1"),
+    "regress": ("pearson", "spearman"),
+    "choose": ("accuracy",),
+    "tag": ("entity_precision", "entity_recall", "entity_f1"),
+    "answer": ("exact_match", "answer_f1"),
+}
+_NOT_ENTITIES = ("tag_accuracy",)
+"""For tags of another kind, such as parts of speech."""
+
+# Formats whose rows can hold lists of words; a file of any other kind for `tag` has columns.
+_LISTS = (".jsonl", ".json", ".parquet", ".arrow")
+
+
+_IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES)
+_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+|[^\\w\\s]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """What the user's columns are called; each kind of task reads only its own."""
+
+    text: str = "text"
+    """The text, or the first of two, or what the choices continue."""
+    text_pair: str | None = None
+    label: str = "label"
+    choices: tuple[str, ...] = ()
+    """A column for each choice, or one column that holds a list of them."""
+    words: str = "words"
+    tags: str = "tags"
+    question: str = "question"
+    context: str = "context"
+    answer: str = "answer"
+    """The answer's text, empty if there is none; where a column `answer_start` says at which
+    character it begins, there, else where it first occurs."""
+
+
+def read_own(
+    kind: Kind,
+    path: Path,
+    *,
+    columns: Columns,
+    labelled: bool,
+    skipped: list[str] | None = None,
+) -> Iterator[Example]:
+    """The examples of one file, in order, one at a time where the format has rows.
+
+    Args:
+        kind: what the task does.
+        path: the file, possibly packed; its ending tells the format.
+        columns: what its columns are called.
+        labelled: whether every example must have its label; if not, none is looked for.
+        skipped: None makes answers that are not in their context an error; into a list goes, a
+            sentence each, what is wrong with them, and they are left out.
+
+    Raises:
+        DataError: a missing column, an empty text, a missing label, or one that is not what the
+            kind needs, by file and line; or as the format's reader.
+        UsageError: the ending is not supported, or `choose` has no columns of choices.
+        SystemFault: the file cannot be read.
+    """
+    ending = streams.endings(str(path))[0]
+    if kind == "tag" and ending not in _LISTS:
+        yield from conll.read(path, labelled=labelled)
+    elif kind == "answer" and ending == ".json":
+        yield from squad.read(path, may_be_impossible=True, labelled=labelled, skipped=skipped)
+    elif kind == "answer":
+        yield from _read_answers(path, columns, labelled=labelled, skipped=skipped)
+    elif kind == "choose":
+        yield from _of_equal_number(path, columns, labelled=labelled)
+    else:
+        for number, row in enumerate(rows.read(path)):
+            yield _PARSERS[kind](row, str(number), columns, labelled)
+
+
+def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:
+    """The example in one row, no label looked for: what a model is to be asked.
+
+    For `tag`, a row without a column of words has its text cut into words.
+
+    Raises:
+        DataError: a missing column, an empty text, fewer than two choices.
+    """
+    match kind:
+        case "choose":
+            choices = _choices(row, columns.choices)
+            if len(choices) < 2:
+                raise DataError(
+                    f"{row.where}: found {len(choices)} choices, expected at least two; name their "
+                    "columns with --choices."
+                )
+            return ChoiceExample(row.where, key, text_of(row, columns.text, "--text"), choices)
+        case "answer":
+            return AnswerExample(
+                row.where,
+                key,
+                text_of(row, columns.question, "--question"),
+                text_of(row, columns.context, "--context"),
+            )
+        case "tag" if columns.words not in row.values:
+            words = words_of(text_of(row, columns.text, "--text"))
+            return TagExample(row.where, key, tuple(words), document=int(key))
+        case _:
+            return _PARSERS[kind](row, key, columns, False)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of running text, as taggers take them: signs and Chinese characters stand alone."""
+    return _WORD.findall(text)
+
+
+def metrics_of(kind: Kind, labels: Sequence[str]) -> tuple[str, ...]:
+    """What the user's own data of a kind is scored by, given its classes or tags."""
+    if kind == "tag" and not name_entities(labels):
+        return _NOT_ENTITIES
+    return _METRICS[kind]
+
+
+def own_task(
+    kind: Kind, *, columns: Columns, train: Sequence[Example], skipped: list[str] | None = None
+) -> Task:
+    """The row that a table would have for the user's files; labels are learned from `train`.
+
+    Its `read` takes every part but `test` for labelled, and `skipped` is as for `read_own`.
+    """
+
+    def read(path: Path, part: str) -> list[Example]:
+        labelled = part != "test"
+        return list(read_own(kind, path, columns=columns, labelled=labelled, skipped=skipped))
+
+    labels = classes(train)
+    names = metrics_of(kind, labels)
+    return Task(
+        name=kind,
+        title=f"own data ({kind})",
+        kind=kind,
+        metrics=names,
+        deciding=("entity_f1",) if "entity_f1" in names else (),
+        files={},
+        read=read,
+        labels=labels,
+        pair=columns.text_pair is not None,
+        may_be_impossible=any(
+            isinstance(example, AnswerExample) and example.answers == () for example in train
+        ),
+    )
+
+
+def _classified(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
+    return _texts(row, key, columns, _label(row, columns.label) if labelled else None)
+
+
+def _measured(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
+    if not labelled:
+        return _texts(row, key, columns, None)
+    label = _label(row, columns.label)
+    try:
+        value = float(label)
+    except ValueError:
+        value = math.nan
+    # Python alone reads 1_000 as a number.
+    if not math.isfinite(value) or "_" in label:
+        raise DataError(
+            f"{row.where}: the label '{label}' in column '{columns.label}' is not a finite number; "
+            "correct it, or use `classify` for classes."
+        )
+    return _texts(row, key, columns, value)
+
+
+def _texts(row: Row, key: str, columns: Columns, label: str | float | None) -> Example:
+    a = text_of(row, columns.text, "--text")
+    b = None if columns.text_pair is None else text_of(row, columns.text_pair, "--text-pair")
+    return TextExample(row.where, key, a, b, label)
+
+
+def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
+    words = _list(row, columns.words, "--words")
+    for word in words:
+        if not isinstance(word, str) or not word.strip():
+            raise DataError(
+                f"{row.where}: the list in column '{columns.words}' holds {word!r}, expected words."
+            )
+    if not labelled:
+        return TagExample(row.where, key, tuple(words), None, int(key))
+    tags = _list(row, columns.tags, "--tags")
+    if len(tags) != len(words):
+        raise DataError(
+            f"{row.where}: found {len(words)} words and {len(tags)} tags, expected as many tags as "
+            "words; correct the row."
+        )
+    names = tuple(_name(tag, row, columns.tags, "tag") for tag in tags)
+    return TagExample(row.where, key, tuple(words), names, int(key))
+
+
+def _of_equal_number(path: Path, columns: Columns, *, labelled: bool) -> Iterator[Example]:
+    """Rows with choices: as many as there are columns for them, else as many as the first has."""
+    if not columns.choices:
+        raise UsageError("`choose` needs the columns of the choices; name them with --choices.")
+    expected = len(columns.choices) if len(columns.choices) > 1 else 0
+    for number, row in enumerate(rows.read(path)):
+        a = text_of(row, columns.text, "--text")
+        choices = _choices(row, columns.choices)
+        expected = expected or max(len(choices), 2)
+        if len(choices) != expected:
+            raise DataError(
+                f"{row.where}: found {len(choices) or 'no'} choice{'s' * (len(choices) != 1)}, "
+                f"expected {expected}; give every row the same number of choices, none empty."
+            )
+        label = _right_choice(row, columns, choices) if labelled else None
+        yield ChoiceExample(row.where, str(number), a, choices, label)
+
+
+def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts in the columns, or those of the one list."""
+    if len(names) == 1:
+        texts = _list(row, names[0], "--choices")
+    else:
+        advice = "name others with --choices"
+        texts = [rows.column(row, name, advice=advice) for name in names]
+    return tuple(text for text in texts if isinstance(text, str) and text.strip())
+
+
+def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:
+    """The choice that the label means: a column's name, else a number from 0 or a choice's text."""
+    label = _label(row, columns.label)
+    if label in columns.choices and len(columns.choices) > 1:
+        return columns.choices.index(label)
+    meant = {number for number, text in enumerate(choices) if text.strip() == label}
+    if label in map(str, range(len(choices))):
+        meant.add(int(label))
+    if len(meant) != 1:
+        raise DataError(
+            f"{row.where}: the label '{label[:60]}' names {len(meant) or 'none'} of the choices, "
+            f"expected a number from 0 to {len(choices) - 1}, the name of a choice's column or the "
+            "text of one choice."
+        )
+    return meant.pop()
+
+
+def _read_answers(
+    path: Path, columns: Columns, *, labelled: bool, skipped: list[str] | None
+) -> Iterator[Example]:
+    misplaced: list[str] = []
+    for number, row in enumerate(rows.read(path)):
+        question = text_of(row, columns.question, "--question")
+        context = text_of(row, columns.context, "--context")
+        answers = _answers(row, columns.answer, context, misplaced) if labelled else None
+        if answers is None and labelled:
+            continue
+        yield AnswerExample(row.where, str(number), question, context, answers)
+    squad.judge(misplaced, skipped)
+
+
+def _answers(row: Row, name: str, context: str, misplaced: list[str]) -> tuple[Answer, ...] | None:
+    """The answer, () where there is none, None where it is misplaced."""
+    text = rows.column(row, name, advice="name another with --answer")
+    if text is not None and not isinstance(text, str):
+        raise _not(row, name, text, "a string")
+    if not text or not text.strip():
+        return ()
+    start = row.values.get("answer_start")
+    if start is None or start == "":
+        text = text.strip()
+        start = context.find(text)
+        if start < 0:
+            misplaced.append(f"{row.where}: the answer '{text[:60]}' does not occur in its context")
+            return None
+    try:
+        start = int(start)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{row.where}: '{start}' in column 'answer_start' is not a number; expected that of "
+            "the character at which the answer begins, from 0."
+        ) from error
+    placed = squad.place(text, start, context=context, where=row.where, misplaced=misplaced)
+    return tuple(placed) or None
+
+
+def text_of(row: Row, name: str, flag: str) -> str:
+    """The text in a column that `flag` names.
+
+    Raises:
+        DataError: there is no such column, or it holds no text; by file and line.
+    """
+    text = rows.column(row, name, advice=f"name another with {flag}")
+    if text is not None and not isinstance(text, str):
+        raise _not(row, name, text, "a string")
+    if not text or not text.strip():
+        raise DataError(f"{row.where}: the text in column '{name}' is empty; remove the row.")
+    return text
+
+
+def _list(row: Row, name: str, flag: str) -> list[Any]:
+    """The list in a column, or written as JSON in it, as in a CSV file."""
+    value = rows.column(row, name, advice=f"name another with {flag}")
+    if isinstance(value, str) and value.startswith("["):
+        with contextlib.suppress(msgspec.DecodeError):
+            value = msgspec.json.decode(value)
+    if value in (None, "", []):
+        raise DataError(f"{row.where}: the list in column '{name}' is empty; remove the row.")
+    if not isinstance(value, list):
+        raise _not(row, name, value, "a list of texts")
+    return value
+
+
+def _label(row: Row, name: str) -> str:
+    return _name(rows.column(row, name, advice="name another with --label"), row, name, "label")
+
+
+def _name(value: Any, row: Row, column: str, what: str) -> str:
+    """A class as a string, by the name it would have in a CSV file."""
+    # Data frames have NaN where nothing is.
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        raise DataError(
+            f"{row.where}: the {what} in column '{column}' is missing; fill it in or remove the "
+            "row."
+        )
+    if isinstance(value, bool | int | float):
+        return msgspec.json.encode(value).decode()
+    if not isinstance(value, str):
+        raise _not(row, column, value, "a string")
+    return value.strip()
+
+
+def _not(row: Row, name: str, value: object, expected: str) -> DataError:
+    found = rows.kind_of(value)
+    article = "an" if found[0] in "aeiou" else "a"
+    return DataError(
+        f"{row.where}: the column '{name}' holds {article} {found}, expected {expected}; name "
+        "another column or correct the file."
+    )
+
+
+_PARSERS: dict[Kind, Callable[[Row, str, Columns, bool], Example]] = {
+    "classify": _classified,
+    "regress": _measured,
+    "tag": _tagged,
+}

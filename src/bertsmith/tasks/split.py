@@ -1,0 +1,125 @@
+"""A dev part taken from the training file, for who has only one.
+
+What belongs together stays on one side: equal inputs, the questions about a context, the sentences
+of a document. Which side that is depends on the seed and on the content alone, not on the place in
+the file.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any
+
+from bertsmith.errors import DataError
+from bertsmith.tasks.checks import content, labels_of
+from bertsmith.tasks.task import AnswerExample, Example, TagExample
+
+_QUANTILES = 10
+
+_Unit = list[int]
+"""Numbers of examples that stay together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Both parts in the order of the file, and which of its examples are dev."""
+
+    train: list[Example]
+    dev: list[Example]
+    dev_numbers: list[int]
+    """From 0, ascending."""
+
+
+def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split:
+    """Takes about `share` of each class, or of each tenth of a regression's labels, as dev.
+
+    Equal inputs, a context and a document are each on one side. Each class in dev is in train too,
+    unless there would be no dev then.
+
+    Args:
+        examples: labelled, of one kind.
+        share: of the examples, in (0, 1).
+        seed: another seed takes others.
+
+    Raises:
+        DataError: all examples belong together.
+    """
+    units = _units(examples, seed)
+    if len(units) < 2:
+        raise DataError(
+            f"{examples[0].where}: all examples from here on have one input, context or document, "
+            "so that none can be held out; give a dev file with --dev."
+        )
+    taken: list[_Unit] = []
+    owed = 0.0
+    strata = _strata(examples, units)
+    for stratum in strata:
+        owed += share * sum(map(len, stratum))
+        # One stays: a class that only dev has could not be learned.
+        for unit in stratum[:-1]:
+            if len(unit) < 2 * owed:
+                taken.append(unit)
+                owed -= len(unit)
+        owed = min(owed, 1.0)
+    taken = _known(examples, units, taken) or [max(strata, key=len)[0]]
+    numbers = sorted(number for unit in taken for number in unit)
+    chosen = set(numbers)
+    return Split(
+        [example for number, example in enumerate(examples) if number not in chosen],
+        [examples[number] for number in numbers],
+        numbers,
+    )
+
+
+def _units(examples: Sequence[Example], seed: int) -> list[_Unit]:
+    """What must stay together, in an order that only the seed and the contents decide."""
+    units: defaultdict[object, _Unit] = defaultdict(list)
+    for _, found in groupby(enumerate(examples), key=_document):
+        document = list(found)
+        units[tuple(_shared(example) for _, example in document)] += [n for n, _ in document]
+
+    def draw(key: object) -> bytes:
+        return blake2b(f"{seed} {key!r}".encode()).digest()
+
+    return [units[key] for key in sorted(units, key=draw)]
+
+
+def _document(numbered: tuple[int, Example]) -> int:
+    """Sentences that follow each other may be of one document; any other example is alone."""
+    number, example = numbered
+    return example.document if isinstance(example, TagExample) else number
+
+
+def _shared(example: Example) -> object:
+    return example.context if isinstance(example, AnswerExample) else content(example)
+
+
+def _strata(examples: Sequence[Example], units: list[_Unit]) -> list[list[_Unit]]:
+    """Units that are alike in the label of their first example, each group in the order given."""
+    labels: list[Any] = [getattr(examples[unit[0]], "label", None) for unit in units]
+    if isinstance(labels[0], float):
+        for place, index in enumerate(sorted(range(len(units)), key=lambda index: labels[index])):
+            labels[index] = place * _QUANTILES // len(units)
+    strata: defaultdict[str, list[_Unit]] = defaultdict(list)
+    for unit, label in zip(units, labels, strict=True):
+        strata[str(label)].append(unit)
+    return [strata[label] for label in sorted(strata)]
+
+
+def _known(examples: Sequence[Example], units: list[_Unit], taken: list[_Unit]) -> list[_Unit]:
+    """Those of the taken units whose classes all occur in what is left or is not kept."""
+
+    def names(unit: _Unit) -> set[str]:
+        return {name for number in unit for name in labels_of(examples[number])}
+
+    chosen = {unit[0] for unit in taken}
+    train = {name for unit in units if unit[0] not in chosen for name in names(unit)}
+    kept = []
+    for unit in taken:
+        if names(unit) <= train:
+            kept.append(unit)
+        else:
+            train |= names(unit)
+    return kept

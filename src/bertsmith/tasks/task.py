@@ -1,0 +1,100 @@
+"""The contract of a task: what its examples are, where its files lie, how answers are scored.
+
+A task of the paper is a row in `table`; a user's own files make the same kind of row in `own`.
+Nothing here knows pieces or models.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertsmith.config import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class TextExample:
+    """A text or a pair of texts with a class or a number (kinds `classify` and `regress`)."""
+
+    where: str
+    """`file:line`, for errors."""
+    key: str
+    """What the file calls the example; else its number from 0."""
+    a: str
+    b: str | None = None
+    label: str | float | None = None
+    """A class's name (`classify`), a number (`regress`), None where the file has no labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceExample:
+    """A beginning with several continuations, one of them right (kind `choose`)."""
+
+    where: str
+    key: str
+    a: str
+    choices: tuple[str, ...]
+    label: int | None = None
+    """Number of the right choice, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class TagExample:
+    """A sentence whose words each have a tag (kind `tag`)."""
+
+    where: str
+    key: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+    document: int = 0
+    """Sentences that follow each other with one number are context for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stretch of a context: `context[start : start + len(text)] == text`."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerExample:
+    """A question about a context that holds the answer, or none (kind `answer`)."""
+
+    where: str
+    key: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] | None = None
+    """Every answer that counts as right; empty: there is none; None: not labelled."""
+
+
+Example = TextExample | ChoiceExample | TagExample | AnswerExample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is done with a set of files, and what counts as good at it."""
+
+    name: str
+    """As the command line has it, e.g. `mrpc`."""
+    title: str
+    kind: Kind
+    metrics: tuple[str, ...]
+    """Names in `metrics.METRICS`, in the order they are shown."""
+    files: Mapping[str, tuple[str, ...]]
+    """Part -> names its file may have in the data folder, the first that exists is taken. Parts are
+    `train`, `dev`, `test` and, where a task has more of a sort, `dev-mismatched` and so on."""
+    read: Callable[[Path, str], list[Example]]
+    """(file, part) -> its examples in order. Raises DataError with file and line."""
+    labels: tuple[str, ...] = ()
+    """Classes in the order of the model's outputs; empty: those of the training file, sorted."""
+    pair: bool = False
+    """Whether an example has two texts (kinds `classify` and `regress`)."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest value of a regression's labels, if the task fixes them."""
+    may_be_impossible: bool = False
+    """Whether a question may have no answer (SQuAD v2.0)."""
+    deciding: tuple[str, ...] = ()
+    """Those of `metrics` whose mean (as GLUE averages them) decides which run is best; empty: all
+    of them."""

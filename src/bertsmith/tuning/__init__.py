@@ -1,0 +1,1 @@
+"""One fine-tuning run: from examples to a scored model folder."""

@@ -1,0 +1,114 @@
+"""Examples through a fine-tuned model: the one way, for evaluation while training and for users."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import torch
+
+from bertsmith.config import Kind
+from bertsmith.models.tuned import BertForTask
+from bertsmith.tasks.decode import Outputs, Prediction, decode
+from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.task import Example
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.parallel import Place
+from bertsmith.tuning.batches import evaluation_batches
+
+TAUGHT = "task.json"
+
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+
+
+class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a fine-tuned model needs to know beside its weights (`task.json` in its folder)."""
+
+    version: int = 1
+    task: str
+    """A row of the table of tasks, or the kind of the user's own files."""
+    kind: Kind
+    labels: tuple[str, ...]
+    """Classes or tags in the order of the outputs."""
+    limits: Limits
+    threshold: float | None = None
+    """`answer`: see `decode`; None: there always is an answer."""
+    columns: Columns | None = None
+    """What the columns of the user's own files are called."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest number that a regression may say."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model on its place, ready to be asked."""
+
+    model: BertForTask
+    tokenizer: Tokenizer
+    place: Place
+
+    def outputs(
+        self, features: Features, progress: Callable[[int, int], object] | None = None
+    ) -> Outputs:
+        """The model's scores for every row, word or token of the features (see `tasks.decode`).
+
+        Every process computes its share and gets the whole. The model is put in evaluation mode; no
+        random number is drawn. `progress` is told the items done and their number.
+        """
+        self.model.eval()
+        edges = _edges(features)
+        width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)
+        found = torch.zeros(int(edges[-1]), width, device=self.place.device)
+        world = self.place.world
+        done = 0
+        batches = evaluation_batches(
+            features, self.tokenizer, micro_tokens=_TOKENS_AT_ONCE[self.place.device.type]
+        )
+        for number, (items, batch) in enumerate(batches):
+            if number % world.size == world.rank:
+                with torch.inference_mode(), self.place.autocast():
+                    scores = self.model.outputs(batch.to(self.place.device))
+                where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
+                found[torch.from_numpy(where)] = scores
+            done += len(items)
+            if progress is not None:
+                progress(done, features.items)
+        return self.place.total_tensor(found).cpu().numpy()
+
+    def predict(
+        self,
+        examples: Sequence[Example],
+        taught: Taught,
+        features: Features | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Prediction]:
+        """An answer for each example, in order.
+
+        Args:
+            examples: what is asked.
+            taught: how the model was taught to be asked.
+            features: of the examples, where they are at hand.
+            progress: told the items done and their number.
+        """
+        if not examples:
+            return []
+        if features is None:
+            features = build(taught.kind, examples, self.tokenizer, taught.limits, taught.labels)
+        return decode(
+            features,
+            self.outputs(features, progress),
+            examples,
+            labels=taught.labels,
+            threshold=taught.threshold,
+            bounds=taught.bounds,
+        )
+
+
+def _edges(features: Features) -> np.ndarray:
+    """Where the outputs of each item begin, [items + 1]."""
+    if features.words is not None:
+        return features.word_edges
+    if features.kind == "answer":
+        return np.concatenate([[0], np.cumsum(features.lengths)])
+    return np.arange(features.items + 1) * features.group

@@ -1,0 +1,383 @@
+"""One fine-tuning run: a model folder, labelled examples and settings to a scored model folder.
+
+The folder, while and after a run::
+
+    finetune.json      the settings; their presence means that a run lives here
+    metrics.jsonl      every step, the dev scores after every epoch
+    checkpoints/       the newest; removed when the run is over
+    best/              the model folder of the epoch that was best on dev
+    predictions.jsonl  its answers to the dev examples, in order
+    result.json        what the run came to, written last
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from bertsmith.config import BertConfig, Phase
+from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
+from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
+from bertsmith.models.tuned import BertForTask, FeatureBased
+from bertsmith.runtime import derive_seed
+from bertsmith.tasks import metrics
+from bertsmith.tasks.decode import Prediction, SpanAnswer, gold, said
+from bertsmith.tasks.features import Features, Limits
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.spans import answer_f1, best_threshold
+from bertsmith.tasks.task import Example, Task
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train import checkpoint
+from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.loop import Settings, train
+from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
+from bertsmith.train.parallel import Parallel, Place, choose_micro_tokens, explaining_memory
+from bertsmith.train.progress import Reporter
+from bertsmith.train.schedule import Schedule
+from bertsmith.train.start import CHECKPOINTS, enter, find_start
+from bertsmith.tuning.batches import TaskBatches
+from bertsmith.tuning.card import task_card
+from bertsmith.tuning.inference import TAUGHT, Scorer, Taught
+
+SETTINGS = "finetune.json"
+RESULT = "result.json"
+PREDICTIONS = "predictions.jsonl"
+BEST = "best"
+
+Scores = dict[str, float | None]
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one run came to (`result.json`)."""
+
+    out: str
+    seed: int
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    scores: dict[str, Scores]
+    """Part (the deciding one first) -> metric -> score of the best epoch; None: undefined."""
+    main: float
+    """Mean of the deciding metrics on the deciding part."""
+    degenerate: bool
+    """No better on dev than always giving the most frequent answer."""
+    best_epoch: float
+    steps: int
+    seconds: float
+    examples_per_second: float
+    """Of the training steps alone."""
+    threshold: float | None = None
+    """`answer` with questions that have none: see `tasks.decode`."""
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples as inputs, made once for all runs that share the limits."""
+
+    task: Task
+    labels: tuple[str, ...]
+    columns: Columns | None
+    """Of the user's own files."""
+    train: Features
+    evaluated: Mapping[str, tuple[Sequence[Example], Features]]
+    """Part -> labelled examples; the first part decides which epoch and which run is best."""
+    baseline: Scores
+    """Scores on the deciding part of always giving the most frequent answer; empty if there is
+    none such."""
+    fingerprint: str
+    """SHA-256 of everything that is trained and evaluated on."""
+
+    @property
+    def deciding(self) -> str:
+        """The part that decides."""
+        return next(iter(self.evaluated))
+
+
+def decisive(task: Task, scores: Scores) -> float:
+    """The number by which epochs and runs are compared: the mean of the deciding metrics."""
+    return metrics.main({name: scores[name] for name in task.deciding or task.metrics})
+
+
+def run(
+    config: FinetuneConfig,
+    data: TaskData,
+    out: Path,
+    *,
+    tokenizer: Tokenizer,
+    place: Place,
+    title: str,
+) -> RunResult:
+    """Fine-tunes once; continues where an earlier call was stopped, returns at once where it ended.
+
+    Args:
+        config: the settings.
+        data: what is trained and evaluated on.
+        out: the run's folder.
+        tokenizer: the model's.
+        place: where this process computes.
+        title: what the progress bar says.
+
+    Raises:
+        UsageError: `out` holds a run with other settings.
+        FolderError: the model or a checkpoint is damaged.
+        DivergedError: the loss or the gradient stopped being finite.
+        Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
+        SystemFault: the disk is full, memory ran out, ...
+    """
+    if (out / RESULT).is_file():
+        return read_json(out / RESULT, RunResult)
+    source = Path(config.model)
+    with ExitStack() as stack:
+        # 1. Where the run stands.
+        fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)}"
+
+        def decide() -> tuple[TrainerState, Path | None]:
+            state, folder = find_start(
+                out,
+                config,
+                fingerprint,
+                settings=SETTINGS,
+                free={"micro_tokens"},
+                moved={"model"},
+                resume=True,
+            )
+            shape = load_config(source)
+            state.micro_tokens = (
+                state.micro_tokens
+                or config.micro_tokens
+                or choose_micro_tokens(
+                    place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
+                )
+            )
+            # An untrained head has nothing to show.
+            state.evaluated_at = max(state.evaluated_at, 0)
+            return state, folder
+
+        state, folder = place.first_decides(decide)
+        model, fresh = _build_model(config, data, source, folder)
+        opened: list[Reporter] = []
+
+        def open_folder() -> None:
+            stack.enter_context(enter(out, config, settings=SETTINGS))
+            opened.append(Reporter(out, resume_step=state.step if folder else -1, title=title))
+
+        place.first_decides(open_folder)
+        reporter = stack.enter_context(opened[0] if opened else Reporter(None))
+        if fresh and folder is None:
+            reporter.note(f"{source} has no weights for {', '.join(fresh)}; it starts anew.")
+
+        # 2. What the loop needs.
+        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
+        model.class_weights = _class_weights(config, data, place)
+        parallel = stack.enter_context(Parallel(model, place))
+        optimizer = adamw(
+            model,
+            weight_decay=config.weight_decay,
+            beta1=config.beta1,
+            beta2=config.beta2,
+            epsilon=config.epsilon,
+        )
+        if folder is not None:
+            moments = checkpoint.load_moments(folder)
+            load_state_by_name(model, optimizer, moments, source=str(folder))
+        batches = TaskBatches(
+            data.train,
+            tokenizer,
+            batch_size=config.batch_size,
+            seed=derive_seed(config.seed, "batches"),
+            micro_tokens=state.micro_tokens,
+        )
+        per_epoch = batches.steps_per_epoch
+        schedule = Schedule(
+            steps=config.epochs * per_epoch,
+            hours=None,
+            learning_rate=config.learning_rate,
+            warmup=config.warmup,
+            phases=(Phase(1.0, config.longest),),
+        )
+        scorer = Scorer(model, tokenizer, place)
+        examples, features = data.evaluated[data.deciding]
+
+        def write_model(target: Path, taught: Taught, scores: Mapping[str, Scores]) -> None:
+            save_model(target, model, tokenizer, card=task_card(config, data.task, scores))
+            write_json(target / TAUGHT, taught)
+
+        def evaluate() -> dict[str, float]:
+            taught = _taught(config, data)
+            predictions = scorer.predict(examples, taught, features)
+            taught, predictions = _tune_threshold(data.task, taught, examples, predictions)
+            scores = score(data.task, examples, predictions, data.labels)
+            main = decisive(data.task, scores)
+            if state.best is None or main > state.best:
+                state.best, state.best_at = main, state.step
+                if place.world.first:
+                    write_model(out / BEST, taught, {data.deciding: scores})
+                    write_predictions(out / PREDICTIONS, predictions)
+            return {name: value for name, value in scores.items() if value is not None}
+
+        def save() -> None:
+            if place.world.first:
+                checkpoint.save(
+                    out / CHECKPOINTS,
+                    state,
+                    state_by_name(model, optimizer),
+                    write_model=lambda target: write_model(target, _taught(config, data), {}),
+                    keep=1,
+                )
+
+        # 3. Training.
+        train(
+            parallel,
+            optimizer,
+            [batches],
+            schedule=schedule,
+            state=state,
+            settings=Settings(
+                seed=config.seed,
+                clip_norm=config.clip_norm,
+                evaluate_every=per_epoch,
+                save_every=0,
+            ),
+            reporter=reporter,
+            evaluate=evaluate,
+            save=save,
+            enough=lambda: _enough(config, state, per_epoch),
+        )
+
+        # 4. The best epoch on every part, and the result. (The first process has written the model
+        #    when the others are told so.)
+        place.first_decides(lambda: None)
+        best = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
+        taught = read_json(out / BEST / TAUGHT, Taught)
+        scores = {
+            part: score(data.task, examples, best.predict(examples, taught, made), data.labels)
+            for part, (examples, made) in data.evaluated.items()
+        }
+        main = decisive(data.task, scores[data.deciding])
+        chance = decisive(data.task, data.baseline) if data.baseline else None
+        result = RunResult(
+            out=str(out),
+            seed=config.seed,
+            learning_rate=config.learning_rate,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            scores=scores,
+            main=main,
+            degenerate=chance is not None and main <= chance,
+            best_epoch=state.best_at / per_epoch,
+            steps=state.step,
+            seconds=state.elapsed,
+            examples_per_second=(
+                state.step * data.train.items / per_epoch / state.busy if state.busy else 0.0
+            ),
+            threshold=taught.threshold,
+        )
+        if place.world.first:
+            write_json(out / RESULT, result)
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            remove_leftovers(out)
+        return result
+
+
+def score(
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+) -> Scores:
+    """Every metric of the task over labelled examples."""
+    return metrics.score(
+        task.metrics,
+        gold(task.kind, examples, labels),
+        said(task.kind, predictions, labels),
+    )
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON object a line, in the examples' order."""
+    with atomic_file(path) as file:
+        file.writelines(msgspec.json.encode(prediction) + b"\n" for prediction in predictions)
+
+
+def read_predictions(result: RunResult) -> list[Prediction]:
+    """What a run's best epoch said of the deciding part, in the examples' order."""
+    lines = (Path(result.out) / PREDICTIONS).read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Prediction) for line in lines]
+
+
+def _build_model(
+    config: FinetuneConfig, data: TaskData, source: Path, folder: Path | None
+) -> tuple[BertForTask, list[str]]:
+    """The encoder of `source` under a fresh output layer, or the model of a checkpoint.
+
+    Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
+    """
+    shape: BertConfig = msgspec.structs.replace(
+        load_config(source),
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
+    )
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    features = FeatureBased(config.features, config.combine) if config.features else None
+    model = BertForTask(shape, config.kind, labels=data.labels, features=features)
+    if folder is None:
+        return model, load_encoder(source, model)
+    model.load_state_dict(load_task(folder).state_dict())
+    return model, []
+
+
+def _class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:
+    """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
+    if config.weights == "none":
+        return None
+    assert data.train.targets is not None
+    counts = np.bincount(data.train.targets.astype(np.int64), minlength=len(data.labels))
+    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32, device=place.device)
+
+
+def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
+    return Taught(
+        task=config.task,
+        kind=config.kind,
+        labels=data.labels,
+        limits=Limits(longest=config.longest, stride=config.stride, long=config.long),
+        threshold=0.0 if data.task.may_be_impossible else None,
+        columns=data.columns,
+        bounds=data.task.bounds,
+    )
+
+
+def _tune_threshold(
+    task: Task, taught: Taught, examples: Sequence[Any], predictions: list[Prediction]
+) -> tuple[Taught, list[Prediction]]:
+    """SQuAD v2.0: the threshold that has the best F1 on dev, as the official script finds it."""
+    if not task.may_be_impossible:
+        return taught, predictions
+    found: list[SpanAnswer] = [answer for answer in predictions if isinstance(answer, SpanAnswer)]
+    rights = gold("answer", examples, ())
+    threshold, _ = best_threshold(
+        np.array([answer.null_minus_best for answer in found]),
+        np.array([bool(answers) for answers in rights]),
+        scores=np.array(
+            [
+                answer_f1(answers, answer.best_text, may_be_impossible=True)
+                for answers, answer in zip(rights, found, strict=True)
+            ]
+        ),
+    )
+    return msgspec.structs.replace(taught, threshold=threshold), [
+        answer.decided(threshold) for answer in found
+    ]
+
+
+def _enough(config: FinetuneConfig, state: TrainerState, per_epoch: int) -> bool:
+    waited = (state.evaluated_at - state.best_at) / per_epoch
+    return bool(config.patience) and state.best_at >= 0 and waited >= config.patience

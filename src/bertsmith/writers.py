@@ -1,0 +1,168 @@
+"""Rows and vectors to files: each whole when the block that writes it ends well, absent if not."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from bertsmith.errors import UsageError
+from bertsmith.extras import require
+from bertsmith.files import atomic_file
+
+_PARQUET_ROWS = 1024
+
+WriteRow = Callable[[dict[str, Any]], object]
+WriteVectors = Callable[[Sequence[dict[str, Any]], NDArray[np.float32]], object]
+
+
+@contextlib.contextmanager
+def open_writer(path: Path) -> Iterator[WriteRow]:
+    """A function that appends a row to `path`: .jsonl, .csv, .tsv or .parquet, by the ending.
+
+    All rows have the first one's columns, in its order. In .csv and .tsv lists and objects are
+    written as JSON.
+
+    Raises:
+        UsageError: the ending is none of these, or a row has other columns than the first.
+        MissingExtra: .parquet needs the `data` extra.
+        SystemFault: the disk is full, ...
+    """
+    ending = path.suffix.lower()
+    if ending not in _WRITERS:
+        raise UsageError(
+            f"--out {path}: the ending is not supported; expected {', '.join(_WRITERS)}."
+        )
+    with atomic_file(path) as file, _WRITERS[ending](file) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def open_vectors(path: Path) -> Iterator[WriteVectors]:
+    """A function that appends rows with their vectors [n, D] to `path`.
+
+    A .npy gets the vectors alone, a .parquet the rows' columns and then `embedding`.
+
+    Raises:
+        UsageError: the ending is neither.
+        MissingExtra: .parquet needs the `data` extra.
+        SystemFault: the disk is full, ...
+    """
+    ending = path.suffix.lower()
+    if ending not in (".npy", ".parquet"):
+        raise UsageError(f"--out {path}: the ending is not supported; expected .npy or .parquet.")
+    if ending == ".parquet":
+        with open_writer(path) as write_row:
+
+            def write(rows: Sequence[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+                for row, vector in zip(rows, vectors, strict=True):
+                    write_row(row | {"embedding": vector})
+
+            yield write
+        return
+    with atomic_file(path) as file:
+        yield from _append_arrays(file)
+
+
+def _append_arrays(file: IO[bytes]) -> Iterator[WriteVectors]:
+    """NumPy's header leaves room for the number of rows to grow; it is written again at the end."""
+    shape = [0, 0]
+
+    def header() -> None:
+        file.seek(0)
+        description = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, description)
+
+    def write(rows: Sequence[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+        if not shape[1]:
+            shape[1] = vectors.shape[1]
+            header()
+        file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+        shape[0] += len(vectors)
+
+    yield write
+    header()
+
+
+@contextlib.contextmanager
+def _json_lines(file: IO[bytes]) -> Iterator[WriteRow]:
+    yield lambda row: file.write(msgspec.json.encode(row, enc_hook=_plain) + b"\n")
+
+
+@contextlib.contextmanager
+def _delimited(file: IO[bytes], delimiter: str) -> Iterator[WriteRow]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    names: list[str] = []
+
+    def write(row: dict[str, Any]) -> None:
+        if not names:
+            names.extend(row)
+            writer.writerow(names)
+        _check_names(names, row)
+        writer.writerow([_cell(row[name]) for name in names])
+
+    yield write
+    text.flush()
+    text.detach()
+
+
+@contextlib.contextmanager
+def _parquet(file: IO[bytes]) -> Iterator[WriteRow]:
+    pyarrow = require("pyarrow", extra="data", purpose="Writing Parquet")
+    parquet = require("pyarrow.parquet", extra="data", purpose="Writing Parquet")
+    waiting: list[dict[str, Any]] = []
+    writer: Any = None
+
+    def flush() -> None:
+        nonlocal writer
+        schema = None if writer is None else writer.schema
+        block = pyarrow.Table.from_pylist(waiting, schema=schema)
+        if writer is None:
+            writer = parquet.ParquetWriter(file, block.schema)
+        writer.write_table(block)
+        waiting.clear()
+
+    def write(row: dict[str, Any]) -> None:
+        if waiting:
+            _check_names(list(waiting[0]), row)
+        waiting.append(row)
+        if len(waiting) == _PARQUET_ROWS:
+            flush()
+
+    yield write
+    if waiting:
+        flush()
+    if writer is not None:
+        writer.close()
+
+
+def _check_names(names: Sequence[str], row: dict[str, Any]) -> None:
+    if row.keys() != set(names):
+        other = sorted(row.keys() ^ set(names))[0]
+        raise UsageError(
+            f"The column '{other}' is not in every row, so the rows do not fit into one table; "
+            "write them as .jsonl."
+        )
+
+
+def _cell(value: Any) -> Any:
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: dates and the like from Arrow, as text."""
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+
+
+_WRITERS: dict[str, Callable[[IO[bytes]], contextlib.AbstractContextManager[WriteRow]]] = {
+    ".jsonl": _json_lines,
+    ".csv": lambda file: _delimited(file, ","),
+    ".tsv": lambda file: _delimited(file, "\t"),
+    ".parquet": _parquet,
+}

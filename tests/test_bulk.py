@@ -1,0 +1,159 @@
+"""Files through models: the same rows out, in order, whatever the format."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+import torch
+from official_files import text
+
+from bertsmith.bulk import columns_of, embed_file, predict_file
+from bertsmith.config import Kind
+from bertsmith.errors import DataError, UsageError
+from bertsmith.files import write_json
+from bertsmith.models.folder import load_config, save_model
+from bertsmith.models.tuned import BertForTask
+from bertsmith.predictor import Predictor
+from bertsmith.tasks.decode import SpanAnswer
+from bertsmith.tasks.features import Limits
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.task import TextExample
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.inference import TAUGHT, Taught
+
+ROWS = 1100  # more than two blocks
+
+
+def tuned(small_model: Path, folder: Path, kind: Kind, labels: tuple[str, ...] = ()) -> Predictor:
+    torch.manual_seed(1)
+    model = BertForTask(load_config(small_model), kind, labels=labels)
+    save_model(folder, model, Tokenizer.load(small_model), card="")
+    limits = Limits(longest=64, stride=32)
+    write_json(folder / TAUGHT, Taught(task=kind, kind=kind, labels=labels, limits=limits))
+    return Predictor(folder)
+
+
+@pytest.fixture
+def classifier(small_model: Path, tmp_path: Path) -> Predictor:
+    return tuned(small_model, tmp_path / "model", "classify", ("no", "yes"))
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".tsv", ".parquet"])
+def test_rows_keep_their_order_columns_and_number(
+    classifier: Predictor, tmp_path: Path, ending: str
+) -> None:
+    with (tmp_path / "in.jsonl").open("w") as file:
+        for number in range(ROWS):
+            words = f'{text(number)} {text(number // 10)}, "{"old " * (number % 5)}"'
+            file.write(json.dumps({"id": number, "text": words}) + "\n")
+    out = tmp_path / f"out{ending}"
+    seen: list[int] = []
+    done = predict_file(
+        classifier, tmp_path / "in.jsonl", out, columns=Columns(), progress=seen.append
+    )
+    assert done.rows == ROWS
+    assert seen == [512, 1024, ROWS]
+    if ending == ".jsonl":
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+    elif ending == ".parquet":
+        rows = parquet.read_table(out).to_pylist()
+    else:
+        with out.open(newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="," if ending == ".csv" else "\t"))
+            rows = [row | {"probabilities": json.loads(row["probabilities"])} for row in rows]
+    assert list(rows[0]) == ["id", "text", "predicted", "probability", "probabilities"]
+    assert [int(row["id"]) for row in rows] == list(range(ROWS))
+    for row in rows[::97]:
+        alone = classifier.predict([TextExample("", "0", row["text"])])[0]
+        assert row["predicted"] == alone.label
+        expected = alone.probabilities[alone.label]
+        assert float(row["probability"]) == pytest.approx(expected, abs=1e-5)
+        assert sum(row["probabilities"].values()) == pytest.approx(1)
+
+
+def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("red green\nblue\n")
+    predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["red green", "blue"]
+
+
+def test_running_text_is_cut_into_words_for_a_tagger(small_model: Path, tmp_path: Path) -> None:
+    predictor = tuned(small_model, tmp_path / "model", "tag", ("O", "B-X"))
+    (tmp_path / "in.txt").write_text("red, green!\n我喜欢 blue\n")
+    predict_file(predictor, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert rows[0]["predicted_words"] == ["red", ",", "green", "!"]
+    assert rows[1]["predicted_words"] == ["我", "喜", "欢", "blue"]
+    assert all(len(row["predicted_tags"]) == len(row["predicted_words"]) for row in rows)
+
+
+def test_nothing_is_left_of_a_failed_prediction(classifier: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text\n" + "red\n" * 600 + '""\n')
+    with pytest.raises(DataError, match=r"in\.csv:602: the text in column 'text' is empty"):
+        predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "model"]
+
+
+def test_what_cannot_be_written_or_asked_is_refused(classifier: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("text,predicted\nred,1\n")
+    with pytest.raises(UsageError, match=r"in\.csv:2: the file has a column 'predicted' already"):
+        predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
+    with pytest.raises(
+        UsageError, match=r"out\.xls: the ending is not supported; expected \.jsonl"
+    ):
+        predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.xls", columns=Columns())
+    columns = Columns(text="txt")
+    with pytest.raises(DataError, match=r"no column 'txt' \(perhaps you meant 'text'\)"):
+        predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=columns)
+    (tmp_path / "mixed.jsonl").write_text('{"text": "red"}\n{"text": "red", "id": 3}\n')
+    with pytest.raises(UsageError, match="The column 'id' is not in every row"):
+        predict_file(classifier, tmp_path / "mixed.jsonl", tmp_path / "o.csv", columns=Columns())
+
+
+def test_a_model_that_was_not_fine_tuned(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("red\n")
+    with pytest.raises(UsageError, match="has not been fine-tuned on a task; run `bertsmith finet"):
+        predict_file(
+            Predictor(small_model), tmp_path / "in.txt", tmp_path / "o.csv", columns=Columns()
+        )
+
+
+def test_vectors_of_a_file(small_model: Path, tmp_path: Path) -> None:
+    lines = [f"{text(number)} {'old ' * (number % 90)}" for number in range(700)]
+    (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
+    predictor = Predictor(small_model)
+    for name in ("out.npy", "out.parquet"):
+        done = embed_file(
+            predictor,
+            tmp_path / "in.txt",
+            tmp_path / name,
+            text="text",
+            pooling="mean",
+            layers=(-1,),
+        )
+        assert done.rows == 700
+    vectors = np.load(tmp_path / "out.npy")
+    assert vectors.shape == (700, 32)
+    assert vectors.dtype == np.float32
+    rows = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["text"] for row in rows] == lines
+    np.testing.assert_array_equal([row["embedding"] for row in rows], vectors)
+    np.testing.assert_allclose(predictor.embed([lines[77]])[0], vectors[77], atol=1e-5)
+    with pytest.raises(UsageError, match=r"expected \.npy or \.parquet"):
+        embed_file(
+            predictor,
+            tmp_path / "in.txt",
+            tmp_path / "out.csv",
+            text="text",
+            pooling="mean",
+            layers=(-1,),
+        )
+
+
+def test_an_answer_as_columns() -> None:
+    answer = SpanAnswer("red", 4, 0.75, "red", 4, 0.75, 0.0, -3.0)
+    assert columns_of(answer) == {"predicted": "red", "predicted_start": 4, "probability": 0.75}

@@ -1,0 +1,102 @@
+"""Scoring a folder: labelled files, official folders, and what does not go together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from official_files import WRITERS, text
+
+from bertsmith.errors import DataError, FolderError, UsageError
+from bertsmith.evaluate import CorpusScores, Evaluation, evaluate
+from bertsmith.files import write_json
+from bertsmith.models.folder import load_config, save_model
+from bertsmith.models.tuned import BertForTask
+from bertsmith.predictor import Predictor
+from bertsmith.tasks.features import Limits
+from bertsmith.tasks.own import Columns
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.inference import TAUGHT, Taught
+
+
+def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Predictor:
+    labels = ("entailment", "not_entailment") if task == "rte" else ("0", "1")
+    torch.manual_seed(2)
+    model = BertForTask(load_config(small_model), "classify", labels=labels)
+    save_model(folder, model, Tokenizer.load(small_model), card="")
+    limits = Limits(longest=64, stride=32)
+    write_json(folder / TAUGHT, Taught(task=task, kind="classify", labels=labels, limits=limits))
+    return Predictor(folder)
+
+
+def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
+    predictor = classifier(small_model, tmp_path / "model")
+    rows = [(f"{text(n)} {text(n // 10)}", str(n % 2)) for n in range(50)]
+    lines = "".join(f"{words},{label}\n" for words, label in rows)
+    (tmp_path / "own.csv").write_text(f"text,label\n{lines}")
+    found = evaluate(predictor, tmp_path / "own.csv", columns=Columns())
+    assert isinstance(found, Evaluation)
+    scores = found.parts["own.csv"]
+    from bertsmith.tasks.task import TextExample
+
+    said = predictor.predict([TextExample("", "", words) for words, _ in rows])
+    right = np.mean([one.label == label for one, (_, label) in zip(said, rows, strict=True)])
+    assert scores.examples == 50
+    assert scores.scores["accuracy"] == pytest.approx(right)
+    assert [row.support for row in scores.rows] == [25, 25]
+    assert found.lines()[0] == "own.csv: 50 examples"
+    assert found.lines()[1].startswith(f"  accuracy: {right:.4f} (95% interval ")
+
+
+def test_labels_that_the_model_does_not_know(small_model: Path, tmp_path: Path) -> None:
+    predictor = classifier(small_model, tmp_path / "model")
+    (tmp_path / "own.csv").write_text("text,label\nred,1\nblue,2\n")
+    with pytest.raises(DataError, match=r"own\.csv:3: the model does not know the label '2'"):
+        evaluate(predictor, tmp_path / "own.csv", columns=Columns())
+    (tmp_path / "none.csv").write_text("text\nred\n")
+    with pytest.raises(DataError, match=r"none\.csv:2: no column 'label'; found 'text'"):
+        evaluate(predictor, tmp_path / "none.csv", columns=Columns())
+
+
+def test_an_official_test_file_has_no_labels(small_model: Path, tmp_path: Path) -> None:
+    predictor = classifier(small_model, tmp_path / "model", task="rte")
+    WRITERS["rte"](tmp_path / "rte")
+    found = evaluate(predictor, tmp_path, columns=Columns())
+    assert isinstance(found, Evaluation)
+    assert found.parts["dev"].examples == 6
+    with pytest.raises(DataError, match=r"test\.tsv:2: no column 'label'"):
+        evaluate(predictor, tmp_path / "rte" / "test.tsv", columns=Columns())
+
+
+def test_what_does_not_go_together(small_model: Path, toy_corpus: Path, tmp_path: Path) -> None:
+    predictor = classifier(small_model, tmp_path / "model")
+    with pytest.raises(UsageError, match="is a corpus, which scores pre-trained models"):
+        evaluate(predictor, toy_corpus, columns=Columns())
+    with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
+        evaluate(predictor, tmp_path, columns=Columns())
+    with pytest.raises(FolderError, match="was prepared with another tokenizer"):
+        evaluate(Predictor(small_model), toy_corpus, columns=Columns())
+
+
+def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> None:
+    from bertsmith.config import BertConfig
+    from bertsmith.models.heads import BertForPretraining
+
+    tokenizer = Tokenizer.load(toy_corpus / "tokenizer")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+    )
+    save_model(tmp_path / "model", BertForPretraining(config), tokenizer, card="")
+    found = evaluate(Predictor(tmp_path / "model"), toy_corpus, columns=Columns())
+    assert isinstance(found, CorpusScores)
+    # Untrained: the loss of guessing among all pieces.
+    assert found.scores["mlm_loss"] == pytest.approx(np.log(len(tokenizer)), abs=0.05)
+    assert found.baseline["nsp_loss"] <= np.log(2)
+    words = [line.split(":")[0] for line in found.lines()]
+    assert words == ["mlm loss", "mlm accuracy", "nsp loss", "nsp accuracy"]

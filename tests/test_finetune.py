@@ -1,0 +1,244 @@
+"""One contract for every task of the paper, and the job around the runs."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import official_files
+import pytest
+
+from bertsmith.bulk import predict_file
+from bertsmith.cli import main
+from bertsmith.errors import DataError, UsageError
+from bertsmith.evaluate import Evaluation, evaluate
+from bertsmith.files import read_json
+from bertsmith.finetune import Job, finetune
+from bertsmith.finetune_data import Source
+from bertsmith.finetune_result import FinetuneResult
+from bertsmith.predictor import Predictor
+from bertsmith.tasks.own import Columns
+from bertsmith.tasks.table import TASKS, load
+from bertsmith.tuning.run import read_predictions
+
+FAST = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
+
+
+def job(task: str, model: Path, data: Path, **more: object) -> Job:
+    return Job(source=Source(task=task, data=str(data)), model=str(model), settings=FAST, **more)
+
+
+def test_every_row_of_the_table_has_files() -> None:
+    assert len(TASKS) == 13
+    assert sorted(official_files.WRITERS) == sorted(TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_trains_evaluates_predicts_and_reloads(
+    name: str, small_model: Path, tmp_path: Path
+) -> None:
+    official_files.WRITERS[name](tmp_path / "data" / name)
+    task = TASKS[name]
+    result = finetune(job(name, small_model, tmp_path / "data"), tmp_path / "out", show=list)
+    dev_parts = [part for part in task.files if part.startswith("dev")]
+    assert list(result.best_run.scores) == dev_parts
+    for part in dev_parts:
+        assert tuple(result.best_run.scores[part]) == task.metrics
+        for value in result.best_run.scores[part].values():
+            assert value is None or -1 <= value <= 1
+    # Evaluation of the folder gives the scores that training told.
+    predictor = Predictor(tmp_path / "out")
+    found = evaluate(predictor, tmp_path / "data", columns=Columns())
+    assert isinstance(found, Evaluation)
+    for part in dev_parts:
+        assert found.parts[part].scores == pytest.approx(result.best_run.scores[part], abs=1e-6)
+    # The reloaded model says what the run said.
+    dev = load(tmp_path / "data", task, result.deciding)
+    told = read_predictions(result.best_run)
+    again = predictor.predict(dev)
+    assert [type(one) for one in again] == [type(one) for one in told]
+    assert [_shown(one) for one in again] == [_shown(one) for one in told]
+    # An official file without labels, as many rows out as in.
+    part = "test" if name not in ("squad", "squad2") else "dev"
+    source = next(path for path in (tmp_path / "data" / name).iterdir() if part in path.stem)
+    if name != "conll2003":
+        done = predict_file(predictor, source, tmp_path / "answers.jsonl", columns=Columns())
+        lines = (tmp_path / "answers.jsonl").read_text().splitlines()
+        assert len(lines) == done.rows > 3
+        assert "predicted" in json.loads(lines[0])
+    assert (tmp_path / "out" / "report.html").read_bytes().startswith(b"<!doctype html>")
+
+
+def _shown(prediction: object) -> object:
+    """Numbers to four places: batches differ, and so do the last bits."""
+    return json.loads(
+        json.dumps(msgspec.to_builtins(prediction)),
+        parse_float=lambda text: round(float(text), 4),
+    )
+
+
+def test_seeds_are_averaged_and_more_can_be_added(small_model: Path, tmp_path: Path) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    out = tmp_path / "out"
+    finetune(job("rte", small_model, tmp_path, seeds=2), out, show=list)
+    first = [path.stat().st_mtime_ns for path in sorted(out.glob("runs/*/result.json"))]
+    result = finetune(job("rte", small_model, tmp_path, seeds=3), out, resume=True, show=list)
+    after = [path.stat().st_mtime_ns for path in sorted(out.glob("runs/*/result.json"))]
+    assert after[:2] == first
+    assert [run.seed for run in result.runs] == [0, 1, 2]
+    scores = [run.scores["dev"]["accuracy"] for run in result.runs if not run.degenerate]
+    sound = scores or [run.scores["dev"]["accuracy"] for run in result.runs]
+    summary = result.summary["dev"]["accuracy"]
+    assert summary.mean == pytest.approx(np.mean(sound))
+    assert summary.deviation == pytest.approx(np.std(sound, ddof=1) if len(sound) > 1 else 0)
+    assert summary.runs == len(sound)
+    assert len(list(out.glob("runs/*/best"))) == 1, "only the best model is kept"
+    assert read_json(out / "results.json", FinetuneResult) == result
+
+
+def test_a_sweep_keeps_every_result_and_the_best_model(small_model: Path, tmp_path: Path) -> None:
+    official_files.WRITERS["wnli"](tmp_path / "wnli")
+    request = job("wnli", small_model, tmp_path, sweep=True)
+    result = finetune(request, tmp_path / "out", show=list)
+    assert len(result.runs) == 20, "Google's grid for small models: 4 rates, 5 batch sizes"
+    best = max(run.main for run in result.runs)
+    assert result.best_run.main == best
+    assert len(list((tmp_path / "out").glob("runs/*/result.json"))) == 20
+    assert len(list((tmp_path / "out").glob("runs/*/best"))) == 1
+
+
+def test_a_job_is_not_overwritten(small_model: Path, tmp_path: Path) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    out = tmp_path / "out"
+    finetune(job("rte", small_model, tmp_path), out, show=list)
+    with pytest.raises(UsageError, match="already holds a fine-tuning; add --resume"):
+        finetune(job("rte", small_model, tmp_path), out, show=list)
+    with pytest.raises(UsageError, match="sweep: False -> True; give the old ones"):
+        finetune(job("rte", small_model, tmp_path, sweep=True), out, resume=True, show=list)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").touch()
+    with pytest.raises(UsageError, match="holds something else than a fine-tuning"):
+        finetune(job("rte", small_model, tmp_path), tmp_path / "other", show=list)
+
+
+OWN = "review,mark\n" + "".join(
+    f"{official_files.text(n)} {official_files.text(n // 10)},{n % 2}\n" for n in range(40)
+)
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_own_files_from_the_command_line(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.csv").write_text(OWN)
+    out = tmp_path / "out"
+    flags = ["--model", small_model, "--text", "review", "--label", "mark", "--epochs", 1]
+    assert run("finetune", "classify", "--train", tmp_path / "own.csv", "--out", out, *flags) == 0
+    told = capsys.readouterr()
+    assert "train: 36 examples: 0 50.0%, 1 50.0%" in told.err
+    assert f"bertsmith predict {out} INPUT --out answers.jsonl" in told.out
+    split = json.loads((out / "split.json").read_text())
+    assert len(split["dev"]) == 4
+    assert run("evaluate", out, "--data", tmp_path / "own.csv") == 0
+    assert "own.csv: 40 examples" in capsys.readouterr().out
+    assert run("predict", out, tmp_path / "own.csv", "--out", tmp_path / "said.csv") == 0
+    rows = (tmp_path / "said.csv").read_text().splitlines()
+    assert rows[0] == "review,mark,predicted,probability,probabilities"
+    assert [row.split(",")[:2] for row in rows[1:]] == [
+        row.split(",") for row in OWN.split("\n")[1:-1]
+    ]
+
+
+BAD = {
+    "a wrong column": (
+        OWN,
+        ["--text", "reviw"],
+        "no column 'reviw' (perhaps you meant 'review'); found 'review', 'mark': name another with "
+        "--text.",
+    ),
+    "an empty text": (
+        "review,mark\nred,0\n,1\n",
+        [],
+        "own.csv:3: the text in column 'review' is empty; remove the row.",
+    ),
+    "a ragged row": (
+        "review,mark\nred,0\nblue,1,2\n",
+        [],
+        "own.csv:3: found 3 columns, expected 2 as in the header",
+    ),
+    "one class only": (
+        "review,mark\n" + "red,0\ngreen,0\nblue,0\n",
+        [],
+        "this and every other example of the train part has the label '0'; expected at least two",
+    ),
+    "no file": (None, [], "no such file or folder; check the spelling"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_data_ends_in_a_sentence_and_leaves_nothing(
+    what: str, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, flags, message = BAD[what]
+    if content is not None:
+        (tmp_path / "own.csv").write_text(content)
+    columns = ["--text", "review", "--label", "mark", *flags]
+    model = ["--model", small_model, "--out", tmp_path / "out"]
+    assert run("finetune", "classify", "--train", tmp_path / "own.csv", *columns, *model) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert message in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\nred,good\nblue,bad\n")
+    (tmp_path / "dev.csv").write_text("text,label\nred,goood\n")
+    source = Source(
+        task="classify", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
+    )
+    with pytest.raises(DataError, match=r"dev\.csv:2: the label 'goood' of the dev part .*'good'"):
+        finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen I-Y\n\nnew B-Y\n\n")
+    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    expected = r"t\.conll:4: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
+    with pytest.raises(DataError, match=expected):
+        finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
+
+
+def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Path) -> None:
+    words = official_files.WORDS.split()
+    lines = "".join(
+        f"{words[n % 10]} {'NN' if n % 2 else 'JJ'}\n" + "\n" * (n % 3 == 2) for n in range(60)
+    )
+    (tmp_path / "t.conll").write_text(lines)
+    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    result = finetune(
+        Job(source=source, model=str(small_model), settings=FAST | {"epochs": 20}),
+        tmp_path / "out",
+        show=list,
+    )
+    assert list(result.summary["dev"]) == ["tag_accuracy"]
+    assert result.summary["dev"]["tag_accuracy"].mean > 0.9
+
+
+def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) -> None:
+    def refused(message: str, **source: str) -> None:
+        with pytest.raises(UsageError, match=message):
+            finetune(Job(source=Source(**source), model=str(small_model)), tmp_path / "out")
+
+    refused("give their folder with --data", task="rte", train="x.csv")
+    refused("give the training file with --train", task="classify", data="x")
+    refused(r"Unknown task 'rtee' \(perhaps you meant 'rte'\)", task="rtee", data="x")
+    with pytest.raises(UsageError, match="--seeds is 0; it must be at least 1"):
+        finetune(
+            Job(source=Source(task="rte", data="x"), model=str(small_model), seeds=0),
+            tmp_path / "out",
+        )

@@ -1,0 +1,195 @@
+"""Defaults by model and data, the two grids of a sweep, and every setting that is refused."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from bertsmith.errors import UsageError
+from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
+
+
+def config_of(**changes: Any) -> FinetuneConfig:
+    known: dict[str, Any] = {
+        "task": "mrpc",
+        "kind": "classify",
+        "model": "a/model",
+        "width": 768,
+        "positions": 512,
+        "examples": 100_000,
+    }
+    return finetune_config(**(known | changes))
+
+
+def test_the_defaults_are_the_papers_and_those_for_small_data():
+    assert config_of() == FinetuneConfig(
+        task="mrpc",
+        kind="classify",
+        model="a/model",
+        batch_size=16,
+        learning_rate=3e-5,
+        epochs=3,
+        longest=512,
+        stride=384,
+        long="cut",
+        warmup=0.1,
+        weight_decay=0.01,
+        beta1=0.9,
+        beta2=0.999,
+        epsilon=1e-6,
+        clip_norm=1.0,
+        dropout=0.1,
+        weights="none",
+        patience=0,
+        features=(),
+        combine="concat",
+        seed=0,
+        precision="auto",
+        micro_tokens=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "rate"), [(128, 1e-4), (512, 1e-4), (767, 1e-4), (768, 3e-5), (1024, 3e-5)]
+)
+def test_small_models_learn_at_a_larger_rate(width, rate):
+    assert config_of(width=width).learning_rate == rate
+    # A BiLSTM on frozen features has a pace of its own, whatever is under it.
+    tagger = {"task": "tag", "kind": "tag", "features": (-1,)}
+    assert config_of(width=width, **tagger).learning_rate == 1e-3
+    assert config_of(width=width, learning_rate=2e-5).learning_rate == 2e-5
+    assert config_of(width=width, learning_rate=2e-5, **tagger).learning_rate == 2e-5
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "epochs"),
+    [
+        (0, 16, 20),
+        (1, 16, 20),
+        (635, 16, 20),
+        (842, 16, 20),  # 19.002 epochs make 1,000 steps
+        (843, 16, 19),
+        (2490, 16, 7),  # RTE
+        (3668, 16, 5),  # MRPC
+        (5333, 16, 4),
+        (5334, 16, 3),
+        (67_349, 16, 3),  # SST-2
+        (2490, 32, 13),
+        (2490, 8, 4),
+    ],
+)
+def test_few_examples_are_gone_through_more_often(examples, batch_size, epochs):
+    config = config_of(examples=examples, batch_size=batch_size)
+    assert (config.epochs, config.batch_size) == (epochs, batch_size)
+    assert config_of(examples=examples, epochs=2).epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "positions", "expected"),
+    [
+        ("classify", 512, (16, 512, 384)),
+        ("regress", 512, (16, 512, 384)),
+        ("choose", 512, (16, 512, 384)),
+        ("tag", 512, (8, 256, 128)),
+        ("answer", 512, (16, 384, 128)),
+        ("answer", 2048, (16, 384, 128)),
+        ("classify", 128, (16, 128, 96)),
+        ("tag", 128, (8, 128, 64)),
+        ("answer", 128, (16, 128, 42)),
+        ("classify", 1, (16, 1, 1)),
+    ],
+)
+def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
+    config = config_of(kind=kind, positions=positions)
+    assert (config.batch_size, config.longest, config.stride) == expected
+    # A length that the user gives keeps the share by which windows overlap.
+    if positions < 512:
+        asked = config_of(kind=kind, positions=512, longest=positions)
+        assert (asked.longest, asked.stride) == expected[1:]
+
+
+def test_flags_go_over_defaults_and_none_keeps_them():
+    config = config_of(stride=64, dropout=0.0, seed=None, epochs=None, warmup=None)
+    assert (config.stride, config.dropout) == (64, 0.0)
+    assert msgspec.structs.replace(config, stride=384, dropout=0.1) == config_of()
+
+
+def test_the_papers_grid_has_twenty_four_settings():
+    config = config_of(seed=4, longest=99)
+    found = grid(config, width=768)
+    assert len(found) == len(set(found)) == 24
+    assert {one.learning_rate for one in found} == {5e-5, 4e-5, 3e-5, 2e-5}
+    assert {one.batch_size for one in found} == {16, 32}
+    assert {one.epochs for one in found} == {2, 3, 4}
+    free = {"learning_rate": 1.0, "batch_size": 1, "epochs": 1}
+    assert {msgspec.structs.replace(one, **free) for one in found} == {
+        msgspec.structs.replace(config, **free)
+    }
+
+
+def test_googles_grid_for_small_models_has_twenty():
+    found = grid(config_of(), width=512)
+    assert len(found) == len(set(found)) == 20
+    assert {one.learning_rate for one in found} == {3e-4, 1e-4, 5e-5, 3e-5}
+    assert {one.batch_size for one in found} == {8, 16, 32, 64, 128}
+    assert {one.epochs for one in found} == {4}
+
+
+ABOVE, ONE, ZERO = "above 0", "at least 1", "at least 0"
+SHARE = "at least 0 and below 1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        *(
+            ({name: value}, f"--{name.replace('_', '-')} is {value}; it must be {expected}.")
+            for name, expected, values in (
+                ("batch_size", ONE, (0, -4)),
+                ("learning_rate", ABOVE, (0.0, -1e-5, float("inf"), float("nan"))),
+                ("epsilon", ABOVE, (0.0,)),
+                ("clip_norm", ABOVE, (0.0, float("inf"))),
+                ("epochs", ONE, (0,)),
+                ("longest", ONE, (0,)),
+                ("stride", ONE, (0,)),
+                ("patience", ZERO, (-1,)),
+                ("seed", ZERO, (-1,)),
+                ("micro_tokens", ZERO, (-1,)),
+                ("warmup", SHARE, (-0.1, 1.0, float("nan"))),
+                ("dropout", SHARE, (1.0,)),
+                ("beta1", SHARE, (1.0,)),
+                ("beta2", SHARE, (-0.5,)),
+                ("weight_decay", ZERO, (-0.01, float("nan"))),
+            )
+            for value in values
+        ),
+        (
+            {"longest": 600},
+            "--longest is 600, but the model reads 512 tokens at most; give 512 or less.",
+        ),
+        (
+            {"task": "stsb", "kind": "regress", "weights": "balanced"},
+            "--weights balanced is for classes; task 'stsb' has none: leave it out.",
+        ),
+        (
+            {"features": (-1, -2)},
+            "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
+            "5.3); task 'mrpc' is not: leave it out.",
+        ),
+        (
+            {"task": "swag", "kind": "choose", "long": "windows"},
+            "--long windows is not for choices; leave it out, or shorten the texts.",
+        ),
+    ],
+)
+def test_what_is_out_of_range_is_refused(flags, message):
+    with pytest.raises(UsageError) as caught:
+        config_of(**flags)
+    assert str(caught.value) == message
+
+
+def test_the_edges_of_the_ranges_are_allowed():
+    edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
+    assert config_of(longest=512, stride=1, **edges).longest == 512
+    assert config_of(weights="balanced", long="windows").weights == "balanced"
+    assert config_of(kind="tag", features=(-4, -1), combine="sum").features == (-4, -1)

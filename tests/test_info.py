@@ -1,0 +1,125 @@
+"""What a folder is told to be when a part of it is damaged or gone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bertsmith import pretrain
+from bertsmith.config import Phase, pretrain_config
+from bertsmith.errors import FolderError
+from bertsmith.files import write_json
+from bertsmith.info import RunInfo, describe
+from bertsmith.info_words import lines
+
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 4 steps with checkpoints of the steps 2 and 4."""
+    root = tmp_path_factory.mktemp("info")
+    write_json(root / "shape.json", SHAPE)
+    config = pretrain_config(
+        "modern",
+        data=str(toy_corpus),
+        size=str(root / "shape.json"),
+        steps=4,
+        batch_size=8,
+        phases=(Phase(1.0, 32),),
+        evaluate_sequences=8,
+        save_every=2,
+        precision="fp32",
+    )
+    pretrain.run(config, root / "out")
+    return root / "out"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy that is not finished."""
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "config.json").unlink()
+    return out
+
+
+def told(folder: Path) -> RunInfo:
+    found = describe(str(folder))
+    assert isinstance(found, RunInfo)
+    shown = [line.removeprefix("damaged").strip() for line in lines(found) if "damaged " in line]
+    assert shown == found.damage
+    return found
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def test_a_whole_run_has_no_damage(run: Path, finished: Path) -> None:
+    assert told(run).damage == []
+    assert told(finished).damage == []
+    assert lines(told(run))[-1].startswith("fingerprint")
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "what"),
+    [
+        ("model.safetensors", cut, "is damaged ("),
+        ("trainer.safetensors", cut, "is damaged ("),
+        ("trainer.json", cut, "is not valid JSON ("),
+        ("config.json", cut, "is not valid JSON ("),
+        ("vocab.txt", Path.unlink, "is missing"),
+        ("trainer.safetensors", Path.unlink, "is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_run_told(
+    run: Path, name: str, harm: object, what: str
+) -> None:
+    newest = run / "checkpoints" / "step-00000004"
+    harm(newest / name)  # type: ignore[operator]
+    found = told(run)
+    assert (found.step, found.checkpoints) == (4, ["step-00000002", "step-00000004"])
+    assert found.last_training is not None
+    assert found.model is None
+    [sentence] = found.damage
+    assert sentence.startswith(f"{newest / name} {what}")
+    assert sentence.endswith(f"; delete {newest} to continue from the checkpoint before it")
+    # The only one that is left has none before it.
+    shutil.rmtree(run / "checkpoints" / "step-00000002")
+    [sentence] = told(run).damage
+    assert sentence.endswith(f"; delete {newest} to begin the run again")
+
+
+def test_a_damaged_model_of_a_finished_run_is_named(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    cut(out / "model.safetensors")
+    found = told(out)
+    assert found.finished
+    assert found.model is not None
+    assert found.model.path == str(out / "checkpoints" / "step-00000004")
+    [sentence] = found.damage
+    assert sentence.startswith(f"{out / 'model.safetensors'} is damaged (")
+    assert sentence.endswith("; run the same command with --resume to write it again")
+
+
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_a_shard_that_is_missing_or_cut_is_named(
+    toy_corpus: Path, tmp_path: Path, split: str
+) -> None:
+    out = tmp_path / "corpus"
+    shutil.copytree(toy_corpus, out)
+    tokens = out / f"{split}-00000" / "tokens.npy"
+    cut(tokens)
+    with pytest.raises(FolderError, match=f"^{tokens} "):
+        describe(str(out))
+    shutil.rmtree(tokens.parent)
+    with pytest.raises(FolderError, match=f"^{tokens} is missing; "):
+        describe(str(out))

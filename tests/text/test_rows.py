@@ -1,0 +1,227 @@
+"""Every format gives the same rows, each with its place; what is wrong is named."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from bertsmith.errors import DataError, SystemFault, UsageError
+from bertsmith.text import rows, streams
+from bertsmith.text.rows import Row, column, read
+
+PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+WANTED = [
+    {"text": 'One "quoted"\tword,\nof two lines.', "label": "1"},
+    {"text": "二。", "label": ""},
+    {"text": "", "label": "no\u2028break"},
+]
+
+
+def put(folder: Path, name: str, data: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def message(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        list(read(path))
+    text = str(caught.value)
+    assert text.startswith(str(path))
+    assert text.endswith(".")
+    return text.removeprefix(str(path))
+
+
+def _csv(delimiter: str) -> bytes:
+    lines = [f"text{delimiter}label", f'"One ""quoted""\tword,\nof two lines."{delimiter}1']
+    lines += ["", f"二。{delimiter}", f"{delimiter}no\u2028break", ""]
+    return "\r\n".join(lines).encode()
+
+
+def _json() -> bytes:
+    return "\n\n".join(json.dumps(values, ensure_ascii=False) for values in WANTED).encode()
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pa.Table.from_pylist(WANTED), file, row_group_size=2)
+    return file.getvalue()
+
+
+def _arrow(opener) -> bytes:
+    file = io.BytesIO()
+    table = pa.Table.from_pylist(WANTED)
+    with opener(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    return file.getvalue()
+
+
+# Name, bytes, and the lines or rows at which the three begin.
+FORMATS = [
+    ("a.csv", lambda: _csv(","), [2, 5, 6]),
+    ("a.tsv", lambda: _csv("\t"), [2, 5, 6]),
+    ("a.jsonl", _json, [1, 3, 5]),
+    ("a.json", _json, [1, 3, 5]),
+    ("a.parquet", _parquet, [1, 2, 3]),
+    ("a.arrow", lambda: _arrow(pyarrow.ipc.new_stream), [1, 2, 3]),
+    ("b.arrow", lambda: _arrow(pyarrow.ipc.new_file), [1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize("packing", PACK)
+@pytest.mark.parametrize(("name", "data", "lines"), FORMATS, ids=[row[0] for row in FORMATS])
+def test_every_format_gives_the_same_rows(tmp_path, name, data, lines, packing):
+    path = put(tmp_path, name + packing, PACK[packing](data()))
+    found = list(read(path))
+    assert [row.where for row in found] == [f"{path}:{line}" for line in lines]
+    # Inside quotes, line breaks are those of the file.
+    assert [
+        {key: value.replace("\r\n", "\n") for key, value in row.values.items()} for row in found
+    ] == WANTED
+
+
+def test_every_reader_is_tested():
+    assert {streams.endings(name)[0] for name, _, _ in FORMATS} | {".txt"} == set(rows.READERS)
+
+
+@pytest.mark.parametrize("packing", PACK)
+def test_a_line_of_text_is_a_row_and_so_is_a_blank_line(tmp_path, packing):
+    path = put(tmp_path, "a.txt" + packing, PACK[packing]("\ufeffone\r\n\r\n  zwei é\n".encode()))
+    assert list(read(path)) == [
+        Row({"text": "one"}, f"{path}:1"),
+        Row({"text": ""}, f"{path}:2"),
+        Row({"text": "  zwei é"}, f"{path}:3"),
+    ]
+
+
+def test_values_keep_their_types(tmp_path):
+    values = {"n": 1, "x": 0.5, "flag": True, "none": None, "list": ["a", "b"]}
+    path = put(tmp_path, "a.jsonl", json.dumps(values))
+    assert next(read(path)).values == values
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.Table.from_pylist([values]), path)
+    assert next(read(str(path))).values == values
+
+
+def test_rows_are_read_one_at_a_time(tmp_path):
+    path = put(tmp_path, "a.csv", "text\none\n" + '"open\n')
+    found = read(path)
+    assert next(found).values == {"text": "one"}
+    with pytest.raises(DataError, match=r"a\.csv:3: the row that begins here is not well-formed"):
+        next(found)
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pa.table({"n": range(3000)}), path)
+    assert [(row.values["n"], row.where) for row in read(path)] == [
+        (number, f"{path}:{number + 1}") for number in range(3000)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "want"),
+    [
+        (
+            "a.csv",
+            "text,label\na,1\nb\n",
+            ":3: found 1 column, expected 2 as in the header; put a field that holds a separator "
+            'in "double quotes".',
+        ),
+        (
+            "a.tsv",
+            "text\tlabel\n\na\t1\t2\n",
+            ":3: found 3 columns, expected 2 as in the header; put a field that holds a separator "
+            'in "double quotes".',
+        ),
+        (
+            "a.csv",
+            'text,label\n"a"b,1\n',
+            ":2: the row that begins here is not well-formed (',' expected after '\"'); expected "
+            'fields in "double quotes" where they hold quotes, line breaks or separators: check '
+            "for a quote left open.",
+        ),
+        (
+            "a.csv",
+            "text,label,text\na,1,b\n",
+            ":1: the column 'text' occurs twice; give each its own name.",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": NaN}\n',
+            ":2: not JSON (JSON is malformed: invalid character (byte 9)); expected one object a "
+            'line, such as {"text": "...", "label": "..."}.',
+        ),
+        (
+            "a.jsonl",
+            '["a"]',
+            ":1: found a JSON list, expected an object a line, such as "
+            '{"text": "...", "label": "..."}.',
+        ),
+        ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
+        ("a.csv", "text,label\n", " is empty: it holds no row; give another file."),
+        ("a.txt", "", " is empty: it holds no row; give another file."),
+        (
+            "a.txt",
+            b"one\nt\xe4t\n",
+            ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
+            "to UTF-8, for instance from GB18030 with `iconv -f GB18030 -t UTF-8`.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, name, data, want):
+    assert message(put(tmp_path, name, data)) == want
+
+
+def test_columns_without_a_name_are_no_mistake(tmp_path):
+    path = put(tmp_path, "a.csv", ",text,,\n0,a,,\n")
+    assert next(read(path)).values["text"] == "a"
+
+
+def test_a_cut_binary_file_is_named(tmp_path):
+    for name, data, _ in FORMATS[4:]:
+        kind = "Parquet" if name.endswith("parquet") else "Arrow"
+        assert message(put(tmp_path, name, data()[:-200])).startswith(
+            f" is not a whole {kind} file ("
+        )
+
+
+def test_files_that_are_not_there_or_of_no_format_are_named(tmp_path):
+    with pytest.raises(SystemFault) as fault:
+        list(read(tmp_path / "none.csv"))
+    assert str(fault.value) == (
+        f"Could not read {tmp_path}/none.csv: no such file or folder; check the spelling."
+    )
+    with pytest.raises(UsageError) as usage:
+        list(read("a.xlsx"))
+    assert str(usage.value) == (
+        "a.xlsx: the ending is not supported; expected .csv, .tsv, .jsonl, .json, .parquet, "
+        ".arrow, .txt (each also with .gz or .zst)."
+    )
+
+
+def test_a_column_that_is_not_there_names_the_nearest():
+    row = Row({"text": "a", "lable": 1}, "a.csv:2")
+    assert column(row, "lable", advice="never shown") == 1
+    with pytest.raises(DataError) as caught:
+        column(row, "label", advice="name another with --label")
+    assert str(caught.value) == (
+        "a.csv:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
+        "another with --label."
+    )
+
+
+def test_kinds_of_value_are_named():
+    assert [rows.kind_of(value) for value in ({}, [], "", True, None, 1, 0.5, b"")] == [
+        "object",
+        "list",
+        "string",
+        "boolean",
+        "null",
+        "number",
+        "number",
+        "bytes",
+    ]
