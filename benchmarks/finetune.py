@@ -104,8 +104,8 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
     }
     for what, of in seconds.items():
         print(
-            f"  {what:24}{'seconds':>10}{'examples/s':>12}  {'ours is faster by (lowest..highest)':37}"
-            "in processor time"
+            f"  {what:28}{'seconds':>10}{'examples/s':>12}  "
+            f"{'ours is faster by (lowest..highest)':37}in processor time"
         )
         best = min(peers, key=lambda name: statistics.median(of[name]))
         result[what] = {"best_peer": best, "contenders": {}}
@@ -118,7 +118,7 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
                 "in_cpu_time": cpu_ratio,
             }
             median = statistics.median(found)
-            line = f"    {name:22}{median:>10.3f}{examples / median:>12,.0f}"
+            line = f"    {name:26}{median:>10.3f}{examples / median:>12,.0f}"
             if name != OURS:
                 mark = " <- best peer" if name == best else ""
                 line += f"  {shown(ratio) + mark:37}{shown(cpu_ratio)}"

@@ -85,6 +85,7 @@ def made_result(tmp_path, kind, **changes):
         "model": "my/model",
         "labels": ("a", "b", "c") if kind == "classify" else (),
         "deciding": "dev",
+        "deciding_metrics": ("entity_f1",) if kind == "tag" else tuple(runs[0].scores["dev"]),
         "inspection": Inspection(
             examples={"train": 1000, "dev": 6},
             classes={} if kind == "regress" else {"train": {"a": 750, "b": 250}, "dev": {"a": 6}},

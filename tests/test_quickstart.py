@@ -1,28 +1,54 @@
+import csv
 import json
 import re
+import shutil
+from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from bertsmith import quickstart
 from bertsmith.cli import main
 from bertsmith.corpus.shards import Corpus
 from bertsmith.quickstart import PLANS, STAGES
+from bertsmith.quickstart_comparison import Attempt, Comparison, difference_interval
 from bertsmith.quickstart_report import held_out_blanks, smoothed
+from bertsmith.quickstart_task import affordable_examples
+from bertsmith.text.sample_tasks import SampleTask
 from bertsmith.text.tokenizer import Tokenizer
+
+ANIMALS = ("lion", "lamb", "ox", "dove", "serpent")
+
+
+def pairs(count):
+    """Sentences with an animal each, every other time the same one."""
+    return [
+        (
+            f"Behold the {ANIMALS[n % 5]} of day {n}.",
+            f"See the {ANIMALS[(n + n % 2) % 5]}.",
+            "same different".split()[n % 2],
+        )
+        for n in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A quickstart with a budget of almost nothing, on a tenth of the text."""
+    """A quickstart with a budget of almost nothing, on a tenth of the text and on pairs of ours."""
     root = tmp_path_factory.mktemp("quickstart")
     original = quickstart.sample
     changes = pytest.MonkeyPatch()
     changes.setattr(quickstart, "sample", lambda language: list(original(language))[::10])
     changes.setattr(quickstart, "EVALUATED_SEQUENCES", 16)
+    columns = ("king_james", "world_english", "label")
+    task = SampleTask(columns, train=pairs(200), dev=pairs(40))
+    changes.setattr(quickstart, "sample_task", lambda language: task)
     plan = PLANS["en"]
     small = plan.settings | {"size": "tiny", "batch_size": 4}
-    changes.setitem(PLANS, "en", quickstart.Plan(1000, small, plan.blanks))
+    tuning = replace(plan.task, settings=plan.task.settings | {"epochs": 2})
+    changes.setitem(PLANS, "en", quickstart.Plan(1000, small, plan.blanks, tuning))
     assert main(["quickstart", "--out", str(root / "en"), "--minutes", "0.01"]) == 0
     yield root / "en"
     changes.undo()
@@ -34,7 +60,7 @@ def test_every_stage_leaves_its_result_and_its_time(done):
     assert state["hours"] == pytest.approx(3 / 3600, abs=1e-6)
     text = (done / "text" / "en.txt").read_text(encoding="utf-8")
     assert text.startswith("In the beginning God created the heavens and the earth.")
-    assert text.count("\n\n") == 119
+    assert text.count("\n\n") == 112
     assert len(Tokenizer.load(done / "tokenizer")) == 1000
     assert Corpus.open(done / "corpus").split("heldout").document_count >= 1
     assert (done / "model" / "config.json").is_file()
@@ -42,13 +68,48 @@ def test_every_stage_leaves_its_result_and_its_time(done):
 
 def test_the_report_shows_curves_blanks_and_baselines(done):
     html = (done / "report.html").read_text(encoding="utf-8")
-    assert html.count("<svg ") == 2
+    assert html.count("<svg ") == 3
     assert html.count('class="blank"') == len(PLANS["en"].blanks) + quickstart.BLANKS_FROM_TEXT
     assert "guessing by frequency" in html
     assert "always the more frequent answer" in html
     for stage, _ in STAGES:
         assert f"<td>{stage}</td>" in html
     assert not re.search(r"<(script|link|img)\b|https?://(?!www\.w3\.org/)", html)
+
+
+def test_the_report_shows_both_fine_tunings(done):
+    html = (done / "report.html").read_text(encoding="utf-8")
+    assert "What pre-training bought" in html
+    assert "on the same 128 examples in the same order" in html
+    assert '<a href="tuned/report.html">from the pre-trained model</a>' in html
+    assert '<a href="tuned-untrained/report.html">from fresh weights</a>' in html
+    for report in re.findall(r'<a href="([^"]+)"', html):
+        assert (done / report).is_file()
+    assert "<td>Behold the lion of day 0.</td><td>See the lion.</td><td>same</td>" in html
+
+
+def test_both_fine_tunings_differ_in_nothing_but_their_first_weights(done):
+    with (done / "task" / "train.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["king_james", "world_english", "label"]
+    assert [tuple(row) for row in rows[1:]] == pairs(128)
+    jobs = [
+        json.loads((done / tuned / "job.json").read_text())
+        for tuned in ("tuned", "tuned-untrained")
+    ]
+    assert [job.pop("model") for job in jobs] == [str(done / "model"), str(done / "untrained")]
+    assert jobs[0] == jobs[1]
+    shapes = [
+        json.loads((done / model / "config.json").read_text()) for model in ("model", "untrained")
+    ]
+    assert shapes[0] == shapes[1]
+    trained, fresh = (
+        load_file(done / model / "model.safetensors") for model in ("model", "untrained")
+    )
+    assert trained.keys() == fresh.keys()
+    weights = fresh["bert.encoder.layer.0.attention.self.query.weight"]
+    assert weights.std() == pytest.approx(0.0176, abs=0.0005)  # 0.02, cut at two deviations
+    assert not np.array_equal(trained["bert.encoder.layer.0.attention.self.query.weight"], weights)
 
 
 def test_a_rerun_does_nothing_twice_and_prints_the_same_result(done, capsys):
@@ -66,6 +127,13 @@ def test_a_rerun_does_nothing_twice_and_prints_the_same_result(done, capsys):
     for blank in outcome["own_blanks"] + outcome["text_blanks"]:
         assert blank["text"].count("[MASK]") == 1
         assert len(blank["guesses"]) == 5
+    task = outcome["task"]
+    assert (task["train_examples"], task["dev_examples"], task["baseline"]) == (128, 40, 0.5)
+    for attempt in (task["pretrained"], task["untrained"]):
+        assert len(attempt["by_epoch"]) == 2
+        assert attempt["accuracy"] == max(attempt["by_epoch"])
+    assert task["difference"] == task["pretrained"]["accuracy"] - task["untrained"]["accuracy"]
+    assert task["interval"][0] <= task["difference"] <= task["interval"][1]
 
 
 def test_a_stage_that_was_interrupted_runs_again(done, tmp_path, capsys):
@@ -77,6 +145,35 @@ def test_a_stage_that_was_interrupted_runs_again(done, tmp_path, capsys):
     assert told.err.count("done before") == len(STAGES) - 1
     assert "Next:" in told.out
     assert f"bertsmith fill {done}/model" in told.out
+    assert f"bertsmith evaluate {done}/tuned --data {done}/task/dev.csv" in told.out
+
+
+def test_a_folder_that_was_moved_shows_and_continues(done, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(done, moved)
+    arguments = ["quickstart", "--out", str(moved), "--minutes", "0.01", "--json"]
+    assert main(arguments) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["task"]["pretrained"]["out"] == str(moved / "tuned")
+    state = json.loads((moved / "quickstart.json").read_text())
+    del state["seconds"]["fine-tuning"]
+    (moved / "quickstart.json").write_text(json.dumps(state))
+    (moved / "tuned-untrained" / "results.json").unlink()
+    assert main(arguments) == 0
+    again = json.loads(capsys.readouterr().out)
+    for name in ("pretrained", "untrained"):
+        assert again["task"][name]["by_epoch"] == first["task"][name]["by_epoch"]
+
+
+def test_the_commands_for_the_fine_tuned_model_work(done, tmp_path, capsys):
+    data = str(done / "task" / "dev.csv")
+    assert main(["evaluate", str(done / "tuned"), "--data", data, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["parts"]["dev.csv"]["scores"]
+    results = json.loads((done / "tuned" / "results.json").read_text())
+    assert scores == results["runs"][0]["scores"]["dev"]
+    answers = tmp_path / "answers.csv"
+    assert main(["predict", str(done / "tuned"), data, "--out", str(answers)]) == 0
+    assert len(answers.read_text(encoding="utf-8").splitlines()) == 41
 
 
 @pytest.mark.parametrize(
@@ -125,3 +222,56 @@ def test_our_own_sentences_have_one_blank_and_a_word_meant(language):
         assert text.count("[MASK]") == 1
         assert meant == meant.strip().lower()
         assert meant
+
+
+def compared(*, difference, interval, sure=True):
+    attempt = Attempt(
+        model="m",
+        out="o",
+        report="r",
+        accuracy=0.7,
+        interval=(0.66 if sure else 0.48, 0.74),
+        by_epoch=[0.6, 0.7],
+        seconds=3.0,
+    )
+    return Comparison(
+        question="?",
+        about_dev="",
+        examples=[],
+        train_examples=4000,
+        dev_examples=592,
+        baseline=0.5,
+        pretrained=attempt,
+        untrained=msgspec.structs.replace(attempt, accuracy=0.7 - difference),
+        difference=difference,
+        interval=interval,
+    )
+
+
+def test_the_verdict_says_what_the_interval_allows():
+    helped = compared(difference=0.125, interval=(0.081, 0.169))
+    assert helped.verdict() == ("Pre-training helped: +12.5 points (95% interval +8.1 to +16.9).")
+    assert compared(difference=0.01, interval=(-0.02, 0.04), sure=False).verdict() == (
+        "Whether pre-training helped is within the noise of 592 dev examples: +1.0 points (95% "
+        "interval -2.0 to +4.0). The pre-trained model itself is not surely better than always "
+        "giving the more frequent answer (50.0%); give it more --minutes."
+    )
+    assert compared(difference=-0.1, interval=(-0.15, -0.05)).verdict() == (
+        "Pre-training did harm here: -10.0 points (95% interval -15.0 to -5.0)."
+    )
+
+
+def test_the_interval_of_a_difference_is_over_paired_answers():
+    right = np.arange(400) % 4 > 0
+    assert difference_interval(right, right) == (0.0, 0.0)
+    assert difference_interval(np.ones(50), np.zeros(50)) == (1.0, 1.0)
+    low, high = difference_interval(right, np.roll(right, 1))
+    # Half of the answers differ, one way as often as the other: 1.96 * sqrt(0.5 / 400).
+    assert (low, high) == (pytest.approx(-0.0693, abs=0.008), pytest.approx(0.0693, abs=0.008))
+    assert difference_interval(right, np.roll(right, 1)) == (low, high)
+
+
+def test_as_many_examples_as_the_time_allows():
+    plan = replace(PLANS["en"].task, settings={"epochs": 3}, tokens=40)
+    assert affordable_examples(60.0, 12_000.0, plan=plan) == 3000
+    assert affordable_examples(-5.0, 12_000.0, plan=plan) == 128

@@ -4,9 +4,8 @@ Rows stream through: memory holds a block of them at a time, however long the fi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,7 +22,7 @@ from bertsmith.tasks.decode import (
     TagAnswer,
 )
 from bertsmith.tasks.own import Columns
-from bertsmith.tasks.task import ChoiceExample, Example
+from bertsmith.tasks.task import ChoiceExample, Example, TagExample
 from bertsmith.text import rows, streams
 from bertsmith.tuning.inference import Taught
 from bertsmith.writers import open_vectors, open_writer
@@ -31,6 +30,8 @@ from bertsmith.writers import open_vectors, open_writer
 _BLOCK = 512
 """Rows."""
 _CONLL = (".conll", ".iob", ".bio", ".iob2", ".bioes")
+
+Item = TypeVar("Item")
 
 Progress = Callable[[int], object]
 """Told how many rows are done."""
@@ -73,7 +74,7 @@ def predict_file(
     taught = predictor.taught
     count = 0
     with open_writer(out) as write:
-        for block in _blocks(_read(taught, source, columns)):
+        for block in _blocks(_read(taught, source, columns), alike=_same_document):
             _check_equal_choices([example for _, example in block])
             answers = predictor.predict([example for _, example in block])
             for (values, example), answer in zip(block, answers, strict=True):
@@ -113,7 +114,7 @@ def embed_file(
     """
     count = 0
     with open_vectors(out) as write:
-        for block in _blocks(rows.read(source)):
+        for block in _blocks(rows.read(source), alike=lambda one, other: False):
             texts = [own.text_of(row, text, "--text") for row in block]
             vectors = predictor.embed(texts, pooling=pooling, layers=layers)
             write([row.values for row in block], vectors)
@@ -179,9 +180,24 @@ def _official_endings(task: str) -> set[str]:
     return {Path(name).suffix for names in files for name in names}
 
 
-def _blocks(items: Iterator[Any]) -> Iterator[list[Any]]:
-    while block := list(islice(items, _BLOCK)):
+def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
+    """Items in blocks; what is `alike` with the one before stays in its block."""
+    block: list[Item] = []
+    for item in items:
+        if len(block) >= _BLOCK and not alike(block[-1], item):
+            yield block
+            block = []
+        block.append(item)
+    if block:
         yield block
+
+
+def _same_document(one: tuple[Any, Example], other: tuple[Any, Example]) -> bool:
+    """Whether the sentences are context for one another."""
+    match one[1], other[1]:
+        case TagExample(document=first), TagExample(document=second):
+            return first == second
+    return False
 
 
 def _check_equal_choices(examples: Sequence[Example]) -> None:

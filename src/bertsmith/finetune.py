@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import finetune_data
+from bertsmith import canvas, finetune_data
 from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, write_json
@@ -31,15 +31,16 @@ from bertsmith.finetune_report import write_report
 from bertsmith.finetune_result import FinetuneResult, summarise
 from bertsmith.models.folder import load_config
 from bertsmith.models.sources import resolve
+from bertsmith.models.tuned import FeatureBased
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said
-from bertsmith.tasks.features import Limits
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.start import alone_in, check_same_settings
 from bertsmith.tuning import run as tuning
+from bertsmith.tuning.inference import limits_of
 from bertsmith.tuning.run import RunResult, TaskData
 
 JOB = "job.json"
@@ -84,6 +85,7 @@ def finetune(
         raise UsageError(f"--seeds is {job.seeds}; it must be at least 1.")
     with join(job.settings.get("precision") or "auto") as place:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
+        canvas.matplotlib("figure")  # the report at the end must not be what fails
         place.first_decides(lambda: _check_folder(out, job, resume=resume))
         model = place.first_decides(lambda: resolve(job.model))
         shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
@@ -101,7 +103,9 @@ def finetune(
             **job.settings,
         )
         config = configure(examples=len(parts.train))
-        limits = Limits(longest=config.longest, stride=config.stride, long=config.long)
+        if config.features:
+            FeatureBased(config.features, config.combine).resolved(shape)
+        limits = limits_of(config)
         data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
         # What a batch counts is known now: windows, where there are any.
         config = configure(examples=data.train.items)
@@ -259,6 +263,7 @@ def _finish(
         model=job.model,
         labels=parts.labels,
         deciding=data.deciding,
+        deciding_metrics=parts.task.deciding or parts.task.metrics,
         inspection=inspection,
         lengths=lengths,
         baseline=data.baseline,

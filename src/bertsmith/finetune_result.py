@@ -39,6 +39,8 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     labels: tuple[str, ...]
     deciding: str
     """The part by which the best run was chosen."""
+    deciding_metrics: tuple[str, ...]
+    """Their mean is a run's score."""
     inspection: Inspection
     lengths: Lengths
     baseline: Scores
@@ -76,9 +78,10 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if None in best.scores[self.deciding].values():
             lines.append(UNDEFINED)
         if self.degenerate:
+            left_out = len(self.degenerate) < len(self.runs)
             lines.append(
                 f"  {len(self.degenerate)} of {len(self.runs)} runs came out no better than always "
-                f"giving the most frequent answer and are left out of the mean: "
+                f"giving the most frequent answer{' and count in no mean' * left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
         return [

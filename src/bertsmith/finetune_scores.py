@@ -43,6 +43,7 @@ _MEANINGS = {
     "right answer, but for case, punctuation and articles.",
     "answer_f1": f"F1 is {_F1}the right ones were said) of an answer's words, averaged over the "
     "questions.",
+    "tag_accuracy": "Accuracy of the tags is the share of words that got the right one.",
     "entity_precision": "Precision is the share of entities (names of things) said that are right "
     "in type, first and last word.",
     "entity_recall": "Recall is the share of true entities that were found.",
@@ -52,8 +53,7 @@ _MEANINGS = {
 
 def deciding_metrics(result: FinetuneResult) -> list[str]:
     """The metrics that decide which run is best; their mean is a run's score."""
-    names = result.best_run.scores[result.deciding]
-    return ["entity_f1"] if result.kind == "tag" else list(names)
+    return list(result.deciding_metrics)
 
 
 def write_scores(page: Report, result: FinetuneResult) -> None:

@@ -85,8 +85,8 @@ PLANS: dict[SampleLanguage, Plan] = {
         task=TaskPlan(
             question="Is a verse of the King James Version the same verse as one of the World "
             "English Bible?",
-            about_dev="The dev verses are from chapters of which neither the training examples nor "
-            "the text of the pre-training has anything.",
+            about_dev="The dev verses are from chapters that neither the training examples nor the "
+            "text of the pre-training has.",
             columns=Columns(text="king_james", text_pair="world_english"),
             settings=_TUNING,
             tokens=45,

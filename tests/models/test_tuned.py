@@ -236,6 +236,9 @@ def test_training_drops_out_and_evaluation_does_not(kind):
     assert torch.equal(model.outputs(batch), model.outputs(batch))
     model.train()
     assert not torch.equal(model.outputs(batch), model.outputs(batch))
+    # Before the output layer too, but for spans (Google's heads, and theirs).
+    model.bert.eval()
+    assert torch.equal(model.outputs(batch), model.outputs(batch)) == (kind == "answer")
 
 
 def test_class_weights_weigh_the_examples_of_their_class():

@@ -12,13 +12,21 @@ def verses():
 
 
 @pytest.fixture(scope="module")
+def numbers():
+    """The numbers of the King James and of the World English verses, by their text."""
+    return [
+        {text: verse for verse, text in verses_of(edition).items()} for edition in ("kjv", "web")
+    ]
+
+
+@pytest.fixture(scope="module")
 def opinions():
     return sentiment()
 
 
 def test_pairs_are_many_and_balanced_from_any_beginning_on(verses):
     assert verses.columns == ("king_james", "world_english", "label")
-    assert (len(verses.train), len(verses.dev)) == (9656, 600)
+    assert (len(verses.train), len(verses.dev)) == (9656, 592)
     for rows in (verses.train, verses.train[:128], verses.dev):
         assert Counter(row[-1] for row in rows) == {
             "same": len(rows) // 2,
@@ -27,22 +35,23 @@ def test_pairs_are_many_and_balanced_from_any_beginning_on(verses):
 
 
 def test_the_first_pairs(verses):
-    assert verses.dev[0] == (
-        "Through wisdom is an house builded; and by understanding it is established:",
-        "Through wisdom a house is built; By understanding it is established;",
-        "same",
-    )
-    assert verses.dev[1] == (
-        "I went by the field of the slothful, and by the vineyard of the man void of "
-        "understanding;",
-        "Then I saw, and considered well. I saw, and received instruction:",
-        "different",
-    )
+    assert verses.dev[:2] == [
+        (
+            "Then went up Moses, and Aaron, Nadab, and Abihu, and seventy of the elders of Israel:",
+            "Then Moses, Aaron, Nadab, Abihu, and seventy of the elders of Israel went up.",
+            "same",
+        ),
+        (
+            "A faithful witness will not lie: but a false witness will utter lies.",
+            "A scoffer seeks wisdom, and doesn't find it, But knowledge comes easily to a "
+            "discerning person.",
+            "different",
+        ),
+    ]
 
 
-def test_every_verse_is_in_one_pair_and_half_of_the_wrong_ones_are_neighbours(verses):
-    old = {text: verse for verse, text in verses_of("kjv").items()}
-    modern = {text: verse for verse, text in verses_of("web").items()}
+def test_every_verse_is_in_one_pair_and_half_of_the_wrong_ones_are_neighbours(verses, numbers):
+    old, modern = numbers
     for rows in (verses.train, verses.dev):
         assert len({row[0] for row in rows}) == len({row[1] for row in rows}) == len(rows)
         near = far = 0
@@ -56,10 +65,9 @@ def test_every_verse_is_in_one_pair_and_half_of_the_wrong_ones_are_neighbours(ve
         assert near == far == len(rows) / 4
 
 
-def test_a_wrong_verse_from_elsewhere_is_as_long_as_the_right_one(verses):
-    old = {text: verse for verse, text in verses_of("kjv").items()}
-    right = verses_of("web")
-    modern = {text: verse for verse, text in right.items()}
+def test_a_wrong_verse_from_elsewhere_is_as_long_as_the_right_one(verses, numbers):
+    old, modern = numbers
+    right = {verse: text for text, verse in modern.items()}
     apart = [
         abs(len(right[old[one]]) - len(other))
         for one, other, label in verses.train
@@ -69,13 +77,17 @@ def test_a_wrong_verse_from_elsewhere_is_as_long_as_the_right_one(verses):
     assert max(apart) <= 12
 
 
-def test_neither_train_nor_the_text_has_a_verse_of_a_dev_chapter(verses):
-    numbers = {text: verse for verse, text in verses_of("kjv").items()}
-    assert all(kept_apart(chapter(numbers[row[0]])) for row in verses.dev)
-    assert not any(kept_apart(chapter(numbers[row[0]])) for row in verses.train)
+def test_neither_train_nor_the_text_has_a_verse_of_a_dev_chapter(verses, numbers):
+    old, _ = numbers
+    assert all(kept_apart(chapter(old[row[0]])) for row in verses.dev)
+    assert not any(kept_apart(chapter(old[row[0]])) for row in verses.train)
     text = "\n".join(english())
-    found = [row[1] for row in verses.dev if row[1] in text]
-    print(found)
+    # What the Bible says in two places.
+    assert [row[1] for row in verses.dev if row[1] in text] == [
+        "Yes, Father, for so it was well-pleasing in your sight.",
+        "He who has ears to hear, let him hear.",
+        "Paul, an apostle of Christ Jesus through the will of God, and Timothy our brother,",
+    ]
 
 
 def test_reviews_are_short_unlike_each_other_and_balanced(opinions):

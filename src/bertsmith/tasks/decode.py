@@ -276,7 +276,7 @@ def _answer(
 ) -> SpanAnswer:
     order = np.argsort(-scores, kind="stable")[:_SPANS_COMPARED]
     if not len(order):  # a context without a piece
-        return SpanAnswer("", -1, 1.0, "", -1, 0.0, 1.0, 0.0)
+        return SpanAnswer("", -1, 1.0, "", -1, 0.0, 1.0, float(np.finfo(np.float32).max))
     start = int(places_C2[firsts[order[0]], 0])
     end = int(places_C2[lasts[order[0]], 1])
     # Cleaning takes accents off, and with them their places; they belong to the character before.

@@ -33,6 +33,9 @@ from bertsmith.text.tokenizer import Tokenizer
 Integers = NDArray[np.integer]
 Long = Literal["cut", "windows"]
 
+LONGEST_QUESTION = 64
+"""Pieces (Google's `run_squad.py`)."""
+
 ROW = np.dtype(
     [
         ("example", np.int64),
@@ -57,8 +60,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     long: Long = "cut"
     """What `classify` and `regress` do with what is longer: cut its end, or slide windows over it,
     whose scores are averaged."""
-    longest_question: int = 64
-    """Pieces of a question that are kept (Google's `run_squad.py`)."""
+    longest_question: int = LONGEST_QUESTION
+    """Pieces of a question that are kept."""
 
 
 @dataclass(frozen=True)

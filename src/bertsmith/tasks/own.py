@@ -167,7 +167,7 @@ def own_task(
     names = metrics_of(kind, labels)
     return Task(
         name=kind,
-        title=f"own data ({kind})",
+        title=f"Own data ({kind})",
         kind=kind,
         metrics=names,
         deciding=("entity_f1",) if "entity_f1" in names else (),

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from bertsmith.config import Kind
+from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.tuned import BertForTask
 from bertsmith.tasks.decode import Outputs, Prediction, decode
-from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.features import LONGEST_QUESTION, Features, Limits, build
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
 from bertsmith.text.tokenizer import Tokenizer
@@ -38,6 +39,16 @@ class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the columns of the user's own files are called."""
     bounds: tuple[float, float] | None = None
     """Least and greatest number that a regression may say."""
+
+
+def limits_of(config: FinetuneConfig) -> Limits:
+    """How long inputs may be in a run; a question leaves at least half of an input to its context."""
+    return Limits(
+        longest=config.longest,
+        stride=config.stride,
+        long=config.long,
+        longest_question=min(LONGEST_QUESTION, config.longest // 2),
+    )
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks import metrics
 from bertsmith.tasks.decode import Prediction, SpanAnswer, gold, said
-from bertsmith.tasks.features import Features, Limits
+from bertsmith.tasks.features import Features
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.spans import answer_f1, best_threshold
 from bertsmith.tasks.task import Example, Task
@@ -44,7 +44,7 @@ from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import CHECKPOINTS, enter, find_start
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
-from bertsmith.tuning.inference import TAUGHT, Scorer, Taught
+from bertsmith.tuning.inference import TAUGHT, Scorer, Taught, limits_of
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"
@@ -132,7 +132,8 @@ def run(
         SystemFault: the disk is full, memory ran out, ...
     """
     if (out / RESULT).is_file():
-        return read_json(out / RESULT, RunResult)
+        # The folder may have moved since.
+        return msgspec.structs.replace(read_json(out / RESULT, RunResult), out=str(out))
     source = Path(config.model)
     with ExitStack() as stack:
         # 1. Where the run stands.
@@ -339,7 +340,8 @@ def _class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torc
         return None
     assert data.train.targets is not None
     counts = np.bincount(data.train.targets.astype(np.int64), minlength=len(data.labels))
-    weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
+    # An official class may have no example here.
+    weights = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
     return torch.tensor(weights, dtype=torch.float32, device=place.device)
 
 
@@ -348,7 +350,7 @@ def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
         task=config.task,
         kind=config.kind,
         labels=data.labels,
-        limits=Limits(longest=config.longest, stride=config.stride, long=config.long),
+        limits=limits_of(config),
         threshold=0.0 if data.task.may_be_impossible else None,
         columns=data.columns,
         bounds=data.task.bounds,
