@@ -12,12 +12,12 @@ it, where hardly anything is held out) also scores the finished model on inputs 
 import argparse
 from pathlib import Path
 
-from bertsmith.charts import Mark, Series, line_chart
 from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import Corpus
 from bertsmith.files import write_bytes
 from bertsmith.models.folder import load_pretraining
 from bertsmith.quickstart_report import smoothed
+from bertsmith.report.charts import Mark, Series, line_chart
 from bertsmith.train.evaluation import baseline, evaluate
 from bertsmith.train.parallel import join
 from bertsmith.train.progress import read_metrics

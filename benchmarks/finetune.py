@@ -34,14 +34,14 @@ import transformers
 from finetune_contenders import Job, contender, our_score, our_turns, their_score, their_turns
 from pretrain import cpu_name, summary
 
-from bertsmith import finetune_data
 from bertsmith.files import atomic_path
 from bertsmith.finetune_config import finetune_config
-from bertsmith.finetune_data import Source
 from bertsmith.models.folder import load_config
 from bertsmith.models.sources import MINILM, resolve
 from bertsmith.runtime import share_cores
 from bertsmith.train.parallel import has_native_bf16
+from bertsmith.tuning import data as finetune_data
+from bertsmith.tuning.data import Source
 
 OURS, THEIRS = "bertsmith", "transformers"
 SPEED_TASKS = ["sst-2", "mrpc"]

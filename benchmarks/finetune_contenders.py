@@ -21,10 +21,8 @@ import numpy as np
 import torch
 import transformers
 
-from bertsmith import finetune_data
 from bertsmith.config import Phase
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.finetune_data import Parts, Source
 from bertsmith.models.folder import load_config, load_encoder
 from bertsmith.models.tuned import BertForTask
 from bertsmith.runtime import derive_seed
@@ -38,8 +36,10 @@ from bertsmith.train.optim import adamw
 from bertsmith.train.parallel import Parallel, choose_micro_tokens, has_native_bf16, join
 from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
+from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
 from bertsmith.tuning.batches import TaskBatches
+from bertsmith.tuning.data import Parts, Source
 
 Pause = Callable[..., None]
 

@@ -3,8 +3,8 @@
     python benchmarks/finetune_table.py OUT [--json FILE.json]
 
 OUT holds folders of `bertsmith finetune`, such as `runs/finetune-minilm.sh` writes. Prints a row of
-Markdown for each metric: mean and deviation over seeds, the best seed with the 95% interval over its
-dev examples, the most frequent answer's score, and what it took.
+Markdown for each metric: mean and deviation over seeds, the best seed with its 95% interval over
+the dev examples, the most frequent answer's score, and what it took.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 
 from bertsmith.files import read_json
-from bertsmith.finetune_result import FinetuneResult
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tuning.card import told
+from bertsmith.tuning.result import FinetuneResult
 
 
 def rows(name: str, result: FinetuneResult) -> list[str]:

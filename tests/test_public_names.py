@@ -8,9 +8,13 @@ import bertsmith
 
 PUBLIC = [
     "BertsmithError",
+    "FinetuneJob",
+    "FinetuneSource",
     "Predictor",
     "PretrainConfig",
     "Tokenizer",
+    "evaluate",
+    "finetune",
     "load",
     "prepare",
     "pretrain",

@@ -10,6 +10,9 @@ The few names below are the public ones. Each is imported when it is first used,
     config = bertsmith.pretrain_config("modern", data="corpus", size="mini", hours=1.0)
     bertsmith.pretrain.run(config, Path("model"))
     bertsmith.load("model").fill("Paris is the [MASK] of France.")
+    source = bertsmith.FinetuneSource(task="classify", train="reviews.csv")
+    bertsmith.finetune(bertsmith.FinetuneJob(source=source, model="model"), Path("reviews"))
+    bertsmith.load("reviews").predict(["A text that it has never seen."])
 """
 
 from importlib import import_module
@@ -21,20 +24,28 @@ if TYPE_CHECKING:
     from bertsmith.config import pretrain_config as pretrain_config
     from bertsmith.corpus.build import prepare as prepare
     from bertsmith.errors import BertsmithError as BertsmithError
-    from bertsmith.predictor import Predictor as Predictor
-    from bertsmith.predictor import Predictor as load
+    from bertsmith.prediction.evaluate import evaluate as evaluate
+    from bertsmith.prediction.predictor import Predictor as Predictor
+    from bertsmith.prediction.predictor import Predictor as load
     from bertsmith.text.learn import train_tokenizer as train_tokenizer
     from bertsmith.text.tokenizer import Tokenizer as Tokenizer
+    from bertsmith.tuning.data import Source as FinetuneSource
+    from bertsmith.tuning.job import Job as FinetuneJob
+    from bertsmith.tuning.job import finetune as finetune
 
 __version__ = "0.1.0"
 
 # Public name: module and the name in it (empty: the module itself).
 _HOMES = {
     "BertsmithError": ("bertsmith.errors", "BertsmithError"),
-    "Predictor": ("bertsmith.predictor", "Predictor"),
+    "Predictor": ("bertsmith.prediction.predictor", "Predictor"),
     "PretrainConfig": ("bertsmith.config", "PretrainConfig"),
     "Tokenizer": ("bertsmith.text.tokenizer", "Tokenizer"),
-    "load": ("bertsmith.predictor", "Predictor"),
+    "FinetuneJob": ("bertsmith.tuning.job", "Job"),
+    "FinetuneSource": ("bertsmith.tuning.data", "Source"),
+    "evaluate": ("bertsmith.prediction.evaluate", "evaluate"),
+    "finetune": ("bertsmith.tuning.job", "finetune"),
+    "load": ("bertsmith.prediction.predictor", "Predictor"),
     "prepare": ("bertsmith.corpus.build", "prepare"),
     "pretrain": ("bertsmith.pretrain", ""),
     "pretrain_config": ("bertsmith.config", "pretrain_config"),
@@ -43,9 +54,13 @@ _HOMES = {
 
 __all__ = [
     "BertsmithError",
+    "FinetuneJob",
+    "FinetuneSource",
     "Predictor",
     "PretrainConfig",
     "Tokenizer",
+    "evaluate",
+    "finetune",
     "load",
     "prepare",
     "pretrain",

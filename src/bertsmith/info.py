@@ -16,6 +16,7 @@ from bertsmith.config import PretrainConfig, bert_config_from_keys
 from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
 from bertsmith.text.tokenizer import Tokenizer
@@ -97,6 +98,8 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     tokenizer: TokenizerInfo | None
     tokenizer_matches: bool | None
     """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
+    taught: Taught | None = None
+    """What a fine-tuned model was taught."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
@@ -254,6 +257,7 @@ def _model(folder: Path) -> ModelInfo:
         training_bytes=TRAINING_BYTES * parts.total(),
         tokenizer=tokenizer,
         tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
+        taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
     )
 
 

@@ -76,6 +76,11 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         ("parameters", f"{info.parameters:,}"),
     ]  # fmt: skip
     rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
+    if info.taught is not None:
+        labels = ", ".join(info.taught.labels)
+        rows.append(("fine-tuned", f"{info.taught.task} ({info.taught.kind})"))
+        rows += [("  labels", labels)] if labels else []
+        rows.append(("  inputs", f"at most {info.taught.limits.longest} tokens"))
     rows.append(
         ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
                    "and activations")

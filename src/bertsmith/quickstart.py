@@ -21,11 +21,11 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import Stopped, UsageError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.models.folder import parameter_count
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.quickstart_comparison import compare
 from bertsmith.quickstart_report import Outcome, collect, held_out_blanks, write_report
 from bertsmith.quickstart_task import TaskPlan
-from bertsmith.report import Blank
+from bertsmith.report.page import Blank
 from bertsmith.runtime import core_count
 from bertsmith.tasks.own import Columns
 from bertsmith.text.learn import train_tokenizer

@@ -7,16 +7,16 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertsmith.charts import Mark, Series, line_chart
 from bertsmith.files import read_json
-from bertsmith.finetune import REPORT, RESULTS
-from bertsmith.finetune_result import FinetuneResult
 from bertsmith.quickstart_task import PRETRAINED, UNTRAINED, TaskPlan
-from bertsmith.report import Report
+from bertsmith.report.charts import Mark, Series, line_chart
+from bertsmith.report.page import Report
 from bertsmith.tasks.decode import gold, said
 from bertsmith.tasks.own import read_own
 from bertsmith.tasks.task import TextExample
 from bertsmith.train.progress import read_metrics
+from bertsmith.tuning.job import REPORT, RESULTS
+from bertsmith.tuning.result import FinetuneResult
 from bertsmith.tuning.run import read_predictions
 
 _RESAMPLES = 1000

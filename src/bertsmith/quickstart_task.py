@@ -22,14 +22,14 @@ import torch
 
 from bertsmith.errors import Stopped
 from bertsmith.files import read_json, write_bytes
-from bertsmith.finetune import JOB, Job, finetune
-from bertsmith.finetune_data import Source
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.own import Columns
 from bertsmith.text.sample_tasks import SampleTask
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.data import Source
+from bertsmith.tuning.job import JOB, Job, finetune
 
 FEWEST_EXAMPLES = 128
 

@@ -21,15 +21,16 @@ from transformers import (
 from bertsmith.config import BertConfig, Kind
 from bertsmith.models.folder import save_model
 from bertsmith.models.tuned import BertForTask, FeatureBased
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
 from bertsmith.tasks.decode import NumberAnswer, Prediction
 from bertsmith.tasks.features import Limits, build
 from bertsmith.tasks.task import AnswerExample, ChoiceExample, Example, TagExample, TextExample
+from bertsmith.tasks.taught import Taught
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train.parallel import Place
 from bertsmith.tuning import inference
-from bertsmith.tuning.inference import Scorer, Taught
+from bertsmith.tuning.inference import Scorer
 
 LETTERS = "abcdefghijklm"
 VOCAB = (*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *"中文。", ".")

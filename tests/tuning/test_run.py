@@ -17,28 +17,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertsmith import finetune_data
 from bertsmith.config import BertConfig, Kind
 from bertsmith.errors import FolderError, Stopped, UsageError
 from bertsmith.files import read_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config
-from bertsmith.finetune_data import Parts
 from bertsmith.models.folder import load_task, save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.tuned import FeatureBased
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
 from bertsmith.tasks import checks
 from bertsmith.tasks.decode import ClassAnswer
 from bertsmith.tasks.features import Limits
 from bertsmith.tasks.own import Columns, own_task
 from bertsmith.tasks.task import Answer, AnswerExample, Example, TagExample, TextExample
+from bertsmith.tasks.taught import Taught
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.progress import read_metrics
+from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as running
 from bertsmith.tuning.batches import TaskBatches
-from bertsmith.tuning.inference import Taught
+from bertsmith.tuning.data import Parts
 from bertsmith.tuning.run import RunResult, TaskData, read_predictions, run
 
 LETTERS = "abcdefghijklmnop"
@@ -121,7 +121,7 @@ def data_of(kind: Kind, *, train: int = 48, dev: int = 18) -> TaskData:
     first, second = MAKERS[kind](train, 1), MAKERS[kind](dev, 2)
     task = own_task(kind, columns=COLUMNS, train=first)
     parts = Parts(task, checks.classes(first), first, {"dev": second}, None, [])
-    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12), COLUMNS)
+    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
 
 
 def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneConfig:
@@ -209,7 +209,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         task="classify",
         kind="classify",
         labels=("early", "late"),
-        limits=Limits(24, 12),
+        limits=Limits(24, 12, longest_question=12),
         columns=COLUMNS,
     )
     for one, other in zip(again.predict(dev), predictions, strict=True):

@@ -13,7 +13,7 @@ from bertsmith.errors import UsageError
 from bertsmith.finetune_config import Combine, FinetuneConfig, Long, Weights
 
 if TYPE_CHECKING:
-    from bertsmith.finetune import Job
+    from bertsmith.tuning.job import Job
 
 _BY_TASK = "(default: by task, model and data)"
 _Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_TASK)]
@@ -106,7 +106,7 @@ class Finetune(Command):
 
     def run(self) -> Result:
         """Fine-tunes."""
-        from bertsmith.finetune import finetune
+        from bertsmith.tuning.job import finetune
 
         done = finetune(self._job(), self.out, resume=self.resume)
         place = ["--data", self.data or self.dev or "FILE"]
@@ -117,9 +117,9 @@ class Finetune(Command):
         return Result(done, with_next(done.summary_lines(), *following))
 
     def _job(self) -> "Job":
-        from bertsmith.finetune import Job
-        from bertsmith.finetune_data import Source
         from bertsmith.tasks.own import Columns
+        from bertsmith.tuning.data import Source
+        from bertsmith.tuning.job import Job
 
         names = {setting.name for setting in msgspec.structs.fields(FinetuneConfig)}
         settings = {

@@ -34,8 +34,8 @@ class Fill(Command):
     def run(self) -> Result:
         """Predicts."""
         from bertsmith.display import percent
-        from bertsmith.filling import INDEPENDENT
-        from bertsmith.predictor import Predictor
+        from bertsmith.prediction.filling import INDEPENDENT
+        from bertsmith.prediction.predictor import Predictor
 
         predictor = Predictor(self.model)
         found = predictor.fill(self.text, top=self.top, joint=self.joint)

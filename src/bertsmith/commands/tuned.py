@@ -10,7 +10,7 @@ from bertsmith.commands.command import OPTIONAL, Command, Result
 from bertsmith.commands.finetune import parse_layers
 
 if TYPE_CHECKING:
-    from bertsmith.predictor import Predictor
+    from bertsmith.prediction.predictor import Predictor
     from bertsmith.tasks.own import Columns
 
 _AS_TAUGHT = "(default: as in fine-tuning)"
@@ -74,8 +74,8 @@ class Evaluate(_Asking):
 
     def run(self) -> Result:
         """Scores."""
-        from bertsmith.evaluate import evaluate
-        from bertsmith.predictor import Predictor
+        from bertsmith.prediction.evaluate import evaluate
+        from bertsmith.prediction.predictor import Predictor
 
         predictor = Predictor(self.model)
         found = evaluate(predictor, self.data, columns=self.columns(predictor))
@@ -93,9 +93,9 @@ class Predict(_Asking):
 
     def run(self) -> Result:
         """Predicts."""
-        from bertsmith.bulk import predict_file
         from bertsmith.display import Bar
-        from bertsmith.predictor import Predictor
+        from bertsmith.prediction.bulk import predict_file
+        from bertsmith.prediction.predictor import Predictor
 
         predictor = Predictor(self.model)
         with Bar(predict="rows") as bar:
@@ -129,9 +129,9 @@ class Embed(Command):
 
     def run(self) -> Result:
         """Embeds."""
-        from bertsmith.bulk import embed_file
         from bertsmith.display import Bar
-        from bertsmith.predictor import Predictor
+        from bertsmith.prediction.bulk import embed_file
+        from bertsmith.prediction.predictor import Predictor
 
         predictor = Predictor(self.model)
         with Bar(embed="rows") as bar:
@@ -168,7 +168,7 @@ class GlueSubmit(Command):
         """Predicts and packs."""
         import sys
 
-        from bertsmith.glue_submit import glue_submit
+        from bertsmith.prediction.glue_submit import glue_submit
 
         done = glue_submit(
             self.runs,

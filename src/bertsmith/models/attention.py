@@ -7,6 +7,9 @@ sequence and no others, and the fastest way to do that depends on where it runs:
   length), and each group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
   the scores are formed outright: for such lengths that beats the tiled kernel, whose backward
   recomputes them, and the tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
+  Short sequences of a few each of many lengths, as labelled texts are, would make many small
+  groups, whose calls cost more than their arithmetic: such sequences are padded to one group, here
+  and nowhere else.
 - CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
 - elsewhere (CUDA in fp32, with attention dropout or an odd head width): padded to the longest,
   with a mask. This is also the reference that the tests hold the others against.
@@ -26,31 +29,57 @@ from bertsmith.models.dropout import Dropout, keep_mask
 from bertsmith.models.packed import Packed
 
 _DENSE_LENGTH = 256
+# Runs of fewer equally long sequences than this, and no longer than this, are padded to a group in
+# which the shortest fills at least this share. A step of 32 sentences of MiniLM took 1.4 times as
+# long with a group for each of their 19 lengths as with one (docs/log.md).
+_FEW, _SHORT, _FILLED = 4, 128, 0.4
 
 
 @dataclass(frozen=True)
 class Group:
-    """Consecutive sequences of one length: rows `start : start + sequences * length` of T."""
+    """Consecutive sequences, rows `start : start + tokens` of T, computed as `[B, length]`."""
 
     start: int
     sequences: int
     length: int
+    tokens: int
+    real_BL: Tensor | None = None
+    """Which of the padded places are tokens; None where all are."""
 
     @property
     def rows(self) -> slice:
         """The group's place in T."""
-        return slice(self.start, self.start + self.sequences * self.length)
+        return slice(self.start, self.start + self.tokens)
 
 
-def equal_length_groups(lengths: Sequence[int]) -> list[Group]:
-    """Runs of equal length, in order."""
+def length_groups(lengths: Sequence[int]) -> list[Group]:
+    """Runs of equal length, in order, the small ones of short sequences joined."""
+    runs = [(length, sum(1 for _ in run)) for length, run in groupby(lengths)]
+    joined: list[list[int]] = []
+    for length, count in runs:
+        few = count < _FEW and length <= _SHORT
+        if few and joined and _joins(joined[-1], length):
+            joined[-1] += [length] * count
+        else:
+            joined.append([length] * count)
     groups = []
     start = 0
-    for length, run in groupby(lengths):
-        sequences = sum(1 for _ in run)
-        groups.append(Group(start, sequences, length))
-        start += sequences * length
+    for members in joined:
+        longest, tokens = max(members), sum(members)
+        real_BL = None
+        if tokens < longest * len(members):
+            real_BL = torch.arange(longest) < torch.tensor(members)[:, None]
+        groups.append(Group(start, len(members), longest, tokens, real_BL))
+        start += tokens
     return groups
+
+
+def _joins(members: list[int], length: int) -> bool:
+    """Whether a small run goes into the group before it, which must be of small runs too."""
+    if min(members) == max(members) and len(members) >= _FEW:
+        return False
+    longest, shortest = max(*members, length), min(*members, length)
+    return longest <= _SHORT and shortest >= _FILLED * longest
 
 
 def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[Group]) -> Tensor:
@@ -60,7 +89,7 @@ def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[G
         qkv_T3NH: queries, keys and values of every packed token, [T, 3, N, H].
         packed: says where sequences start.
         dropout: applied to the attention probabilities.
-        groups: `equal_length_groups(packed.lengths)`, needed on the CPU only; one list serves
+        groups: `length_groups(packed.lengths)`, needed on the CPU only; one list serves
             every layer.
 
     Returns:
@@ -80,10 +109,19 @@ def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout) -> Tensor
     heads, width = qkv_T3NH.shape[2:]
     parts = []
     for group in groups:
-        qkv = qkv_T3NH[group.rows].view(group.sequences, group.length, 3, heads, width)
+        qkv = qkv_T3NH[group.rows]
+        p = dropout.p if dropout.active else 0.0
+        if group.real_BL is not None:
+            places = group.real_BL.flatten().nonzero()[:, 0]
+            blank = qkv.new_zeros(group.real_BL.numel(), *qkv.shape[1:])
+            qkv = blank.index_copy(0, places, qkv)
+            qkv = qkv.view(group.sequences, group.length, 3, heads, width)
+            out = _Dense.apply(qkv, p, group.real_BL)  # type: ignore[no-untyped-call]
+            parts.append(out.reshape(-1, heads * width)[places])
+            continue
+        qkv = qkv.view(group.sequences, group.length, 3, heads, width)
         if dropout.active or group.length <= _DENSE_LENGTH:
-            p = dropout.p if dropout.active else 0.0
-            out = _Dense.apply(qkv, p)  # type: ignore[no-untyped-call]
+            out = _Dense.apply(qkv, p, None)  # type: ignore[no-untyped-call]
         else:
             q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
             out = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
@@ -99,12 +137,15 @@ class _Dense(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, p: float) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, p: float, real_BL: Tensor | None) -> Tensor:
         sequences, length, _, heads, width = qkv.shape
         flat = qkv.permute(2, 0, 3, 1, 4).reshape(3, sequences * heads, length, width)
         q, k, v = flat.unbind(0)
         scale = width**-0.5
         scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
+        if real_BL is not None:
+            padding = ~real_BL.repeat_interleave(heads, 0)[:, None, :]
+            scores.masked_fill_(padding, -torch.inf)
         probabilities = torch.softmax(scores, -1)
         if p > 0:
             mask = keep_mask(probabilities.shape, p, probabilities.dtype)
@@ -118,7 +159,7 @@ class _Dense(torch.autograd.Function):
         return out.transpose(1, 2).contiguous()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         flat, probabilities, *dropout = ctx.saved_tensors
         mask, dropped = dropout or (None, probabilities)
         q, k, v = flat.unbind(0)
@@ -137,7 +178,7 @@ class _Dense(torch.autograd.Function):
         torch.baddbmm(empty, grad_scores, k, beta=0, alpha=scale, out=grad_flat[0])
         torch.baddbmm(empty, grad_scores.mT, q, beta=0, alpha=scale, out=grad_flat[1])
         grad_qkv = grad_flat.view(3, sequences, heads, length, width).permute(1, 3, 0, 2, 4)
-        return grad_qkv.contiguous(), None
+        return grad_qkv.contiguous(), None, None
 
 
 def _variable_length(qkv_T3NH: Tensor, packed: Packed) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from bertsmith.config import BertConfig
-from bertsmith.models.attention import equal_length_groups
+from bertsmith.models.attention import length_groups
 from bertsmith.models.layers import Block, Embeddings
 from bertsmith.models.packed import Packed
 
@@ -36,7 +36,7 @@ class Bert(nn.Module):
                 f"{self.config.max_position_embeddings}"
             )
         on_cpu = packed.ids_T.device.type == "cpu"
-        groups = equal_length_groups(packed.lengths) if on_cpu else []
+        groups = length_groups(packed.lengths) if on_cpu else []
         hidden_TD: Tensor = self.embeddings(packed)
         yield hidden_TD
         for block in self.blocks:

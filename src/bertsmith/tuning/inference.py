@@ -3,46 +3,24 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import torch
 
-from bertsmith.config import Kind
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.tuned import BertForTask
 from bertsmith.tasks.decode import Outputs, Prediction, decode
 from bertsmith.tasks.features import LONGEST_QUESTION, Features, Limits, build
-from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
+from bertsmith.tasks.taught import Taught
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place
 from bertsmith.tuning.batches import evaluation_batches
 
-TAUGHT = "task.json"
-
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 
 
-class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a fine-tuned model needs to know beside its weights (`task.json` in its folder)."""
-
-    version: int = 1
-    task: str
-    """A row of the table of tasks, or the kind of the user's own files."""
-    kind: Kind
-    labels: tuple[str, ...]
-    """Classes or tags in the order of the outputs."""
-    limits: Limits
-    threshold: float | None = None
-    """`answer`: see `decode`; None: there always is an answer."""
-    columns: Columns | None = None
-    """What the columns of the user's own files are called."""
-    bounds: tuple[float, float] | None = None
-    """Least and greatest number that a regression may say."""
-
-
 def limits_of(config: FinetuneConfig) -> Limits:
-    """How long inputs may be in a run; a question leaves at least half of an input to its context."""
+    """How long inputs may be; a question leaves half of an input to its context."""
     return Limits(
         longest=config.longest,
         stride=config.stride,

@@ -33,6 +33,7 @@ from bertsmith.tasks.features import Features
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.spans import answer_f1, best_threshold
 from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.checkpoint import TrainerState
@@ -44,7 +45,7 @@ from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import CHECKPOINTS, enter, find_start
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
-from bertsmith.tuning.inference import TAUGHT, Scorer, Taught, limits_of
+from bertsmith.tuning.inference import Scorer, limits_of
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"

@@ -6,11 +6,11 @@ import torch
 from transformers import BertConfig as TheirConfig
 from transformers import BertModel
 
-from bertsmith import embedding
-from bertsmith.embedding import embed
 from bertsmith.errors import UsageError
 from bertsmith.models.bert import Bert
-from bertsmith.predictor import Predictor
+from bertsmith.prediction import embedding
+from bertsmith.prediction.embedding import embed
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.text.encode import window_spans
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 

@@ -8,15 +8,15 @@ import torch
 from official_files import WRITERS, text
 
 from bertsmith.errors import DataError, FolderError, UsageError
-from bertsmith.evaluate import CorpusScores, Evaluation, evaluate
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.models.tuned import BertForTask
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.evaluate import CorpusScores, Evaluation, evaluate
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks.features import Limits
 from bertsmith.tasks.own import Columns
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning.inference import TAUGHT, Taught
 
 
 def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Predictor:

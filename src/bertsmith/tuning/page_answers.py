@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertsmith.calibration import calibration, calibration_chart
-from bertsmith.charts import confusion_chart, scatter_chart
 from bertsmith.config import Kind
-from bertsmith.finetune_result import FinetuneResult
-from bertsmith.report import Report
+from bertsmith.report.calibration import calibration, calibration_chart
+from bertsmith.report.charts import confusion_chart, scatter_chart
+from bertsmith.report.page import Report
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
     ClassAnswer,
@@ -25,6 +24,7 @@ from bertsmith.tasks.entities import Entity, entities
 from bertsmith.tasks.metrics import METRICS, Row, confusion, per_class, per_type
 from bertsmith.tasks.task import AnswerExample, ChoiceExample, Example, TagExample, TextExample
 from bertsmith.tuning.card import told
+from bertsmith.tuning.result import FinetuneResult
 
 MOST_ROWS = 40
 """Classes in a table."""

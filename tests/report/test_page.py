@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from bertsmith.charts import Series, line_chart
-from bertsmith.report import Blank, Card, Fact, Passage, Report, Stretch
+from bertsmith.report.charts import Series, line_chart
+from bertsmith.report.page import Blank, Card, Fact, Passage, Report, Stretch
 
 
 def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):

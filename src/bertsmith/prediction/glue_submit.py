@@ -4,7 +4,7 @@ A file for each test part, `index<TAB>prediction` (https://gluebenchmark.com/faq
 """
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,11 @@ import msgspec
 
 from bertsmith.errors import DataError, UsageError
 from bertsmith.files import atomic_path, read_json
-from bertsmith.finetune import JOB, Job
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks import glue, table
 from bertsmith.tasks.decode import ClassAnswer, NumberAnswer, Prediction
 from bertsmith.tasks.task import Task
+from bertsmith.tuning.job import JOB, Job
 
 
 @dataclass(frozen=True)
@@ -80,30 +80,24 @@ def glue_submit(
     if out.suffix != ".zip":
         raise UsageError(f"--out {out}: the submission is a zip; give a name that ends in .zip.")
     models = _by_task(runs)
-    sheets: dict[str, str] = {}
-    for sheet in SHEETS:
-        if sheet.task in models:
-            run = models[sheet.task]
-            job = read_json(run / JOB, Job)
-            folder = data or Path(job.source.data or "")
-            task, part = (
-                (glue.AX, "test")
-                if sheet.part == "ax"
-                else (
-                    table.get(sheet.task),
-                    sheet.part,
-                )
-            )
-            if task is glue.AX and table.find(folder, task, part) is None:
-                continue
-            show(f"{sheet.name}: {run}")
-            sheets[f"{sheet.name}.tsv"] = _answer(sheet, run, folder, task, part)
-    missing = [f"{sheet.name}.tsv" for sheet in SHEETS if f"{sheet.name}.tsv" not in sheets]
+    folders = {
+        task: data or Path(read_json(run / JOB, Job).source.data or "")
+        for task, run in models.items()
+    }
+    missing = [f"{sheet.name}.tsv" for sheet in SHEETS if not _can_answer(sheet, folders)]
     if missing and not partial:
         raise UsageError(
             f"The submission lacks {', '.join(missing)}, and the server wants every file; give "
-            "runs of those tasks too, or --partial to write it without them."
+            "runs of those tasks too (AX.tsv: the diagnostic file beside MNLI's), or --partial to "
+            "write it without them."
         )
+    sheets: dict[str, str] = {}
+    for sheet in SHEETS:
+        if _can_answer(sheet, folders):
+            show(f"{sheet.name}: {models[sheet.task]}")
+            sheets[f"{sheet.name}.tsv"] = _answer(
+                sheet, models[sheet.task], folders[sheet.task], *_test_part(sheet)
+            )
     with (
         atomic_path(out) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -112,6 +106,19 @@ def glue_submit(
             archive.writestr(name, text)
     return Submission(
         str(out), {name: text.count("\n") - 1 for name, text in sheets.items()}, missing
+    )
+
+
+def _test_part(sheet: Sheet) -> tuple[Task, str]:
+    """What is read: the diagnostic set is a task of its own, whose labels are MNLI's."""
+    return (glue.AX, "test") if sheet.part == "ax" else (table.get(sheet.task), sheet.part)
+
+
+def _can_answer(sheet: Sheet, folders: Mapping[str, Path]) -> bool:
+    """Whether there is a model; for the diagnostic set, whether its file is there too."""
+    folder = folders.get(sheet.task)
+    return folder is not None and (
+        sheet.part != "ax" or table.find(folder, *_test_part(sheet)) is not None
     )
 
 

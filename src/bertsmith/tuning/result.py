@@ -9,10 +9,10 @@ import msgspec
 from bertsmith.config import Kind
 from bertsmith.display import clock
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.finetune_data import Lengths
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.metrics import METRICS, UNDEFINED
 from bertsmith.tuning.card import told
+from bertsmith.tuning.data import Lengths
 from bertsmith.tuning.run import RunResult, Scores
 
 
@@ -76,7 +76,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                     f"  {part} {METRICS[name].title}: {self._score_line(part, name, value)}"
                 )
         if None in best.scores[self.deciding].values():
-            lines.append(UNDEFINED)
+            lines.append(f"  {UNDEFINED}")
         if self.degenerate:
             left_out = len(self.degenerate) < len(self.runs)
             lines.append(

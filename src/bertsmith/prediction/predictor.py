@@ -8,25 +8,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bertsmith import filling
-from bertsmith.embedding import Pooling, embed
+from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import read_json
-from bertsmith.filling import Filled
 from bertsmith.models.bert import Bert
 from bertsmith.models.folder import load_any
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.sources import resolve
 from bertsmith.models.tuned import BertForTask
+from bertsmith.prediction import filling
+from bertsmith.prediction.embedding import Pooling, embed
+from bertsmith.prediction.filling import Filled
 from bertsmith.runtime import World
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Limits
-from bertsmith.tasks.task import Example
+from bertsmith.tasks.own import words_of
+from bertsmith.tasks.task import AnswerExample, Example, TagExample, TextExample
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, choose_precision
-from bertsmith.tuning.inference import TAUGHT, Scorer, Taught
+from bertsmith.tuning.inference import Scorer
+
+_ASKED: dict[Kind, str] = {
+    "classify": "a text or a pair of texts",
+    "regress": "a text or a pair of texts",
+    "choose": "a bertsmith.tasks.task.ChoiceExample",
+    "tag": "a text",
+    "answer": "a question and its context",
+}
 
 
 class Predictor:
@@ -88,19 +99,39 @@ class Predictor:
 
     def predict(
         self,
-        examples: Sequence[Example],
+        inputs: Sequence[Example | str | tuple[str, str]],
         progress: Callable[[int, int], object] | None = None,
     ) -> list[Prediction]:
-        """What a fine-tuned model says of each example, in order.
+        """What a fine-tuned model says of each input, in order.
 
         Args:
-            examples: of the class that the model's kind of task has (see `tasks.task`).
+            inputs: texts (a tagger's are cut into words), pairs of texts, or questions with their
+                contexts; or examples of the class that the model's kind has (see `tasks.task`).
             progress: told the inputs done and their number.
 
         Raises:
-            UsageError: the model is not fine-tuned.
+            UsageError: the model is not fine-tuned, or its kind cannot be asked so.
         """
+        examples = [self._example(item, number) for number, item in enumerate(inputs)]
         return self.scorer.predict(examples, self.taught, progress=progress)
+
+    def _example(self, item: Example | str | tuple[str, str], number: int) -> Example:
+        kind, where, key = self.taught.kind, f"input {number}", str(number)
+        match item:
+            case str() if kind == "tag":
+                return TagExample(where, key, tuple(words_of(item)), document=number)
+            case str() if kind in ("classify", "regress"):
+                return TextExample(where, key, item)
+            case (str(a), str(b)) if kind in ("classify", "regress"):
+                return TextExample(where, key, a, b)
+            case (str(question), str(context)) if kind == "answer":
+                return AnswerExample(where, key, question, context)
+            case str() | tuple():
+                raise UsageError(
+                    f"{where}: a model of kind '{kind}' cannot be asked {item!r:.60}; give "
+                    f"{_ASKED[kind]}."
+                )
+        return item
 
     @property
     def is_tuned(self) -> bool:

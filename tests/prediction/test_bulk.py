@@ -10,19 +10,19 @@ import pytest
 import torch
 from official_files import text
 
-from bertsmith.bulk import columns_of, embed_file, predict_file
 from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.models.tuned import BertForTask
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.bulk import columns_of, embed_file, predict_file
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks.decode import SpanAnswer
 from bertsmith.tasks.features import Limits
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import TextExample
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning.inference import TAUGHT, Taught
 
 ROWS = 1100  # more than two blocks
 

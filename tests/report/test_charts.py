@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bertsmith.canvas import em, short
-from bertsmith.charts import (
+from bertsmith.report.canvas import em, short
+from bertsmith.report.charts import (
     Dots,
     Mark,
     Series,

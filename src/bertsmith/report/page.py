@@ -1,7 +1,7 @@
 """Tables, texts and pictures to one self-contained HTML file: no network, no script, one style.
 
 A report is a list of sections; what is put in is escaped. Pictures are the SVG of
-`bertsmith.charts`, inlined. The page reads well on light and on dark screens.
+`bertsmith.report.charts`, inlined. The page reads well on light and on dark screens.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
-from bertsmith.canvas import PALETTE
 from bertsmith.files import write_bytes
+from bertsmith.report.canvas import PALETTE
 
 # An unmarked part of a text that is longer is cut in its middle, at this many characters a side.
 _UNCUT, _SIDE = 700, 300
@@ -160,7 +160,7 @@ class Report:
         self._parts.append("".join(map(_text_card, cards)))
 
     def picture(self, svg: str, caption: str = "") -> None:
-        """A picture made by `bertsmith.charts`."""
+        """A picture made by `bertsmith.report.charts`."""
         note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f"<figure>{svg}{note}</figure>")
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bertsmith.config import Kind
-from bertsmith.report import Card, Passage, Stretch
+from bertsmith.report.page import Card, Passage, Stretch
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
     ClassAnswer,

@@ -6,24 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith.charts import Series, line_chart
 from bertsmith.config import Kind
 from bertsmith.display import clock
-from bertsmith.finetune_answers import MOST_ROWS, write_answers
-from bertsmith.finetune_examples import MOST, errors
-from bertsmith.finetune_result import FinetuneResult
-from bertsmith.finetune_scores import (
+from bertsmith.report.charts import Series, line_chart
+from bertsmith.report.page import Fact, Report
+from bertsmith.tasks.decode import Prediction
+from bertsmith.tasks.metrics import METRICS, UNDEFINED
+from bertsmith.tasks.task import Example, TextExample
+from bertsmith.tuning.card import told
+from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
+from bertsmith.tuning.page_examples import MOST, errors
+from bertsmith.tuning.page_scores import (
     ALWAYS,
     deciding_metrics,
     write_curves,
     write_runs,
     write_scores,
 )
-from bertsmith.report import Fact, Report
-from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.metrics import METRICS, UNDEFINED
-from bertsmith.tasks.task import Example, TextExample
-from bertsmith.tuning.card import told
+from bertsmith.tuning.result import FinetuneResult
 
 _NAMES = 8
 

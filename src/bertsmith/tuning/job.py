@@ -21,17 +21,14 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import canvas, finetune_data
 from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, write_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
-from bertsmith.finetune_data import Lengths, Parts, Source
-from bertsmith.finetune_report import write_report
-from bertsmith.finetune_result import FinetuneResult, summarise
 from bertsmith.models.folder import load_config
 from bertsmith.models.sources import resolve
 from bertsmith.models.tuned import FeatureBased
+from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
@@ -39,8 +36,12 @@ from bertsmith.tasks.decode import gold, said
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.start import alone_in, check_same_settings
+from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
+from bertsmith.tuning.data import Lengths, Parts, Source
 from bertsmith.tuning.inference import limits_of
+from bertsmith.tuning.page import write_report
+from bertsmith.tuning.result import FinetuneResult, summarise
 from bertsmith.tuning.run import RunResult, TaskData
 
 JOB = "job.json"

@@ -5,9 +5,9 @@ import warnings
 import matplotlib
 import pytest
 
-from bertsmith.canvas import PALETTE, canvas, em, padded, short, to_svg
 from bertsmith.errors import MissingExtra
-from bertsmith.report import _STYLE
+from bertsmith.report.canvas import PALETTE, canvas, em, padded, short, to_svg
+from bertsmith.report.page import _STYLE
 
 
 def _drawn(label, title="t"):

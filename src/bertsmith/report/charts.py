@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertsmith.canvas import (
+from bertsmith.report.canvas import (
     DASHED,
     FONT,
     INK,

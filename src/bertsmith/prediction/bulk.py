@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bertsmith.embedding import Pooling
 from bertsmith.errors import DataError, UsageError
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.embedding import Pooling
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks import conll, own, squad, table
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
@@ -23,9 +23,9 @@ from bertsmith.tasks.decode import (
 )
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import ChoiceExample, Example, TagExample
+from bertsmith.tasks.taught import Taught
 from bertsmith.text import rows, streams
-from bertsmith.tuning.inference import Taught
-from bertsmith.writers import open_vectors, open_writer
+from bertsmith.text.writers import open_vectors, open_writer
 
 _BLOCK = 512
 """Rows."""
@@ -160,11 +160,11 @@ def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
     """Rows of the formats that have them; official files and CoNLL's columns by their readers."""
     ending = streams.endings(str(source))[0]
     examples: Iterable[Example]
-    if taught.kind == "tag" and ending in _CONLL:
+    if taught.kind == "tag" and (ending in _CONLL or source.name in _official_names(taught.task)):
         examples = conll.read(source, labelled=None)
     elif taught.kind == "answer" and ending == ".json":
         examples = squad.read(source, may_be_impossible=True, labelled=False)
-    elif taught.kind != "tag" and ending in _official_endings(taught.task):
+    elif taught.kind != "tag" and ending in map(_ending, _official_names(taught.task)):
         examples = table.TASKS[taught.task].read(source, "test")
     else:
         for number, row in enumerate(rows.read(source)):
@@ -174,10 +174,14 @@ def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
         yield {"id": example.key}, example
 
 
-def _official_endings(task: str) -> set[str]:
-    """What the names of a task's official files end in; of users' own tasks, nothing."""
+def _official_names(task: str) -> set[str]:
+    """Names of a task's official files; of users' own tasks, none."""
     files = table.TASKS[task].files.values() if task in table.TASKS else ()
-    return {Path(name).suffix for names in files for name in names}
+    return {name for names in files for name in names}
+
+
+def _ending(name: str) -> str:
+    return Path(name).suffix
 
 
 def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:

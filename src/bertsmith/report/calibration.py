@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bertsmith.canvas import DASHED, PALETTE, as_percent, canvas, note, to_svg
+from bertsmith.report.canvas import DASHED, PALETTE, as_percent, canvas, note, to_svg
 
 _RIGHT, _WRONG = PALETTE[:2]
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from official_files import SIZES, WRITERS
 
-from bertsmith import glue_submit as module
 from bertsmith.errors import DataError, UsageError
-from bertsmith.finetune import Job, finetune
-from bertsmith.finetune_data import Source
-from bertsmith.glue_submit import SHEETS, glue_submit
+from bertsmith.prediction import glue_submit as module
+from bertsmith.prediction.glue_submit import SHEETS, glue_submit
+from bertsmith.tuning.data import Source
+from bertsmith.tuning.job import Job, finetune
 
 TASKS = ("mnli", "qqp", "qnli", "sst-2", "cola", "sts-b", "mrpc", "rte", "wnli")
 

@@ -8,17 +8,17 @@ import numpy as np
 import official_files
 import pytest
 
-from bertsmith.bulk import predict_file
 from bertsmith.cli import main
 from bertsmith.errors import DataError, UsageError
-from bertsmith.evaluate import Evaluation, evaluate
 from bertsmith.files import read_json
-from bertsmith.finetune import Job, finetune
-from bertsmith.finetune_data import Source
-from bertsmith.finetune_result import FinetuneResult
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.bulk import predict_file
+from bertsmith.prediction.evaluate import Evaluation, evaluate
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.table import TASKS, load
+from bertsmith.tuning.data import Source
+from bertsmith.tuning.job import Job, finetune
+from bertsmith.tuning.result import FinetuneResult
 from bertsmith.tuning.run import read_predictions
 
 FAST = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}

@@ -8,12 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bertsmith import finetune_answers, finetune_report, finetune_scores
-from bertsmith.charts import Mark, Series
 from bertsmith.finetune_config import finetune_config
-from bertsmith.finetune_data import Lengths
-from bertsmith.finetune_report import write_report
-from bertsmith.finetune_result import FinetuneResult, summarise
+from bertsmith.report.charts import Mark, Series
 from bertsmith.tasks.checks import Inspection, Numbers
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
@@ -24,6 +20,12 @@ from bertsmith.tasks.decode import (
 )
 from bertsmith.tasks.metrics import UNDEFINED
 from bertsmith.tasks.task import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
+from bertsmith.tuning import page as finetune_report
+from bertsmith.tuning import page_answers as finetune_answers
+from bertsmith.tuning import page_scores as finetune_scores
+from bertsmith.tuning.data import Lengths
+from bertsmith.tuning.page import write_report
+from bertsmith.tuning.result import FinetuneResult, summarise
 from bertsmith.tuning.run import RunResult
 
 _METRICS = {

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.config import Kind
-from bertsmith.finetune_result import FinetuneResult
-from bertsmith.report import Report
+from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
+from bertsmith.report.page import Report
 from bertsmith.tasks import metrics
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.train.progress import read_metrics
 from bertsmith.tuning.card import told
+from bertsmith.tuning.result import FinetuneResult
 from bertsmith.tuning.run import RunResult
 
 _CURVE_POINTS = 60

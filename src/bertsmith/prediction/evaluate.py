@@ -10,7 +10,7 @@ from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.errors import DataError, FolderError, UsageError, nearest
 from bertsmith.models.heads import BertForPretraining
-from bertsmith.predictor import Predictor
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
 from bertsmith.tasks import metrics, own, table, tagging
 from bertsmith.tasks.checks import labels_of
@@ -82,14 +82,16 @@ class CorpusScores(msgspec.Struct, frozen=True):
         ]
 
 
-def evaluate(predictor: Predictor, data: Path, *, columns: Columns) -> Evaluation | CorpusScores:
+def evaluate(
+    predictor: Predictor, data: Path, *, columns: Columns | None = None
+) -> Evaluation | CorpusScores:
     """Scores a model.
 
     Args:
         predictor: of a fine-tuned model; of a pre-trained one where `data` is a corpus.
         data: folder of the official files (every dev part is scored), or one labelled file; or a
             corpus of `bertsmith prepare`.
-        columns: what the columns of the user's own file are called.
+        columns: what the columns of the user's own file are called; None: as in fine-tuning.
 
     Raises:
         UsageError: a model and data that do not go together.
@@ -99,6 +101,7 @@ def evaluate(predictor: Predictor, data: Path, *, columns: Columns) -> Evaluatio
     if (data / MANIFEST).is_file():
         return _evaluate_corpus(predictor, data)
     taught = predictor.taught
+    columns = columns or taught.columns or Columns()
     official = table.TASKS.get(taught.task)
     parts: dict[str, list[Example]]
     if official is None:

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bertsmith.calibration import Bin, calibration, calibration_chart
+from bertsmith.report.calibration import Bin, calibration, calibration_chart
 
 
 def test_bins_and_error_are_these():

@@ -1,0 +1,1 @@
+"""Pages and charts: numbers to one self-contained HTML file."""

@@ -1,0 +1,27 @@
+"""What a fine-tuned model needs to know beside its weights: `task.json` in its folder."""
+
+import msgspec
+
+from bertsmith.config import Kind
+from bertsmith.tasks.features import Limits
+from bertsmith.tasks.own import Columns
+
+TAUGHT = "task.json"
+
+
+class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model was taught to be asked, and how to read its answers."""
+
+    version: int = 1
+    task: str
+    """A row of the table of tasks, or the kind of the user's own files."""
+    kind: Kind
+    labels: tuple[str, ...]
+    """Classes or tags in the order of the outputs."""
+    limits: Limits
+    threshold: float | None = None
+    """`answer`: see `decode`; None: there always is an answer."""
+    columns: Columns | None = None
+    """What the columns of the user's own files are called."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest number that a regression may say."""
