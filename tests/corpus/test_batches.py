@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.corpus import batches as batches_file
 from bertsmith.corpus import pools as pools_file
 from bertsmith.corpus.batches import Batches, heldout_batches
 from bertsmith.corpus.shards import Split
@@ -181,16 +180,6 @@ def test_micro_batches_hold_the_same_examples_in_fewer_tokens(
         lengths = [length for batch in several for length in batch.packed.lengths]
         assert lengths == sorted(lengths, reverse=True)
         assert len(several) == 1 or micro_tokens < one.tokens
-
-
-def test_ranks_cut_equally_often() -> None:
-    cuts = batches_file._cut(np.array([9, 8, 7, 6, 5, 4, 3, 2, 1]), 2, micro_tokens=10)
-    # 9, 7, 5 + 3 + 1 and 8, 6 + 4, 2
-    assert [len(runs) for runs in cuts] == [3, 3]
-    cuts = batches_file._cut(np.array([9, 4, 9, 4]), 2, micro_tokens=9)
-    assert cuts == [[slice(0, 1), slice(1, 2)]] * 2
-    cuts = batches_file._cut(np.array([9, 9, 9]), 2, micro_tokens=4)
-    assert cuts == [[slice(0, 2)], [slice(0, 1)]]
 
 
 @pytest.mark.usefixtures("small_pools")

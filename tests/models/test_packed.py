@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from bertsmith.models.packed import PretrainBatch, pack
+from bertsmith.models.packed import PretrainBatch, micro_batches, pack
 
 
 def test_pack_lays_sequences_end_to_end():
@@ -30,3 +31,13 @@ def test_counts_name_the_objectives():
     assert PretrainBatch(packed, masked, labels, None).counts == {"mlm": 3}
     assert with_pairs.tokens == 4
     assert with_pairs.to(torch.device("cpu")).packed is packed
+
+
+def test_ranks_cut_equally_often() -> None:
+    cuts = micro_batches(np.array([9, 8, 7, 6, 5, 4, 3, 2, 1]), 2, micro_tokens=10)
+    # 9, 7, 5 + 3 + 1 and 8, 6 + 4, 2
+    assert [len(runs) for runs in cuts] == [3, 3]
+    cuts = micro_batches(np.array([9, 4, 9, 4]), 2, micro_tokens=9)
+    assert cuts == [[slice(0, 1), slice(1, 2)]] * 2
+    cuts = micro_batches(np.array([9, 9, 9]), 2, micro_tokens=4)
+    assert cuts == [[slice(0, 2)], [slice(0, 1)]]

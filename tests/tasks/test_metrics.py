@@ -48,10 +48,17 @@ def test_every_metric_is_there_with_its_kinds() -> None:
         "spearman": ("regress",),
         "exact_match": ("answer",),
         "answer_f1": ("answer",),
+        "tag_accuracy": ("tag",),
         "entity_precision": ("tag",),
         "entity_recall": ("tag",),
         "entity_f1": ("tag",),
     }
+
+
+def test_accuracy_of_tags_counts_words_not_sentences() -> None:
+    gold = [("NN", "JJ", "NN"), ("NN",)]
+    said = [("NN", "NN", "NN"), ("JJ",)]
+    assert score(["tag_accuracy"], gold, said) == {"tag_accuracy": 0.5}
 
 
 # gold 1 1 1 0 0 0 0 1, predicted 1 1 0 1 0 0 0 0: 2 hits of 1, 3 of 0, 1 false alarm, 2 misses.
