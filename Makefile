@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13,$(
 .PHONY: help quickstart test lint proofs clean
 
 help:
-	@echo 'make quickstart   a small BERT from raw text, with a report, in under ten minutes'
+	@echo 'make quickstart   a small BERT from raw text, fine-tuned, with a report, in under ten minutes'
 	@echo 'make test         the test suite'
 	@echo 'make lint         style and types'
 	@echo 'make proofs       the long proofs (kills, large corpora)'

@@ -15,11 +15,11 @@ from bertsmith.config import Phase
 from bertsmith.errors import DivergedError, Stopped, UsageError
 from bertsmith.runtime import World
 from bertsmith.train.checkpoint import TrainerState
-from bertsmith.train.loop import Settings, train
+from bertsmith.train.loop import Settings, evaluation_due, train
 from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
 from bertsmith.train.parallel import Parallel, Place
 from bertsmith.train.progress import Reporter, read_metrics
-from bertsmith.train.schedule import Schedule
+from bertsmith.train.schedule import Moment, Schedule
 
 PLACE = Place(World(), torch.device("cpu"), "fp32")
 SETTINGS = Settings(seed=3, clip_norm=1.0, evaluate_every=100, save_every=100)
@@ -290,3 +290,18 @@ def test_a_step_without_work_is_an_error() -> None:
 
     with pytest.raises(UsageError, match="1 of 1 processes got nothing to do"):
         go(start(), [Empty()])
+
+
+def test_evaluations_by_the_clock_take_a_tenth_of_it() -> None:
+    state = TrainerState(
+        step=7, evaluated_at=6, evaluated_progress=0.2, evaluation_seconds=30, evaluation_ended=100
+    )
+
+    def due(elapsed: float, *, by_clock: bool, over: bool = False) -> bool:
+        moment = Moment(7, 0.9, 1e-3, 0, 32, elapsed, over)
+        return evaluation_due(state, moment, 0, by_clock=by_clock)
+
+    assert due(100 + 269, by_clock=False)
+    assert not due(100 + 269, by_clock=True)
+    assert due(100 + 270, by_clock=True)
+    assert due(101, by_clock=True, over=True), "the end is always evaluated"

@@ -11,7 +11,7 @@ from bertsmith.commands.command import Command, Result
 
 @dataclass(kw_only=True)
 class Quickstart(Command):
-    """Real text to a small trained BERT and a report, offline."""
+    """Real text to a small BERT, pre-trained and fine-tuned, and a report, offline."""
 
     out: Path = Path("quickstart")
     """Folder for everything that is made; a rerun continues there."""
