@@ -33,6 +33,7 @@ import torch
 import transformers
 from finetune_contenders import Job, contender, our_score, our_turns, their_score, their_turns
 from pretrain import cpu_name, summary
+from squad_features import ratios, shown
 
 from bertsmith.files import atomic_path
 from bertsmith.finetune_config import finetune_config
@@ -43,7 +44,7 @@ from bertsmith.train.parallel import has_native_bf16
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning.data import Source
 
-OURS, THEIRS = "bertsmith", "transformers"
+OURS, THEIRS = squad_features.OURS, "transformers"
 SPEED_TASKS = ["sst-2", "mrpc"]
 SST_2_EXAMPLES = 4096
 SCORE_TASKS = ["mrpc", "rte", "sts-b", "cola"]
@@ -124,16 +125,6 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
                 line += f"  {shown(ratio) + mark:37}{shown(cpu_ratio)}"
             print(line)
     return result
-
-
-def ratios(seconds: dict[str, list[float]], name: str) -> dict[str, float]:
-    """What `name` took over what ours took, round by round."""
-    pairs = zip(seconds[name], seconds[OURS], strict=True)
-    return summary([theirs / ours for theirs, ours in pairs])
-
-
-def shown(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f}x ({ratio['lowest']:.2f}..{ratio['highest']:.2f})"
 
 
 # --- score --------------------------------------------------------------------------------------

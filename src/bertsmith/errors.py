@@ -69,7 +69,7 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
     """One sentence for an `OSError` met while `doing` something to `path`."""
     where = path if path is not None else error.filename
     place = f" {where}" if where else ""
-    again = "free some space and run the command again (pretrain: with --resume)"
+    again = "free some space and run the command again (pretrain and finetune: with --resume)"
     remedies = {
         errno.ENOSPC: f"the disk is full; {again}",
         errno.EDQUOT: f"the disk quota is used up; {again}",

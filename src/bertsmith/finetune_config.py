@@ -1,6 +1,7 @@
 """Settings of a fine-tuning, their defaults, and the grids that a sweep goes through."""
 
 import math
+from collections.abc import Collection
 from itertools import product
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import msgspec
 
 from bertsmith.config import Kind, Precision
 from bertsmith.errors import UsageError
+from bertsmith.files import describe_validation
 
 Weights = Literal["none", "balanced"]
 Long = Literal["cut", "windows"]
@@ -119,21 +121,32 @@ def finetune_config(
     if given.get("features"):
         # A head of its own on features that stay as they are learns at a BiLSTM's pace.
         defaults |= {"learning_rate": 1e-3}
-    config = FinetuneConfig(task=task, kind=kind, model=model, **(defaults | given))
+    values = {"task": task, "kind": kind, "model": model} | defaults | given
+    try:
+        config = msgspec.convert(values, FinetuneConfig)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"A setting: {describe_validation(error, FinetuneConfig)}.") from error
     _check(config, positions)
     return config
 
 
-def grid(config: FinetuneConfig, *, width: int) -> list[FinetuneConfig]:
-    """Every combination that a sweep tries, instead of the config's own three values.
+def grid(
+    config: FinetuneConfig, *, width: int, fixed: Collection[str] = ()
+) -> list[FinetuneConfig]:
+    """Every combination that a sweep tries; values that are `fixed` stay the config's own.
 
     The paper's (appendix A.3) for models of its sizes; Google's wider one (README of the small
     models: rates up to 3e-4, batches from 8 to 128, 4 epochs) for smaller ones.
     """
     choices = _GRID if width >= _BASE_WIDTH else _WIDER_GRID
+    names = ("learning_rate", "batch_size", "epochs")
+    axes = [
+        (getattr(config, name),) if name in fixed else values
+        for name, values in zip(names, choices, strict=True)
+    ]
     return [
-        msgspec.structs.replace(config, learning_rate=rate, batch_size=batch, epochs=epochs)
-        for rate, batch, epochs in product(*choices)
+        msgspec.structs.replace(config, **dict(zip(names, point, strict=True)))
+        for point in product(*axes)
     ]
 
 

@@ -124,7 +124,7 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
     run = folder / "runs" / Path(result.best_run.out).name
     dev = read_own("classify", out / "task" / "dev.csv", columns=plan.columns, labelled=True)
     examples = [example for example in dev if isinstance(example, TextExample)]
-    predictions = read_predictions(msgspec.structs.replace(result.best_run, out=str(run)))
+    predictions = read_predictions(run)
     right = np.asarray(gold("classify", examples, result.labels))
     records = read_metrics(run / "metrics.jsonl")
     accuracy = result.best_run.scores[result.deciding]["accuracy"]

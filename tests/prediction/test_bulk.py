@@ -60,6 +60,7 @@ def test_rows_keep_their_order_columns_and_number(
         rows = [json.loads(line) for line in out.read_text().splitlines()]
     elif ending == ".parquet":
         rows = parquet.read_table(out).to_pylist()
+        rows = [row | {"probabilities": json.loads(row["probabilities"])} for row in rows]
     else:
         with out.open(newline="") as file:
             rows = list(csv.DictReader(file, delimiter="," if ending == ".csv" else "\t"))

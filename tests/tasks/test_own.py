@@ -215,11 +215,11 @@ def test_a_label_that_means_no_one_choice_is_named(tmp_path, label, count):
 @pytest.mark.parametrize(
     ("columns", "rows", "want"),
     [
-        (ABC, [{"a": "1", "b": "2", "c": ""}], ":1: found 2 choices, expected 3"),
-        (ABC, [{"a": "1", "b": None, "c": " "}], ":1: found 1 choice, expected 3"),
+        (ABC, [{"a": "1", "b": "2", "c": ""}], ":1: choice 2 is empty"),
+        (ABC, [{"a": "1", "b": None, "c": " "}], ":1: choice 1 is a null"),
         (LIST, [{"choices": ["a", "b"]}, {"choices": ["a"]}], ":2: found 1 choice, expected 2"),
         (LIST, [{"choices": ["a"]}], ":1: found 1 choice, expected 2"),
-        (LIST, [{"choices": ["a", "b"]}, {"choices": [1]}], ":2: found no choices, expected 2"),
+        (LIST, [{"choices": ["a", "b"]}, {"choices": [1]}], ":2: choice 0 is a number"),
     ],
 )
 def test_choices_of_unequal_number_are_named(tmp_path, columns, rows, want):

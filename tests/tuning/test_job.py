@@ -54,18 +54,17 @@ def test_a_task_trains_evaluates_predicts_and_reloads(
         assert found.parts[part].scores == pytest.approx(result.best_run.scores[part], abs=1e-6)
     # The reloaded model says what the run said.
     dev = load(tmp_path / "data", task, result.deciding)
-    told = read_predictions(result.best_run)
+    told = read_predictions(Path(result.best_run.out))
     again = predictor.predict(dev)
     assert [type(one) for one in again] == [type(one) for one in told]
     assert [_shown(one) for one in again] == [_shown(one) for one in told]
     # An official file without labels, as many rows out as in.
     part = "test" if name not in ("squad", "squad2") else "dev"
     source = next(path for path in (tmp_path / "data" / name).iterdir() if part in path.stem)
-    if name != "conll2003":
-        done = predict_file(predictor, source, tmp_path / "answers.jsonl", columns=Columns())
-        lines = (tmp_path / "answers.jsonl").read_text().splitlines()
-        assert len(lines) == done.rows > 3
-        assert "predicted" in json.loads(lines[0])
+    done = predict_file(predictor, source, tmp_path / "answers.jsonl", columns=Columns())
+    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
+    assert len(lines) == done.rows > 3
+    assert ("predicted_tags" if name == "conll2003" else "predicted") in json.loads(lines[0])
     assert (tmp_path / "out" / "report.html").read_bytes().startswith(b"<!doctype html>")
 
 
@@ -98,8 +97,11 @@ def test_seeds_are_averaged_and_more_can_be_added(small_model: Path, tmp_path: P
 
 def test_a_sweep_keeps_every_result_and_the_best_model(small_model: Path, tmp_path: Path) -> None:
     official_files.WRITERS["wnli"](tmp_path / "wnli")
-    request = job("wnli", small_model, tmp_path, sweep=True)
+    source = Source(task="wnli", data=str(tmp_path))
+    # What the user gave stays as it is: one epoch instead of Google's four.
+    request = Job(source=source, model=str(small_model), sweep=True, settings={"epochs": 1})
     result = finetune(request, tmp_path / "out", show=list)
+    assert {run.epochs for run in result.runs} == {1}
     assert len(result.runs) == 20, "Google's grid for small models: 4 rates, 5 batch sizes"
     best = max(run.main for run in result.runs)
     assert result.best_run.main == best

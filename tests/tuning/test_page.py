@@ -67,6 +67,7 @@ def run_result(tmp_path, scores, *, seed=0, learning_rate=3e-5, main=0.7, **chan
         "steps": 4,
         "seconds": 61.0,
         "examples_per_second": 1234.5,
+        "fingerprint": "",
     }
     return RunResult(**values | changes)
 

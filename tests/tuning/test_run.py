@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -197,7 +197,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     assert result.best_epoch == 1 + mains.index(max(mains))
     assert result.main == pytest.approx(max(mains))
     dev = texts(18, 2)
-    predictions = read_predictions(result)
+    predictions = read_predictions(Path(result.out))
     assert len(predictions) == len(dev)
     right = [
         isinstance(answer, ClassAnswer) and answer.label == example.label
@@ -220,10 +220,17 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     )
 
 
-def test_a_run_that_is_over_is_not_done_again(whole: tuple[Path, RunResult], monkeypatch):
+def test_a_run_that_is_over_is_not_done_again(
+    folder: Path, whole: tuple[Path, RunResult], monkeypatch
+):
     out, result = whole
     monkeypatch.setattr(TaskBatches, "at", None)
-    assert go(config_of(Path("gone")), out) == result
+    assert go(config_of(folder), out) == result
+    with pytest.raises(UsageError, match="epochs: 4 -> 5; give the old ones"):
+        go(config_of(folder, epochs=5), out)
+    other = replace(data_of("classify"), fingerprint="of other examples")
+    with pytest.raises(FolderError, match="examples or the model have changed since"):
+        go(config_of(folder), out, other)
 
 
 @dataclass
@@ -384,7 +391,7 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     assert result.scores["dev"]["answer_f1"] > data.baseline["answer_f1"] == pytest.approx(1 / 3)
     taught = json.loads((tmp_path / "best" / "task.json").read_text())
     assert taught["threshold"] == result.threshold
-    answers = read_predictions(result)
+    answers = read_predictions(Path(result.out))
     for answer in answers:
         assert (answer.text == "") == (answer.null_minus_best > result.threshold)
 

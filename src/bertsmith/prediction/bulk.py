@@ -22,7 +22,7 @@ from bertsmith.tasks.decode import (
     TagAnswer,
 )
 from bertsmith.tasks.own import Columns
-from bertsmith.tasks.task import ChoiceExample, Example, TagExample
+from bertsmith.tasks.task import ChoiceExample, Example, TagExample, Task
 from bertsmith.tasks.taught import Taught
 from bertsmith.text import rows, streams
 from bertsmith.text.writers import open_vectors, open_writer
@@ -72,6 +72,7 @@ def predict_file(
         SystemFault: the disk is full, ...
     """
     taught = predictor.taught
+    _check_apart(source, out)
     count = 0
     with open_writer(out) as write:
         for block in _blocks(_read(taught, source, columns), alike=_same_document):
@@ -112,11 +113,14 @@ def embed_file(
         UsageError: the ending is not supported, or the model has no such layer.
         SystemFault: the disk is full, ...
     """
+    _check_apart(source, out)
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
             texts = [own.text_of(row, text, "--text") for row in block]
             vectors = predictor.embed(texts, pooling=pooling, layers=layers)
+            for row in block:
+                _check_free(row.values, {"embedding": None}, row.where)
             write([row.values for row in block], vectors)
             count += len(block)
             progress(count)
@@ -159,13 +163,14 @@ def columns_of(answer: Prediction) -> dict[str, Any]:
 def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
     """Rows of the formats that have them; official files and CoNLL's columns by their readers."""
     ending = streams.endings(str(source))[0]
+    official = _official_part(taught.task, source)
     examples: Iterable[Example]
-    if taught.kind == "tag" and (ending in _CONLL or source.name in _official_names(taught.task)):
+    if official is not None:
+        examples = table.read(source, *official)
+    elif taught.kind == "tag" and ending in _CONLL:
         examples = conll.read(source, labelled=None)
     elif taught.kind == "answer" and ending == ".json":
         examples = squad.read(source, may_be_impossible=True, labelled=False)
-    elif taught.kind != "tag" and ending in map(_ending, _official_names(taught.task)):
-        examples = table.TASKS[taught.task].read(source, "test")
     else:
         for number, row in enumerate(rows.read(source)):
             yield row.values, own.asked(taught.kind, row, str(number), columns=columns)
@@ -174,14 +179,13 @@ def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
         yield {"id": example.key}, example
 
 
-def _official_names(task: str) -> set[str]:
-    """Names of a task's official files; of users' own tasks, none."""
-    files = table.TASKS[task].files.values() if task in table.TASKS else ()
-    return {name for names in files for name in names}
-
-
-def _ending(name: str) -> str:
-    return Path(name).suffix
+def _official_part(task: str, source: Path) -> tuple[Task, str] | None:
+    """The task and the part whose official file is called so; None for users' own files."""
+    if task in table.TASKS:
+        for part, names in table.TASKS[task].files.items():
+            if source.name.removesuffix(streams.endings(str(source))[1]) in names:
+                return table.TASKS[task], part
+    return None
 
 
 def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
@@ -212,6 +216,11 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
                 f"{example.where}: found {count} choices, expected {counts[0]} as in the rows "
                 "before; give every row the same number of choices, none empty."
             )
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UsageError(f"--out {out} is the input itself; choose another name.")
 
 
 def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:

@@ -2,7 +2,7 @@
 
 Which pooling is apt: `mean`, the mean over a text's tokens, for similarity and search; `cls`, the
 first token, only where the model was trained to put the whole text there (the paper's `[CLS]` is
-no sentence vector before fine-tuning). docs/results has a comparison on STS-B.
+no sentence vector before fine-tuning).
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def embed(
     features = build("regress", examples, tokenizer, limits)
     weights = np.zeros(len(texts))
     for rows, batch in evaluation_batches(features, tokenizer, micro_tokens=_TOKENS_AT_ONCE):
-        packed = batch.packed
+        packed = batch.packed.to(next(encoder.parameters()).device)
         with torch.inference_mode():
             states = list(encoder.layers(packed))
             hidden_TD = torch.stack([states[layer] for layer in chosen]).mean(0)
@@ -76,6 +76,6 @@ def embed(
         else:
             sums_BD, counts = torch.segment_reduce(hidden_TD, "sum", lengths=lengths), lengths
         example_of = features.rows["example"][rows]
-        np.add.at(vectors, example_of, sums_BD.double().numpy())
-        np.add.at(weights, example_of, counts.numpy())
+        np.add.at(vectors, example_of, sums_BD.double().cpu().numpy())
+        np.add.at(weights, example_of, counts.cpu().numpy())
     return (vectors / weights[:, None]).astype(np.float32)

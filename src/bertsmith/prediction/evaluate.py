@@ -120,12 +120,12 @@ def evaluate(
         }
         names = official.metrics
     else:
-        parts = {data.name: official.read(data, "dev")}
+        parts = {data.name: table.read(data, official, "dev")}
         names = official.metrics
     found = {}
     for part, examples in parts.items():
         if taught.kind == "tag":
-            examples = tagging.in_one_scheme(examples)
+            examples = tagging.in_scheme(examples, tagging.known_scheme(taught.labels))
         _check_labels(examples, taught.labels)
         answers = predictor.predict(examples)
         found[part] = _scored(predictor, names, examples, answers)

@@ -79,6 +79,8 @@ def glue_submit(
     """
     if out.suffix != ".zip":
         raise UsageError(f"--out {out}: the submission is a zip; give a name that ends in .zip.")
+    if not runs:
+        raise UsageError("No run is given; name folders that `bertsmith finetune` wrote.")
     models = _by_task(runs)
     folders = {
         task: data or Path(read_json(run / JOB, Job).source.data or "")

@@ -94,6 +94,7 @@ class Predictor:
         Raises:
             UsageError: the model has no such layer.
         """
+        _check_list(texts)
         encoder = self.model if isinstance(self.model, Bert) else self.model.bert
         return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
 
@@ -112,12 +113,15 @@ class Predictor:
         Raises:
             UsageError: the model is not fine-tuned, or its kind cannot be asked so.
         """
+        _check_list(inputs)
         examples = [self._example(item, number) for number, item in enumerate(inputs)]
         return self.scorer.predict(examples, self.taught, progress=progress)
 
     def _example(self, item: Example | str | tuple[str, str], number: int) -> Example:
         kind, where, key = self.taught.kind, f"input {number}", str(number)
         match item:
+            case str() if kind == "tag" and not words_of(item):
+                raise UsageError(f"{where} holds no word; leave it out.")
             case str() if kind == "tag":
                 return TagExample(where, key, tuple(words_of(item)), document=number)
             case str() if kind in ("classify", "regress"):
@@ -148,7 +152,14 @@ class Predictor:
         """
         model = self._tuned
         if (self.folder / TAUGHT).is_file():
-            return read_json(self.folder / TAUGHT, Taught)
+            taught = read_json(self.folder / TAUGHT, Taught)
+            fits = (taught.kind, taught.labels) == (model.kind, model.labels)
+            if not fits or taught.limits.longest > model.config.max_position_embeddings:
+                raise FolderError(
+                    f"{self.folder / TAUGHT} does not fit the config.json beside it (kind, labels "
+                    "or longest input); restore both from a good copy, or fine-tune again."
+                )
+            return taught
         longest = model.config.max_position_embeddings
         return Taught(
             task=model.kind,
@@ -185,3 +196,9 @@ class Predictor:
             f"{self.folder} has not been fine-tuned on a task; run `bertsmith finetune TASK "
             f"--model {self.folder} ...` first."
         )
+
+
+def _check_list(inputs: object) -> None:
+    """A string is a sequence too, of characters, which nobody means."""
+    if isinstance(inputs, str):
+        raise UsageError("Give a list of texts, not one text.")

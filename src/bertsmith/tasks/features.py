@@ -11,7 +11,7 @@ the longer text of a pair), and otherwise count what they cut, as `choose` does.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.config import Kind
+from bertsmith.errors import UsageError
 from bertsmith.tasks.task import (
     AnswerExample,
     ChoiceExample,
@@ -99,6 +100,12 @@ class Features:
         lengths: Integers = self.rows["a_length"] + self.rows["b_length"] + self.specials
         return lengths
 
+    @cached_property
+    def item_lengths(self) -> Integers:
+        """Tokens of each item, all its rows together, [items]."""
+        lengths: Integers = self.lengths.reshape(-1, self.group).sum(1)
+        return lengths
+
     @property
     def items(self) -> int:
         """How many groups of rows there are: what a batch counts."""
@@ -148,6 +155,8 @@ def build(
     tokenizer: Tokenizer,
     limits: Limits,
     labels: Sequence[str] = (),
+    *,
+    asked: bool = False,
 ) -> Features:
     """The inputs of `examples`, and their targets where every one of them is labelled.
 
@@ -158,17 +167,37 @@ def build(
         tokenizer: the model's.
         limits: how long inputs may be.
         labels: the classes or tags, in the order of the model's outputs.
+        asked: whether only answers are wanted: targets are left out, whatever the labels say.
 
     Raises:
-        UsageError: the limits leave no room for text.
+        UsageError: the limits leave no room for text, or some inputs are single texts and some
+            pairs.
     """
+    if asked:
+        examples = [_without_label(example) for example in examples]
     return _BUILDERS[kind](examples, tokenizer, limits, {name: i for i, name in enumerate(labels)})
+
+
+def _without_label(example: Example) -> Example:
+    match example:
+        case TagExample():
+            return replace(example, tags=None)
+        case AnswerExample():
+            return replace(example, answers=None)
+        case _:
+            return replace(example, label=None)
 
 
 def _texts(
     examples: Sequence[TextExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
 ) -> Features:
     paired = examples[0].b is not None
+    for example in examples:
+        if (example.b is not None) != paired:
+            raise UsageError(
+                f"{example.where}: this is a {'single text' if paired else 'pair of texts'}, "
+                f"unlike {examples[0].where}; give one sort at a time."
+            )
     pool = _Pool(tokenizer)
     rows = np.zeros(len(examples), dtype=ROW)
     rows["example"] = np.arange(len(examples))

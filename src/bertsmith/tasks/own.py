@@ -252,7 +252,14 @@ def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
     else:
         advice = "name others with --choices"
         texts = [rows.column(row, name, advice=advice) for name in names]
-    return tuple(text for text in texts if isinstance(text, str) and text.strip())
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            what = "empty" if isinstance(text, str) else f"a {rows.kind_of(text)}"
+            raise DataError(
+                f"{row.where}: choice {number} is {what}; give every row the same number of "
+                "choices, none empty."
+            )
+    return tuple(texts)
 
 
 def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:

@@ -141,7 +141,8 @@ def get(name: str) -> Task:
     """
     if name not in TASKS:
         raise UsageError(
-            f"Unknown task '{name}'{nearest(name, TASKS)}; expected one of {', '.join(TASKS)}."
+            f"Unknown task '{name}'{nearest(name, TASKS)}; expected one of {', '.join(TASKS)}, "
+            "or, for files of your own, classify, regress, choose, tag or answer."
         )
     return TASKS[name]
 
@@ -194,6 +195,16 @@ def load(folder: Path, task: Task, part: str) -> list[Example]:
             f"{' or '.join(task.files[part])} in it or in a folder {task.name} inside, found "
             f"{', '.join(there[:20]) or 'nothing'}{more}: check --data."
         )
+    return read(path, task, part)
+
+
+def read(path: Path, task: Task, part: str) -> list[Example]:
+    """The examples of a file that holds a part, whatever its name.
+
+    Raises:
+        DataError: it holds no example, or as the task's reader.
+        SystemFault: it cannot be read.
+    """
     examples = task.read(path, part)
     if not examples:
         raise DataError(f"{path} is empty: it holds no example; give another file.")

@@ -17,28 +17,47 @@ def name_entities(tags: Iterable[str]) -> bool:
     return bool(marked) and all(mark in _MARKS and kind for mark, _, kind in marked)
 
 
-def in_one_scheme(examples: Sequence[Example]) -> list[Example]:
-    """Labelled sentences of one part, with entities in IOB2, or in BIOES if they came so.
+def taught_scheme(train: Sequence[Example]) -> Scheme | None:
+    """The scheme that a model is taught: BIOES if the tags came so, else IOB2; None for other tags.
 
-    IOB1 writes B only between entities that touch, which a model sees too rarely to learn. Other
-    tags stay as they are.
+    IOB1 writes B only between entities that touch, which a model sees too rarely to learn.
+    """
+    tags = _tags(train)
+    if not name_entities(tag for row in tags for tag in row):
+        return None
+    return "BIOES" if detect_scheme(tags) == "BIOES" else "IOB2"
+
+
+def known_scheme(labels: Iterable[str]) -> Scheme | None:
+    """The scheme that a model was taught, by its labels."""
+    names = list(labels)
+    if not name_entities(names):
+        return None
+    return "BIOES" if any(name[:2] in ("E-", "S-") for name in names) else "IOB2"
+
+
+def in_scheme(examples: Sequence[Example], scheme: Scheme | None) -> list[Example]:
+    """Labelled sentences of one part in a scheme, whatever the part's own; None: as they are.
 
     Raises:
-        DataError: a tag that the file's scheme does not allow where it stands, by file and line.
+        DataError: a tag that the part's own scheme does not allow there, by file and line.
     """
-    sentences = cast(Sequence[TagExample], examples)
-    tags = [sentence.tags or () for sentence in sentences]
-    if not name_entities(tag for row in tags for tag in row):
+    tags = _tags(examples)
+    if scheme is None or not name_entities(tag for row in tags for tag in row):
         return list(examples)
-    scheme = detect_scheme(tags)
+    sentences = cast(Sequence[TagExample], examples)
+    own = detect_scheme(tags)
     for sentence, row in zip(sentences, tags, strict=True):
-        for position, what in scheme_faults(row, scheme):
+        for position, what in scheme_faults(row, own):
             raise DataError(
                 f"{sentence.where}: the tag of word {position + 1}, '{sentence.words[position]}', "
                 f"is not legal: {what}; correct it."
             )
-    to: Scheme = "BIOES" if scheme == "BIOES" else "IOB2"
     return [
-        replace(sentence, tags=tuple(convert(row, to)))
+        replace(sentence, tags=tuple(convert(row, scheme)))
         for sentence, row in zip(sentences, tags, strict=True)
     ]
+
+
+def _tags(examples: Sequence[Example]) -> list[tuple[str, ...]]:
+    return [sentence.tags or () for sentence in cast(Sequence[TagExample], examples)]

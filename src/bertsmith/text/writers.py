@@ -25,8 +25,8 @@ WriteVectors = Callable[[Sequence[dict[str, Any]], NDArray[np.float32]], object]
 def open_writer(path: Path) -> Iterator[WriteRow]:
     """A function that appends a row to `path`: .jsonl, .csv, .tsv or .parquet, by the ending.
 
-    All rows have the first one's columns, in its order. In .csv and .tsv lists and objects are
-    written as JSON.
+    All rows have the first one's columns, in its order. Lists and objects are written as JSON in
+    .csv and .tsv, objects and lists of objects in .parquet too.
 
     Raises:
         UsageError: the ending is none of these, or a row has other columns than the first.
@@ -119,27 +119,40 @@ def _parquet(file: IO[bytes]) -> Iterator[WriteRow]:
     waiting: list[dict[str, Any]] = []
     writer: Any = None
 
+    names: list[str] = []
+    as_json: set[str] = set()
+
     def flush() -> None:
         nonlocal writer
         schema = None if writer is None else writer.schema
-        block = pyarrow.Table.from_pylist(waiting, schema=schema)
+        try:
+            block = pyarrow.Table.from_pylist(waiting, schema=schema)
+        except pyarrow.ArrowException as error:
+            raise UsageError(
+                f"The rows do not fit into one Parquet table ({error}); write them as .jsonl."
+            ) from error
         if writer is None:
             writer = parquet.ParquetWriter(file, block.schema)
         writer.write_table(block)
         waiting.clear()
 
     def write(row: dict[str, Any]) -> None:
-        if waiting:
-            _check_names(list(waiting[0]), row)
-        waiting.append(row)
+        if not names:
+            names.extend(row)
+        _check_names(names, row)
+        # What differs in shape from row to row has no type of its own.
+        as_json.update(name for name, value in row.items() if _is_nested(value))
+        waiting.append({name: _cell(row[name]) if name in as_json else row[name] for name in names})
         if len(waiting) == _PARQUET_ROWS:
             flush()
 
-    yield write
-    if waiting:
-        flush()
-    if writer is not None:
-        writer.close()
+    try:
+        yield write
+        if waiting:
+            flush()
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def _check_names(names: Sequence[str], row: dict[str, Any]) -> None:
@@ -149,6 +162,13 @@ def _check_names(names: Sequence[str], row: dict[str, Any]) -> None:
             f"The column '{other}' is not in every row, so the rows do not fit into one table; "
             "write them as .jsonl."
         )
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether it is an object, or a list that is empty or of objects."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and (not value or isinstance(value[0], dict))
+    )
 
 
 def _cell(value: Any) -> Any:

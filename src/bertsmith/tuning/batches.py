@@ -5,7 +5,7 @@ of the examples, dealt out over its steps so evenly that they differ by one exam
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class TaskBatches:
     seed: int
     micro_tokens: int
     """Most tokens of a micro-batch; 0 for no limit."""
+    _orders: dict[int, Integers] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,8 +47,7 @@ class TaskBatches:
             UsageError: there are more processes than examples in the step.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
-        draw = np.random.default_rng(derive_seed(self.seed, "order", epoch))
-        order = draw.permutation(self.features.items)
+        order = self._order(epoch)
         first, last = (
             edge * self.features.items // self.steps_per_epoch for edge in (place, place + 1)
         )
@@ -59,6 +59,14 @@ class TaskBatches:
         items, lengths = _longest_first(self.features, order[first:last])
         runs = micro_batches(lengths, world, micro_tokens=self.micro_tokens)[rank]
         return [make_batch(self.features, items[rank::world][run], self.tokenizer) for run in runs]
+
+    def _order(self, epoch: int) -> Integers:
+        """The epoch's permutation; the last one is kept."""
+        if epoch not in self._orders:
+            draw = np.random.default_rng(derive_seed(self.seed, "order", epoch))
+            self._orders.clear()
+            self._orders[epoch] = draw.permutation(self.features.items)
+        return self._orders[epoch]
 
 
 def evaluation_batches(
@@ -73,7 +81,7 @@ def evaluation_batches(
 
 def _longest_first(features: Features, items: Integers) -> tuple[Integers, Integers]:
     """Items by falling length, so that equal lengths meet in one attention call; their lengths."""
-    lengths = features.lengths.reshape(-1, features.group).sum(1)[items]
+    lengths = features.item_lengths[items].astype(np.int64)
     order = np.argsort(-lengths, kind="stable")
     return items[order], lengths[order]
 
@@ -87,12 +95,12 @@ def make_batch(features: Features, chosen: Integers, tokenizer: Tokenizer) -> Ta
         targets = None if features.targets is None else torch.from_numpy(features.targets[chosen])
         return TaskBatch(packed, targets, group=features.group)
     words = features.words[words_of(features, chosen)]
-    place_of = np.zeros(len(features.rows), dtype=np.int64)
-    place_of[rows] = np.cumsum(lengths) - lengths
+    starts = np.cumsum(lengths) - lengths
+    counts = features.word_edges[rows + 1] - features.word_edges[rows]
     return TaskBatch(
         packed,
         torch.from_numpy(words["target"].copy()),
-        words_P=torch.from_numpy(place_of[words["row"]] + words["place"]),
+        words_P=torch.from_numpy(np.repeat(starts, counts) + words["place"]),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from bertsmith.config import Kind
-from bertsmith.errors import UsageError
+from bertsmith.errors import DataError, UsageError
 from bertsmith.tasks import checks, metrics, own, split, squad, table, tagging
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold
@@ -21,6 +21,7 @@ from bertsmith.tuning.run import Scores, TaskData
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
+_FEW = 30
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +54,11 @@ class Parts:
     skipped: list[str]
     """Answers that are not in their context, a sentence each."""
 
+    @property
+    def paired(self) -> bool:
+        """Whether inputs have a second segment."""
+        return self.task.pair or self.task.kind in ("choose", "answer")
+
 
 class Lengths(msgspec.Struct, frozen=True):
     """How long the inputs are, in tokens, and what is done with those that are too long."""
@@ -78,7 +84,7 @@ def read(source: Source, *, seed: int) -> Parts:
     skipped: list[str] = []
     if source.task not in OWN_KINDS:
         task = table.get(source.task)
-        if source.data is None or source.train is not None:
+        if source.data is None or source.train is not None or source.dev is not None:
             raise UsageError(
                 f"Task '{source.task}' reads its official files: give their folder with --data, "
                 "and no --train or --dev."
@@ -87,9 +93,11 @@ def read(source: Source, *, seed: int) -> Parts:
             reader = squad.reader(may_be_impossible=task.may_be_impossible, skipped=skipped)
             task = replace(task, read=reader)
         folder = Path(source.data)
-        train = _checked(task.kind, table.load(folder, task, "train"))
+        train = table.load(folder, task, "train")
         parts = [part for part in task.files if part.startswith("dev")]
-        evaluated = {part: _checked(task.kind, table.load(folder, task, part)) for part in parts}
+        evaluated = {part: table.load(folder, task, part) for part in parts}
+        if task.kind == "tag":
+            train, evaluated = _unified(train, evaluated)
         numbers = None
     else:
         kind: Kind = source.task
@@ -100,29 +108,40 @@ def read(source: Source, *, seed: int) -> Parts:
             )
 
         def load(path: str) -> list[Example]:
-            examples = own.read_own(
-                kind,
-                Path(path),
-                columns=source.columns,
-                labelled=True,
-                skipped=skipped if source.skip_misplaced else None,
+            return list(
+                own.read_own(
+                    kind,
+                    Path(path),
+                    columns=source.columns,
+                    labelled=True,
+                    skipped=skipped if source.skip_misplaced else None,
+                )
             )
-            return _checked(kind, list(examples))
 
         train, numbers = load(source.train), None
+        evaluated = {} if source.dev is None else {"dev": load(source.dev)}
+        if kind == "tag":
+            train, evaluated = _unified(train, evaluated)
         task = own.own_task(kind, columns=source.columns, train=train)
-        if source.dev is not None:
-            evaluated = {"dev": load(source.dev)}
-        else:
+        if source.dev is None and train:
             halves = split.stratified(train, share=DEV_SHARE, seed=seed)
             train, numbers = halves.train, halves.dev_numbers
             evaluated = {"dev": halves.dev}
+    if not train:
+        what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
+        raise DataError(f"The train part is empty{what}; give a file with examples.")
     labels = task.labels or checks.classes(train)
     return Parts(task, labels, train, evaluated, numbers, skipped)
 
 
-def _checked(kind: Kind, examples: list[Example]) -> list[Example]:
-    return tagging.in_one_scheme(examples) if kind == "tag" else examples
+def _unified(
+    train: list[Example], evaluated: dict[str, list[Example]]
+) -> tuple[list[Example], dict[str, list[Example]]]:
+    """Tags of all parts in the scheme that training goes by."""
+    scheme = tagging.taught_scheme(train)
+    return tagging.in_scheme(train, scheme), {
+        part: tagging.in_scheme(examples, scheme) for part, examples in evaluated.items()
+    }
 
 
 def inspect(parts: Parts) -> Inspection:
@@ -180,6 +199,12 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         lines.append(
             f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
             f"{numbers.mean:.3g}"
+        )
+    few = len(next(iter(parts.evaluated.values())))
+    if few < _FEW:
+        lines.append(
+            f"dev: with {few} examples a score says little, and its interval nothing; give more "
+            "with --dev"
         )
     lines.append(
         f"inputs: {found.median} tokens in the middle, {found.longest} at most (limit "

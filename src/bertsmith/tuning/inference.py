@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bertsmith.errors import FolderError
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.tuned import BertForTask
 from bertsmith.tasks.decode import Outputs, Prediction, decode
@@ -44,6 +45,9 @@ class Scorer:
 
         Every process computes its share and gets the whole. The model is put in evaluation mode; no
         random number is drawn. `progress` is told the items done and their number.
+
+        Raises:
+            FolderError: a score is not a finite number.
         """
         self.model.eval()
         edges = _edges(features)
@@ -63,7 +67,13 @@ class Scorer:
             done += len(items)
             if progress is not None:
                 progress(done, features.items)
-        return self.place.total_tensor(found).cpu().numpy()
+        outputs = self.place.total_tensor(found).cpu().numpy()
+        if not np.isfinite(outputs).all():
+            raise FolderError(
+                "The model's scores are not finite numbers, so its weights are damaged or diverged; "
+                "restore them from a good copy, or train again with a lower learning rate."
+            )
+        return outputs
 
     def predict(
         self,
@@ -83,7 +93,9 @@ class Scorer:
         if not examples:
             return []
         if features is None:
-            features = build(taught.kind, examples, self.tokenizer, taught.limits, taught.labels)
+            features = build(
+                taught.kind, examples, self.tokenizer, taught.limits, taught.labels, asked=True
+            )
         return decode(
             features,
             self.outputs(features, progress),

@@ -10,11 +10,11 @@ A folder, while and after the job::
     config.json ...    the model folder of the best run, with `task.json`
 """
 
-import contextlib
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ import msgspec
 
 from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.files import atomic_path, write_json
+from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
-from bertsmith.models.folder import load_config
+from bertsmith.models.folder import load_config, load_encoder
 from bertsmith.models.sources import resolve
-from bertsmith.models.tuned import FeatureBased
+from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks import metrics
@@ -87,6 +87,8 @@ def finetune(
     with join(job.settings.get("precision") or "auto") as place:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
         canvas.matplotlib("figure")  # the report at the end must not be what fails
+        # As JSON has it, so that a job compares with one that was read.
+        job = msgspec.json.decode(msgspec.json.encode(job), type=Job)
         place.first_decides(lambda: _check_folder(out, job, resume=resume))
         model = place.first_decides(lambda: resolve(job.model))
         shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
@@ -104,25 +106,35 @@ def finetune(
             **job.settings,
         )
         config = configure(examples=len(parts.train))
-        if config.features:
-            FeatureBased(config.features, config.combine).resolved(shape)
+        _check_model(model, config, shape, parts)
         limits = limits_of(config)
         data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
         # What a batch counts is known now: windows, where there are any.
         config = configure(examples=data.train.items)
+        tried = grid(config, width=shape.hidden_size, fixed=job.settings) if job.sweep else []
+        for one in (config, *tried):
+            if min(one.batch_size, data.train.items) < place.world.size:
+                raise UsageError(
+                    f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
+                    f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
+                )
         lengths = finetune_data.lengths(data, limits)
         if place.world.first:
             for line in finetune_data.told(parts, inspection, lengths):
                 (show or _say)(line)
 
         # 2. The runs, each of which is skipped where it was done before.
-        with alone_in(out) if place.world.first else contextlib.nullcontext():
-            place.first_decides(lambda: _begin(out, job, parts))
+        with ExitStack() as stack:
+
+            def begin() -> None:
+                stack.enter_context(alone_in(out))
+                _begin(out, job, parts)
+
+            place.first_decides(begin)
             runs = _Runs(out, data, tokenizer, place)
-            if job.sweep:
-                tried = grid(config, width=shape.hidden_size)
-                for number, one in enumerate(tried, 1):
-                    runs.do(one, f"setting {number} of {len(tried)}")
+            for number, one in enumerate(tried, 1):
+                runs.do(one, f"setting {number} of {len(tried)}")
+            if tried:
                 config = runs.best_config
             for number in range(job.seeds):
                 one = msgspec.structs.replace(config, seed=config.seed + number)
@@ -203,13 +215,41 @@ def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
                 f"--out {out} already holds a fine-tuning; add --resume to continue it, or choose "
                 "another folder."
             )
-        # More seeds may be asked for later.
-        check_same_settings(out / JOB, job, free={"seeds"})
+        old = read_json(out / JOB, Job)
+        if job.seeds < old.seeds:
+            raise UsageError(
+                f"--seeds is {job.seeds}, but the fine-tuning in {out} is of {old.seeds}; give at "
+                "least as many, or choose another folder."
+            )
+        # More seeds may be asked for later, and fewer tokens at once after the end of memory.
+        check_same_settings(out / JOB, _compared(job, old), free={"seeds"})
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UsageError(
             f"--out {out} holds something else than a fine-tuning ({JOB} is not there); choose "
             "another folder."
         )
+
+
+def _compared(job: Job, old: Job) -> Job:
+    """The job as if it asked for as many tokens at once as the old one, which decides no result."""
+    settings = {name: value for name, value in job.settings.items() if name != "micro_tokens"}
+    if "micro_tokens" in old.settings:
+        settings["micro_tokens"] = old.settings["micro_tokens"]
+    in_order = {name: settings[name] for name in old.settings if name in settings}
+    return msgspec.structs.replace(job, settings=in_order | settings)
+
+
+def _check_model(model: Path, config: FinetuneConfig, shape: BertConfig, parts: Parts) -> None:
+    """Everything about the model that would fail later, when the folder is begun."""
+    features = FeatureBased(config.features, config.combine) if config.features else None
+    if features is not None:
+        features.resolved(shape)
+    if parts.paired and shape.type_vocab_size < 2:
+        raise UsageError(
+            f"{model} has type_vocab_size {shape.type_vocab_size}, but the inputs of this task "
+            "have 2 segments; choose a model with 2."
+        )
+    load_encoder(model, BertForTask(shape, config.kind, labels=parts.labels, features=features))
 
 
 def _check_vocabulary(model: Path, shape: BertConfig, tokenizer: Tokenizer) -> None:
@@ -247,7 +287,7 @@ def _finish(
         }
         for part in best.scores
     }
-    examples, predictions = parts.evaluated[data.deciding], tuning.read_predictions(best)
+    examples, predictions = parts.evaluated[data.deciding], tuning.read_predictions(Path(best.out))
     right = gold(parts.task.kind, examples, parts.labels)
     answered = said(parts.task.kind, predictions, parts.labels)
     intervals = {
@@ -278,6 +318,8 @@ def _finish(
     )
     write_json(out / RESULTS, result)
     write_report(result, examples=examples, predictions=predictions)
+    # A folder with another model's files in it must not look whole.
+    (out / "config.json").unlink(missing_ok=True)
     source = Path(best.out) / tuning.BEST
     for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
         with atomic_path(out / file.name) as copy:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from bertsmith.config import BertConfig, Phase
+from bertsmith.errors import FolderError
 from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
@@ -42,7 +43,7 @@ from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
 from bertsmith.train.parallel import Parallel, Place, choose_micro_tokens, explaining_memory
 from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
-from bertsmith.train.start import CHECKPOINTS, enter, find_start
+from bertsmith.train.start import CHECKPOINTS, check_same_settings, enter, find_start
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
 from bertsmith.tuning.inference import Scorer, limits_of
@@ -74,6 +75,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seconds: float
     examples_per_second: float
     """Of the training steps alone."""
+    fingerprint: str
+    """SHA-256 of the examples and of the weights that it began with."""
     threshold: float | None = None
     """`answer` with questions that have none: see `tasks.decode`."""
 
@@ -132,13 +135,12 @@ def run(
         Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
         SystemFault: the disk is full, memory ran out, ...
     """
-    if (out / RESULT).is_file():
-        # The folder may have moved since.
-        return msgspec.structs.replace(read_json(out / RESULT, RunResult), out=str(out))
     source = Path(config.model)
+    fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)}"
+    if (out / RESULT).is_file():
+        return _read_result(out, config, fingerprint)
     with ExitStack() as stack:
         # 1. Where the run stands.
-        fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)}"
 
         def decide() -> tuple[TrainerState, Path | None]:
             state, folder = find_start(
@@ -152,8 +154,8 @@ def run(
             )
             shape = load_config(source)
             state.micro_tokens = (
-                state.micro_tokens
-                or config.micro_tokens
+                config.micro_tokens
+                or state.micro_tokens
                 or choose_micro_tokens(
                     place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
                 )
@@ -258,10 +260,13 @@ def run(
         place.first_decides(lambda: None)
         best = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
         taught = read_json(out / BEST / TAUGHT, Taught)
-        scores = {
-            part: score(data.task, examples, best.predict(examples, taught, made), data.labels)
-            for part, (examples, made) in data.evaluated.items()
-        }
+        scores = {}
+        for part, (examples, made) in data.evaluated.items():
+            if part == data.deciding:
+                answers = place.first_decides(lambda: read_predictions(out))
+            else:
+                answers = best.predict(examples, taught, made)
+            scores[part] = score(data.task, examples, answers, data.labels)
         main = decisive(data.task, scores[data.deciding])
         chance = decisive(data.task, data.baseline) if data.baseline else None
         result = RunResult(
@@ -279,6 +284,7 @@ def run(
             examples_per_second=(
                 state.step * data.train.items / per_epoch / state.busy if state.busy else 0.0
             ),
+            fingerprint=fingerprint,
             threshold=taught.threshold,
         )
         if place.world.first:
@@ -286,6 +292,19 @@ def run(
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
             remove_leftovers(out)
         return result
+
+
+def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResult:
+    """The result of a run that is over, if it is a run of these settings on this data."""
+    check_same_settings(out / SETTINGS, config, free={"micro_tokens", "model"})
+    result = read_json(out / RESULT, RunResult)
+    if result.fingerprint != fingerprint:
+        raise FolderError(
+            f"The examples or the model have changed since {out} was trained; restore them, or "
+            "fine-tune in another folder."
+        )
+    # The folder may have moved since.
+    return msgspec.structs.replace(result, out=str(out))
 
 
 def score(
@@ -308,9 +327,9 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         file.writelines(msgspec.json.encode(prediction) + b"\n" for prediction in predictions)
 
 
-def read_predictions(result: RunResult) -> list[Prediction]:
-    """What a run's best epoch said of the deciding part, in the examples' order."""
-    lines = (Path(result.out) / PREDICTIONS).read_bytes().splitlines()
+def read_predictions(out: Path) -> list[Prediction]:
+    """What the best epoch of the run in `out` said of the deciding part, in the examples' order."""
+    lines = (out / PREDICTIONS).read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Prediction) for line in lines]
 
 
