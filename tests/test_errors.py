@@ -22,7 +22,7 @@ def test_the_tree_is_small_and_flat():
     assert errors.EXIT_CODE == 2
 
 
-AGAIN = "free some space and run the command again (pretrain: with --resume)"
+AGAIN = "free some space and run the command again (pretrain and finetune: with --resume)"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,8 @@ def test_an_unknown_task_names_the_nearest():
         get("sst2")
     assert str(caught.value) == (
         "Unknown task 'sst2' (perhaps you meant 'sst-2'); expected one of mnli, qqp, qnli, sst-2, "
-        "cola, sts-b, mrpc, rte, wnli, squad, squad2, swag, conll2003."
+        "cola, sts-b, mrpc, rte, wnli, squad, squad2, swag, conll2003, or, for files of your own, "
+        "classify, regress, choose, tag or answer."
     )
 
 

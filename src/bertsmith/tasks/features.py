@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bertsmith.config import Kind
 from bertsmith.errors import UsageError
+from bertsmith.tasks.pool import Integers, Pool, gather
 from bertsmith.tasks.task import (
     AnswerExample,
     ChoiceExample,
@@ -31,7 +32,6 @@ from bertsmith.tasks.task import (
 from bertsmith.text.encode import best_windows, fit_pair, join_flat, room_for_text, window_spans
 from bertsmith.text.tokenizer import Tokenizer
 
-Integers = NDArray[np.integer]
 Long = Literal["cut", "windows"]
 
 LONGEST_QUESTION = 64
@@ -129,8 +129,8 @@ class Features:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """ids_T, segments_T and lengths [B] of the given rows, specials put in."""
         chosen = self.rows[rows]
-        a_T = _gather(self.pieces_T, chosen["a_start"], chosen["a_length"])
-        b_T = _gather(self.pieces_T, chosen["b_start"], chosen["b_length"])
+        a_T = gather(self.pieces_T, chosen["a_start"], chosen["a_length"])
+        b_T = gather(self.pieces_T, chosen["b_start"], chosen["b_length"])
         return join_flat(
             a_T,
             chosen["a_length"],
@@ -139,14 +139,6 @@ class Features:
             cls_id=tokenizer.cls_id,
             sep_id=tokenizer.sep_id,
         )
-
-
-def _gather(pieces_T: Integers, starts: Integers, lengths: Integers) -> Integers:
-    """Many stretches of `pieces_T`, laid end to end."""
-    ends = np.cumsum(lengths)
-    index_T = np.repeat(starts - (ends - lengths), lengths)
-    gathered: Integers = pieces_T[index_T + np.arange(len(index_T))]
-    return gathered
 
 
 def build(
@@ -198,7 +190,7 @@ def _texts(
                 f"{example.where}: this is a {'single text' if paired else 'pair of texts'}, "
                 f"unlike {examples[0].where}; give one sort at a time."
             )
-    pool = _Pool(tokenizer)
+    pool = Pool(tokenizer)
     rows = np.zeros(len(examples), dtype=ROW)
     rows["example"] = np.arange(len(examples))
     rows["a_start"], rows["a_length"] = pool.add([example.a for example in examples])
@@ -251,7 +243,7 @@ def _choices(
     examples: Sequence[ChoiceExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
 ) -> Features:
     group = len(examples[0].choices)
-    pool = _Pool(tokenizer)
+    pool = Pool(tokenizer)
     rows = np.zeros(len(examples) * group, dtype=ROW)
     rows["example"] = np.repeat(np.arange(len(examples)), group)
     a_starts, a_lengths = pool.add([example.a for example in examples])
@@ -279,7 +271,7 @@ def _tags(
 ) -> Features:
     """Windows over whole documents: the maximal document context (paper, section 5.3)."""
     words = [word for example in examples for word in example.words]
-    pool = _Pool(tokenizer)
+    pool = Pool(tokenizer)
     starts, lengths = pool.add(words, at_least_one=True)
     counts = np.array([len(example.words) for example in examples])
     document_of = np.repeat([example.document for example in examples], counts)
@@ -311,7 +303,7 @@ def _tags(
 def _answers(
     examples: Sequence[AnswerExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
 ) -> Features:
-    pool = _Pool(tokenizer, placed=True)
+    pool = Pool(tokenizer, placed=True)
     contexts = list(dict.fromkeys(example.context for example in examples))
     questions = list(dict.fromkeys(example.question for example in examples))
     c_starts, c_lengths = pool.add(contexts)
@@ -364,53 +356,6 @@ def _answer_places(
             whole = (spans[:, 0] <= first) & (last < spans[:, 1])
             places[whole] = np.array([first, last]) - spans[whole, :1] + before
     return places
-
-
-class _Pool:
-    """Texts encoded into one flat row."""
-
-    def __init__(self, tokenizer: Tokenizer, *, placed: bool = False) -> None:
-        self._tokenizer = tokenizer
-        self._placed = placed
-        self._parts: list[Integers] = []
-        self._places: list[NDArray[np.int32]] = []
-        self._size = 0
-
-    def add(self, texts: Sequence[str], *, at_least_one: bool = False) -> tuple[Integers, Integers]:
-        """Where each text's pieces start and how many there are.
-
-        Args:
-            texts: any texts.
-            at_least_one: give a text that has no piece (control characters alone) an `[UNK]`.
-        """
-        if self._placed:
-            ids_T, places_T2, lengths = self._tokenizer.encode_placed(texts)
-            self._places.append(places_T2)
-        else:
-            ids_T, lengths = self._tokenizer.encode_flat(texts)
-        added_T: Integers = ids_T
-        if at_least_one and not lengths.all():
-            empty = np.flatnonzero(lengths == 0)
-            places = (np.cumsum(lengths) - lengths)[empty]
-            added_T = np.insert(ids_T, places, self._tokenizer.unk_id)
-            lengths = np.maximum(lengths, 1)
-        starts = self._size + np.cumsum(lengths) - lengths
-        self._parts.append(added_T)
-        self._size += len(added_T)
-        return starts, lengths
-
-    @property
-    def pieces_T(self) -> Integers:
-        """All pieces so far."""
-        if len(self._parts) > 1:
-            self._parts = [np.concatenate(self._parts)]
-        return self._parts[0]
-
-    def places_T2(self, start: int, length: int) -> NDArray[np.int32]:
-        """Places of a stretch of pieces."""
-        if len(self._places) > 1:
-            self._places = [np.concatenate(self._places)]
-        return self._places[0][start : start + length]
 
 
 _Builder = Callable[..., Features]

@@ -17,7 +17,8 @@ from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning.run import Scores, TaskData
+from bertsmith.tuning.run import TaskData
+from bertsmith.tuning.scoring import Scores
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1

@@ -70,7 +70,7 @@ class Scorer:
         outputs = self.place.total_tensor(found).cpu().numpy()
         if not np.isfinite(outputs).all():
             raise FolderError(
-                "The model's scores are not finite numbers, so its weights are damaged or diverged; "
+                "The model's scores are not finite numbers: its weights are damaged or diverged; "
                 "restore them from a good copy, or train again with a lower learning rate."
             )
         return outputs

@@ -13,7 +13,8 @@ from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.metrics import METRICS, UNDEFINED
 from bertsmith.tuning.card import told
 from bertsmith.tuning.data import Lengths
-from bertsmith.tuning.run import RunResult, Scores
+from bertsmith.tuning.run import RunResult
+from bertsmith.tuning.scoring import Scores
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,11 +27,9 @@ from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
 from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.runtime import derive_seed
-from bertsmith.tasks import metrics
-from bertsmith.tasks.decode import Prediction, SpanAnswer, gold, said
+from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.own import Columns
-from bertsmith.tasks.spans import answer_f1, best_threshold
 from bertsmith.tasks.task import Example, Task
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
@@ -47,13 +44,12 @@ from bertsmith.train.start import CHECKPOINTS, check_same_settings, enter, find_
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
 from bertsmith.tuning.inference import Scorer, limits_of
+from bertsmith.tuning.scoring import Scores, decisive, score, tune_threshold
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
 BEST = "best"
-
-Scores = dict[str, float | None]
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,11 +98,6 @@ class TaskData:
     def deciding(self) -> str:
         """The part that decides."""
         return next(iter(self.evaluated))
-
-
-def decisive(task: Task, scores: Scores) -> float:
-    """The number by which epochs and runs are compared: the mean of the deciding metrics."""
-    return metrics.main({name: scores[name] for name in task.deciding or task.metrics})
 
 
 def run(
@@ -216,7 +207,7 @@ def run(
         def evaluate() -> dict[str, float]:
             taught = _taught(config, data)
             predictions = scorer.predict(examples, taught, features)
-            taught, predictions = _tune_threshold(data.task, taught, examples, predictions)
+            taught, predictions = tune_threshold(data.task, taught, examples, predictions)
             scores = score(data.task, examples, predictions, data.labels)
             main = decisive(data.task, scores)
             if state.best is None or main > state.best:
@@ -307,20 +298,6 @@ def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResu
     return msgspec.structs.replace(result, out=str(out))
 
 
-def score(
-    task: Task,
-    examples: Sequence[Example],
-    predictions: Sequence[Prediction],
-    labels: Sequence[str],
-) -> Scores:
-    """Every metric of the task over labelled examples."""
-    return metrics.score(
-        task.metrics,
-        gold(task.kind, examples, labels),
-        said(task.kind, predictions, labels),
-    )
-
-
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """One JSON object a line, in the examples' order."""
     with atomic_file(path) as file:
@@ -375,29 +352,6 @@ def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
         columns=data.columns,
         bounds=data.task.bounds,
     )
-
-
-def _tune_threshold(
-    task: Task, taught: Taught, examples: Sequence[Any], predictions: list[Prediction]
-) -> tuple[Taught, list[Prediction]]:
-    """SQuAD v2.0: the threshold that has the best F1 on dev, as the official script finds it."""
-    if not task.may_be_impossible:
-        return taught, predictions
-    found: list[SpanAnswer] = [answer for answer in predictions if isinstance(answer, SpanAnswer)]
-    rights = gold("answer", examples, ())
-    threshold, _ = best_threshold(
-        np.array([answer.null_minus_best for answer in found]),
-        np.array([bool(answers) for answers in rights]),
-        scores=np.array(
-            [
-                answer_f1(answers, answer.best_text, may_be_impossible=True)
-                for answers, answer in zip(rights, found, strict=True)
-            ]
-        ),
-    )
-    return msgspec.structs.replace(taught, threshold=threshold), [
-        answer.decided(threshold) for answer in found
-    ]
 
 
 def _enough(config: FinetuneConfig, state: TrainerState, per_epoch: int) -> bool:

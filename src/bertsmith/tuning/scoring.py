@@ -1,0 +1,58 @@
+"""Predictions to scores: every metric of a task, and the one number that compares runs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bertsmith.tasks import metrics
+from bertsmith.tasks.decode import Prediction, SpanAnswer, gold, said
+from bertsmith.tasks.spans import answer_f1, best_threshold
+from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.taught import Taught
+
+Scores = dict[str, float | None]
+"""Metric -> score; None: undefined."""
+
+
+def decisive(task: Task, scores: Scores) -> float:
+    """The number by which epochs and runs are compared: the mean of the deciding metrics."""
+    return metrics.main({name: scores[name] for name in task.deciding or task.metrics})
+
+
+def score(
+    task: Task,
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    labels: Sequence[str],
+) -> Scores:
+    """Every metric of the task over labelled examples."""
+    return metrics.score(
+        task.metrics,
+        gold(task.kind, examples, labels),
+        said(task.kind, predictions, labels),
+    )
+
+
+def tune_threshold(
+    task: Task, taught: Taught, examples: Sequence[Any], predictions: list[Prediction]
+) -> tuple[Taught, list[Prediction]]:
+    """SQuAD v2.0: the threshold that has the best F1 on dev, as the official script finds it."""
+    if not task.may_be_impossible:
+        return taught, predictions
+    found: list[SpanAnswer] = [answer for answer in predictions if isinstance(answer, SpanAnswer)]
+    rights = gold("answer", examples, ())
+    threshold, _ = best_threshold(
+        np.array([answer.null_minus_best for answer in found]),
+        np.array([bool(answers) for answers in rights]),
+        scores=np.array(
+            [
+                answer_f1(answers, answer.best_text, may_be_impossible=True)
+                for answers, answer in zip(rights, found, strict=True)
+            ]
+        ),
+    )
+    return msgspec.structs.replace(taught, threshold=threshold), [
+        answer.decided(threshold) for answer in found
+    ]
