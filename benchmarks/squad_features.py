@@ -14,15 +14,16 @@ places of their answers:
   the offsets, padding to 384. (Its windows overlap by 128, so there are fewer of them.)
 
 Files are read and words parted before the clock starts (squad_convert... parts its own). In each
-round every contender builds the same `--chunk` of questions, and a ratio is taken inside a round; the
-first round is warm-up. Memory is the growth of a fresh process's resident size at its peak, once with
-2,000 and once with 10,000 questions.
+round every contender builds the same `--chunk` of questions, and a ratio is taken inside a round;
+the first round is warm-up. Memory is the growth of a fresh process's resident size at its peak,
+once with 2,000 and once with 10,000 questions.
 """
 
 import argparse
 import gc
 import os
 import re
+import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -48,6 +49,7 @@ from squad_peers import (
 )
 
 from bertsmith.models.sources import MINILM, resolve
+from bertsmith.runtime import return_freed_memory
 from bertsmith.tasks import squad
 from bertsmith.tasks.features import Limits, build
 from bertsmith.tasks.task import AnswerExample
@@ -112,6 +114,7 @@ def resident(name: str) -> float:
 
 def forget_peak() -> None:
     gc.collect()
+    return_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -166,7 +169,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def processor_time() -> float:
     """Seconds of this process and of those it waited for; other work stretches them less."""
-    return sum(os.times()[:4])
+    whom = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    used = [resource.getrusage(who) for who in whom]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def report(
