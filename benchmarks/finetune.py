@@ -11,7 +11,7 @@ against each other), epochs, batch size, learning rate, warm-up, weight decay an
 The peer gets what its documentation advises: dynamic padding, batches grouped by length, fused
 AdamW, SDPA attention (eager attention and `torch.compile` are contenders of their own), bf16
 autocast where the hardware has bf16, and neither logs, evaluations nor checkpoints while it is
-timed. Ours is timed with its log.
+timed. Ours is timed with its log. `Trainer` needs `accelerate` (`pip install accelerate`).
 
 `speed`: every contender is a process of its own that trains one epoch when it is its turn, while
 the others sleep; a ratio is taken inside a round, the first round is warm-up. `score`: the best

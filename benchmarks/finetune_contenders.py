@@ -117,9 +117,9 @@ def our_turns(pause: Pause, job: Job) -> None:
     """Builds the inputs once a round, then trains an epoch a round."""
     parts, tokenizer = job.parts(), Tokenizer.load(job.config.model, backend="auto")
     pause()
-    for _ in range(job.config.epochs):
+    for number in range(job.config.epochs):
         features = build(parts.task.kind, parts.train, tokenizer, job.limits, parts.labels)
-        pause(fingerprint(features, tokenizer))
+        pause(fingerprint(features, tokenizer) if number == 0 else None)  # In the warm-up alone.
     train_ours(job, parts, features, tokenizer, after_epoch=pause)
 
 
@@ -226,16 +226,20 @@ class AfterEpoch(transformers.TrainerCallback):
 def their_turns(pause: Pause, job: Job, attention: str, compiled: bool) -> None:
     parts, tokenizer = job.parts(), their_tokenizer(job)
     pause()
-    for _ in range(job.config.epochs):
+    for number in range(job.config.epochs):
         rows = their_rows(job, parts.train, parts, tokenizer)
-        ids_T = np.concatenate([np.array(row["input_ids"], dtype=np.int64) for row in rows])
-        pause((len(ids_T), hashlib.sha256(ids_T.tobytes()).hexdigest()))
+        pause(their_fingerprint(rows) if number == 0 else None)
     with tempfile.TemporaryDirectory() as folder:
         trainer = their_trainer(
             job, parts, rows, tokenizer, Path(folder), attention=attention, compiled=compiled
         )
         trainer.add_callback(AfterEpoch(pause))
         trainer.train()
+
+
+def their_fingerprint(rows: list[dict[str, Any]]) -> tuple[int, str]:
+    ids_T = np.concatenate([np.array(row["input_ids"], dtype=np.int64) for row in rows])
+    return len(ids_T), hashlib.sha256(ids_T.tobytes()).hexdigest()
 
 
 def their_tokenizer(job: Job) -> Any:

@@ -13,10 +13,10 @@ places of their answers:
 - *map*: `run_qa.py`: the fast tokenizer over whole texts in `datasets.map`, answers found through
   the offsets, padding to 384. (Its windows overlap by 128, so there are fewer of them.)
 
-Files are read and words parted before the clock starts (squad_convert... parts its own). In each
+Files are read and words parted before the clock starts (`squad_convert` parts its own). In each
 round every contender builds the same `--chunk` of questions, and a ratio is taken inside a round;
-the first round is warm-up. Memory is the growth of a fresh process's resident size at its peak,
-once with 2,000 and once with 10,000 questions.
+the first round is warm-up. Memory is the growth of a fresh process's resident size at its peak
+(Linux), once with 2,000 and once with 10,000 questions.
 """
 
 import argparse
