@@ -123,3 +123,13 @@ def test_a_shard_that_is_missing_or_cut_is_named(
     shutil.rmtree(tokens.parent)
     with pytest.raises(FolderError, match=f"^{tokens} is missing; "):
         describe(str(out))
+
+
+def test_a_fine_tuning_that_is_not_finished(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "job.json").write_text("{}")
+    with pytest.raises(FolderError, match=r"not finished \(0 of its runs are\): run its command"):
+        describe(str(tmp_path))
+    (tmp_path / "runs" / "one" / "result.json").write_text("{}")
+    with pytest.raises(FolderError, match=r"not finished \(1 of its runs is\): run its command"):
+        describe(str(tmp_path))

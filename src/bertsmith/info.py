@@ -140,6 +140,12 @@ def describe(path: str) -> Info:
         return _run(folder)
     if (folder / "config.json").is_file():
         return _model(folder)
+    if (folder / "job.json").is_file():
+        done = len(list(folder.glob("runs/*/result.json")))
+        raise FolderError(
+            f"{path} is a fine-tuning that is not finished ({done} of its runs "
+            f"{'is' if done == 1 else 'are'}): run its command again with --resume."
+        )
     if (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file():
         return _tokenizer(folder, Tokenizer.load(folder))
     try:
