@@ -138,7 +138,7 @@ def score(arguments: argparse.Namespace) -> None:
     results = []
     for task in arguments.tasks or SCORE_TASKS:
         job = make_job(task, arguments, examples=arguments.examples, epochs=arguments.epochs)
-        mains: dict[str, list[float]] = {OURS: [], THEIRS: []}
+        mains: dict[str, list[float]] = {name: [] for name in arguments.contenders}
         for seed in range(arguments.seeds):
             for name, found in mains.items():
                 key = run_key(job, name, seed)
@@ -151,7 +151,8 @@ def score(arguments: argparse.Namespace) -> None:
                     write(arguments.out, {"about": about(), "runs": runs})
                     print(f"{task}, seed {seed}, {name}: {done[0]['main']:.4f}", flush=True)
                 found.append(done[0]["main"])
-        results.append(verdict(task, mains[OURS], mains[THEIRS]))
+        if len(mains) == 2:
+            results.append(verdict(task, mains[OURS], mains[THEIRS]))
     print_verdicts(results, arguments.seeds)
     write(arguments.out, {"about": about(), "runs": runs, "results": results})
 
@@ -286,6 +287,9 @@ def main() -> None:
         if name == "score":
             command.add_argument("--epochs", type=int)
             command.add_argument("--seeds", type=int, default=5)
+            command.add_argument(
+                "--contenders", nargs="+", choices=(OURS, THEIRS), default=[OURS, THEIRS]
+            )
         else:
             command.add_argument(
                 "--no-compile", action="store_true", help="leave out torch.compile"

@@ -85,6 +85,7 @@ def test_the_report_shows_both_fine_tunings(done):
     assert '<a href="tuned-untrained/report.html">from fresh weights</a>' in html
     for report in re.findall(r'<a href="([^"]+)"', html):
         assert (done / report).is_file()
+    assert "<th>king_james</th><th>world_english</th><th>label</th>" in html
     assert "<td>Behold the lion of day 0.</td><td>See the lion.</td><td>same</td>" in html
 
 
@@ -237,6 +238,7 @@ def compared(*, difference, interval, sure=True):
     return Comparison(
         question="?",
         about_dev="",
+        columns=[],
         examples=[],
         train_examples=4000,
         dev_examples=592,

@@ -44,8 +44,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     question: str
     about_dev: str
+    columns: list[str]
     examples: list[list[str]]
-    """A few of dev: the text or both, and the right answer."""
+    """A few of dev, by column."""
     train_examples: int
     dev_examples: int
     baseline: float
@@ -90,11 +91,12 @@ def compare(plan: TaskPlan, out: Path) -> Comparison:
         FolderError: a result of theirs is missing or damaged.
     """
     pretrained, untrained = _read(plan, out, *PRETRAINED), _read(plan, out, *UNTRAINED)
-    found = pretrained.result
+    found, columns = pretrained.result, plan.columns
     assert found.baseline["accuracy"] is not None
     return Comparison(
         question=plan.question,
         about_dev=plan.about_dev,
+        columns=[name for name in (columns.text, columns.text_pair, columns.label) if name],
         examples=[
             [text for text in (example.a, example.b, str(example.label)) if text is not None]
             for example in pretrained.examples[:_SHOWN]
@@ -195,8 +197,7 @@ def write_comparison(page: Report, task: Comparison, out: Path) -> None:
         f"which {task.dev_examples:,} examples the dev part happens to have; each fine-tuning was "
         "done once, and another seed would move both lines too.",
     )
-    texts = len(task.examples[0]) - 1
-    page.table([*[""] * texts, "right answer"], task.examples, caption="The first dev examples")
+    page.table(task.columns, task.examples, caption="The first dev examples")
     page.text("More on each fine-tuning, with its confusions and its surest errors:")
     page.links(
         [(f"from {name}", str(Path(one.report).relative_to(out))) for name, one in task.attempts]

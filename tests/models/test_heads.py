@@ -118,7 +118,7 @@ def test_evaluate_counts_losses_and_right_answers():
     assert math.isclose(scores["mlm"][0], losses["mlm"].item(), rel_tol=1e-5)
     assert math.isclose(scores["nsp"][0], losses["nsp"].item(), rel_tol=1e-5)
     hidden_TD = bert.bert(batch.packed)
-    guesses = bert.mlm_logits(hidden_TD, batch.masked_P).argmax(-1)
+    guesses = bert.mlm_logits(hidden_TD[batch.masked_P]).argmax(-1)
     assert scores["mlm"][1] == (guesses == batch.labels_P).sum().item()
     assert bert.evaluate(batch) == scores
 
@@ -141,6 +141,17 @@ def test_initial_weights_are_googles():
     assert bert.bert.blocks[0].attention_norm.weight.min() == 1
 
 
+def test_last_layer_at_chosen_rows_is_that_of_the_whole():
+    bert = model(torch.float64)
+    batch = batch_of([example(seed, 24) for seed in range(4)])
+    rows_R = torch.tensor([30, 0, 47, 95, 30])
+    whole_TD, chosen_RD = bert.bert(batch.packed), bert.bert(batch.packed, rows_R)
+    torch.testing.assert_close(chosen_RD, whole_TD[rows_R], atol=1e-12, rtol=1e-12)
+    first_BD, masked_PD = bert.hidden(batch.packed, batch.masked_P)
+    torch.testing.assert_close(first_BD, whole_TD[[0, 24, 48, 72]], atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(masked_PD, whole_TD[batch.masked_P], atol=1e-12, rtol=1e-12)
+
+
 def test_too_long_a_sequence_is_refused():
     with pytest.raises(ValueError, match="41 tokens; this model has positions for 40"):
         model().bert(pack([[6] * 41]))
@@ -151,4 +162,4 @@ def test_model_without_pair_task_has_no_pair_head():
     assert not any(name.startswith(("pooler", "next_sentence")) for name in bert.state_dict())
     packed = pack([[2, 7, 3]])
     with pytest.raises(ValueError, match="no next-sentence head"):
-        bert.pair_logits(bert.bert(packed), packed)
+        bert.pair_logits(bert.bert(packed, packed.firsts_B))

@@ -24,12 +24,16 @@ class Bert(nn.Module):
         self.embeddings = Embeddings(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
 
-    def forward(self, packed: Packed) -> Tensor:
-        """Hidden states of the last layer, [T, D]."""
-        return deque(self.layers(packed), maxlen=1).pop()
+    def forward(self, packed: Packed, rows_R: Tensor | None = None) -> Tensor:
+        """Hidden states of the last layer: [T, D], or [R, D] at `rows_R`, as `layers` has them."""
+        return deque(self.layers(packed, rows_R), maxlen=1).pop()
 
-    def layers(self, packed: Packed) -> Iterator[Tensor]:
-        """The embeddings, then the hidden states of each layer, [T, D] each."""
+    def layers(self, packed: Packed, rows_R: Tensor | None = None) -> Iterator[Tensor]:
+        """The embeddings, then the hidden states of each layer, [T, D] each.
+
+        Most heads look at few tokens of the last layer. `rows_R` (int64 indices into T) names them:
+        then it comes as [R, D], and three quarters of its products are computed for those alone.
+        """
         if packed.longest > self.config.max_position_embeddings:
             raise ValueError(
                 f"a sequence has {packed.longest} tokens; this model has positions for "
@@ -39,8 +43,9 @@ class Bert(nn.Module):
         groups = length_groups(packed.lengths) if on_cpu else []
         hidden_TD: Tensor = self.embeddings(packed)
         yield hidden_TD
-        for block in self.blocks:
-            hidden_TD = block(hidden_TD, packed, groups)
+        for number, block in enumerate(self.blocks, 1):
+            rows = rows_R if number == len(self.blocks) else None
+            hidden_TD = block(hidden_TD, packed, groups, rows)
             yield hidden_TD
 
 

@@ -22,9 +22,8 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, hidden_TD: Tensor, packed: Packed) -> Tensor:
-        """[T, D] -> [B, D]."""
-        first_BD = hidden_TD[packed.starts[:-1].to(torch.int64)]
+    def forward(self, first_BD: Tensor) -> Tensor:
+        """[B, D] -> [B, D]."""
         return torch.tanh(self.dense(first_BD))
 
 
@@ -47,7 +46,8 @@ class MlmHead(nn.Module):
 class BertForPretraining(nn.Module):
     """BERT with the MLM head and, when there is a pair task, pooler and two-way classifier.
 
-    Every method computes the vocabulary projection for the masked positions only.
+    The last layer is computed for the first tokens and the masked ones only, and the vocabulary
+    projection for the masked ones.
     """
 
     def __init__(self, config: BertConfig, *, pair_task: bool = True) -> None:
@@ -67,14 +67,14 @@ class BertForPretraining(nn.Module):
 
     def losses(self, batch: PretrainBatch) -> dict[str, Tensor]:
         """Sums of negative log-likelihoods in nats, by the keys of `batch.counts`."""
-        hidden_TD = self.bert(batch.packed)
-        transformed_PD = self.mlm.transform(hidden_TD[batch.masked_P])
+        first_BD, masked_PD = self.hidden(batch.packed, batch.masked_P)
+        transformed_PD = self.mlm.transform(masked_PD)
         word_VD = self.bert.embeddings.word.weight
         losses = {
             "mlm": projected_cross_entropy(transformed_PD, word_VD, self.mlm.bias_V, batch.labels_P)
         }
         if batch.next_B is not None:
-            scores_BC = self.pair_logits(hidden_TD, batch.packed)
+            scores_BC = self.pair_logits(first_BD)
             losses["nsp"] = functional.cross_entropy(
                 scores_BC.float(), batch.next_B, reduction="sum"
             )
@@ -83,37 +83,46 @@ class BertForPretraining(nn.Module):
     @torch.no_grad()
     def evaluate(self, batch: PretrainBatch) -> dict[str, tuple[float, int]]:
         """For each objective: sum of the losses in nats and how many predictions were right."""
-        hidden_TD = self.bert(batch.packed)
+        first_BD, masked_PD = self.hidden(batch.packed, batch.masked_P)
         mlm_loss, mlm_right = 0.0, 0
-        step = max(1, _slice_elements(hidden_TD) // self.config.vocab_size)
-        for masked_P, labels_P in zip(
-            torch.split(batch.masked_P, step), torch.split(batch.labels_P, step), strict=True
+        step = max(1, _slice_elements(masked_PD) // self.config.vocab_size)
+        for rows_PD, labels_P in zip(
+            torch.split(masked_PD, step), torch.split(batch.labels_P, step), strict=True
         ):
-            logits_PV = self.mlm_logits(hidden_TD, masked_P).float()
+            logits_PV = self.mlm_logits(rows_PD).float()
             mlm_loss += float(functional.cross_entropy(logits_PV, labels_P, reduction="sum"))
             mlm_right += int((logits_PV.argmax(-1) == labels_P).sum())
         scores = {"mlm": (mlm_loss, mlm_right)}
         if batch.next_B is not None:
-            scores_BC = self.pair_logits(hidden_TD, batch.packed).float()
+            scores_BC = self.pair_logits(first_BD).float()
             pair_loss = float(functional.cross_entropy(scores_BC, batch.next_B, reduction="sum"))
             scores["nsp"] = (pair_loss, int((scores_BC.argmax(-1) == batch.next_B).sum()))
         return scores
 
-    def mlm_logits(self, hidden_TD: Tensor, masked_P: Tensor) -> Tensor:
-        """Scores over the vocabulary at the given rows of T, [P, V]."""
-        transformed_PD = self.mlm.transform(hidden_TD[masked_P])
+    def hidden(self, packed: Packed, masked_P: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states of the last layer at the first tokens, [B, D], and at `masked_P`, [P, D].
+
+        Without a pair task nothing looks at the first tokens, and there are none: [0, D].
+        """
+        firsts_B = packed.firsts_B if self.pooler is not None else masked_P[:0]
+        hidden_RD: Tensor = self.bert(packed, torch.cat([firsts_B, masked_P]))
+        return hidden_RD[: len(firsts_B)], hidden_RD[len(firsts_B) :]
+
+    def mlm_logits(self, hidden_PD: Tensor) -> Tensor:
+        """Scores over the vocabulary, [P, V]."""
+        transformed_PD = self.mlm.transform(hidden_PD)
         word_VD = self.bert.embeddings.word.weight
         return functional.linear(transformed_PD, word_VD, self.mlm.bias_V)
 
-    def pair_logits(self, hidden_TD: Tensor, packed: Packed) -> Tensor:
-        """Scores [B, 2]: column 0 says that B follows A, column 1 that it does not.
+    def pair_logits(self, first_BD: Tensor) -> Tensor:
+        """Scores [B, 2] from the first tokens' hidden states: column 0 says that B follows A, column 1 that it does not.
 
         Raises:
             ValueError: the model was built without a pair task.
         """
         if self.pooler is None or self.next_sentence is None:
             raise ValueError("this model has no next-sentence head: it was trained without one")
-        scores_BC: Tensor = self.next_sentence(self.pooler(hidden_TD, packed))
+        scores_BC: Tensor = self.next_sentence(self.pooler(first_BD))
         return scores_BC
 
 

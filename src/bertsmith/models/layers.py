@@ -41,11 +41,14 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
         self.dropout = Dropout(config.attention_probs_dropout_prob)
 
-    def forward(self, hidden_TD: Tensor, packed: Packed, groups: list[Group]) -> Tensor:
-        """[T, D] -> [T, D]."""
+    def forward(
+        self, hidden_TD: Tensor, packed: Packed, groups: list[Group], rows_R: Tensor | None
+    ) -> Tensor:
+        """[T, D] -> [T, D], or [R, D] for the tokens at `rows_R`."""
         qkv_T3NH = self.qkv(hidden_TD).view(len(hidden_TD), 3, self.heads, -1)
-        projected_TD: Tensor = self.output(attention(qkv_T3NH, packed, self.dropout, groups))
-        return projected_TD
+        attended = attention(qkv_T3NH, packed, self.dropout, groups)
+        projected: Tensor = self.output(attended if rows_R is None else attended[rows_R])
+        return projected
 
 
 class FeedForward(nn.Module):
@@ -74,13 +77,19 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden_TD: Tensor, packed: Packed, groups: list[Group]) -> Tensor:
-        """[T, D] -> [T, D]."""
-        attended_TD = self.attention(hidden_TD, packed, groups)
-        hidden_TD = self.attention_norm(self.dropout.add(attended_TD, hidden_TD))
-        projected_TD = self.feed_forward(hidden_TD)
-        normed_TD: Tensor = self.feed_forward_norm(self.dropout.add(projected_TD, hidden_TD))
-        return normed_TD
+    def forward(
+        self,
+        hidden_TD: Tensor,
+        packed: Packed,
+        groups: list[Group],
+        rows_R: Tensor | None = None,
+    ) -> Tensor:
+        """[T, D] -> [T, D], or [R, D] for the tokens at `rows_R`, which see all the others."""
+        attended = self.attention(hidden_TD, packed, groups, rows_R)
+        hidden = hidden_TD if rows_R is None else hidden_TD[rows_R]
+        hidden = self.attention_norm(self.dropout.add(attended, hidden))
+        normed: Tensor = self.feed_forward_norm(self.dropout.add(self.feed_forward(hidden), hidden))
+        return normed
 
 
 def activate(hidden: Tensor, name: Activation) -> Tensor:

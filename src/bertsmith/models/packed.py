@@ -34,6 +34,11 @@ class Packed:
         return self.starts.numel() - 1
 
     @property
+    def firsts_B(self) -> Tensor:
+        """int64: index into T of each sequence's first token, `[CLS]`."""
+        return self.starts[:-1].to(torch.int64)
+
+    @property
     def lengths(self) -> list[int]:
         """Tokens of each sequence."""
         return self.starts.diff().tolist()

@@ -175,21 +175,19 @@ class BertForTask(nn.Module):
     def outputs(self, batch: TaskBatch) -> Tensor:
         """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
         packed = batch.packed
-        if self.features is not None:
-            with torch.no_grad():
-                layers = list(self.bert.layers(packed))
-            hidden_TD = self.features(layers, packed)
-        else:
-            hidden_TD = self.bert(packed)
         if self.span is not None:
-            answers: Tensor = self.span(hidden_TD)
+            answers: Tensor = self.span(self.bert(packed))
             return answers.float()
         assert self.classifier is not None
         if self.pooler is not None:
-            rows = self.pooler(hidden_TD, packed)
-        else:
+            rows = self.pooler(self.bert(packed, packed.firsts_B))
+        elif self.features is not None:
+            with torch.no_grad():
+                layers = list(self.bert.layers(packed))
             assert batch.words_P is not None
-            rows = hidden_TD[batch.words_P]
+            rows = self.features(layers, packed)[batch.words_P]
+        else:
+            rows = self.bert(packed, batch.words_P)
         scores: Tensor = self.classifier(self.dropout(rows))
         return scores.float()
 

@@ -110,7 +110,7 @@ def _log_probabilities(
     packed: Packed = pack(rows)
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
     with torch.inference_mode():
-        logits_PV = model.mlm_logits(model.bert(packed), positions)
+        logits_PV = model.mlm_logits(model.bert(packed, positions))
     return logits_PV.log_softmax(-1).view(len(rows), len(places), -1)
 
 

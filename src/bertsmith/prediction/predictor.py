@@ -83,7 +83,7 @@ class Predictor:
         built = encode.pair(self.tokenizer, a, b, longest=limit)
         with torch.inference_mode():
             packed = pack([built.ids], [built.segments])
-            scores_BC = model.pair_logits(model.bert(packed), packed)
+            scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
         return float(scores_BC.softmax(-1)[0, 0])
 
     def embed(
