@@ -115,7 +115,9 @@ class BertForPretraining(nn.Module):
         return functional.linear(transformed_PD, word_VD, self.mlm.bias_V)
 
     def pair_logits(self, first_BD: Tensor) -> Tensor:
-        """Scores [B, 2] from the first tokens' hidden states: column 0 says that B follows A, column 1 that it does not.
+        """Scores [B, 2] from the first tokens' hidden states.
+
+        Column 0 says that B follows A, column 1 that it does not.
 
         Raises:
             ValueError: the model was built without a pair task.
