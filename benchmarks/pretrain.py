@@ -29,13 +29,13 @@ import msgspec
 import torch
 import transformers
 
-from bertsmith.config import BertConfig, bert_config
 from bertsmith.corpus.batches import Batches
 from bertsmith.corpus.shards import Corpus
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_theirs
 from bertsmith.models.packed import PretrainBatch
 from bertsmith.runtime import World
+from bertsmith.shapes import BertConfig, bert_config
 from bertsmith.train.optim import adamw, clip, set_learning_rate
 from bertsmith.train.parallel import Parallel, Place, has_native_bf16
 

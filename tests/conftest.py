@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.config import BertConfig
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Manifest, ShardInfo
 from bertsmith.files import checksum, write_json
 from bertsmith.models.folder import save_model
 from bertsmith.models.heads import BertForPretraining
+from bertsmith.shapes import BertConfig
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 # Tests are many small operations, on which two threads lose time waiting for each other.

@@ -5,18 +5,9 @@ import msgspec
 import pytest
 
 from bertsmith import config
-from bertsmith.config import (
-    RECIPES,
-    SIZES,
-    BertConfig,
-    Phase,
-    PretrainConfig,
-    bert_config,
-    bert_config_from_keys,
-    changed_fields,
-    pretrain_config,
-)
+from bertsmith.config import RECIPES, Phase, PretrainConfig, changed_fields, pretrain_config
 from bertsmith.errors import FolderError, UsageError
+from bertsmith.shapes import SIZES, BertConfig, bert_config, bert_config_from_keys
 
 
 def parameters(shape: BertConfig) -> int:

@@ -1,157 +1,22 @@
-"""Settings: the model's shape, the pre-training recipe, and the presets of both.
+"""Settings of a pre-training run, and the recipes they come from.
 
 Every setting is a typed, frozen structure; an unknown key is an error that names the nearest known
-one. A preset or a recipe is a row of a table, never a branch in the code that uses it.
+one. A recipe is a row of a table, never a branch in the code that uses it.
 """
 
 import math
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from bertsmith.errors import UsageError, nearest
-from bertsmith.files import parse_json
+from bertsmith.errors import UsageError
 
-Activation = Literal["gelu", "gelu_new", "relu"]
 PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 Precision = Literal["auto", "fp32", "bf16"]
 Masking = Literal["piece", "word"]
 Kind = Literal["classify", "regress", "choose", "tag", "answer"]
 """What a fine-tuned model says of its input (paper, section 4 and figure 4)."""
-
-
-class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The shape of a BERT encoder, by the names that `config.json` uses everywhere.
-
-    Raises:
-        UsageError: from `validate`, when the numbers do not fit together.
-    """
-
-    vocab_size: int
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    hidden_act: Activation = "gelu"
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    pad_token_id: int = 0
-
-    @property
-    def head_width(self) -> int:
-        """Width of one attention head (H)."""
-        return self.hidden_size // self.num_attention_heads
-
-    def validate(self, source: str) -> "BertConfig":
-        """Checks that the numbers fit together; returns self. `source` is named in errors."""
-        for field in msgspec.structs.fields(self):
-            value = getattr(self, field.name)
-            lowest = 0 if field.name == "pad_token_id" else 1
-            if isinstance(value, int) and value < lowest:
-                raise UsageError(
-                    f"{source}: {field.name} is {value}; it must be at least {lowest}."
-                )
-            if field.name.endswith("_prob"):
-                if not 0 <= value < 1:
-                    raise UsageError(f"{source}: {field.name} is {value}; it must be in [0, 1).")
-            elif isinstance(value, float) and value <= 0:
-                raise UsageError(f"{source}: {field.name} is {value}; it must be above 0.")
-        if self.hidden_size % self.num_attention_heads:
-            raise UsageError(
-                f"{source}: num_attention_heads is {self.num_attention_heads}, which does not "
-                f"divide hidden_size {self.hidden_size}; choose a head count that does."
-            )
-        return self
-
-
-# Layers and width: Base and Large from the paper, section 3; the small ones are Google's (Turc et
-# al. 2019). Heads are 64 wide and the feed-forward is four times the width in all of them.
-SIZES: dict[str, tuple[int, int]] = {
-    "tiny": (2, 128),
-    "mini": (4, 256),
-    "small": (4, 512),
-    "medium": (8, 512),
-    "base": (12, 768),
-    "large": (24, 1024),
-}
-
-
-def bert_config(size: str, *, vocab_size: int) -> BertConfig:
-    """The shape named by `size`: a preset's name or the path of a `config.json`.
-
-    Raises:
-        UsageError: `size` is neither, or the numbers do not fit together.
-        FolderError: the file is not JSON or holds an unknown key.
-    """
-    if size in SIZES:
-        layers, width = SIZES[size]
-        return BertConfig(
-            vocab_size=vocab_size,
-            hidden_size=width,
-            num_hidden_layers=layers,
-            num_attention_heads=width // 64,
-            intermediate_size=4 * width,
-        )
-    if size.endswith(".json"):
-        path = Path(size)
-        if not path.is_file():
-            raise UsageError(f"--size {size}: no such file; give a config.json or a preset.")
-        keys = parse_json(path.read_bytes(), dict[str, Any], size)
-        return bert_config_from_keys({"vocab_size": vocab_size} | keys, size)
-    raise UsageError(
-        f"--size {size}: not a preset{nearest(size, SIZES)}; choose one of "
-        f"{', '.join(SIZES)} or give the path of a config.json."
-    )
-
-
-# Keys that `transformers` and Google's releases write into a BERT's config.json and that change
-# nothing in what is computed here. Each value, where one is given, is the only one we can honour.
-_INERT_KEYS: dict[str, object] = dict.fromkeys(
-    (
-        "architectures bos_token_id classifier_dropout directionality dtype eos_token_id "
-        "finetuning_task gradient_checkpointing id2label label2id max_length model_type "
-        "output_attentions output_hidden_states output_past pooler_fc_size "
-        "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type "
-        "problem_type return_dict sep_token_id torch_dtype transformers_version use_cache "
-        "_name_or_path attn_implementation _attn_implementation chunk_size_feed_forward "
-        "tie_word_embeddings feature_based"
-    ).split(),
-    ...,
-) | {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "is_encoder_decoder": False,
-    "add_cross_attention": False,
-}
-
-
-def bert_config_from_keys(keys: dict[str, Any], source: str) -> BertConfig:
-    """A `config.json`'s content as a `BertConfig`; keys that compute nothing are left out.
-
-    Raises:
-        UsageError: another architecture, a setting we do not compute, numbers that do not fit.
-        FolderError: an unknown key or a wrong type.
-    """
-    if keys.get("model_type", "bert") != "bert":
-        raise UsageError(
-            f"{source}: model_type is '{keys['model_type']}', expected 'bert'; this folder holds "
-            "another architecture."
-        )
-    kept = {}
-    for key, value in keys.items():
-        if key not in _INERT_KEYS:
-            kept[key] = value
-        elif _INERT_KEYS[key] is not ... and value != _INERT_KEYS[key]:
-            raise UsageError(
-                f"{source}: {key} is {value!r}; bertsmith computes only {_INERT_KEYS[key]!r}."
-            )
-    return parse_json(msgspec.json.encode(kept), BertConfig, source).validate(source)
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

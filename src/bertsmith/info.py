@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from bertsmith.config import PretrainConfig, bert_config_from_keys
+from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
+from bertsmith.shapes import bert_config_from_keys
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from bertsmith.config import BertConfig, PretrainConfig, bert_config
+from bertsmith.config import PretrainConfig
 from bertsmith.corpus.batches import Batches, heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
 from bertsmith.corpus.show import describe
@@ -33,6 +33,7 @@ from bertsmith.models.folder import (
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import PretrainBatch
 from bertsmith.runtime import derive_seed
+from bertsmith.shapes import BertConfig, bert_config
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.card import pretraining_card

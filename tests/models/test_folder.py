@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, SystemFault, UsageError
 from bertsmith.models.folder import load_config, load_pretraining, load_tensors, save_model
 from bertsmith.models.heads import BertForPretraining
+from bertsmith.shapes import BertConfig
 from bertsmith.text.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##a")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bertsmith.config import BertConfig
 from bertsmith.models import heads
 from bertsmith.models.heads import BertForPretraining, projected_cross_entropy
 from bertsmith.models.packed import PretrainBatch, pack
+from bertsmith.shapes import BertConfig
 
 CONFIG = BertConfig(
     vocab_size=50,

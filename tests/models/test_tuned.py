@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers import BertConfig as TheirConfig
 
-from bertsmith.config import BertConfig, Kind
+from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.models.bert import Bert
 from bertsmith.models.folder import load_any, load_encoder, load_pretraining, load_task, save_model
@@ -28,6 +28,7 @@ from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_theirs
 from bertsmith.models.packed import pack
 from bertsmith.models.tuned import ARCHITECTURES, BertForTask, FeatureBased, TaskBatch
+from bertsmith.shapes import BertConfig
 from bertsmith.text.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz")

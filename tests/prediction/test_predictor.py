@@ -6,11 +6,11 @@ import pytest
 import torch
 from transformers import BertForMaskedLM, pipeline
 
-from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.models.folder import save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.prediction.predictor import Predictor
+from bertsmith.shapes import BertConfig
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 VOCAB = (*SPECIAL, *"我喜欢苹果红", "the", "cat", "##s", "sat", ".")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bertsmith.config import BertConfig
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import PretrainBatch, pack
 from bertsmith.runtime import World
+from bertsmith.shapes import BertConfig
 from bertsmith.train.evaluation import baseline, evaluate
 from bertsmith.train.parallel import Place
 

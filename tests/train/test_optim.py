@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError
 from bertsmith.models.heads import BertForPretraining
+from bertsmith.shapes import BertConfig
 from bertsmith.train.optim import (
     adamw,
     clip,

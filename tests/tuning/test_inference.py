@@ -18,11 +18,12 @@ from transformers import (
     pipeline,
 )
 
-from bertsmith.config import BertConfig, Kind
+from bertsmith.config import Kind
 from bertsmith.models.folder import save_model
 from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
+from bertsmith.shapes import BertConfig
 from bertsmith.tasks.decode import NumberAnswer, Prediction
 from bertsmith.tasks.features import Limits, build
 from bertsmith.tasks.task import AnswerExample, ChoiceExample, Example, TagExample, TextExample

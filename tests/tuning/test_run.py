@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bertsmith.config import BertConfig, Kind
+from bertsmith.config import Kind
 from bertsmith.errors import FolderError, Stopped, UsageError
 from bertsmith.files import read_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config
@@ -26,6 +26,7 @@ from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.tuned import FeatureBased
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
+from bertsmith.shapes import BertConfig
 from bertsmith.tasks import checks
 from bertsmith.tasks.decode import ClassAnswer
 from bertsmith.tasks.features import Limits

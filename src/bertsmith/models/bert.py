@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from bertsmith.config import BertConfig
 from bertsmith.models.attention import length_groups
 from bertsmith.models.layers import Block, Embeddings
 from bertsmith.models.packed import Packed
+from bertsmith.shapes import BertConfig
 
 
 class Bert(nn.Module):

@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bertsmith.config import BertConfig, Kind, bert_config_from_keys
+from bertsmith.config import Kind
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import atomic_path, read_json, write_bytes, write_json
 from bertsmith.models.bert import Bert
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_ours, to_theirs
 from bertsmith.models.tuned import ARCHITECTURES, FEATURE_BASED, BertForTask, FeatureBased
+from bertsmith.shapes import BertConfig, bert_config_from_keys
 from bertsmith.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertsmith.config import BertConfig
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.layers import activate
 from bertsmith.models.packed import Packed, PretrainBatch
+from bertsmith.shapes import BertConfig
 
 # Logits held at once, in elements. On a CPU a slice should stay near the last-level cache.
 _SLICE = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertsmith.config import Activation, BertConfig
 from bertsmith.models.attention import Group, attention
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.packed import Packed
+from bertsmith.shapes import Activation, BertConfig
 
 
 class Embeddings(nn.Module):

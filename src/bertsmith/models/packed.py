@@ -153,3 +153,31 @@ class PretrainBatch:
             labels_P=self.labels_P.to(device, non_blocking=True),
             next_B=None if self.next_B is None else self.next_B.to(device, non_blocking=True),
         )
+
+
+@dataclass(frozen=True)
+class LanguageBatch:
+    """Packed input of the one-way objectives, with nothing hidden: `[CLS] text [SEP]` each.
+
+    `forward`: every token but the first from those before it; `backward` (ELMo's second direction):
+    every token but the last from those after it.
+    """
+
+    packed: Packed
+    backward: bool
+    """Whether the second objective is asked for too."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many predictions each objective sums over."""
+        count = self.tokens - self.packed.sequences
+        return {"backward": count, "forward": count} if self.backward else {"forward": count}
+
+    @property
+    def tokens(self) -> int:
+        """T: real tokens."""
+        return self.packed.ids_T.numel()
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+        return replace(self, packed=self.packed.to(device))

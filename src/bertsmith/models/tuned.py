@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
-from bertsmith.config import BertConfig, Kind
+from bertsmith.config import Kind
 from bertsmith.errors import UsageError
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import Pooler
 from bertsmith.models.keys import LSTM_LAYERS
 from bertsmith.models.packed import Packed
+from bertsmith.shapes import BertConfig
 
 Combine = Literal["concat", "sum"]
 

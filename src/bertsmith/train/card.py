@@ -1,6 +1,7 @@
 """The model card of a pre-trained model: what it is, what it was trained on, how good it is."""
 
-from bertsmith.config import BertConfig, PretrainConfig
+from bertsmith.config import PretrainConfig
+from bertsmith.shapes import BertConfig
 from bertsmith.train.checkpoint import TrainerState
 
 _HEADER = """\

@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.config import BertConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
@@ -30,6 +29,7 @@ from bertsmith.models.sources import resolve
 from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
+from bertsmith.shapes import BertConfig
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said

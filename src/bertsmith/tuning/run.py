@@ -20,13 +20,14 @@ import msgspec
 import numpy as np
 import torch
 
-from bertsmith.config import BertConfig, Phase
+from bertsmith.config import Phase
 from bertsmith.errors import FolderError
 from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
 from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.runtime import derive_seed
+from bertsmith.shapes import BertConfig
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.own import Columns
