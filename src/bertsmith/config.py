@@ -11,6 +11,9 @@ import msgspec
 
 from bertsmith.errors import UsageError
 
+Architecture = Literal["bert", "gpt", "elmo"]
+Objective = Literal["masked", "forward", "both"]
+"""What is predicted: masked words, or every word from those before it, or also from those after."""
 PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -36,6 +39,9 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     data: str
     """Folder written by `bertsmith prepare`."""
+    model: Architecture = "bert"
+    left_to_right: bool = False
+    """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
     size: str = "mini"
     """A preset, or the path of a `config.json`."""
     recipe: Recipe = "modern"
@@ -62,6 +68,9 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Largest part of a sequence's tokens that is predicted; evaluation always uses 0.15."""
     masking: Masking = "piece"
     """`piece` masks WordPieces, `word` masks whole words."""
+    mask_mix: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of the predicted tokens: parts seen as `[MASK]`, as a random token and as they are (paper,
+    appendix C.2); evaluation always uses these."""
     short_share: float = 0.1
     """Part of the documents that an epoch cuts to a random shorter length (Google's script)."""
     phases: tuple[Phase, ...] = (Phase(0.9, 128), Phase(0.1, 512))
@@ -77,6 +86,13 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
     keep: int = 2
     """Checkpoints kept."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is trained to predict."""
+        if self.model == "elmo":
+            return "both"
+        return "forward" if self.model == "gpt" or self.left_to_right else "masked"
 
 
 # What a recipe sets; a flag given by the user wins. `paper`: Devlin et al., appendix A.2 (10,000
@@ -103,8 +119,30 @@ def pretrain_config(recipe: Recipe, **flags: Any) -> PretrainConfig:
     """
     given = {name: value for name, value in flags.items() if value is not None}
     config = PretrainConfig(recipe=recipe, **(RECIPES[recipe] | given))
+    if config.objective != "masked":
+        _check_one_way(config, given)
+        config = msgspec.structs.replace(config, pair_task="none")
     _check_pretrain(config)
     return config
+
+
+def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
+    """Refuses what has no meaning where every word is predicted from one side."""
+    if config.left_to_right and config.model != "bert":
+        raise UsageError(
+            f"--left-to-right is for a BERT; --model {config.model} has its own direction: leave "
+            "it out."
+        )
+    asked = {"mask_share", "masking", "mask_mix"} & given.keys()
+    if given.get("pair_task", "none") != "none":
+        asked.add("pair_task")
+    if asked:
+        name = min(asked)
+        what = "--left-to-right" if config.left_to_right else f"--model {config.model}"
+        raise UsageError(
+            f"--{name.replace('_', '-')} belongs to masked words and sentence pairs; {what} "
+            "predicts every word from one side instead: leave it out."
+        )
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
@@ -130,6 +168,10 @@ def _check_pretrain(config: PretrainConfig) -> None:
         value = getattr(config, name)
         require(0 <= value < 1, name, value, "at least 0 and below 1")
     require(0 < config.mask_share < 1, "mask_share", config.mask_share, "between 0 and 1")
+    mix = config.mask_mix
+    require(
+        min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1"
+    )
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
     shares = sum(phase.share for phase in config.phases)
     require(bool(config.phases) and abs(shares - 1) < 1e-9, "phases", shares, "shares adding to 1")

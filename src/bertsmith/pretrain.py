@@ -146,7 +146,7 @@ def run(
             stack.enter_context(batches)
             for batches in _phases(config, corpus, state.micro_tokens, state.cursors)
         ]
-        baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer.special_ids)
+        baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer)
 
         # 2. The run's folder and its logs, by the first process; every other hears of damage there.
         resumed_at = state.step if folder is not None else -1

@@ -1,13 +1,14 @@
 """Evaluation sums over batches; the baseline is a cross-entropy worked out by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.packed import PretrainBatch, pack
+from bertsmith.models.packed import LanguageBatch, PretrainBatch, pack
 from bertsmith.runtime import World
 from bertsmith.shapes import BertConfig
 from bertsmith.train.evaluation import baseline, evaluate
@@ -27,14 +28,30 @@ def batch(labels: list[int], pairs: list[int]) -> PretrainBatch:
 
 def test_baseline_is_the_cross_entropy_of_smoothed_counts() -> None:
     counts_V = np.array([0, 4, 0, 2, 99])
-    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], counts_V, {4})
+    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], counts_V, SimpleNamespace(special_ids={4}))
     # counts plus one of what can be a label: 1, 5, 1, 3 of 10
     assert numbers["mlm_loss"] == pytest.approx(-(math.log(0.1) + 2 * math.log(0.5)) / 3)
     assert numbers["mlm_accuracy"] == pytest.approx(2 / 3)
     assert numbers["nsp_accuracy"] == pytest.approx(2 / 3)
     assert numbers["nsp_loss"] == pytest.approx(-(math.log(1 / 3) / 3 + 2 * math.log(2 / 3) / 3))
-    certain = baseline([batch([1], [1])], np.array([0, 4]), {0})
+    certain = baseline([batch([1], [1])], np.array([0, 4]), SimpleNamespace(special_ids={0}))
     assert [str(certain[name]) for name in ("mlm_loss", "nsp_loss")] == ["0.0", "0.0"]  # not -0.0
+
+
+def test_baseline_of_one_way_objectives_knows_how_often_texts_end() -> None:
+    # Ids: 0 [PAD], 1 [UNK], 2 [CLS], 3 [SEP], 4 and 5 ordinary.
+    tokenizer = SimpleNamespace(special_ids={0, 1, 2, 3}, unk_id=1, cls_id=2, sep_id=3)
+    batches = [LanguageBatch(pack([[2, 4, 4, 3], [2, 5, 1, 4, 3]]), backward=True)]
+    numbers = baseline(batches, np.array([0, 0, 0, 0, 5, 2]), tokenizer)
+    # Of 5 ordinary tokens and 2 ends: [UNK], 4 and 5 have 1, 6 and 3 of 10 smoothed counts.
+    chances = [6, 6, 3, 1, 6]
+    expected = -sum(math.log(chance / 10 * 5 / 7) for chance in chances) - 2 * math.log(2 / 7)
+    assert numbers["forward_loss"] == pytest.approx(expected / 7)
+    assert numbers["backward_loss"] == pytest.approx(expected / 7)
+    assert numbers["forward_accuracy"] == pytest.approx(3 / 7)
+    assert set(numbers) == {
+        f"{way}_{what}" for way in ("forward", "backward") for what in ("loss", "accuracy")
+    }
 
 
 def test_evaluation_is_repeatable_and_weighs_every_prediction_alike() -> None:

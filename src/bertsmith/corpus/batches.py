@@ -20,14 +20,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bertsmith.config import Masking, PairTask
+from bertsmith.config import Masking, Objective, PairTask
 from bertsmith.corpus.draws import Integers
-from bertsmith.corpus.masking import Vocabulary, mask
+from bertsmith.corpus.masking import PAPER_MIX, Vocabulary, mask
 from bertsmith.corpus.pools import Pools, Table
 from bertsmith.corpus.segments import EXAMPLE, SPECIALS
 from bertsmith.corpus.shards import Split
 from bertsmith.errors import DataError, UsageError
-from bertsmith.models.packed import PretrainBatch, micro_batches, packed_from_flat
+from bertsmith.models.packed import (
+    LanguageBatch,
+    PretrainBatch,
+    TextBatch,
+    micro_batches,
+    packed_from_flat,
+)
 from bertsmith.runtime import derive_seed
 from bertsmith.text.encode import join_flat
 from bertsmith.text.tokenizer import Tokenizer
@@ -43,8 +49,10 @@ class _Assembler:
     split: Split
     tokenizer: Tokenizer
     pair_task: PairTask
+    objective: Objective
     mask_share: float
     masking: Masking
+    mask_mix: tuple[float, float, float]
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -61,12 +69,15 @@ class _Assembler:
         ordered: Table = table[np.argsort(-self.lengths(table), kind="stable")]
         return ordered
 
-    def batch(self, table: Table) -> PretrainBatch:
-        """Gathers, joins, masks and packs examples."""
+    def batch(self, table: Table) -> TextBatch:
+        """Gathers, joins, masks if that is the objective, and packs examples."""
         tokenizer = self.tokenizer
         ids_T, segments_T, lengths = self._joined(
             table, self.split.gather, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id
         )
+        if self.objective != "masked":
+            packed = packed_from_flat(ids_T, segments_T, lengths)
+            return LanguageBatch(packed, backward=self.objective == "both")
         word_starts_T = None
         if self.masking == "word":
             flags_T, _, _ = self._joined(table, self.split.gather_word_starts, cls_id=1, sep_id=1)
@@ -77,6 +88,7 @@ class _Assembler:
             table["key"],
             share=self.mask_share,
             vocabulary=self.vocabulary,
+            mix=self.mask_mix,
             word_starts_T=word_starts_T,
         )
         label_B = None if self.pair_task == "none" else torch.from_numpy(table["label"].copy())
@@ -101,7 +113,9 @@ class _Assembler:
         b_T, b_lengths = gather(table["b_start"], table["b_length"]), table["b_length"]
         return join_flat(a_T, a_lengths, b_T, b_lengths, cls_id=cls_id, sep_id=sep_id)
 
-    def batches(self, table: Table, runs: list[slice]) -> list[PretrainBatch]:
+    def batches(
+        self, table: Table, runs: list[slice]
+    ) -> list[TextBatch]:
         """One batch for each run of examples."""
         return [self.batch(table[run]) for run in runs]
 
@@ -119,9 +133,11 @@ class Batches:
         tokenizer: the one that made the split.
         length: longest example in tokens, specials counted.
         batch_size: examples per step, over all processes.
+        objective: whether words are masked or all predicted from one side; then there is no pair.
         pair_task: what segment B is.
         mask_share: part of the tokens that is predicted.
         masking: WordPieces or whole words.
+        mask_mix: what stands in the place of a predicted token (see `masking.mask`).
         short_share: part of the documents that are cut to a random shorter length.
         seed: another one gives other pairs, masks and order.
         micro_tokens: most tokens of one micro-batch; 0 for no limit.
@@ -139,16 +155,20 @@ class Batches:
         *,
         length: int,
         batch_size: int,
+        objective: Objective = "masked",
         pair_task: PairTask = "nsp",
         mask_share: float = EVALUATION_SHARE,
         masking: Masking = "piece",
+        mask_mix: tuple[float, float, float] = PAPER_MIX,
         short_share: float = 0.1,
         seed: int = 0,
         micro_tokens: int = 0,
         cursor: Mapping[str, int] | None = None,
     ) -> None:
         self._pools = Pools(split, length, pair_task, short_share, seed)
-        self._assembler = _Assembler(split, tokenizer, pair_task, mask_share, masking)
+        self._assembler = _Assembler(
+            split, tokenizer, pair_task, objective, mask_share, masking, mask_mix
+        )
         self._batch_size = batch_size
         self._micro_tokens = micro_tokens
         self._identity = derive_seed(
@@ -164,7 +184,9 @@ class Batches:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
         self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
 
-    def at(self, step: int, rank: int = 0, world: int = 1) -> list[PretrainBatch]:
+    def at(
+        self, step: int, rank: int = 0, world: int = 1
+    ) -> list[TextBatch]:
         """This process's micro-batches of a step; CPU tensors.
 
         Steps count from 0 for the first step that trains on this object (a phase of the run).
@@ -259,7 +281,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class _Step:
-    batches: list[PretrainBatch]
+    batches: list[TextBatch]
     cursor: dict[str, int]
 
 
@@ -269,12 +291,13 @@ def heldout_batches(
     *,
     sequences: int,
     length: int,
+    objective: Objective = "masked",
     pair_task: PairTask = "nsp",
     masking: Masking = "piece",
     short_share: float = 0.1,
     seed: int = 0,
     micro_tokens: int = 0,
-) -> list[PretrainBatch]:
+) -> list[TextBatch]:
     """The examples that every evaluation of a run uses: fixed pairs and masks, 15% predicted.
 
     Args:
@@ -282,6 +305,7 @@ def heldout_batches(
         tokenizer: the one that made the split.
         sequences: how many examples; fewer when one pass over the split gives fewer.
         length: longest example in tokens, specials counted.
+        objective: as in `Batches`.
         pair_task: what segment B is.
         masking: WordPieces or whole words.
         short_share: part of the documents that are cut to a random shorter length.
@@ -309,11 +333,14 @@ def heldout_batches(
             "The held-out part of the corpus gives no example of two segments; prepare the corpus "
             "again with a larger --held-out."
         )
-    assembler = _Assembler(split, tokenizer, pair_task, EVALUATION_SHARE, masking)
+    assembler = _Assembler(
+        split, tokenizer, pair_task, objective, EVALUATION_SHARE, masking, PAPER_MIX
+    )
     table = assembler.longest_first(table)
     [runs] = micro_batches(assembler.lengths(table), 1, micro_tokens=micro_tokens)
     batches = assembler.batches(table, runs)
-    if not any(batch.counts["mlm"] for batch in batches):
+    words = (name for batch in batches for name, count in batch.counts.items() if count)
+    if all(name == "nsp" for name in words):
         raise DataError(
             "The held-out part of the corpus has no token to predict: all of them are [UNK], so "
             "the tokenizer does not fit the text; train one on it and prepare the corpus again."

@@ -26,7 +26,9 @@ Flags = NDArray[np.bool_]
 
 # Places in a sequence's stream of draws.
 _ORDER, _SEEN_AS, _RANDOM_ID = range(3)
-_AS_MASK, _AS_RANDOM = 0.8, 0.9  # cumulative: 80% [MASK], 10% random, 10% unchanged
+
+PAPER_MIX = (0.8, 0.1, 0.1)
+"""Parts of the predicted tokens that are seen as `[MASK]`, as a random token, as they are."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def mask(
     *,
     share: float,
     vocabulary: Vocabulary,
+    mix: tuple[float, float, float] = PAPER_MIX,
     word_starts_T: Flags | None = None,
 ) -> tuple[Integers, Integers, Integers]:
     """Chooses the tokens to predict and hides them.
@@ -63,6 +66,7 @@ def mask(
         keys_B: names each sequence's draws.
         share: part of each sequence's tokens that is predicted.
         vocabulary: special ids and what random tokens are drawn from.
+        mix: parts seen as `[MASK]`, as a random token, as they are; add up to 1.
         word_starts_T: whether each token begins a word, to mask whole words; None masks pieces.
 
     Returns:
@@ -98,8 +102,9 @@ def mask(
     seen_as = uniform(draw(draw(keys_B, _SEEN_AS)[sequence_P], position_P))
     bits = draw(draw(keys_B, _RANDOM_ID)[sequence_P], position_P)
     random_P = vocabulary.ordinary_ids[below(bits, len(vocabulary.ordinary_ids))]
-    seen_P = np.where(seen_as < _AS_RANDOM, random_P, labels_P)
-    seen_P[seen_as < _AS_MASK] = vocabulary.mask_id
+    as_mask, as_random, _ = mix
+    seen_P = np.where(seen_as < as_mask + as_random, random_P, labels_P)
+    seen_P[seen_as < as_mask] = vocabulary.mask_id
     seen_T = ids_T.copy()
     seen_T[masked_P] = seen_P
     return seen_T, masked_P, labels_P

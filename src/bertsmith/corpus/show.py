@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from bertsmith.config import PairTask
-from bertsmith.models.packed import PretrainBatch
+from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch
 from bertsmith.text.tokenizer import Tokenizer
 
 _LABELS: dict[PairTask, tuple[str, str]] = {
@@ -21,10 +21,12 @@ _WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff"
 _BREAKABLE = re.compile(rf" ?(?:[{_WIDE}]|[^ {_WIDE}]+)")
 
 LEGEND = "[MASK](original)  {random->original}  {kept: original}  mark the tokens to predict."
+_FORWARD = "Every token but the first is predicted from those before it"
+_BACKWARD = ", and every token but the last from those after it"
 
 
 def describe(
-    batch: PretrainBatch,
+    batch: TextBatch,
     tokenizer: Tokenizer,
     *,
     pair_task: PairTask,
@@ -45,24 +47,33 @@ def describe(
     Returns:
         Lines of plain text.
     """
-    lines = [LEGEND]
     ids_T = batch.packed.ids_T.tolist()
-    segments_T = batch.packed.segments_T.tolist()
     starts = batch.packed.starts.tolist()
-    labels = dict(zip(batch.masked_P.tolist(), batch.labels_P.tolist(), strict=True))
+    labels: dict[int, int] = {}
+    if isinstance(batch, LanguageBatch):
+        lines = [f"{_FORWARD}{_BACKWARD if batch.backward else ''}."]
+    else:
+        lines = [LEGEND]
+        labels = dict(zip(batch.masked_P.tolist(), batch.labels_P.tolist(), strict=True))
     count = min(sequences, batch.packed.sequences)
     for number in range(count):
         row = number * batch.packed.sequences // count
         places = range(starts[row], starts[row + 1])
-        title = f"Example {number + 1}: {len(places)} tokens"
-        if batch.next_B is not None:
-            in_b = sum(segments_T[place] for place in places)
-            title += f" (A {len(places) - in_b - 2}, B {in_b - 1}, 3 special)"
-            title += f", {_LABELS[pair_task][int(batch.next_B[row])]}"
-        lines += ["", title, _predicted(places, ids_T, labels, tokenizer.mask_id)]
+        lines += ["", f"Example {number + 1}: {len(places)} tokens"]
+        if isinstance(batch, PretrainBatch):
+            lines[-1] += _pair(batch, row, places, pair_task)
+            lines.append(_predicted(places, ids_T, labels, tokenizer.mask_id))
         pieces = _pieces(places, ids_T, labels, tokenizer)
         lines += [f"  {line}" for line in wrap(pieces, width - 2)]
     return "\n".join(lines)
+
+
+def _pair(batch: PretrainBatch, row: int, places: range, pair_task: PairTask) -> str:
+    if batch.next_B is None:
+        return ""
+    in_b = int(batch.packed.segments_T[places.start : places.stop].sum())
+    label = _LABELS[pair_task][int(batch.next_B[row])]
+    return f" (A {len(places) - in_b - 2}, B {in_b - 1}, 3 special), {label}"
 
 
 def _predicted(places: range, ids_T: list[int], labels: dict[int, int], mask_id: int) -> str:

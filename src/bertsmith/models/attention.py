@@ -1,7 +1,7 @@
 """Self-attention over packed sequences; the only place that knows how to run it.
 
 Everything else in a model sees one row of tokens. Here every token must meet the tokens of its own
-sequence and no others, and the fastest way to do that depends on where it runs:
+sequence and no others (causal: those up to itself), and the fastest way depends on where it runs:
 
 - CPU: consecutive sequences of equal length form a group without a copy (batches come sorted by
   length), and each group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
@@ -13,6 +13,8 @@ sequence and no others, and the fastest way to do that depends on where it runs:
 - CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
 - elsewhere (CUDA in fp32, with attention dropout or an odd head width): padded to the longest,
   with a mask. This is also the reference that the tests hold the others against.
+
+Beside them stands `attend_to_past`, for a text that is being written token by token.
 """
 
 from collections.abc import Sequence
@@ -82,7 +84,14 @@ def _joins(members: list[int], length: int) -> bool:
     return longest <= _SHORT and shortest >= _FILLED * longest
 
 
-def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[Group]) -> Tensor:
+def attention(
+    qkv_T3NH: Tensor,
+    packed: Packed,
+    dropout: Dropout,
+    groups: list[Group],
+    *,
+    causal: bool = False,
+) -> Tensor:
     """Scaled dot-product attention inside each sequence (paper, section 3; Vaswani et al. 3.2.1).
 
     Args:
@@ -91,61 +100,78 @@ def attention(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, groups: list[G
         dropout: applied to the attention probabilities.
         groups: `length_groups(packed.lengths)`, needed on the CPU only; one list serves
             every layer.
+        causal: whether a token sees only itself and those before it (Radford et al. 2018).
 
     Returns:
         [T, N * H].
     """
     device = qkv_T3NH.device.type
     if device == "cpu":
-        return _by_group(qkv_T3NH, groups, dropout)
+        return _by_group(qkv_T3NH, groups, dropout, causal)
     width = qkv_T3NH.shape[-1]
     has_kernel = qkv_T3NH.dtype != torch.float32 and width % 8 == 0 and width <= 256
     if device == "cuda" and has_kernel and not dropout.active:
-        return _variable_length(qkv_T3NH, packed)
-    return padded(qkv_T3NH, packed, dropout)
+        return _variable_length(qkv_T3NH, packed, causal)
+    return padded(qkv_T3NH, packed, dropout, causal=causal)
 
 
-def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout) -> Tensor:
+def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout, causal: bool) -> Tensor:
     heads, width = qkv_T3NH.shape[2:]
     parts = []
     for group in groups:
         qkv = qkv_T3NH[group.rows]
         p = dropout.p if dropout.active else 0.0
+        dense = dropout.active or group.length <= _DENSE_LENGTH or group.real_BL is not None
+        bias = _bias(group, qkv, causal=causal) if dense else None
         if group.real_BL is not None:
             places = group.real_BL.flatten().nonzero()[:, 0]
             blank = qkv.new_zeros(group.real_BL.numel(), *qkv.shape[1:])
             qkv = blank.index_copy(0, places, qkv)
             qkv = qkv.view(group.sequences, group.length, 3, heads, width)
-            out = _Dense.apply(qkv, p, group.real_BL)  # type: ignore[no-untyped-call]
+            out = _Dense.apply(qkv, p, bias)  # type: ignore[no-untyped-call]
             parts.append(out.reshape(-1, heads * width)[places])
             continue
         qkv = qkv.view(group.sequences, group.length, 3, heads, width)
-        if dropout.active or group.length <= _DENSE_LENGTH:
-            out = _Dense.apply(qkv, p, None)  # type: ignore[no-untyped-call]
+        if dense:
+            out = _Dense.apply(qkv, p, bias)  # type: ignore[no-untyped-call]
         else:
             q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-            out = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+            out = functional.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
         parts.append(out.reshape(-1, heads * width))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _bias(group: Group, qkv: Tensor, *, causal: bool) -> Tensor | None:
+    """What is added to the scores: -inf where a token must not look; None where it may anywhere.
+
+    Padding comes after the tokens of its sequence, where a causal token does not look anyway.
+    """
+    if causal:
+        return qkv.new_full((group.length, group.length), -torch.inf).triu_(1)
+    if group.real_BL is None:
+        return None
+    blank = qkv.new_zeros(group.real_BL.shape).masked_fill_(~group.real_BL, -torch.inf)
+    return blank.repeat_interleave(qkv.shape[2], 0)[:, None, :]
 
 
 class _Dense(torch.autograd.Function):
     """Attention of equally long sequences with the score matrix formed: [B,L,3,N,H] -> [B,L,N,H].
 
     Written out so that queries, keys and values are laid out for the matrix products by a single
-    copy and their gradients come back by a single copy.
+    copy and their gradients come back by a single copy. `bias`, of any shape that the scores
+    [B * N, L, L] can be written over, starts the product that forms them, so it costs no pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, p: float, real_BL: Tensor | None) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, p: float, bias: Tensor | None) -> Tensor:
         sequences, length, _, heads, width = qkv.shape
         flat = qkv.permute(2, 0, 3, 1, 4).reshape(3, sequences * heads, length, width)
         q, k, v = flat.unbind(0)
         scale = width**-0.5
-        scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
-        if real_BL is not None:
-            padding = ~real_BL.repeat_interleave(heads, 0)[:, None, :]
-            scores.masked_fill_(padding, -torch.inf)
+        if bias is None:
+            scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
+        else:
+            scores = torch.baddbmm(bias, q, k.mT, alpha=scale)
         probabilities = torch.softmax(scores, -1)
         if p > 0:
             mask = keep_mask(probabilities.shape, p, probabilities.dtype)
@@ -181,14 +207,17 @@ class _Dense(torch.autograd.Function):
         return grad_qkv.contiguous(), None, None
 
 
-def _variable_length(qkv_T3NH: Tensor, packed: Packed) -> Tensor:
+def _variable_length(qkv_T3NH: Tensor, packed: Packed, causal: bool) -> Tensor:
     q, k, v = qkv_T3NH.unbind(1)
-    out = varlen_attn(q, k, v, packed.starts, packed.starts, packed.longest, packed.longest)
+    starts, longest = packed.starts, packed.longest
+    # All to the left and none to the right is how the kernel is asked for causal attention.
+    window = (-1, 0 if causal else -1)
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=window)
     assert isinstance(out, Tensor)  # a tuple comes only with `return_aux`
     return out.flatten(1)
 
 
-def padded(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout) -> Tensor:
+def padded(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout, *, causal: bool = False) -> Tensor:
     """The reference: every sequence padded to the longest, padding masked out. [T, N * H]."""
     lengths = packed.starts.diff()
     sequences, longest = len(lengths), packed.longest
@@ -200,7 +229,42 @@ def padded(qkv_T3NH: Tensor, packed: Packed, dropout: Dropout) -> Tensor:
     blank = qkv_T3NH.new_zeros(sequences * longest, *qkv_T3NH.shape[1:])
     qkv = blank.index_copy(0, places_T, qkv_T3NH).view(sequences, longest, *qkv_T3NH.shape[1:])
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    seen = real_BL[:, None, None, :]
+    if causal:
+        seen = seen & real_BL.new_ones(longest, longest).tril()
     out = functional.scaled_dot_product_attention(
-        q, k, v, attn_mask=real_BL[:, None, None, :], dropout_p=dropout.p if dropout.active else 0.0
+        q, k, v, attn_mask=seen, dropout_p=dropout.p if dropout.active else 0.0
     )
     return out.transpose(1, 2).flatten(0, 1)[places_T].flatten(1)
+
+
+@dataclass
+class Past:
+    """Keys and values of the tokens of one sequence so far, in one layer."""
+
+    kv_2SNH: Tensor
+    """Room for S tokens, on the model's device."""
+    tokens: int = 0
+    """Of the S, those that are there."""
+
+
+def attend_to_past(qkv_T3NH: Tensor, past: Past) -> Tensor:
+    """Causal attention of T new tokens to those of `past` and to each other.
+
+    Args:
+        qkv_T3NH: of the new tokens, which follow those of `past`, [T, 3, N, H].
+        past: with room for T more; they are put into it.
+
+    Returns:
+        [T, N * H]: what `attention` gives for the last T tokens of the whole sequence.
+    """
+    before, new = past.tokens, len(qkv_T3NH)
+    past.tokens = before + new
+    past.kv_2SNH[:, before : past.tokens] = qkv_T3NH[:, 1:].transpose(0, 1)
+    q_NTH = qkv_T3NH[:, 0].transpose(0, 1)
+    k_NSH, v_NSH = past.kv_2SNH[:, : past.tokens].transpose(1, 2)
+    seen_TS = torch.ones(new, past.tokens, dtype=torch.bool, device=q_NTH.device).tril(before)
+    out_NTH = functional.scaled_dot_product_attention(
+        q_NTH[None], k_NSH[None], v_NSH[None], attn_mask=seen_TS
+    )[0]
+    return out_NTH.transpose(0, 1).flatten(1)

@@ -181,3 +181,7 @@ class LanguageBatch:
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""
         return replace(self, packed=self.packed.to(device))
+
+
+TextBatch = PretrainBatch | LanguageBatch
+"""What a pre-training step computes on."""

@@ -188,5 +188,5 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
     return CorpusScores(
         str(predictor.folder),
         evaluation.evaluate(model, batches, place),
-        evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer.special_ids),
+        evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer),
     )

@@ -26,8 +26,8 @@ from bertsmith.train.parallel import Batch, Parallel, Place
 from bertsmith.train.progress import Rate, Reporter
 from bertsmith.train.schedule import Moment, Schedule
 
-_RETURN_MEMORY_EVERY = 10
-"""Steps."""
+_RETURN_MEMORY_SECONDS = 5.0
+"""Between returns of freed memory: every page that is used again must then be had anew."""
 _EVALUATIONS = 20
 """In a run that does not say how many steps lie between them; besides the one at its start."""
 _SAVE_SECONDS = 600.0
@@ -129,6 +129,7 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate = Rate()
     saved_at, saved_elapsed = state.step, state.elapsed
+    returned = time.monotonic()
     settled = False
     schedule.set_clock(state.elapsed)
     model.train()
@@ -207,8 +208,9 @@ def train(
             optimizer.step()
             state.step += 1
             state.tokens += tokens
-            if state.step % _RETURN_MEMORY_EVERY == 0:
+            if time.monotonic() - returned > _RETURN_MEMORY_SECONDS:
                 return_freed_memory()
+                returned = time.monotonic()
 
             # 7. Tell.
             seconds = time.monotonic() - began
