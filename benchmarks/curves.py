@@ -16,7 +16,7 @@ from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import Corpus
 from bertsmith.files import write_bytes
 from bertsmith.models.folder import load_pretraining
-from bertsmith.quickstart_report import smoothed
+from bertsmith.quickstart.page import smoothed
 from bertsmith.report.charts import Mark, Series, line_chart
 from bertsmith.train.evaluation import baseline, evaluate
 from bertsmith.train.parallel import join

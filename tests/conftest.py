@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests need."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,21 @@ torch.set_num_threads(1)
 TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))
 
 
-def write_toy_corpus(folder: Path, *, seed: int = 0, documents: int = 60) -> Path:
+def write_toy_corpus(
+    folder: Path, *, seed: int = 0, documents: int = 60, unused: Sequence[str] = ()
+) -> Path:
     """A corpus of `documents` train and 12 held-out documents over 50 pieces.
 
-    A document keeps to five words, so that masked words and next sentences can be learned.
+    A document keeps to five words, so that masked words and next sentences can be learned. The
+    vocabulary has the `unused` pieces besides.
     """
     generator = np.random.default_rng(seed)
-    tokenizer = Tokenizer(TOY_VOCAB)
+    tokenizer = Tokenizer([*TOY_VOCAB, *unused])
     tokenizer.save(folder / "tokenizer")
-    counts_V = np.zeros(len(TOY_VOCAB), dtype=np.int64)
+    counts_V = np.zeros(len(tokenizer), dtype=np.int64)
 
     def split(name: str, size: int) -> ShardInfo:
-        with write_shard(folder / f"{name}-00000", vocab_size=len(TOY_VOCAB)) as writer:
+        with write_shard(folder / f"{name}-00000", vocab_size=len(tokenizer)) as writer:
             for _ in range(size):
                 words = generator.choice(np.arange(5, len(TOY_VOCAB)), 5, replace=False)
                 lengths = generator.integers(3, 12, generator.integers(4, 9))
@@ -52,7 +56,7 @@ def write_toy_corpus(folder: Path, *, seed: int = 0, documents: int = 60) -> Pat
     manifest = Manifest(
         version=shards.VERSION,
         tokenizer_fingerprint=tokenizer.fingerprint,
-        vocab_size=len(TOY_VOCAB),
+        vocab_size=len(tokenizer),
         language="en",
         segmenter="none",
         text_field="text",

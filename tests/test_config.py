@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -7,7 +8,14 @@ import pytest
 from bertsmith import config
 from bertsmith.config import RECIPES, Phase, PretrainConfig, changed_fields, pretrain_config
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.shapes import SIZES, BertConfig, bert_config, bert_config_from_keys
+from bertsmith.shapes import (
+    SIZES,
+    BertConfig,
+    ElmoConfig,
+    GptConfig,
+    bert_config,
+    bert_config_from_keys,
+)
 
 
 def parameters(shape: BertConfig) -> int:
@@ -120,7 +128,10 @@ def test_a_head_count_that_does_not_divide_is_named(tmp_path):
             {"position_embedding_type": "relative_key"},
             "position_embedding_type is 'relative_key'; bertsmith computes only 'absolute'.",
         ),
-        ({"is_decoder": True}, "is_decoder is True; bertsmith computes only False."),
+        (
+            {"is_encoder_decoder": True},
+            "is_encoder_decoder is True; bertsmith computes only False.",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(tmp_path, keys, why):
@@ -265,10 +276,10 @@ def test_every_setting_is_read_by_some_code():
     """A setting that nothing reads is a lie to the user who sets it."""
     sources = "".join(
         path.read_text()
-        for path in config.Path(config.__file__).parent.rglob("*.py")
-        if path.name != "config.py"
+        for path in Path(config.__file__).parent.rglob("*.py")
+        if path.name not in ("config.py", "shapes.py")
     )
-    for kind in (BertConfig, PretrainConfig, Phase):
+    for kind in (BertConfig, GptConfig, ElmoConfig, PretrainConfig, Phase):
         for field in msgspec.structs.fields(kind):
             # The padding's id is written for transformers; nothing is padded here.
             assert f".{field.name}" in sources or field.name == "pad_token_id", field.name

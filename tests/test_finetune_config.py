@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from bertsmith.errors import UsageError
-from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
+from bertsmith.finetune_config import FinetuneConfig, chosen_layers, finetune_config, grid
 
 
 def config_of(**changes: Any) -> FinetuneConfig:
@@ -96,7 +96,7 @@ def test_few_examples_are_gone_through_more_often(examples, batch_size, epochs):
         ("classify", 128, (16, 128, 96)),
         ("tag", 128, (8, 128, 64)),
         ("answer", 128, (16, 128, 42)),
-        ("classify", 1, (16, 1, 1)),
+        ("classify", 8, (16, 8, 6)),
     ],
 )
 def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
@@ -109,9 +109,9 @@ def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
 
 
 def test_flags_go_over_defaults_and_none_keeps_them():
-    config = config_of(stride=64, dropout=0.0, seed=None, epochs=None, warmup=None)
-    assert (config.stride, config.dropout) == (64, 0.0)
-    assert msgspec.structs.replace(config, stride=384, dropout=0.1) == config_of()
+    config = config_of(patience=2, dropout=0.0, seed=None, epochs=None, stride=None, combine=None)
+    assert (config.patience, config.dropout) == (2, 0.0)
+    assert msgspec.structs.replace(config, patience=0, dropout=0.1) == config_of()
 
 
 def test_the_papers_grid_has_twenty_four_settings():
@@ -135,7 +135,7 @@ def test_googles_grid_for_small_models_has_twenty():
     assert {one.epochs for one in found} == {4}
 
 
-ABOVE, ONE, ZERO = "above 0", "at least 1", "at least 0"
+ABOVE, ONE, ZERO = "above 0 and finite", "at least 1", "at least 0"
 SHARE = "at least 0 and below 1"
 
 
@@ -146,11 +146,15 @@ SHARE = "at least 0 and below 1"
             ({name: value}, f"--{name.replace('_', '-')} is {value}; it must be {expected}.")
             for name, expected, values in (
                 ("batch_size", ONE, (0, -4)),
-                ("learning_rate", ABOVE, (0.0, -1e-5, float("inf"), float("nan"))),
+                (
+                    "learning_rate",
+                    "above 0 and at most 1",
+                    (0.0, -1e-5, 1.5, float("inf"), float("nan")),
+                ),
                 ("epsilon", ABOVE, (0.0,)),
                 ("clip_norm", ABOVE, (0.0, float("inf"))),
                 ("epochs", ONE, (0,)),
-                ("longest", ONE, (0,)),
+                ("longest", "at least 8", (0, 1, 7)),
                 ("stride", ONE, (0,)),
                 ("patience", ZERO, (-1,)),
                 ("seed", ZERO, (-1,)),
@@ -159,7 +163,7 @@ SHARE = "at least 0 and below 1"
                 ("dropout", SHARE, (1.0,)),
                 ("beta1", SHARE, (1.0,)),
                 ("beta2", SHARE, (-0.5,)),
-                ("weight_decay", ZERO, (-0.01, float("nan"))),
+                ("weight_decay", "at least 0 and finite", (-0.01, float("nan"), float("inf"))),
             )
             for value in values
         ),
@@ -178,7 +182,41 @@ SHARE = "at least 0 and below 1"
         ),
         (
             {"task": "swag", "kind": "choose", "long": "windows"},
-            "--long windows is not for choices; leave it out, or shorten the texts.",
+            "--long is for texts to classify or measure; 'choose' cuts what is too long: leave it "
+            "out.",
+        ),
+        (
+            {"task": "tag", "kind": "tag", "long": "cut"},
+            "--long is for texts to classify or measure; 'tag' always reads through windows: leave "
+            "it out.",
+        ),
+        (
+            {"stride": 64},
+            "--stride is for windows, and here what is too long is cut; add --long windows, or "
+            "leave it out.",
+        ),
+        (
+            {"kind": "choose", "stride": 64},
+            "--stride is for windows, and here what is too long is cut; leave it out.",
+        ),
+        (
+            {"stride": 127, "longest": 128, "long": "windows"},
+            "--stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
+            "would be skipped; give 126 or less.",
+        ),
+        (
+            {"kind": "tag", "combine": "sum"},
+            "--combine says how the layers of --features become one; name those, or leave it out.",
+        ),
+        (
+            {"epochs": 10**9},
+            "--epochs is 1000000000; it must be at most 10000: to train for as long as it helps, "
+            "give for instance --epochs 100 --patience 5.",
+        ),
+        (
+            {"batch_size": 10**9},
+            "--batch-size is 1000000000, but an epoch has 100000 examples; give 100000 to take all "
+            "of them in one step, or fewer.",
         ),
     ],
 )
@@ -190,6 +228,20 @@ def test_what_is_out_of_range_is_refused(flags, message):
 
 def test_the_edges_of_the_ranges_are_allowed():
     edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
-    assert config_of(longest=512, stride=1, **edges).longest == 512
+    assert config_of(kind="tag", longest=512, stride=1, **edges).longest == 512
+    assert config_of(kind="tag", longest=8, stride=6).stride == 6
+    assert config_of(examples=10, batch_size=1024).batch_size == 1024
+    assert config_of(epochs=10_000, learning_rate=1).epochs == 10_000
     assert config_of(weights="balanced", long="windows").weights == "balanced"
     assert config_of(kind="tag", features=(-4, -1), combine="sum").features == (-4, -1)
+
+
+def test_layers_are_counted_from_either_end():
+    assert chosen_layers((0, 2, -1, -3), count=3, flag="--layers") == [0, 2, 2, 0]
+    for wrong in ((3,), (-4,), ()):
+        with pytest.raises(UsageError) as caught:
+            chosen_layers(wrong, count=3, flag="--layers")
+        assert str(caught.value) == (
+            f"--layers {','.join(map(str, wrong))}: the model has layers 0 (embeddings) to 2, or "
+            "-3 to -1 counted from the last; name at least one."
+        )

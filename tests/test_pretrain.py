@@ -24,6 +24,7 @@ from bertsmith.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_pretraining
 from bertsmith.models.heads import BertForPretraining
+from bertsmith.pretrain_setup import show_batch
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.progress import read_metrics
@@ -300,7 +301,7 @@ def test_the_corpus_is_read_whole_once_and_not_to_look_at_examples(
     config = settings(toy_corpus, data=str(damaged))
     with pytest.raises(FolderError, match=r"tokens\.npy is damaged"):
         pretrain.run(config, tmp_path / "out")
-    assert "[MASK](" in pretrain.show_batch(config, 1)
+    assert "[MASK](" in show_batch(config, 1)
 
 
 def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(
@@ -326,7 +327,7 @@ def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(
 
 
 def test_show_batch_prints_examples(toy_corpus: Path) -> None:
-    text = pretrain.show_batch(settings(toy_corpus), 2)
+    text = show_batch(settings(toy_corpus), 2)
     assert text.count("[CLS]") == 2
     assert text.count("[SEP]") == 4
     assert "Example 2:" in text

@@ -13,9 +13,10 @@ from tyro.conf import subcommand
 
 from bertsmith import __version__
 from bertsmith.commands.command import Command
+from bertsmith.commands.compare import Compare
 from bertsmith.commands.finetune import Finetune
 from bertsmith.commands.mistakes import explained, listed
-from bertsmith.commands.models import Fill, Info
+from bertsmith.commands.models import Fill, Generate, Info, Score
 from bertsmith.commands.pretrain import Pretrain
 from bertsmith.commands.quickstart import Quickstart
 from bertsmith.commands.text import Prepare, TokenizerShow, TokenizerTrain
@@ -39,7 +40,10 @@ _Commands = (
     | Annotated[Predict, subcommand(name="predict")]
     | Annotated[Embed, subcommand(name="embed")]
     | Annotated[GlueSubmit, subcommand(name="glue-submit")]
+    | Annotated[Compare, subcommand(name="compare")]
     | Annotated[Fill, subcommand(name="fill")]
+    | Annotated[Generate, subcommand(name="generate")]
+    | Annotated[Score, subcommand(name="score")]
     | Annotated[Info, subcommand(name="info")]
 )
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from bertsmith.errors import UsageError
+from bertsmith.shapes import Architecture
 
-Architecture = Literal["bert", "gpt", "elmo"]
 Objective = Literal["masked", "forward", "both"]
 """What is predicted: masked words, or every word from those before it, or also from those after."""
 PairTask = Literal["nsp", "sop", "none"]
@@ -169,9 +169,7 @@ def _check_pretrain(config: PretrainConfig) -> None:
         require(0 <= value < 1, name, value, "at least 0 and below 1")
     require(0 < config.mask_share < 1, "mask_share", config.mask_share, "between 0 and 1")
     mix = config.mask_mix
-    require(
-        min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1"
-    )
+    require(min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1")
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
     shares = sum(phase.share for phase in config.phases)
     require(bool(config.phases) and abs(shares - 1) < 1e-9, "phases", shares, "shares adding to 1")

@@ -1,15 +1,16 @@
 """Settings of a fine-tuning, their defaults, and the grids that a sweep goes through."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from bertsmith.config import Kind, Precision
 from bertsmith.errors import UsageError
 from bertsmith.files import describe_validation
+from bertsmith.shapes import Architecture
 
 Weights = Literal["none", "balanced"]
 Long = Literal["cut", "windows"]
@@ -26,7 +27,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A row of the table of tasks, or the kind of the user's own files."""
     kind: Kind
     model: str
-    """Folder of the model that is fine-tuned."""
+    """Folder or name of the model that is fine-tuned."""
     batch_size: int
     """Examples per optimizer step, over all processes."""
     learning_rate: float
@@ -52,6 +53,10 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Layers of the frozen encoder that are the features (`tag` only); empty: all is fine-tuned."""
     combine: Combine = "concat"
     """How the layers become one."""
+    frozen: bool = False
+    """Whether an ELMo stays as it is under its task's network (Peters et al. 2018)."""
+    bilstm: bool = False
+    """Whether a BERT gets a BiLSTM before the output layer (paper, section 5.1)."""
     seed: int = 0
     precision: Precision = "auto"
     micro_tokens: int = 0
@@ -62,53 +67,70 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 # (Mosbach et al. 2021: 20 epochs on RTE; Zhang et al. 2021: on few examples train for more steps).
 _WISHED_STEPS = 1000
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 20
+_SHORTEST = 8
+"""Tokens: a pair's three special ones and some text."""
+# More than anybody means: a slip of the finger, or the wish for as many as still help.
+_ENDLESS_EPOCHS = 10_000
+_ENDLESS_BATCH = 1024
 # What the paper calls base; its small relatives want larger rates (Google's README on them).
 _BASE_WIDTH = 768
 
+SWEPT = ("learning_rate", "batch_size", "epochs")
+"""What a sweep varies."""
 _Grid = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]
-# Learning rates, batch sizes and epochs.
 _GRID: _Grid = ((5e-5, 4e-5, 3e-5, 2e-5), (16, 32), (2, 3, 4))
 _WIDER_GRID: _Grid = ((3e-4, 1e-4, 5e-5, 3e-5), (8, 16, 32, 64, 128), (4,))
 
-_BATCH_SIZE: dict[Kind, int] = {"classify": 16, "regress": 16, "choose": 16, "tag": 8, "answer": 16}
-_LONGEST: dict[Kind, int] = {
-    "classify": 512,
-    "regress": 512,
-    "choose": 512,
-    "tag": 256,
-    "answer": 384,
-}
-_STRIDE: dict[Kind, int] = {
-    "classify": 384,
-    "regress": 384,
-    "choose": 384,
-    "tag": 128,
-    "answer": 128,
+
+class _Usual(NamedTuple):
+    """What a kind of task has where nothing else is said."""
+
+    batch_size: int
+    longest: int
+    stride: int
+
+
+_USUAL: dict[Kind, _Usual] = {
+    "classify": _Usual(16, 512, 384),
+    "regress": _Usual(16, 512, 384),
+    "choose": _Usual(16, 512, 384),
+    "tag": _Usual(8, 256, 128),
+    "answer": _Usual(16, 384, 128),
 }
 
 
 def finetune_config(
-    *, task: str, kind: Kind, model: str, width: int, positions: int, examples: int, **flags: Any
+    *,
+    task: str,
+    kind: Kind,
+    model: str,
+    width: int,
+    positions: int,
+    examples: int,
+    architecture: Architecture = "bert",
+    **flags: Any,
 ) -> FinetuneConfig:
     """The defaults for this model and data with the user's flags over them (None keeps a default).
 
     Args:
         task: as `FinetuneConfig.task`.
         kind: of the task.
-        model: folder of the model.
+        model: folder or name of the model.
         width: of the model (D).
         positions: longest input that the model reads.
         examples: of the training part, or its windows.
+        architecture: of the model; an ELMo is frozen if nothing else is said.
         flags: values of `FinetuneConfig`'s fields.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or means nothing for this kind of task.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    batch_size = given.get("batch_size", _BATCH_SIZE[kind])
+    usual = _USUAL[kind]
+    batch_size = given.get("batch_size", usual.batch_size)
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; it must be at least 1.")
-    longest = given.get("longest", min(_LONGEST[kind], positions))
+    longest = given.get("longest", min(usual.longest, positions))
     wished = math.ceil(_WISHED_STEPS * batch_size / max(examples, 1))
     defaults: dict[str, Any] = {
         "batch_size": batch_size,
@@ -116,17 +138,25 @@ def finetune_config(
         "epochs": min(max(wished, _FEWEST_EPOCHS), _MOST_EPOCHS),
         "longest": longest,
         # Windows of any length overlap by the same share.
-        "stride": max(1, longest * _STRIDE[kind] // _LONGEST[kind]),
+        "stride": max(1, longest * usual.stride // usual.longest),
     }
-    if given.get("features"):
-        # A head of its own on features that stay as they are learns at a BiLSTM's pace.
-        defaults |= {"learning_rate": 1e-3}
+    if architecture == "elmo":
+        defaults["frozen"] = True
+    if given.get("features") or given.get("frozen", defaults.get("frozen")):
+        # A network of its own on states that stay as they are learns at a BiLSTM's pace.
+        defaults["learning_rate"] = 1e-3
     values = {"task": task, "kind": kind, "model": model} | defaults | given
     try:
         config = msgspec.convert(values, FinetuneConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"A setting: {describe_validation(error, FinetuneConfig)}.") from error
     _check(config, positions)
+    _check_used(config, given)
+    if config.batch_size > max(examples, _ENDLESS_BATCH):
+        raise UsageError(
+            f"--batch-size is {config.batch_size}, but an epoch has {examples} examples; give "
+            f"{max(examples, 1)} to take all of them in one step, or fewer."
+        )
     return config
 
 
@@ -139,13 +169,12 @@ def grid(
     models: rates up to 3e-4, batches from 8 to 128, 4 epochs) for smaller ones.
     """
     choices = _GRID if width >= _BASE_WIDTH else _WIDER_GRID
-    names = ("learning_rate", "batch_size", "epochs")
     axes = [
         (getattr(config, name),) if name in fixed else values
-        for name, values in zip(names, choices, strict=True)
+        for name, values in zip(SWEPT, choices, strict=True)
     ]
     return [
-        msgspec.structs.replace(config, **dict(zip(names, point, strict=True)))
+        msgspec.structs.replace(config, **dict(zip(SWEPT, point, strict=True)))
         for point in product(*axes)
     ]
 
@@ -156,20 +185,34 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is {getattr(config, name)}; it must be {expected}.")
 
-    for name in ("learning_rate", "epsilon", "clip_norm"):
+    require(0 < config.learning_rate <= 1, "learning_rate", "above 0 and at most 1")
+    for name in ("epsilon", "clip_norm"):
         value = getattr(config, name)
-        require(math.isfinite(value) and value > 0, name, "above 0")
-    for name in ("epochs", "longest", "stride"):
+        require(math.isfinite(value) and value > 0, name, "above 0 and finite")
+    for name in ("epochs", "stride"):
         require(getattr(config, name) >= 1, name, "at least 1")
+    require(config.longest >= _SHORTEST, "longest", f"at least {_SHORTEST}")
     for name in ("patience", "seed", "micro_tokens"):
         require(getattr(config, name) >= 0, name, "at least 0")
     for name in ("warmup", "dropout", "beta1", "beta2"):
         require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
-    require(config.weight_decay >= 0, "weight_decay", "at least 0")
+    decay = config.weight_decay
+    require(math.isfinite(decay) and decay >= 0, "weight_decay", "at least 0 and finite")
+    if config.epochs > _ENDLESS_EPOCHS:
+        raise UsageError(
+            f"--epochs is {config.epochs}; it must be at most {_ENDLESS_EPOCHS}: to train for as "
+            "long as it helps, give for instance --epochs 100 --patience 5."
+        )
     if config.longest > positions:
         raise UsageError(
             f"--longest is {config.longest}, but the model reads {positions} tokens at most; give "
             f"{positions} or less."
+        )
+    if config.stride > config.longest - 2:
+        raise UsageError(
+            f"--stride is {config.stride}, but a window of {config.longest} tokens has room for "
+            f"{config.longest - 2} pieces, so that some would be skipped; give "
+            f"{config.longest - 2} or less."
         )
     if config.weights == "balanced" and config.kind != "classify":
         raise UsageError(
@@ -180,5 +223,39 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
             f"5.3); task '{config.task}' is not: leave it out."
         )
-    if config.long == "windows" and config.kind == "choose":
-        raise UsageError("--long windows is not for choices; leave it out, or shorten the texts.")
+
+
+def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
+    """Refuses what was given and would not be looked at."""
+    cuts = config.kind in ("classify", "regress")
+    if "long" in given and not cuts:
+        how = "cuts what is too long" if config.kind == "choose" else "always reads through windows"
+        raise UsageError(
+            f"--long is for texts to classify or measure; '{config.kind}' {how}: leave it out."
+        )
+    if "stride" in given and (config.kind == "choose" or (cuts and config.long == "cut")):
+        remedy = "add --long windows, or leave it out" if cuts else "leave it out"
+        raise UsageError(f"--stride is for windows, and here what is too long is cut; {remedy}.")
+    if "combine" in given and not config.features:
+        raise UsageError(
+            "--combine says how the layers of --features become one; name those, or leave it out."
+        )
+
+
+def chosen_layers(layers: Sequence[int], *, count: int, flag: str) -> list[int]:
+    """Layers counted from the embeddings at 0, of which negative ones were counted from the last.
+
+    Args:
+        layers: as the user numbers them.
+        count: layers of the model, the embeddings counted.
+        flag: what they were given with.
+
+    Raises:
+        UsageError: the model has no such layer, or none is named.
+    """
+    if not layers or any(not -count <= layer < count for layer in layers):
+        raise UsageError(
+            f"{flag} {','.join(map(str, layers))}: the model has layers 0 (embeddings) to "
+            f"{count - 1}, or -{count} to -1 counted from the last; name at least one."
+        )
+    return [layer % count for layer in layers]

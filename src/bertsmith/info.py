@@ -80,6 +80,17 @@ class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
     tokenizer_matches: bool
 
 
+class PartScores(msgspec.Struct, frozen=True):
+    """How well a fine-tuned model did on one part."""
+
+    scores: dict[str, float | None]
+    """Metric -> score; None: undefined."""
+    intervals: dict[str, tuple[float, float]]
+    """Metric -> 95% interval, of the part that decided."""
+    baseline: dict[str, float | None]
+    """Metric -> score of always giving the most frequent answer, of that part too."""
+
+
 class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     """A model folder in the Hugging Face layout."""
 
@@ -101,6 +112,8 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
     taught: Taught | None = None
     """What a fine-tuned model was taught."""
+    scores: dict[str, PartScores] = {}
+    """Part -> how well the best run of a finished fine-tuning did."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
@@ -265,7 +278,39 @@ def _model(folder: Path) -> ModelInfo:
         tokenizer=tokenizer,
         tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
         taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
+        scores=_scores(folder),
     )
+
+
+class _Tuned(msgspec.Struct):
+    """Of a run of a fine-tuning, how well it did."""
+
+    scores: dict[str, dict[str, float | None]]
+
+
+class _Results(msgspec.Struct):
+    """Of `results.json`, what says how well the model does."""
+
+    deciding: str
+    baseline: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+    runs: list[_Tuned]
+    best: int
+
+
+def _scores(folder: Path) -> dict[str, PartScores]:
+    """Of the model in a folder of a fine-tuning; nothing for any other model."""
+    if not (folder / "results.json").is_file():
+        return {}
+    found = read_json(folder / "results.json", _Results)
+    return {
+        part: PartScores(
+            scores,
+            found.intervals if part == found.deciding else {},
+            found.baseline if part == found.deciding else {},
+        )
+        for part, scores in found.runs[found.best].scores.items()
+    }
 
 
 def _tensors(path: Path) -> dict[str, int]:

@@ -1,6 +1,15 @@
 """An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
 
-from bertsmith.info import CorpusInfo, Info, ModelInfo, RunInfo, TextInfo, TokenizerInfo
+from bertsmith.info import (
+    CorpusInfo,
+    Info,
+    ModelInfo,
+    PartScores,
+    RunInfo,
+    TextInfo,
+    TokenizerInfo,
+)
+from bertsmith.tasks.metrics import METRICS
 from bertsmith.text.formats import LONGEST_DOCUMENT
 
 # A vocabulary leaves next to nothing unknown of the text that it was trained on.
@@ -81,6 +90,8 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         rows.append(("fine-tuned", f"{info.taught.task} ({info.taught.kind})"))
         rows += [("  labels", labels)] if labels else []
         rows.append(("  inputs", f"at most {info.taught.limits.longest} tokens"))
+    for part, found in info.scores.items():
+        rows += [(f"  {part}", _score(name, found)) for name in found.scores]
     rows.append(
         ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
                    "and activations")
@@ -94,6 +105,20 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
                 ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
             )
     return rows
+
+
+def _score(name: str, found: PartScores) -> str:
+    """A metric with its interval and that of the most frequent answer, where these are known."""
+
+    def told(value: float | None) -> str:
+        return "undefined" if value is None else f"{value:.4f}"
+
+    words = f"{METRICS[name].title} {told(found.scores[name])}"
+    if name in found.intervals:
+        words += " (95% interval {:.4f} to {:.4f})".format(*found.intervals[name])
+    if name in found.baseline:
+        words += f", most frequent answer {told(found.baseline[name])}"
+    return words
 
 
 def _run_rows(info: RunInfo) -> list[tuple[str, str]]:

@@ -15,25 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import torch
 
 from bertsmith.config import PretrainConfig
-from bertsmith.corpus.batches import Batches, heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
-from bertsmith.corpus.show import describe
-from bertsmith.errors import FolderError, UsageError
+from bertsmith.errors import UsageError
 from bertsmith.files import checksum
-from bertsmith.models.folder import (
-    CONFIG,
-    load_config,
-    load_pretraining,
-    parameter_count,
-    save_model,
+from bertsmith.models.architectures import NAMES, Pretrained
+from bertsmith.models.folder import CONFIG, load_config, parameter_count, save_model
+from bertsmith.pretrain_setup import (
+    build_model,
+    check_tokenizer,
+    evaluation_batches,
+    model_shape,
+    training_batches,
 )
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.packed import PretrainBatch
-from bertsmith.runtime import derive_seed
-from bertsmith.shapes import BertConfig, bert_config
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.card import pretraining_card
@@ -69,7 +64,8 @@ class PretrainResult:
     tokens: int
     """Real tokens trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Last held-out evaluation: `mlm_loss` (nats), `mlm_accuracy`, `nsp_loss`, `nsp_accuracy`."""
+    """Last held-out evaluation, `<objective>_loss` (nats) and `<objective>_accuracy`: of BERT `mlm`
+    and `nsp`, of one-way models `forward` and (ELMo) `backward`."""
     baseline: dict[str, float] = field(default_factory=dict)
     """The same for guessing by frequency."""
     seconds: float = 0.0
@@ -87,7 +83,9 @@ def run(
     replay: Path | None = None,
     held_out: Path | None = None,
 ) -> PretrainResult:
-    """Pre-trains a BERT and writes it to `out`. Under `torchrun`, call it in every process.
+    """Pre-trains a BERT, a GPT or an ELMo and writes it to `out`.
+
+    Under `torchrun`, call it in every process.
 
     Args:
         config: the settings.
@@ -120,12 +118,15 @@ def run(
         corpus = _open(Path(config.data), place)
         shape = model_shape(config, corpus)
         if from_folder is not None:
-            _check_tokenizer(Tokenizer.load(from_folder).fingerprint, from_folder, corpus)
+            check_tokenizer(Tokenizer.load(from_folder).fingerprint, from_folder, corpus)
         manifest = checksum(corpus.folder / MANIFEST)
+
+        # A shape's file may have moved; the weights tell whether it is still the same shape.
+        moved = {"data", "size"} if config.size.endswith(".json") else {"data"}
 
         def decide() -> tuple[TrainerState, Path | None]:
             state, folder = find_start(
-                out, config, manifest, settings=SETTINGS, free=_FREE, moved={"data"}, resume=resume
+                out, config, manifest, settings=SETTINGS, free=_FREE, moved=moved, resume=resume
             )
             if config.micro_tokens or not state.micro_tokens:
                 state.micro_tokens = config.micro_tokens or choose_micro_tokens(
@@ -135,8 +136,8 @@ def run(
 
         # Free memory, too, is measured by one process, or each would cut the batches its own way.
         state, folder = place.first_decides(decide)
-        model, fresh_heads = _build_model(config, shape, folder or from_folder)
-        evaluated = _evaluation_batches(
+        model, fresh_heads = build_model(config, shape, corpus, folder or from_folder)
+        evaluated = evaluation_batches(
             config,
             corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place),
             corpus.tokenizer,
@@ -144,7 +145,7 @@ def run(
         )
         phases = [
             stack.enter_context(batches)
-            for batches in _phases(config, corpus, state.micro_tokens, state.cursors)
+            for batches in training_batches(config, corpus, state.micro_tokens, state.cursors)
         ]
         baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer)
 
@@ -250,57 +251,6 @@ def run(
         )
 
 
-def model_shape(config: PretrainConfig, corpus: Corpus) -> BertConfig:
-    """The model's shape, with the run's dropout.
-
-    Raises:
-        UsageError: unknown size, numbers that do not fit, a phase longer than the positions, or a
-            pair task for a model of one segment.
-        FolderError: the shape is for another vocabulary than the corpus.
-    """
-    vocab_size = corpus.manifest.vocab_size
-    shape = bert_config(config.size, vocab_size=vocab_size)
-    if shape.vocab_size != vocab_size:
-        raise FolderError(
-            f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
-            f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
-            "model's tokenizer."
-        )
-    longest = max(phase.length for phase in config.phases)
-    if longest > shape.max_position_embeddings:
-        raise UsageError(
-            f"--phases asks for sequences of {longest} tokens, but the model has "
-            f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
-            "with more."
-        )
-    if config.pair_task != "none" and shape.type_vocab_size < 2:
-        raise UsageError(
-            f"{config.size} has type_vocab_size {shape.type_vocab_size}, but --pair-task "
-            f"{config.pair_task} needs 2 segments; give a config.json with 2, or --pair-task none."
-        )
-    return msgspec.structs.replace(
-        shape,
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-    )
-
-
-def show_batch(config: PretrainConfig, count: int) -> str:
-    """The first `count` training examples of a run, decoded, with masks and pair labels marked.
-
-    Raises:
-        FolderError: the corpus is missing or damaged.
-        DataError: it is too small for an example.
-    """
-    corpus = Corpus.open(Path(config.data), verify=False)
-    [batches, *rest] = _phases(config, corpus, 0, [])
-    for other in rest:
-        other.close()
-    with batches:
-        [batch] = batches.at(0)
-        return describe(batch, corpus.tokenizer, pair_task=config.pair_task, sequences=count)
-
-
 def _open(folder: Path, place: Place) -> Corpus:
     """Opens a corpus; the first process reads all of it once and compares checksums for all."""
     verified: list[Corpus] = []
@@ -310,39 +260,13 @@ def _open(folder: Path, place: Place) -> Corpus:
 
 def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
     other = _open(folder, place)
-    _check_tokenizer(other.manifest.tokenizer_fingerprint, folder, corpus)
+    check_tokenizer(other.manifest.tokenizer_fingerprint, folder, corpus)
     return other.split("train")
-
-
-def _check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
-    if fingerprint != corpus.manifest.tokenizer_fingerprint:
-        raise FolderError(
-            f"The tokenizer of {folder} is not the one that the corpus {corpus.folder} was "
-            "prepared with; prepare the corpus again with that one."
-        )
-
-
-def _evaluation_batches(
-    config: PretrainConfig, split: Split, tokenizer: Tokenizer, micro_tokens: int
-) -> list[PretrainBatch]:
-    """The same examples for every run of this corpus and pair task, so that runs compare.
-
-    As long as those of the last phase: what the model is trained for in the end.
-    """
-    return heldout_batches(
-        split,
-        tokenizer,
-        sequences=config.evaluate_sequences,
-        length=config.phases[-1].length,
-        pair_task=config.pair_task,
-        masking=config.masking,
-        micro_tokens=micro_tokens,
-    )
 
 
 def _tell_start(
     reporter: Reporter,
-    model: BertForPretraining,
+    model: Pretrained,
     config: PretrainConfig,
     place: Place,
     *,
@@ -351,49 +275,10 @@ def _tell_start(
 ) -> None:
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""
     reporter.note(
-        f"Pre-training {config.size} ({parameter_count(model):,} parameters) on "
-        f"{place.device.type} in {place.precision}{processes}."
+        f"Pre-training {NAMES[config.model]} {config.size} ({parameter_count(model):,} parameters) "
+        f"on {place.device.type} in {place.precision}{processes}."
     )
     if resumed_at >= 0:
         reporter.note(f"Continuing from the checkpoint of step {resumed_at:,}.")
     elif resume:
         reporter.note("There is no checkpoint to continue from yet: starting from the beginning.")
-
-
-def _build_model(
-    config: PretrainConfig, shape: BertConfig, folder: Path | None
-) -> tuple[BertForPretraining, list[str]]:
-    """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
-
-    Fresh weights are a function of the seed alone. Also the names of the heads that `folder` lacks.
-    """
-    pair_task = config.pair_task != "none"
-    torch.manual_seed(derive_seed(config.seed, "weights"))
-    if folder is None:
-        return BertForPretraining(shape, pair_task=pair_task), []
-    loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
-    # Built again, because the folder's dropout is not the run's.
-    model = BertForPretraining(shape, pair_task=pair_task)
-    model.load_state_dict(loaded.state_dict())
-    return model, fresh
-
-
-def _phases(
-    config: PretrainConfig, corpus: Corpus, micro_tokens: int, cursors: list[dict[str, int]]
-) -> list[Batches]:
-    return [
-        Batches(
-            corpus.split("train"),
-            corpus.tokenizer,
-            length=phase.length,
-            batch_size=config.batch_size,
-            pair_task=config.pair_task,
-            mask_share=config.mask_share,
-            masking=config.masking,
-            short_share=config.short_share,
-            seed=derive_seed(config.seed, "phase", index),
-            micro_tokens=micro_tokens,
-            cursor=cursors[index] if index < len(cursors) else None,
-        )
-        for index, phase in enumerate(config.phases)
-    ]

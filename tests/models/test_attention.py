@@ -1,8 +1,17 @@
+import inspect
+
 import pytest
 import torch
 
 from bertsmith.models import attention as module
-from bertsmith.models.attention import Group, attention, length_groups, padded
+from bertsmith.models.attention import (
+    Group,
+    Past,
+    attend_to_past,
+    attention,
+    length_groups,
+    padded,
+)
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.packed import pack
 
@@ -38,13 +47,16 @@ def test_small_groups_of_short_sequences_are_padded_to_one():
     "lengths", [[1], [7, 7, 7], [3, 9, 1, 1, 4], [40, 40, 12], [11, 9, 9, 6, 5, 5, 5, 5, 4]]
 )
 @pytest.mark.parametrize("dense_length", [0, 20, 1000])
-def test_every_cpu_path_equals_the_padded_reference(lengths, dense_length, monkeypatch):
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_cpu_path_equals_the_padded_reference(lengths, dense_length, causal, monkeypatch):
     monkeypatch.setattr(module, "_DENSE_LENGTH", dense_length)
     packed = pack([[1] * length for length in lengths])
     results = []
     for run in (
-        lambda qkv: attention(qkv, packed, Dropout(0.1).eval(), length_groups(lengths)),
-        lambda qkv: padded(qkv, packed, Dropout(0.1).eval()),
+        lambda qkv: attention(
+            qkv, packed, Dropout(0.1).eval(), length_groups(lengths), causal=causal
+        ),
+        lambda qkv: padded(qkv, packed, Dropout(0.1).eval(), causal=causal),
     ):
         qkv = random_qkv(sum(lengths)).requires_grad_()
         out_TD = run(qkv)
@@ -55,17 +67,53 @@ def test_every_cpu_path_equals_the_padded_reference(lengths, dense_length, monke
     torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-10, atol=1e-12)
 
 
-def test_gradients_with_dropout_equal_finite_differences():
-    lengths = [4, 4, 3]
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_padded_reference_is_the_formula(causal):
+    lengths = [5, 1, 3]
+    packed, qkv = pack([[1] * length for length in lengths]), random_qkv(9)
+    expected = []
+    for one in qkv.split(lengths):
+        q, k, v = one.transpose(0, 2).unbind(1)  # [N, L, H]
+        scores = q @ k.mT / WIDTH**0.5
+        if causal:
+            for row in range(len(one)):
+                scores[:, row, row + 1 :] = -torch.inf
+        expected.append((scores.softmax(-1) @ v).transpose(0, 1).flatten(1))
+    found = padded(qkv, packed, Dropout(0.0), causal=causal)
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("lengths", [[4, 4, 3], [4, 4, 4, 4, 3]])
+def test_gradients_with_dropout_equal_finite_differences(lengths, causal):
     packed = pack([[1] * length for length in lengths])
     dropout = Dropout(0.4).train()
 
     def run(qkv: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(11)  # the same masks at every evaluation
-        return attention(qkv, packed, dropout, length_groups(lengths))
+        return attention(qkv, packed, dropout, length_groups(lengths), causal=causal)
 
-    assert torch.autograd.gradcheck(run, random_qkv(11).requires_grad_())
-    assert not torch.equal(run(random_qkv(11)), padded(random_qkv(11), packed, dropout.eval()))
+    qkv = random_qkv(sum(lengths))
+    assert torch.autograd.gradcheck(run, qkv.clone().requires_grad_(), fast_mode=True)
+    assert not torch.equal(run(qkv), padded(qkv, packed, dropout.eval(), causal=causal))
+
+
+@pytest.mark.parametrize("lengths", [[6, 6], [6, 5], [6, 6, 6, 6, 4]])
+def test_with_dropout_too_a_causal_token_sees_none_that_follows(lengths):
+    packed, dropout = pack([[1] * length for length in lengths]), Dropout(0.4).train()
+
+    def run(qkv: torch.Tensor, *, causal: bool) -> torch.Tensor:
+        torch.manual_seed(11)  # the same masks
+        return attention(qkv, packed, dropout, length_groups(lengths), causal=causal)
+
+    qkv = random_qkv(sum(lengths))
+    changed = qkv.clone()
+    changed[4:6] += 3.0
+    for causal in (True, False):
+        same_T = (run(qkv, causal=causal) == run(changed, causal=causal)).all(1)
+        assert same_T[6:].all()
+        assert same_T[:4].tolist() == [causal] * 4
+        assert not same_T[4:6].any()
 
 
 def test_sequences_never_see_each_other():
@@ -78,3 +126,35 @@ def test_sequences_never_see_each_other():
     assert torch.equal(before[:5], after[:5])
     assert torch.equal(before[10:], after[10:])
     assert not torch.equal(before[5:10], after[5:10])
+
+
+@pytest.mark.parametrize("cuts", [[11], [1] * 11, [5, 1, 4, 1]])
+def test_attention_to_the_past_is_that_of_the_whole(cuts):
+    qkv = random_qkv(11)
+    whole = padded(qkv, pack([[1] * 11]), Dropout(0.0), causal=True)
+    past = Past(torch.full((2, 20, HEADS, WIDTH), torch.nan, dtype=qkv.dtype))
+    found = torch.cat([attend_to_past(part, past) for part in qkv.split(cuts)])
+    torch.testing.assert_close(found, whole, rtol=1e-12, atol=1e-12)
+    assert past.tokens == 11
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_cuda_kernel_is_asked_as_it_wants_to_be(causal, monkeypatch):
+    """Without the hardware: its call binds to its signature, and it is told what is causal."""
+    signature = inspect.signature(module.varlen_attn)
+    asked = {}
+
+    def kernel(*arguments, **options):
+        bound = signature.bind(*arguments, **options)
+        bound.apply_defaults()
+        asked.update(bound.arguments)
+        return bound.arguments["query"]
+
+    monkeypatch.setattr(module, "varlen_attn", kernel)
+    packed, qkv = pack([[1] * 4, [1] * 3]), random_qkv(7)
+    out = module._variable_length(qkv, packed, causal)
+    assert torch.equal(out, qkv[:, 0].flatten(1))
+    assert asked["cu_seq_q"].tolist() == asked["cu_seq_k"].tolist() == [0, 4, 7]
+    assert (asked["max_q"], asked["max_k"]) == (4, 4)
+    # The kernel's own way to say: everything to the left, nothing to the right.
+    assert asked["window_size"] == ((-1, 0) if causal else (-1, -1))

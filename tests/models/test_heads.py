@@ -118,7 +118,7 @@ def test_evaluate_counts_losses_and_right_answers():
     assert math.isclose(scores["mlm"][0], losses["mlm"].item(), rel_tol=1e-5)
     assert math.isclose(scores["nsp"][0], losses["nsp"].item(), rel_tol=1e-5)
     hidden_TD = bert.bert(batch.packed)
-    guesses = bert.mlm_logits(hidden_TD[batch.masked_P]).argmax(-1)
+    guesses = bert.logits(hidden_TD[batch.masked_P]).argmax(-1)
     assert scores["mlm"][1] == (guesses == batch.labels_P).sum().item()
     assert bert.evaluate(batch) == scores
 

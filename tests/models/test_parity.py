@@ -107,7 +107,7 @@ def test_outputs_losses_and_gradients_equal(lengths, segments, activation):
     output = theirs(**inputs)
     hidden_TD = ours.bert(batch.packed)
     torch.testing.assert_close(
-        ours.mlm_logits(hidden_TD), output.prediction_logits[real_BL], atol=1e-5, rtol=1e-5
+        ours.logits(hidden_TD), output.prediction_logits[real_BL], atol=1e-5, rtol=1e-5
     )
     torch.testing.assert_close(
         ours.pair_logits(hidden_TD[batch.packed.firsts_B]),
@@ -150,7 +150,7 @@ def test_folder_loads_in_transformers_and_comes_back_identical(tmp_path, pair_ta
         hidden_TD = ours.bert(batch.packed)
         logits = output.prediction_logits if pair_task else output.logits
         torch.testing.assert_close(
-            ours.mlm_logits(hidden_TD),
+            ours.logits(hidden_TD),
             logits[real_BL],
             atol=1e-5,
             rtol=1e-5,

@@ -429,7 +429,7 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
         f"{config}: the model is of no named architecture, which"
     )
     assert broken(tmp_path, {"feature_based": {"layers": [1], "width": "x"}}) == (
-        f"{config}: feature_based: Expected `int`, got `str` - at `$.width`; correct it."
+        f"{config}: Expected `int`, got `str` - at `$.width`; correct it."
     )
     assert broken(tmp_path, lost=["classifier.bias"]) == (
         f"{weights} lacks 1 tensors that {config} asks for, the first is classifier.bias; "

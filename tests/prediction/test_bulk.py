@@ -11,7 +11,7 @@ import torch
 from official_files import text
 
 from bertsmith.config import Kind
-from bertsmith.errors import DataError, UsageError
+from bertsmith.errors import BertsmithError, DataError, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.models.tuned import BertForTask
@@ -90,6 +90,31 @@ def test_running_text_is_cut_into_words_for_a_tagger(small_model: Path, tmp_path
     assert rows[0]["predicted_words"] == ["red", ",", "green", "!"]
     assert rows[1]["predicted_words"] == ["我", "喜", "欢", "blue"]
     assert all(len(row["predicted_tags"]) == len(row["predicted_words"]) for row in rows)
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.tsv", "in.conll"])
+def test_columns_are_columns_for_a_tagger(small_model: Path, tmp_path: Path, name: str) -> None:
+    predictor = tuned(small_model, tmp_path / "model", "tag", ("O", "B-X"))
+    (tmp_path / name).write_text("red B-X\nold O\n\nblue O\n")
+    done = predict_file(predictor, tmp_path / name, tmp_path / "out.jsonl", columns=Columns())
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert done.rows == 2
+    assert [row["predicted_words"] for row in rows] == [["red", "old"], ["blue"]]
+
+
+def test_columns_without_a_name_are_kept(classifier: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(",text,\n7,red,x\n")
+    predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
+    header, row = (tmp_path / "out.csv").read_text().splitlines()
+    assert header.startswith("column 1,text,column 3,predicted,")
+    assert row.startswith("7,red,x,")
+
+
+def test_a_url_is_named_as_it_was_given(classifier: Predictor, tmp_path: Path) -> None:
+    for source in ("memory://none/in.csv", "nowhere://none/in.csv"):
+        with pytest.raises(BertsmithError) as caught:
+            predict_file(classifier, source, tmp_path / "out.csv", columns=Columns())
+        assert source in str(caught.value)
 
 
 def test_nothing_is_left_of_a_failed_prediction(classifier: Predictor, tmp_path: Path) -> None:

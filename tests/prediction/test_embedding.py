@@ -8,11 +8,11 @@ from transformers import BertModel
 
 from bertsmith.errors import UsageError
 from bertsmith.models.bert import Bert
-from bertsmith.prediction import embedding
 from bertsmith.prediction.embedding import embed
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.text.encode import window_spans
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.tuning import inference
 
 LETTERS = "abcdefghij"
 TOKENIZER = Tokenizer((*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *"中文"))
@@ -99,7 +99,7 @@ def test_neighbours_and_order_change_no_vector(ours, monkeypatch):
     np.testing.assert_allclose(ours.embed(texts[::-1])[::-1], together, atol=1e-5)
     alone = np.concatenate([ours.embed([text]) for text in texts])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setattr(embedding, "_TOKENS_AT_ONCE", 1)
+    monkeypatch.setitem(inference.TOKENS_AT_ONCE, "cpu", 1)
     np.testing.assert_allclose(ours.embed(texts), together, atol=1e-5)
 
 

@@ -46,6 +46,34 @@ def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
     assert [row.support for row in scores.rows] == [25, 25]
     assert found.lines()[0] == "own.csv: 50 examples"
     assert found.lines()[1].startswith(f"  accuracy: {right:.4f} (95% interval ")
+    assert found.lines()[1].endswith("), most frequent answer 0.5000")
+    assert scores.baseline == {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
+
+
+def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = BertForTask(load_config(small_model), "answer")
+    save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
+    path = tmp_path / "own.csv"
+    path.write_text("question,context,answer\nred,old blue,blue\nred,old blue,green\n")
+    predictor = Predictor(tmp_path / "model")
+    with pytest.raises(
+        DataError, match=r"own\.csv:3: the answer 'green' does not occur.*--skip-mis"
+    ):
+        evaluate(predictor, path)
+    found = evaluate(predictor, path, skip_misplaced=True)
+    assert isinstance(found, Evaluation)
+    assert found.parts["own.csv"].examples == 1
+    assert found.lines()[-2:] == [
+        "left out: 1 answers, the first of them:",
+        f"  {path}:3: the answer 'green' does not occur in its context",
+    ]
+    path.write_text("question,context,answer\nred,old blue,green\n")
+    with pytest.raises(DataError, match="none of its 1 answers is in its context"):
+        evaluate(predictor, path, skip_misplaced=True)
+    other = classifier(small_model, tmp_path / "classes")
+    with pytest.raises(UsageError, match="--skip-misplaced is for answers"):
+        evaluate(other, path, skip_misplaced=True)
 
 
 def test_labels_that_the_model_does_not_know(small_model: Path, tmp_path: Path) -> None:
@@ -54,7 +82,7 @@ def test_labels_that_the_model_does_not_know(small_model: Path, tmp_path: Path) 
     with pytest.raises(DataError, match=r"own\.csv:3: the model does not know the label '2'"):
         evaluate(predictor, tmp_path / "own.csv", columns=Columns())
     (tmp_path / "none.csv").write_text("text\nred\n")
-    with pytest.raises(DataError, match=r"none\.csv:2: no column 'label'; found 'text'"):
+    with pytest.raises(DataError, match=r"none\.csv:1: no column 'label'; found 'text'"):
         evaluate(predictor, tmp_path / "none.csv", columns=Columns())
 
 
@@ -64,7 +92,7 @@ def test_an_official_test_file_has_no_labels(small_model: Path, tmp_path: Path) 
     found = evaluate(predictor, tmp_path, columns=Columns())
     assert isinstance(found, Evaluation)
     assert found.parts["dev"].examples == 6
-    with pytest.raises(DataError, match=r"test\.tsv:2: no column 'label'"):
+    with pytest.raises(DataError, match=r"test\.tsv:1: no column 'label'"):
         evaluate(predictor, tmp_path / "rte" / "test.tsv", columns=Columns())
 
 

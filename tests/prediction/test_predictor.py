@@ -111,7 +111,7 @@ def test_bad_requests_are_told(folder, text, top, message):
 
 def test_model_without_pair_task_says_so(tmp_path):
     predictor = Predictor(write(tmp_path, pair_task=False))
-    with pytest.raises(UsageError, match="trained without a pair task"):
+    with pytest.raises(UsageError, match="no BERT that was pre-trained with a pair task"):
         predictor.next_sentence("the", "cat")
 
 

@@ -129,6 +129,7 @@ def test_sentences_of_a_document_are_context_and_others_are_not():
     assert features.words["place"].tolist() == [1, 2, 3, 2, 1, 1, 2, 3]
     assert features.words["target"].tolist() == [-1] * 8
     assert (features.windowed, features.items, features.cut) == (1, 4, 0)
+    assert features.whole.tolist() == [8, 3, 5], "documents"
 
 
 joints = st.lists(st.tuples(st.sampled_from(UNITS), st.booleans()), min_size=1, max_size=25)
@@ -197,6 +198,7 @@ def test_long_questions_are_cut_and_counted():
     features = build("answer", [ask, short, ask], TOKENIZER, limit)
     assert texts_of(features) == ["[CLS] a b c [SEP] 中 文 [SEP]"] * 3
     assert features.cut == 2
+    assert features.whole.tolist() == [10, 8, 10]
     assert msgspec.json.encode(features.cut) == b"2"
     assert features.targets is None
     assert build("answer", [short], TOKENIZER, limit).targets.tolist() == [[0, 0]]
@@ -267,6 +269,9 @@ def test_texts_become_rows_with_their_targets():
     cut = build("classify", texts(("a b c", "x"), ("a b", "x")), TOKENIZER, Limits(4, 4), "xy")
     assert texts_of(cut) == ["[CLS] a b [SEP]"] * 2
     assert (cut.cut, cut.windowed) == (1, 0)
+    assert cut.whole.tolist() == [5, 4]
+    windows = build("classify", texts(("a b c", "x")), TOKENIZER, Limits(4, 1, "windows"), "xy")
+    assert (windows.whole.tolist(), windows.lengths.tolist()) == ([5], [4, 4])
     with pytest.raises(UsageError, match="use a length of at least 3"):
         build("classify", texts(("a", "x")), TOKENIZER, Limits(2, 1), "xy")
 
@@ -289,5 +294,6 @@ def test_choices_are_grouped_behind_their_beginning():
     assert (features.cut, features.windowed) == (1, 0)
     unlabelled = [replace(example, label=None) for example in examples]
     assert build("choose", unlabelled, TOKENIZER, Limits(9, 4)).targets is None
+    assert features.whole.tolist() == [6, 8, 5, 5], "choices"
     # Both choices of the first are too long: it counts once.
     assert build("choose", examples, TOKENIZER, Limits(5, 4)).cut == 1

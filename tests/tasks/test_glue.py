@@ -206,13 +206,13 @@ RAGGED = "parted by tabs (index, sentence1, sentence2, label); take tabs and lin
         (
             "qnli",
             [["0", "A.", "B.", "entailment"]],
-            ":2: no column 'question'; found 'index', 'sentence1', 'sentence2', 'label': check "
+            ":1: no column 'question'; found 'index', 'sentence1', 'sentence2', 'label': check "
             "that this is the right file, with its header.",
         ),
         (
             "sts-b",
             [["0", "A.", "B.", "4"]],
-            ":2: no column 'score'; found 'index', 'sentence1', 'sentence2', 'label': check that "
+            ":1: no column 'score'; found 'index', 'sentence1', 'sentence2', 'label': check that "
             "this is the right file, with its header.",
         ),
     ],

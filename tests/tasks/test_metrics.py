@@ -342,7 +342,8 @@ def test_a_resample_scores_as_if_it_were_the_examples(name: str) -> None:
     picked = np.random.default_rng(0).integers(50, size=50)
     weights = np.bincount(picked, minlength=50)
     metric = METRICS[name]
-    found = metric.value(weights @ metric.statistics(gold, predicted))
+    [sums_K] = metric.sums(metric.statistics(gold, predicted), weights[None])
+    found = metric.value(sums_K)
     if name == "spearman":  # the ranks stay those of the full sample
         name = "pearson"
         gold, predicted = scipy.stats.rankdata(gold), scipy.stats.rankdata(predicted)
@@ -378,3 +379,14 @@ def test_memory_does_not_grow_with_the_resamples() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6  # 500 resamples of 20,000 draws are 80 MB an array
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "matthews"])
+def test_memory_does_not_grow_with_the_classes(name: str) -> None:
+    rng = np.random.default_rng(0)
+    gold, predicted = rng.integers(2000, size=(2, 5000))
+    tracemalloc.start()
+    score([name], gold, predicted)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # one-hot rows would be 240 MB

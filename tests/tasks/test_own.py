@@ -97,6 +97,16 @@ def test_numbers_are_read_for_a_regression(tmp_path):
     assert all(isinstance(label, float) for label in labels)
 
 
+@pytest.mark.parametrize("value", ["1e300", -1.5e9, "1e10"])
+def test_a_number_that_cannot_be_learned_is_named(tmp_path, value):
+    path = put(tmp_path, {"text": "a", "label": 1e9}, {"text": "b", "label": value})
+    label = value if isinstance(value, str) else json.dumps(value)
+    assert message("regress", path) == (
+        f":2: the label '{label}' in column 'label' is beyond what can be learned, -1e+09 to "
+        "1e+09; correct it, or scale all numbers, for instance to thousandths of them."
+    )
+
+
 @pytest.mark.parametrize("value", ["high", "nan", "inf", "-Infinity", "1_000", "3,5", True])
 def test_a_regression_label_that_is_not_a_number_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "x", "label": "1"}, {"text": "x", "label": value})

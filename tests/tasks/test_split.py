@@ -115,13 +115,38 @@ def test_equal_documents_are_one():
     assert len({e.words for e in split.dev}) == 1
 
 
-@pytest.mark.parametrize("labels", [["a", "b"], ["a", "a"], [1.0, 2.0], ["a", "b", "c"]])
+@pytest.mark.parametrize("labels", [["a", "b", "b"], ["a", "a"], [1.0, 2.0, 3.0], [0.5, 0.5]])
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_both_sides_have_an_example(labels, share):
     split = stratified(texts(labels), share=share, seed=0)
     assert len(split.train) + len(split.dev) == len(labels)
     assert split.train
     assert split.dev
+
+
+@pytest.mark.parametrize(
+    ("labels", "want"),
+    [
+        (
+            ["a", "b"],
+            "a.csv:2: the 2 different inputs from here on, with 2 labels, are too few to put some "
+            "aside as dev and keep enough labels for training; give more examples, or a dev file "
+            "with --dev.",
+        ),
+        ([1.0, 2.0], "the 2 different inputs from here on, with 2 labels, are too few"),
+        (
+            ["a", "b", "c"],
+            "a.csv:2: this and each of the 2 other examples has a label of its own, so that none "
+            "can be put aside as dev; check that the right column is read, give more examples, or "
+            "a dev file with --dev.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("share", [0.01, 0.99])
+def test_too_few_inputs_to_keep_every_label_are_an_error(labels, want, share):
+    with pytest.raises(DataError) as caught:
+        stratified(texts(labels), share=share, seed=0)
+    assert want in str(caught.value)
 
 
 def test_what_all_belongs_together_is_an_error():
@@ -144,10 +169,19 @@ def test_any_split_is_a_partition_that_can_be_learned(rows, share, seed):
     examples = texts([label for _, label in rows], contents=[str(number) for number, _ in rows])
     if len({number for number, _ in rows}) < 2:
         return
-    split = stratified(examples, share=share, seed=seed)
+    try:
+        split = stratified(examples, share=share, seed=seed)
+    except DataError:
+        # Whatever input is taken, a class goes with it.
+        inputs: dict[str, set[str]] = {}
+        for example in examples:
+            inputs.setdefault(example.label, set()).add(example.a)
+        alone = {name for held in inputs.values() if len(held) == 1 for name in held}
+        spared = {example.a for example in examples} - alone
+        assert not spared
+        return
     assert split.train
     assert split.dev
     assert sorted(split.train + split.dev, key=lambda e: int(e.key)) == examples
     assert not {content(e) for e in split.dev} & {content(e) for e in split.train}
-    if len(split.dev_numbers) > 1 and len({e.a for e in split.dev}) > 1:
-        assert counts(split.dev).keys() <= counts(split.train).keys()
+    assert counts(split.dev).keys() <= counts(split.train).keys()

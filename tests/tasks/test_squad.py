@@ -169,6 +169,17 @@ def test_a_file_of_another_structure_is_named(tmp_path, data, why):
     )
 
 
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf16_is_named(tmp_path, coding):
+    path = tmp_path / "dev.json"
+    path.write_bytes('{"data": []}'.encode(coding))
+    with pytest.raises(DataError) as caught:
+        squad.read(path, may_be_impossible=True)
+    assert str(caught.value) == (
+        f"{path} looks like UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`."
+    )
+
+
 def test_bytes_that_are_not_utf8_and_files_that_are_not_there_are_named(tmp_path):
     path = put(tmp_path, question(1, "Zoë"))
     path.write_bytes(path.read_bytes().replace("ë".encode(), b"\xeb"))

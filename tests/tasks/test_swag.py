@@ -50,7 +50,7 @@ def test_a_test_file_has_no_labels_and_rows_without_a_number_are_counted(tmp_pat
     path = put(tmp_path, HEAD[1:-1], ROW[1:-1], ROW[1:-1])
     assert [(e.key, e.label) for e in swag.read(path, "test")] == [("0", None), ("1", None)]
     assert message(path) == (
-        ":2: no column 'label'; found 'video-id', 'fold-ind', 'startphrase', 'sent1', 'sent2', "
+        ":1: no column 'label'; found 'video-id', 'fold-ind', 'startphrase', 'sent1', 'sent2', "
         "'gold-source', 'ending0', 'ending1', 'ending2', 'ending3': check that this is the right "
         "file, with SWAG's official columns."
     )

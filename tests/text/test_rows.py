@@ -161,6 +161,31 @@ def test_rows_are_read_one_at_a_time(tmp_path):
             ":1: found a JSON list, expected an object a line, such as "
             '{"text": "...", "label": "..."}.',
         ),
+        (
+            "a.csv",
+            "text,label\rred,0\rblue,1\r",
+            ":1: found a carriage return alone, expected lines that end in a line feed; write the "
+            "file again with those (`tr '\\r' '\\n'`), or put a text that holds one in \"double "
+            'quotes".',
+        ),
+        (
+            "a.csv",
+            "text,label\nred,0\n".encode("utf-16"),
+            ":1: byte 0xff at offset 0 is not UTF-8 (invalid start byte); it looks like UTF-16; "
+            "convert it with `iconv -f UTF-16 -t UTF-8`.",
+        ),
+        (
+            "a.tsv",
+            "text\tlabel\nred\t0\n".encode("utf-16-le"),
+            ":1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
+            "convert it with `iconv -f UTF-16LE -t UTF-8`.",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a"}'.encode("utf-16-be"),
+            ":1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
+            "convert it with `iconv -f UTF-16BE -t UTF-8`.",
+        ),
         ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
         ("a.csv", "text,label\n", " is empty: it holds no row; give another file."),
         ("a.txt", "", " is empty: it holds no row; give another file."),
@@ -177,8 +202,49 @@ def test_what_is_wrong_is_named(tmp_path, name, data, want):
 
 
 def test_columns_without_a_name_are_no_mistake(tmp_path):
-    path = put(tmp_path, "a.csv", ",text,,\n0,a,,\n")
-    assert next(read(path)).values["text"] == "a"
+    path = put(tmp_path, "a.csv", ",text,,\n0,a,,7\n")
+    wanted = {"column 1": "0", "text": "a", "column 3": "", "column 4": "7"}
+    assert next(read(path)).values == wanted
+    path = put(tmp_path, "b.csv", ",text\n0,a\n")
+    assert next(read(path)).values == {"": "0", "text": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "want"),
+    [
+        ("a.csv", 'text;label\n"red; old";1\n', {"text": "red; old", "label": "1"}),
+        ("a.csv", "text\tlabel\nred, old\t1\n", {"text": "red, old", "label": "1"}),
+        ("a.csv", '"a,b";"c"\nred;1\n', {"a,b": "red", "c": "1"}),
+        # A comma in the header decides, and two other marks say nothing.
+        ("a.csv", "text,label;x\nred,1\n", {"text": "red", "label;x": "1"}),
+        ("a.csv", "te;xt\tlabel\nred\n", {"te;xt\tlabel": "red"}),
+        ("a.csv", "text\nred; old\n", {"text": "red; old"}),
+        ("a.tsv", "text;label\nred;1\n", {"text;label": "red;1"}),
+    ],
+)
+def test_a_header_without_commas_tells_what_parts_the_columns(tmp_path, name, data, want):
+    assert [row.values for row in read(put(tmp_path, name, data))] == [want]
+
+
+def test_a_quote_in_a_table_parted_by_tabs_swallows_no_rows(tmp_path):
+    data = 'text\tlabel\nred\t0\n"blue\t1\n\ngreen"\t0\nold\t1\n'
+    path = put(tmp_path, "a.tsv", data)
+    assert message(path) == (
+        ":3: a quote opens here and closes in line 5, around what look like whole rows; put a text "
+        'that begins with a quote in "double quotes" and double those in it, or take the quote out.'
+    )
+    # Quotes are those of a CSV file all the same; within a text they are characters.
+    path = put(tmp_path, "b.tsv", 'text\tlabel\n"red\nold"\t0\nsay "so"\t1\n"a ""b"""\t2\n')
+    assert [row.values["text"] for row in read(path)] == ["red\nold", 'say "so"', 'a "b"']
+    # In a CSV file a text may well hold as many commas as a row.
+    path = put(tmp_path, "c.csv", 'text,label\n"Dear all,\nhello, you",0\n')
+    assert [row.values["text"] for row in read(path)] == ["Dear all,\nhello, you"]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        list(read(tmp_path))
+    assert str(caught.value) == f"{tmp_path} is a folder; give one file that lies in it."
 
 
 def test_a_cut_binary_file_is_named(tmp_path):
@@ -212,6 +278,16 @@ def test_a_column_that_is_not_there_names_the_nearest():
         "a.csv:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
         "another with --label."
     )
+
+
+def test_a_column_that_is_not_there_is_missing_in_the_header(tmp_path):
+    row = next(read(put(tmp_path, "a.csv", "\ntext,lable\na,b\n")))
+    assert row.where == f"{tmp_path}/a.csv:3"
+    with pytest.raises(DataError, match=r"a\.csv:2: no column 'label'"):
+        column(row, "label", advice="name another")
+    row = next(read(put(tmp_path, "a.jsonl", '\n{"text": "a"}\n')))
+    with pytest.raises(DataError, match=r"a\.jsonl:2: no column 'label'"):
+        column(row, "label", advice="name another")
 
 
 def test_kinds_of_value_are_named():

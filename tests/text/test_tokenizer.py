@@ -246,7 +246,7 @@ def edited(change: dict[str, object]) -> dict[str, object]:
 
 
 WHOLE_FAULTS: dict[str, dict[str, object]] = {
-    "Invalid value 'BPE'": {"model.type": "BPE"},
+    "Invalid value 'Unigram'": {"model.type": "Unigram"},
     "Expected `object`, got `null`": {"normalizer": None},
     "not BertPreTokenizer": {"pre_tokenizer": {"type": "Whitespace"}},
     "continues words by '@@'": {"model.continuing_subword_prefix": "@@"},

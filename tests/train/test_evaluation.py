@@ -28,7 +28,9 @@ def batch(labels: list[int], pairs: list[int]) -> PretrainBatch:
 
 def test_baseline_is_the_cross_entropy_of_smoothed_counts() -> None:
     counts_V = np.array([0, 4, 0, 2, 99])
-    numbers = baseline([batch([0, 1], [0, 1]), batch([1], [1])], counts_V, SimpleNamespace(special_ids={4}))
+    numbers = baseline(
+        [batch([0, 1], [0, 1]), batch([1], [1])], counts_V, SimpleNamespace(special_ids={4})
+    )
     # counts plus one of what can be a label: 1, 5, 1, 3 of 10
     assert numbers["mlm_loss"] == pytest.approx(-(math.log(0.1) + 2 * math.log(0.5)) / 3)
     assert numbers["mlm_accuracy"] == pytest.approx(2 / 3)

@@ -155,7 +155,7 @@ def test_batch_order_and_neighbours_change_no_answer(case, monkeypatch):
     shuffled = scorer.predict([examples[number] for number in order], taught)
     assert_same(shuffled, [together[number] for number in order])
     for tokens in (1, 50, 10**6):
-        monkeypatch.setitem(inference._TOKENS_AT_ONCE, "cpu", tokens)
+        monkeypatch.setitem(inference.TOKENS_AT_ONCE, "cpu", tokens)
         assert_same(scorer.predict(examples, taught), together)
 
 

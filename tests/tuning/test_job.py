@@ -1,15 +1,18 @@
 """One contract for every task of the paper, and the job around the runs."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import official_files
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bertsmith.cli import main
-from bertsmith.errors import DataError, UsageError
+from bertsmith.errors import DataError, FolderError, UsageError
 from bertsmith.files import read_json
 from bertsmith.prediction.bulk import predict_file
 from bertsmith.prediction.evaluate import Evaluation, evaluate
@@ -95,6 +98,85 @@ def test_seeds_are_averaged_and_more_can_be_added(small_model: Path, tmp_path: P
     assert read_json(out / "results.json", FinetuneResult) == result
 
 
+def test_a_job_goes_on_wherever_its_files_lie(small_model: Path, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    official_files.WRITERS["rte"](old / "data" / "rte")
+    shutil.copytree(small_model, old / "model")
+    finetune(job("rte", old / "model", old / "data"), old / "out", show=list)
+    first = (old / "out" / "results.json").read_bytes()
+    old.rename(new)
+    [done] = new.glob("out/runs/*/result.json")
+    before = done.stat().st_mtime_ns
+    moved = Job(
+        source=Source(task="rte", data=str(new / "data")),
+        model=str(new / "model"),
+        # Of no account: another order, a default that is said, and tokens computed at once.
+        settings={"micro_tokens": 64, "seed": 0, **dict(reversed(FAST.items()))},
+        seeds=2,
+    )
+    result = finetune(moved, new / "out", resume=True, show=list)
+    assert done.stat().st_mtime_ns == before
+    assert [run.seed for run in result.runs] == [0, 1]
+    assert read_json(new / "out" / "job.json", Job) == moved
+    assert msgspec.json.decode(first)["runs"][0]["scores"] == result.runs[0].scores
+    # Other examples, another tokenizer or other weights are another job.
+    train = new / "data" / "rte" / "train.tsv"
+    text = train.read_text()
+    train.write_text(text.replace("red", "new"))
+    with pytest.raises(FolderError, match=r"^The examples are not what .*/out was begun with; "):
+        finetune(moved, new / "out", resume=True, show=list)
+    train.write_text(text)
+    other = msgspec.structs.replace(moved, settings=FAST | {"learning_rate": 2e-3})
+    with pytest.raises(UsageError, match=r"learning_rate: 0\.001 -> 0\.002; give the old ones"):
+        finetune(other, new / "out", resume=True, show=list)
+    weights = new / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, weights)
+    with pytest.raises(FolderError, match=r"^The model's weights are not what "):
+        finetune(moved, new / "out", resume=True, show=list)
+
+
+def test_a_job_killed_in_its_first_moment_can_be_begun_again(
+    small_model: Path, tmp_path: Path
+) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "identity.json").write_text("{}")
+    result = finetune(job("rte", small_model, tmp_path), tmp_path / "out", show=list)
+    assert len(result.runs) == 1
+
+
+def test_errors_call_the_model_as_the_user_does(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    broken = tmp_path / "site-packages" / "model"
+    shutil.copytree(small_model, broken)
+    (broken / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\n")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (broken / name).unlink()
+    monkeypatch.setattr("bertsmith.tuning.job.resolve", lambda name: broken)
+    with pytest.raises(
+        FolderError, match=r"^minilm: the tokenizer has 6 pieces, config\.json says"
+    ):
+        finetune(job("rte", Path("minilm"), tmp_path), tmp_path / "out", show=list)
+
+
+def test_the_longest_input_is_told_as_it_came(small_model: Path, tmp_path: Path) -> None:
+    long = "red " * 200
+    lines = "".join(f"{official_files.text(n)} {long * (n == 7)},{n % 2}\n" for n in range(30))
+    (tmp_path / "own.csv").write_text("text,label\n" + lines)
+    (tmp_path / "dev.csv").write_text("text,label\nred,0\nblue,1\n")
+    told: list[str] = []
+    source = Source(task="classify", train=str(tmp_path / "own.csv"), dev=str(tmp_path / "dev.csv"))
+    request = Job(source=source, model=str(small_model), settings=FAST)
+    result = finetune(request, tmp_path / "out", show=told.append)
+    assert result.lengths.longest == 205
+    assert result.lengths.counts == {5: 29, 205: 1}
+    assert "inputs: 5 tokens in the middle, 205 at most (limit of an input: 64)" in told
+    assert "train: 1 inputs are too long and lose their end" in told
+
+
 def test_a_sweep_keeps_every_result_and_the_best_model(small_model: Path, tmp_path: Path) -> None:
     official_files.WRITERS["wnli"](tmp_path / "wnli")
     source = Source(task="wnli", data=str(tmp_path))
@@ -115,7 +197,7 @@ def test_a_job_is_not_overwritten(small_model: Path, tmp_path: Path) -> None:
     finetune(job("rte", small_model, tmp_path), out, show=list)
     with pytest.raises(UsageError, match="already holds a fine-tuning; add --resume"):
         finetune(job("rte", small_model, tmp_path), out, show=list)
-    with pytest.raises(UsageError, match="sweep: False -> True; give the old ones"):
+    with pytest.raises(UsageError, match=r"sweep: False -> True; fixed: .*; give the old ones"):
         finetune(job("rte", small_model, tmp_path, sweep=True), out, resume=True, show=list)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
@@ -176,6 +258,17 @@ BAD = {
         [],
         "this and every other example of the train part has the label '0'; expected at least two",
     ),
+    "a label of its own for every text": (
+        "review,mark\nred,a\nblue,b\nold,c\n",
+        [],
+        "own.csv:2: this and each of the 2 other examples has a label of its own, so that none "
+        "can be put aside as dev; check that the right column is read, give more examples, or ",
+    ),
+    "too few texts to put one aside": (
+        "review,mark\nred,a\nblue,b\nred,a\nred,a\n",
+        [],
+        "own.csv:2: the 2 different inputs from here on, with 2 labels, are too few",
+    ),
     "no file": (None, [], "no such file or folder; check the spelling"),
 }
 
@@ -232,15 +325,34 @@ def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Pa
 
 
 def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) -> None:
-    def refused(message: str, **source: str) -> None:
+    def refused(message: str, **source: Any) -> None:
         with pytest.raises(UsageError, match=message):
             finetune(Job(source=Source(**source), model=str(small_model)), tmp_path / "out")
 
     refused("give their folder with --data", task="rte", train="x.csv")
     refused("give the training file with --train", task="classify", data="x")
+    refused("--train /tmp is a folder; give the one file", task="classify", train="/tmp")
+    refused("--dev /tmp is a folder; give", task="tag", train="x.conll", dev="/tmp")
+    refused("--skip-misplaced is for answers", task="rte", data="x", skip_misplaced=True)
+    refused(
+        "--choices names a column that 'classify' does not read",
+        task="classify",
+        train="x.csv",
+        columns=Columns(choices=("a", "b")),
+    )
+    refused(
+        "--label names a column, but official files have their own names of columns",
+        task="rte",
+        data="x",
+        columns=Columns(label="mark"),
+    )
+    refused(
+        "s3://b/rte is a URL; official files are read from the disk", task="rte", data="s3://b/rte"
+    )
     refused(r"Unknown task 'rtee' \(perhaps you meant 'rte'\)", task="rtee", data="x")
-    with pytest.raises(UsageError, match="--seeds is 0; it must be at least 1"):
-        finetune(
-            Job(source=Source(task="rte", data="x"), model=str(small_model), seeds=0),
-            tmp_path / "out",
-        )
+    for seeds, expected in ((0, "at least 1"), (10**9, "at most 1,000")):
+        with pytest.raises(UsageError, match=f"--seeds is {seeds}; it must be {expected}"):
+            finetune(
+                Job(source=Source(task="rte", data="x"), model=str(small_model), seeds=seeds),
+                tmp_path / "out",
+            )

@@ -105,7 +105,7 @@ def made_result(tmp_path, kind, **changes):
             longest=80,
             cut={"train": 0, "dev": 0},
             windowed={"train": 0, "dev": 0},
-            histogram=[500, 500] + [0] * 18,
+            counts={5: 500, 12: 499, 80: 1},
         ),
         "baseline": dict.fromkeys(scores, 0.5),
         "config": config,
@@ -335,8 +335,15 @@ def test_runs_of_a_sweep_and_seeds(tmp_path, drawn):
 
 def test_a_run_that_learned_nothing(tmp_path, drawn):
     runs = [run_result(tmp_path, {"dev": {"accuracy": 0.5}}, main=0.5, degenerate=True)]
-    html = page(made_result(tmp_path, "classify", runs=runs), *classified(*_SIX))
+    result = made_result(tmp_path, "classify", runs=runs)
+    html = page(result, *classified(*_SIX))
     assert "The run came out no better than “always the most frequent class”: nothing was" in html
+    remedy = "Try another learning rate, more epochs or more examples."
+    assert f"nothing was learned. {remedy}" in html
+    assert f"  {remedy}" in result.summary_lines()
+    both = [*runs, run_result(tmp_path, {"dev": {"accuracy": 0.75}}, seed=1, main=0.75)]
+    result = made_result(tmp_path, "classify", runs=both, best=1)
+    assert not any(remedy in line for line in result.summary_lines())
 
 
 @pytest.mark.parametrize(("baseline", "drawn_too"), [(0.5, True), (0.25, False)])
@@ -366,8 +373,9 @@ def test_curves_are_in_epochs_and_smooth(tmp_path, drawn):
     assert drawn["Scores by epoch"][0] == (
         [Series("accuracy", [1.0, 2.0], [0.5, 0.75]), Series("macro F1", [1.0, 2.0], [0.25, 0.5])],
     )
-    ((inputs,),) = drawn["Lengths of the training inputs"][0]
-    assert (inputs.x, inputs.y) == ([0.0, 5.0, 10.0], [0.0, 0.5, 1.0])
+    (inputs,), settings = drawn["Lengths of the training inputs"]
+    assert inputs == [5] * 500 + [12] * 499 + [80]
+    assert settings["limit"] == Mark("limit", 100)
 
 
 def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
@@ -403,7 +411,10 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
         "Training examples that repeat an earlier one: 12, 3 of them with another label. Examples "
         "of dev that are in train too: 2."
     ) in html
-    assert "The middle one has 12 tokens, the longest 80; the limit is 100." in html
+    assert (
+        "How many training inputs have how many tokens, before anything is cut. The middle one has "
+        "12, the longest 80; the limit of an input is 100." in html
+    )
 
 
 def test_numbers_and_a_correlation_that_is_undefined(tmp_path, drawn):

@@ -131,10 +131,11 @@ def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneCo
         "epochs": 4,
         "learning_rate": 3e-3,
         "longest": 24,
-        "stride": 12,
         "seed": 1,
         "precision": "fp32",
     }
+    if kind != "classify":
+        plain["stride"] = 12
     return finetune_config(
         task=kind,
         kind=kind,
@@ -148,7 +149,8 @@ def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneCo
 
 def go(config: FinetuneConfig, out: Path, data: TaskData | None = None, place: Place = PLACE):
     found = data or data_of(config.kind)
-    return run(config, found, out, tokenizer=TOKENIZER, place=place, title="test")
+    source = Path(config.model)
+    return run(config, found, out, source=source, tokenizer=TOKENIZER, place=place, title="test")
 
 
 def records(out: Path, kind: str) -> list[dict[str, Any]]:
@@ -210,7 +212,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         task="classify",
         kind="classify",
         labels=("early", "late"),
-        limits=Limits(24, 12, longest_question=12),
+        limits=Limits(24, 18, longest_question=12),
         columns=COLUMNS,
     )
     for one, other in zip(again.predict(dev), predictions, strict=True):

@@ -1,5 +1,7 @@
 """`bertsmith finetune`: a task of the paper, or labelled files of one's own."""
 
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +11,9 @@ from tyro.conf import Positional, arg
 
 from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
 from bertsmith.config import Precision
-from bertsmith.errors import UsageError
+from bertsmith.errors import Stopped, UsageError
 from bertsmith.finetune_config import Combine, FinetuneConfig, Long, Weights
+from bertsmith.runtime import world_from_environment
 
 if TYPE_CHECKING:
     from bertsmith.tuning.job import Job
@@ -106,14 +109,24 @@ class Finetune(Command):
 
     def run(self) -> Result:
         """Fine-tunes."""
-        from bertsmith.tuning.job import finetune
+        from bertsmith.tasks.table import GLUE
+        from bertsmith.tuning.job import JOB, finetune
 
-        done = finetune(self._job(), self.out, resume=self.resume)
+        if self.resume and not (self.out / JOB).is_file() and world_from_environment().first:
+            told = f"{self.out} holds no fine-tuning yet, so that this one begins anew."
+            print(told, file=sys.stderr, flush=True)
+        try:
+            done = finetune(self._job(), self.out, resume=self.resume)
+        except KeyboardInterrupt as interrupt:
+            again = "with --resume " if (self.out / JOB).is_file() else ""
+            raise Stopped(signal.SIGINT, "outside of the training", again=again) from interrupt
         place = ["--data", self.data or self.dev or "FILE"]
         following = [
             ["evaluate", str(self.out), *place],
             ["predict", str(self.out), "INPUT", "--out", "answers.jsonl"],
         ]
+        if self.task in GLUE:
+            following.append(["glue-submit", str(self.out), "RUN...", "--out", "submission.zip"])
         return Result(done, with_next(done.summary_lines(), *following))
 
     def _job(self) -> "Job":

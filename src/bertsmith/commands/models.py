@@ -1,4 +1,4 @@
-"""What is done with a model's folder: `bertsmith fill` and `info`."""
+"""What is done with a model's folder: `bertsmith fill`, `generate`, `score` and `info`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ import msgspec
 from tyro.conf import Positional, arg
 
 from bertsmith.commands.command import Command, Result
+from bertsmith.errors import UsageError
 
 if TYPE_CHECKING:
     from bertsmith.text.tokenizer import Tokenizer
@@ -50,9 +51,66 @@ class Fill(Command):
             text += [f"  {percent(filling.probability)}  {filling.text}" for filling in found.joint]
         elif len(found.blanks) > 1:
             text.append(INDEPENDENT)
-        if warning is not None:
-            text.append(warning)
+        text += [said for said in (found.note, warning) if said]
         return Result(msgspec.to_builtins(found) | {"warning": warning}, "\n".join(text))
+
+
+@dataclass(kw_only=True)
+class Generate(Command):
+    """Writes a text on, with a GPT."""
+
+    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
+    """Folder of a pre-trained GPT."""
+    text: Positional[Annotated[str, arg(metavar="TEXT")]]
+    """How it begins."""
+    tokens: Annotated[int, arg(metavar="N")] = 50
+    """Most tokens to write."""
+    temperature: Annotated[float, arg(metavar="X")] = 1.0
+    """Above 1 bolder, below 1 safer; 0 always takes the most probable token."""
+    top_k: Annotated[int, arg(metavar="N")] = 0
+    """Draw among so many most probable tokens; 0 for all."""
+    top_p: Annotated[float, arg(metavar="X")] = 1.0
+    """Draw among the fewest most probable tokens that have this probability together."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Decides the draws."""
+
+    def run(self) -> Result:
+        """Writes."""
+        from bertsmith.prediction.predictor import Predictor
+
+        found = Predictor(self.model).generate(
+            self.text,
+            tokens=self.tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            seed=self.seed,
+        )
+        return Result(found, found.text)
+
+
+@dataclass(kw_only=True)
+class Score(Command):
+    """Tells how likely texts are to a pre-trained model, token by token."""
+
+    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
+    """Folder of a pre-trained BERT, GPT or ELMo."""
+    texts: Positional[
+        Annotated[
+            tuple[str, ...], arg(name="text", metavar="TEXT...", help_behavior_hint="(one or more)")
+        ]
+    ]
+    """Texts to compare, each in quotes."""
+
+    def run(self) -> Result:
+        """Scores."""
+        from bertsmith.prediction.likelihood import table
+        from bertsmith.prediction.predictor import Predictor
+
+        if not self.texts:
+            raise UsageError("There is nothing to score; give one or more texts, each in quotes.")
+        found = Predictor(self.model).score(self.texts)
+        return Result(found, table(found))
 
 
 @dataclass(kw_only=True)

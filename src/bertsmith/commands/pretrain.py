@@ -18,16 +18,21 @@ from bertsmith.config import (
     pretrain_config,
 )
 from bertsmith.errors import UsageError
+from bertsmith.shapes import Architecture
 
 
 @dataclass(kw_only=True)
 class Pretrain(Command):
-    """Pre-trains a BERT: masked words and next sentences (or another pair task)."""
+    """Pre-trains a BERT (masked words and next sentences), a GPT or an ELMo."""
 
     data: Path
     """Folder of the corpus, from `bertsmith prepare`."""
     out: Path
     """Folder for the model, its checkpoints and its metrics."""
+    model: Architecture = "bert"
+    """bert; gpt (left to right); elmo (two directions of LSTMs)."""
+    left_to_right: bool = False
+    """A BERT that sees the left only (the paper's table 5)."""
     size: Annotated[str, arg(metavar="NAME|FILE")] = "mini"
     """tiny, mini, small, medium, base, large, or the path of a config.json."""
     recipe: Recipe = "modern"
@@ -66,6 +71,10 @@ class Pretrain(Command):
         None
     )
     """piece: single WordPieces; word: whole words."""
+    mask_mix: Annotated[
+        tuple[float, float, float] | None, arg(metavar="M R K", help_behavior_hint=RECIPE)
+    ] = None
+    """Parts of the tokens to predict seen as [MASK], as a random token, as they are."""
     short_share: Number = None
     """Part of the sequences that get a random shorter length."""
     seed: Count = None
@@ -103,6 +112,7 @@ class Pretrain(Command):
         """Trains, or shows a batch."""
         from bertsmith import pretrain
         from bertsmith.display import clock
+        from bertsmith.pretrain_setup import show_batch
         from bertsmith.text.samples import example
 
         config = self._config()
@@ -110,7 +120,7 @@ class Pretrain(Command):
             count = self.show_batch[0] if self.show_batch else 4
             if count < 1:
                 raise UsageError(f"--show-batch is {count}; it must be at least 1.")
-            examples = pretrain.show_batch(config, count)
+            examples = show_batch(config, count)
             return Result({"examples": examples}, examples)
         done = pretrain.run(
             config,
@@ -128,9 +138,16 @@ class Pretrain(Command):
                 f"{done.baseline[name]:.3f})"
                 for name, value in done.metrics.items()
             ),
-            f"The model is in {done.out}; it loads in transformers as it is.",
+            f"The model is in {done.out}"
+            + ("; it loads in transformers as it is." if self.model != "elmo" else "."),
         ]
-        following = [["fill", str(done.out), example(self.out)], ["info", str(done.out)]]
+        text_with_blank = example(self.out)
+        asked = {
+            "bert": ["fill", str(done.out), text_with_blank],
+            "gpt": ["generate", str(done.out), text_with_blank.partition(" [MASK]")[0]],
+            "elmo": ["score", str(done.out), text_with_blank.partition(" [MASK]")[0]],
+        }
+        following = [asked[self.model], ["info", str(done.out)]]
         return Result(done, with_next(text, *following))
 
     def _config(self) -> PretrainConfig:

@@ -22,7 +22,7 @@ class Quickstart(Command):
 
     def run(self) -> Result:
         """Runs the quickstart's stages."""
-        from bertsmith.quickstart import quickstart
+        from bertsmith.quickstart.stages import quickstart
 
         done = quickstart(self.out, minutes=self.minutes, language=self.language)
         return Result(done, "\n".join(done.summary()))

@@ -12,7 +12,7 @@ from bertsmith.runtime import core_count
 
 @dataclass(kw_only=True)
 class TokenizerTrain(Command):
-    """Trains a WordPiece vocabulary on your text."""
+    """Trains a WordPiece or byte-pair vocabulary on your text."""
 
     inputs: Inputs
     """Files, folders, globs or URLs: .txt .jsonl .csv .tsv .parquet .arrow, also .gz and .zst."""
@@ -20,6 +20,8 @@ class TokenizerTrain(Command):
     """Folder to write."""
     vocab_size: Annotated[int, arg(metavar="N")]
     """Pieces in the vocabulary, the five special ones counted."""
+    kind: Literal["wordpiece", "bpe"] = "wordpiece"
+    """WordPiece as BERT's, or byte pairs as GPT's."""
     cased: bool = False
     """Keep capitals and accents."""
     min_frequency: Annotated[int, arg(metavar="N")] = 2
@@ -40,6 +42,7 @@ class TokenizerTrain(Command):
                 self.inputs,
                 out=self.out,
                 size=self.vocab_size,
+                kind=self.kind,
                 lower_case=not self.cased,
                 min_frequency=self.min_frequency,
                 text_field=self.text_field,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _AS_TAUGHT = "(default: as in fine-tuning)"
 _Model = Positional[Annotated[str, arg(metavar="MODEL")]]
-_Input = Positional[Annotated[Path, arg(metavar="INPUT")]]
+_Input = Positional[Annotated[str, arg(metavar="INPUT")]]
 _Column = Annotated[str | None, arg(metavar="COL", help_behavior_hint=_AS_TAUGHT)]
 
 
@@ -44,24 +44,31 @@ class _Asking(Command):
     answer: _Column = None
     """Column of the answer's text."""
 
-    def columns(self, predictor: "Predictor") -> "Columns":
-        """The columns as the model was taught them, with the flags over that."""
+    def columns(self, predictor: "Predictor", *, labelled: bool) -> "Columns":
+        """The columns as the model was taught them, with the flags over that.
+
+        Raises:
+            UsageError: a flag names a column that would not be read.
+        """
         from dataclasses import replace
 
-        from bertsmith.tasks import table
+        from bertsmith.tasks import reading
         from bertsmith.tasks.own import Columns
 
-        columns = Columns()
-        # A corpus scores pre-trained models, which were taught no columns.
-        if predictor.is_tuned:
-            official = table.TASKS.get(predictor.taught.task)
-            columns = predictor.taught.columns or columns
-            if official is not None and official.pair:
-                columns = Columns(text_pair="text_pair")
         names = ("text", "text_pair", "label", "words", "tags", "question", "context", "answer")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.choices is not None:
             given["choices"] = tuple(self.choices.split(","))
+        columns = Columns()
+        # A corpus scores pre-trained models, which were taught no columns.
+        if predictor.is_tuned:
+            taught = predictor.taught
+            task = reading.official(taught.task)
+            columns = taught.columns or columns
+            if task is not None and task.pair:
+                columns = Columns(text_pair="text_pair")
+            own_names = task is not None and labelled
+            reading.refuse_columns(taught.kind, given, official=own_names, labelled=labelled)
         return replace(columns, **given)
 
 
@@ -69,8 +76,10 @@ class _Asking(Command):
 class Evaluate(_Asking):
     """Scores a fine-tuned model on labelled data, or a pre-trained one on a corpus."""
 
-    data: Path
+    data: str
     """Folder of the task's official files, a labelled file, or a corpus."""
+    skip_misplaced: bool = False
+    """Leave out answers that are not in their context."""
 
     def run(self) -> Result:
         """Scores."""
@@ -78,7 +87,12 @@ class Evaluate(_Asking):
         from bertsmith.prediction.predictor import Predictor
 
         predictor = Predictor(self.model)
-        found = evaluate(predictor, self.data, columns=self.columns(predictor))
+        found = evaluate(
+            predictor,
+            self.data,
+            columns=self.columns(predictor, labelled=True),
+            skip_misplaced=self.skip_misplaced,
+        )
         return Result(found, "\n".join(found.lines()))
 
 
@@ -87,7 +101,8 @@ class Predict(_Asking):
     """Answers every row of a file: the same columns, then the answer's."""
 
     input: _Input
-    """.txt (a text a line) .csv .tsv .jsonl .parquet, or an official file of the model's task."""
+    """.txt (a text a line) .csv .tsv .jsonl .parquet, CoNLL columns, SQuAD's .json, or an official
+    file of the model's task."""
     out: Path
     """File to write: .jsonl .csv .tsv .parquet."""
 
@@ -103,7 +118,7 @@ class Predict(_Asking):
                 predictor,
                 self.input,
                 self.out,
-                columns=self.columns(predictor),
+                columns=self.columns(predictor, labelled=False),
                 progress=lambda count: bar("predict", count, None),
             )
         return Result(done, f"{done.rows:,} rows with their answers are in {done.out}.")

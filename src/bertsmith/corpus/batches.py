@@ -113,9 +113,7 @@ class _Assembler:
         b_T, b_lengths = gather(table["b_start"], table["b_length"]), table["b_length"]
         return join_flat(a_T, a_lengths, b_T, b_lengths, cls_id=cls_id, sep_id=sep_id)
 
-    def batches(
-        self, table: Table, runs: list[slice]
-    ) -> list[TextBatch]:
+    def batches(self, table: Table, runs: list[slice]) -> list[TextBatch]:
         """One batch for each run of examples."""
         return [self.batch(table[run]) for run in runs]
 
@@ -184,9 +182,7 @@ class Batches:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
         self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
 
-    def at(
-        self, step: int, rank: int = 0, world: int = 1
-    ) -> list[TextBatch]:
+    def at(self, step: int, rank: int = 0, world: int = 1) -> list[TextBatch]:
         """This process's micro-batches of a step; CPU tensors.
 
         Steps count from 0 for the first step that trains on this object (a phase of the run).

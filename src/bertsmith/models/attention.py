@@ -210,9 +210,9 @@ class _Dense(torch.autograd.Function):
 def _variable_length(qkv_T3NH: Tensor, packed: Packed, causal: bool) -> Tensor:
     q, k, v = qkv_T3NH.unbind(1)
     starts, longest = packed.starts, packed.longest
-    # All to the left and none to the right is how the kernel is asked for causal attention.
-    window = (-1, 0 if causal else -1)
-    out = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=window)
+    # The argument came with torch 2.11; BERT needs no more than the kernel itself.
+    window: dict[str, Any] = {"window_size": (-1, 0)} if causal else {}
+    out = varlen_attn(q, k, v, starts, starts, longest, longest, **window)
     assert isinstance(out, Tensor)  # a tuple comes only with `return_aux`
     return out.flatten(1)
 

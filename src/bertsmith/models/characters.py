@@ -26,7 +26,7 @@ BEGIN, END = "<S>", "</S>"
 CHARACTER_IDS = 262
 """The mask's id, 0; 256 bytes; begin and end of sentence and of word; padding."""
 
-_BEGIN_SENTENCE, _END_SENTENCE, _BEGIN_WORD, _END_WORD, _PADDING = range(257, 262)
+_BEGIN_SENTENCE, _END_SENTENCE, _BEGIN_WORD, _END_WORD, PADDING = range(257, 262)
 _GOES_ON = "##"
 
 
@@ -76,7 +76,7 @@ def _spelled(words: Sequence[str], marks: np.ndarray, longest: int) -> Spelled:
     whole = [b"?" if word in framing else word.encode("utf-8", "ignore") for word in words]
     coded = [code[: longest - 2] for code in whole]
     lengths = np.array([len(code) for code in coded], dtype=np.int64)
-    ids_WC = np.full((len(words), longest), _PADDING, dtype=np.int64)
+    ids_WC = np.full((len(words), longest), PADDING, dtype=np.int64)
     rows = np.repeat(np.arange(len(words)), lengths)
     firsts = np.cumsum(lengths) - lengths
     places = np.arange(len(rows)) - np.repeat(firsts - marks, lengths)

@@ -1,4 +1,4 @@
-"""A model folder: what `transformers` loads unchanged, and what it writes for BERT, loaded here.
+"""A model folder: what `transformers` loads unchanged, and what it writes, loaded here.
 
 config.json  model.safetensors  vocab.txt  tokenizer.json  tokenizer_config.json  README.md
 """
@@ -7,7 +7,6 @@ import errno
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -15,21 +14,46 @@ from torch import Tensor, nn
 from bertsmith.config import Kind
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import atomic_path, read_json, write_bytes, write_json
-from bertsmith.models.bert import Bert
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.keys import to_ours, to_theirs
-from bertsmith.models.tuned import ARCHITECTURES, FEATURE_BASED, BertForTask, FeatureBased
-from bertsmith.shapes import BertConfig, bert_config_from_keys
+from bertsmith.models import architectures
+from bertsmith.models.architectures import (
+    Encoder,
+    Pretrained,
+    TaskModel,
+    architecture_of,
+    build,
+    build_encoder,
+    build_for_task,
+    is_for_task,
+    shape_from_keys,
+    shape_keys,
+    task_kind,
+    task_shape,
+)
+from bertsmith.shapes import Shape
 from bertsmith.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-_HEADS = ("mlm.", "pooler.", "next_sentence.")
+# Parts of a pre-trained model that may start anew, and parts of others that it has no use for.
+_HEADS = ("mlm.", "pooler.", "next_sentence.", "word_VP", "bias_V")
+_OF_TASKS = (
+    "classifier.",
+    "span.",
+    "features.",
+    "bilstm.",
+    "mix.",
+    "reader.",
+    "pair.",
+    "question.",
+    "spans.",
+    "hidden.",
+    "output.",
+)
 
-Model = BertForPretraining | BertForTask
 
-
-def save_model(folder: Path, model: Model, tokenizer: Tokenizer, *, card: str) -> None:
+def save_model(
+    folder: Path, model: Pretrained | TaskModel, tokenizer: Tokenizer, *, card: str
+) -> None:
     """Writes the model, its tokenizer and `card` (a README.md in Markdown) into `folder`.
 
     Each file is whole or absent, and `config.json` comes last.
@@ -38,22 +62,23 @@ def save_model(folder: Path, model: Model, tokenizer: Tokenizer, *, card: str) -
         SystemFault: the disk is full or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = to_theirs(model.state_dict(), layers=model.config.num_hidden_layers)
+    shape = model.config
+    state = architectures.to_theirs(shape, model.state_dict())
     save_tensors(folder / WEIGHTS, state, {"format": "pt"})
-    tokenizer.save(folder, model_max_length=model.config.max_position_embeddings)
+    tokenizer.save(folder, model_max_length=shape.max_position_embeddings)
     write_bytes(folder / "README.md", card.encode())
-    keys: dict[str, Any] = {"model_type": "bert", "dtype": "float32"}
-    write_json(folder / CONFIG, model.config_keys | keys | msgspec.structs.asdict(model.config))
+    keys = model.config_keys | {"dtype": "float32"} | shape_keys(shape)
+    write_json(folder / CONFIG, keys)
 
 
-def load_config(folder: Path) -> BertConfig:
+def load_config(folder: Path) -> Shape:
     """The shape of the model in `folder`.
 
     Raises:
         FolderError: not a model folder, or its config.json is damaged.
         UsageError: the config describes something that is not computed here.
     """
-    return bert_config_from_keys(_read_keys(folder), str(folder / CONFIG))
+    return shape_from_keys(_read_keys(folder), str(folder / CONFIG))
 
 
 def _read_keys(folder: Path) -> dict[str, Any]:
@@ -70,12 +95,12 @@ def _read_keys(folder: Path) -> dict[str, Any]:
 
 def load_pretraining(
     folder: Path, *, pair_task: bool | None = None, fresh_heads: bool = False
-) -> tuple[BertForPretraining, list[str]]:
+) -> tuple[Pretrained, list[str]]:
     """The pre-training model in `folder`, in fp32 on the CPU, in evaluation mode.
 
     Args:
         folder: written by bertsmith or by `transformers`.
-        pair_task: whether to build the next-sentence head; None: if the folder has one.
+        pair_task: whether to build a BERT's next-sentence head; None: if the folder has one.
         fresh_heads: draw heads that the folder lacks anew instead of refusing.
 
     Returns:
@@ -84,26 +109,25 @@ def load_pretraining(
     Raises:
         FolderError: weights are missing, damaged or of another shape than config.json says.
     """
-    config, state = load_config(folder), _read_state(folder)
+    shape, state = load_config(folder), _read_state(folder)
     if pair_task is None:
         pair_task = "next_sentence.weight" in state
-    left_out: tuple[str, ...] = ("classifier.", "span.", "features.")
-    if not pair_task:
-        left_out += ("pooler.", "next_sentence.")
+    left_out = _OF_TASKS if pair_task else (*_OF_TASKS, "pooler.", "next_sentence.")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
-    model = BertForPretraining(config, pair_task=pair_task)
+    model = build(shape, pieces=_pieces(folder, shape), pair_task=pair_task)
     missing = _fill(model, state, folder / WEIGHTS)
     lost = [name for name in missing if not (fresh_heads and name.startswith(_HEADS))]
     if lost:
         raise FolderError(
-            f"{folder / WEIGHTS} lacks {len(lost)} tensors that a pre-trained BERT has, the first "
-            f"is {lost[0]}; the folder holds another kind of model."
+            f"{folder / WEIGHTS} lacks {len(lost)} tensors that a pre-trained "
+            f"{architectures.NAMES[architecture_of(shape)]} has, the first is {lost[0]}; the "
+            "folder holds another kind of model."
         )
     return model.eval(), sorted({name.split(".")[0] for name in missing})
 
 
-def load_encoder(folder: Path, model: BertForTask) -> list[str]:
-    """Puts the encoder (and pooler) of any model folder under a task's new output layer.
+def load_encoder(folder: Path, model: TaskModel) -> list[str]:
+    """Puts the encoder (and a BERT's pooler) of any model folder under a task's new output layer.
 
     Returns:
         The names of the parts that the folder lacks and that keep their fresh weights.
@@ -111,10 +135,11 @@ def load_encoder(folder: Path, model: BertForTask) -> list[str]:
     Raises:
         FolderError: the encoder is missing, damaged or of another shape.
     """
-    parts = ("bert.", "pooler.") if model.pooler is not None else ("bert.",)
+    encoder = f"{architecture_of(model.config)}."
+    parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     state = {name: value for name, value in _read_state(folder).items() if name.startswith(parts)}
     missing = _fill(model, state, folder / WEIGHTS)
-    lost = [name for name in missing if name.startswith("bert.")]
+    lost = [name for name in missing if name.startswith(encoder)]
     if lost:
         raise FolderError(
             f"{folder / WEIGHTS} lacks {len(lost)} tensors of the encoder, the first is {lost[0]}; "
@@ -123,7 +148,7 @@ def load_encoder(folder: Path, model: BertForTask) -> list[str]:
     return ["pooler"] if any(name.startswith("pooler.") for name in missing) else []
 
 
-def load_any(folder: Path) -> BertForPretraining | BertForTask | Bert:
+def load_any(folder: Path) -> Pretrained | TaskModel | Encoder:
     """The model in `folder`, whatever it is: fine-tuned, pre-trained, or an encoder alone.
 
     In fp32 on the CPU, in evaluation mode.
@@ -131,22 +156,20 @@ def load_any(folder: Path) -> BertForPretraining | BertForTask | Bert:
     Raises:
         FolderError: weights are missing, damaged or do not fit.
     """
-    keys = _read_keys(folder)
-    tuned = FEATURE_BASED in keys or set(ARCHITECTURES.values()) & set(
-        keys.get("architectures") or []
-    )
-    if tuned:
+    if is_for_task(_read_keys(folder)):
         return load_task(folder)
-    state = _read_state(folder)
-    if any(name.startswith("mlm.") for name in state):
+    shape, state = load_config(folder), _read_state(folder)
+    encoder_name = f"{architecture_of(shape)}."
+    # A GPT's output weights are its word embeddings, so an encoder alone is all of it.
+    if encoder_name == "gpt." or any(name.startswith(("mlm.", "word_VP")) for name in state):
         return load_pretraining(folder)[0]
-    encoder = Bert(load_config(folder))
+    encoder = build_encoder(shape, pieces=_pieces(folder, shape))
     missing = _fill(
         encoder,
         {
-            name.removeprefix("bert."): value
+            name.removeprefix(encoder_name): value
             for name, value in state.items()
-            if name.startswith("bert.")
+            if name.startswith(encoder_name)
         },
         folder / WEIGHTS,
     )
@@ -158,11 +181,11 @@ def load_any(folder: Path) -> BertForPretraining | BertForTask | Bert:
     return encoder.eval()
 
 
-def load_task(folder: Path) -> BertForTask:
+def load_task(folder: Path) -> TaskModel:
     """The fine-tuned model in `folder`, in fp32 on the CPU, in evaluation mode.
 
     Args:
-        folder: written by bertsmith, or by `transformers` for one of `ARCHITECTURES`.
+        folder: written by bertsmith, or by `transformers` for one of the architectures it has.
 
     Raises:
         FolderError: weights are missing, damaged or do not fit, or it is not a fine-tuned model.
@@ -170,12 +193,13 @@ def load_task(folder: Path) -> BertForTask:
     keys = _read_keys(folder)
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
-    kind, features = _kind(keys, labels, source)
-    model = BertForTask(
-        bert_config_from_keys(keys, source),
-        kind,
-        labels=labels if kind in ("classify", "tag") else (),
-        features=features,
+    kind: Kind = task_kind(keys, labels, source)
+    shape = shape_from_keys(keys, source)
+    model = build_for_task(
+        shape,
+        task_shape(
+            keys, kind, tuple(labels), pieces=_pieces(folder, shape), mask_id=0, source=source
+        ),
     )
     state = _read_state(folder)
     expected = model.state_dict()
@@ -203,41 +227,25 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
     return labels
 
 
-def _kind(keys: dict[str, Any], labels: list[str], source: str) -> tuple[Kind, FeatureBased | None]:
-    if FEATURE_BASED in keys:
-        try:
-            return "tag", msgspec.convert(keys[FEATURE_BASED], FeatureBased)
-        except msgspec.ValidationError as error:
-            raise FolderError(f"{source}: {FEATURE_BASED}: {error}; correct it.") from error
-    named = [str(name) for name in keys.get("architectures") or []]
-    kinds: list[Kind] = [kind for kind, name in ARCHITECTURES.items() if name in named]
-    if not kinds:
-        raise FolderError(
-            f"{source}: the model is {', '.join(named) or 'of no named architecture'}, which has "
-            "not been fine-tuned on a task; run `bertsmith finetune` with it first."
-        )
-    if kinds[0] != "classify":
-        return kinds[0], None
-    problem = keys.get("problem_type")
-    number = problem == "regression" or len(labels) == 1
-    if problem == "multi_label_classification" or (number and len(labels) > 1):
-        raise FolderError(
-            f"{source}: the model gives a text {len(labels)} numbers or several classes at once "
-            f"(problem_type {problem}); bertsmith's give it one: take another model."
-        )
-    return "regress" if number else "classify", None
+def _pieces(folder: Path, shape: Shape) -> tuple[str, ...]:
+    """The vocabulary, where the model reads its characters."""
+    return Tokenizer.load(folder).vocab if architecture_of(shape) == "elmo" else ()
 
 
 def _read_state(folder: Path) -> dict[str, Tensor]:
     path = folder / WEIGHTS
-    tensors = load_tensors(path)
-    return to_ours(tensors, layers=load_config(folder).num_hidden_layers, source=str(path))
+    return architectures.to_ours(load_config(folder), load_tensors(path), source=str(path))
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> list[str]:
     """Loads what is there; returns what is not."""
     expected = model.state_dict()
     for name, tensor in state.items():
+        if name not in expected:
+            raise FolderError(
+                f"{path}: {name} has no place in the model that config.json describes; one of the "
+                "two files is from another model."
+            )
         if tensor.shape != expected[name].shape:
             raise FolderError(
                 f"{path}: {name} has shape {tuple(tensor.shape)}, config.json says "

@@ -1,5 +1,6 @@
 """The pre-training heads: masked language model and next sentence (paper, section 3.1)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn import functional
 
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.layers import activate
-from bertsmith.models.packed import Packed, PretrainBatch
+from bertsmith.models.packed import LanguageBatch, Packed, PretrainBatch, TextBatch
 from bertsmith.shapes import BertConfig
 
 # Logits held at once, in elements. On a CPU a slice should stay near the last-level cache.
@@ -62,18 +63,19 @@ class BertForPretraining(nn.Module):
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
+        if self.config.is_decoder:
+            return {"architectures": ["BertLMHeadModel"]}
         name = "BertForMaskedLM" if self.next_sentence is None else "BertForPreTraining"
         return {"architectures": [name]}
 
-    def losses(self, batch: PretrainBatch) -> dict[str, Tensor]:
+    def losses(self, batch: TextBatch) -> dict[str, Tensor]:
         """Sums of negative log-likelihoods in nats, by the keys of `batch.counts`."""
-        first_BD, masked_PD = self.hidden(batch.packed, batch.masked_P)
-        transformed_PD = self.mlm.transform(masked_PD)
+        name, predicted_P, labels_P = _predicted(batch)
+        first_BD, hidden_PD = self.hidden(batch.packed, predicted_P)
+        transformed_PD = self.mlm.transform(hidden_PD)
         word_VD = self.bert.embeddings.word.weight
-        losses = {
-            "mlm": projected_cross_entropy(transformed_PD, word_VD, self.mlm.bias_V, batch.labels_P)
-        }
-        if batch.next_B is not None:
+        losses = {name: projected_cross_entropy(transformed_PD, word_VD, self.mlm.bias_V, labels_P)}
+        if isinstance(batch, PretrainBatch) and batch.next_B is not None:
             scores_BC = self.pair_logits(first_BD)
             losses["nsp"] = functional.cross_entropy(
                 scores_BC.float(), batch.next_B, reduction="sum"
@@ -81,34 +83,36 @@ class BertForPretraining(nn.Module):
         return losses
 
     @torch.no_grad()
-    def evaluate(self, batch: PretrainBatch) -> dict[str, tuple[float, int]]:
+    def evaluate(self, batch: TextBatch) -> dict[str, tuple[float, int]]:
         """For each objective: sum of the losses in nats and how many predictions were right."""
-        first_BD, masked_PD = self.hidden(batch.packed, batch.masked_P)
-        mlm_loss, mlm_right = 0.0, 0
-        step = max(1, _slice_elements(masked_PD) // self.config.vocab_size)
-        for rows_PD, labels_P in zip(
-            torch.split(masked_PD, step), torch.split(batch.labels_P, step), strict=True
-        ):
-            logits_PV = self.mlm_logits(rows_PD).float()
-            mlm_loss += float(functional.cross_entropy(logits_PV, labels_P, reduction="sum"))
-            mlm_right += int((logits_PV.argmax(-1) == labels_P).sum())
-        scores = {"mlm": (mlm_loss, mlm_right)}
-        if batch.next_B is not None:
+        name, predicted_P, labels_P = _predicted(batch)
+        first_BD, hidden_PD = self.hidden(batch.packed, predicted_P)
+        scores = {
+            name: vocabulary_scores(
+                hidden_PD, labels_P, self.logits, vocabulary=self.config.vocab_size
+            )
+        }
+        if isinstance(batch, PretrainBatch) and batch.next_B is not None:
             scores_BC = self.pair_logits(first_BD).float()
             pair_loss = float(functional.cross_entropy(scores_BC, batch.next_B, reduction="sum"))
             scores["nsp"] = (pair_loss, int((scores_BC.argmax(-1) == batch.next_B).sum()))
         return scores
 
-    def hidden(self, packed: Packed, masked_P: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states of the last layer at the first tokens, [B, D], and at `masked_P`, [P, D].
+    def predictions(self, batch: TextBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        """For the word objective the states that predict, [P, D], and the ids to predict, [P]."""
+        name, predicted_P, labels_P = _predicted(batch)
+        return {name: (self.hidden(batch.packed, predicted_P)[1], labels_P)}
+
+    def hidden(self, packed: Packed, rows_P: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden states of the last layer at the first tokens, [B, D], and at `rows_P`, [P, D].
 
         Without a pair task nothing looks at the first tokens, and there are none: [0, D].
         """
-        firsts_B = packed.firsts_B if self.pooler is not None else masked_P[:0]
-        hidden_RD: Tensor = self.bert(packed, torch.cat([firsts_B, masked_P]))
+        firsts_B = packed.firsts_B if self.pooler is not None else rows_P[:0]
+        hidden_RD: Tensor = self.bert(packed, torch.cat([firsts_B, rows_P]))
         return hidden_RD[: len(firsts_B)], hidden_RD[len(firsts_B) :]
 
-    def mlm_logits(self, hidden_PD: Tensor) -> Tensor:
+    def logits(self, hidden_PD: Tensor) -> Tensor:
         """Scores over the vocabulary, [P, V]."""
         transformed_PD = self.mlm.transform(hidden_PD)
         word_VD = self.bert.embeddings.word.weight
@@ -128,10 +132,37 @@ class BertForPretraining(nn.Module):
         return scores_BC
 
 
+def _predicted(batch: TextBatch) -> tuple[str, Tensor, Tensor]:
+    """Name of the word objective, which rows of T predict, and what is right there."""
+    if isinstance(batch, LanguageBatch):
+        followed_R = batch.followed_R
+        return "forward", followed_R, batch.packed.ids_T[followed_R + 1]
+    return "mlm", batch.masked_P, batch.labels_P
+
+
+def vocabulary_scores(
+    hidden_PD: Tensor, labels_P: Tensor, logits: Callable[[Tensor], Tensor], *, vocabulary: int
+) -> tuple[float, int]:
+    """Sum of -log softmax(logits)[label] in nats, and how often the label scored highest.
+
+    `logits` maps [S, D] to [S, V]; it is called with slices, so that [P, V] is never held whole.
+    `vocabulary` is V.
+    """
+    loss, right = 0.0, 0
+    step = max(1, _slice_elements(hidden_PD) // vocabulary)
+    for hidden_SD, labels_S in zip(
+        torch.split(hidden_PD, step), torch.split(labels_P, step), strict=True
+    ):
+        logits_SV = logits(hidden_SD).float()
+        loss += float(functional.cross_entropy(logits_SV, labels_S, reduction="sum"))
+        right += int((logits_SV.argmax(-1) == labels_S).sum())
+    return loss, right
+
+
 def projected_cross_entropy(
-    hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor, labels_P: Tensor
+    hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor
 ) -> Tensor:
-    """Sum over P of -log softmax(hidden @ word^T + bias)[label], in nats.
+    """Sum over P of -log softmax(hidden @ word^T + bias)[label], in nats; None is no bias.
 
     The gradients are formed slice by slice while the logits are still in the cache, so the [P, V]
     matrix is never held whole and never passed over again in the backward pass.
@@ -147,7 +178,7 @@ def _slice_elements(tensor: Tensor) -> int:
 class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor, labels_P: Tensor
+        ctx: Any, hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor
     ) -> Tensor:
         device = hidden_PD.device.type
         dtype = (
@@ -156,28 +187,29 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             else hidden_PD.dtype
         )
         hidden, word = hidden_PD.to(dtype), word_VD.to(dtype)
-        bias = bias_V.to(dtype)
+        bias = None if bias_V is None else bias_V.to(dtype)
         needs_grad = any(ctx.needs_input_grad[:3])
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_word = torch.zeros_like(word_VD) if needs_grad else None
-        grad_bias = torch.zeros_like(bias_V) if needs_grad else None
+        grad_bias = torch.zeros_like(bias_V) if needs_grad and bias_V is not None else None
         total = hidden_PD.new_zeros((), dtype=torch.float32)
         step = max(1, _slice_elements(hidden_PD) // word_VD.shape[0])
         with torch.autocast(device, enabled=False):
             for start in range(0, hidden.shape[0], step):
                 rows = slice(start, start + step)
                 labels = labels_P[rows, None]
-                logits = torch.addmm(bias, hidden[rows], word.mT).float()
+                logits = functional.linear(hidden[rows], word, bias).float()
                 logits -= logits.amax(1, keepdim=True)
                 right = logits.gather(1, labels)
                 exponentials = logits.exp_()
                 sums = exponentials.sum(1, keepdim=True)
                 total += (sums.log() - right).sum()
-                if grad_hidden is None or grad_word is None or grad_bias is None:
+                if grad_hidden is None or grad_word is None:
                     continue
                 grad = exponentials.mul_(sums.reciprocal_())
                 grad.scatter_add_(1, labels, grad.new_full((), -1.0).expand_as(labels))
-                grad_bias += grad.sum(0)
+                if grad_bias is not None:
+                    grad_bias += grad.sum(0)
                 grad = grad.to(dtype)
                 torch.mm(grad, word, out=grad_hidden[rows])
                 grad_word += grad.mT @ hidden[rows]
@@ -187,6 +219,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
         grad_hidden, grad_word, grad_bias = ctx.saved_tensors
-        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, grad_bias * grad, None
+        scaled_bias = None if grad_bias is None else grad_bias * grad
+        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, scaled_bias, None

@@ -1,7 +1,8 @@
-"""The one table between our parameter names and those of `transformers`, used both ways.
+"""The one table between a BERT's parameter names here and in `transformers`, used both ways.
 
 A row names one kind of parameter. `{i}` is the layer. Where theirs are several, ours is their
 concatenation along the first axis (queries, keys and values come from one product here).
+The functions serve other models' tables too (`gpt_keys`).
 """
 
 import torch
@@ -12,7 +13,8 @@ from bertsmith.errors import FolderError, nearest
 Row = tuple[str, tuple[str, ...]]
 
 
-def _with_bias(ours: str, *theirs: str) -> list[Row]:
+def with_bias(ours: str, *theirs: str) -> list[Row]:
+    """The rows of a layer's weight and bias."""
     return [
         (f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs))
         for part in ("weight", "bias")
@@ -33,31 +35,32 @@ ENCODER: list[Row] = [
     ("bert.embeddings.word.weight", ("bert.embeddings.word_embeddings.weight",)),
     ("bert.embeddings.position.weight", ("bert.embeddings.position_embeddings.weight",)),
     ("bert.embeddings.segment.weight", ("bert.embeddings.token_type_embeddings.weight",)),
-    *_with_bias("bert.embeddings.norm", "bert.embeddings.LayerNorm"),
-    *_with_bias(
+    *with_bias("bert.embeddings.norm", "bert.embeddings.LayerNorm"),
+    *with_bias(
         "bert.blocks.{i}.attention.qkv",
         *(f"{_LAYER}.attention.self.{name}" for name in ("query", "key", "value")),
     ),
-    *_with_bias("bert.blocks.{i}.attention.output", f"{_LAYER}.attention.output.dense"),
-    *_with_bias("bert.blocks.{i}.attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
-    *_with_bias("bert.blocks.{i}.feed_forward.inner", f"{_LAYER}.intermediate.dense"),
-    *_with_bias("bert.blocks.{i}.feed_forward.output", f"{_LAYER}.output.dense"),
-    *_with_bias("bert.blocks.{i}.feed_forward_norm", f"{_LAYER}.output.LayerNorm"),
+    *with_bias("bert.blocks.{i}.attention.output", f"{_LAYER}.attention.output.dense"),
+    *with_bias("bert.blocks.{i}.attention_norm", f"{_LAYER}.attention.output.LayerNorm"),
+    *with_bias("bert.blocks.{i}.feed_forward.inner", f"{_LAYER}.intermediate.dense"),
+    *with_bias("bert.blocks.{i}.feed_forward.output", f"{_LAYER}.output.dense"),
+    *with_bias("bert.blocks.{i}.feed_forward_norm", f"{_LAYER}.output.LayerNorm"),
 ]
-POOLER: list[Row] = _with_bias("pooler.dense", "bert.pooler.dense")
+POOLER: list[Row] = with_bias("pooler.dense", "bert.pooler.dense")
 MLM: list[Row] = [
-    *_with_bias("mlm.dense", "cls.predictions.transform.dense"),
-    *_with_bias("mlm.norm", "cls.predictions.transform.LayerNorm"),
+    *with_bias("mlm.dense", "cls.predictions.transform.dense"),
+    *with_bias("mlm.norm", "cls.predictions.transform.LayerNorm"),
     ("mlm.bias_V", ("cls.predictions.bias",)),
 ]
-NEXT_SENTENCE: list[Row] = _with_bias("next_sentence", "cls.seq_relationship")
+NEXT_SENTENCE: list[Row] = with_bias("next_sentence", "cls.seq_relationship")
 
 TASK: list[Row] = [
-    *_with_bias("classifier", "classifier"),
-    *_with_bias("span", "qa_outputs"),
-    # The feature-based head is ours alone, and so are its names.
+    *with_bias("classifier", "classifier"),
+    *with_bias("span", "qa_outputs"),
+    # The heads with an LSTM are ours alone, and so are their names.
     *((f"features.{name}", (f"features.{name}",)) for name in LSTM_NAMES),
     ("features.mix", ("features.mix",)),
+    *((f"bilstm.{name}", (f"bilstm.{name}",)) for name in LSTM_NAMES if "_l0" in name),
 ]
 
 ALL: list[Row] = [*ENCODER, *POOLER, *MLM, *NEXT_SENTENCE, *TASK]
@@ -70,7 +73,7 @@ _REPEATED = {
 _BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
 
 
-def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
+def to_theirs(ours: dict[str, Tensor], *, layers: int, table: list[Row] = ALL) -> dict[str, Tensor]:
     """Our state under the names of `transformers`; every tensor is contiguous and on the CPU.
 
     Raises:
@@ -78,7 +81,7 @@ def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
     """
     theirs: dict[str, Tensor] = {}
     left = dict(ours)
-    for our_name, their_names in _expand(ALL, layers):
+    for our_name, their_names in _expand(table, layers):
         if our_name in left:
             pieces = left.pop(our_name).detach().cpu().chunk(len(their_names))
             for name, piece in zip(their_names, pieces, strict=True):
@@ -105,8 +108,20 @@ def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str,
                     "the two, as the paper's does, so this model cannot be loaded unchanged."
                 )
             del left[repeated]
+    return renamed(left, ALL, layers=layers, source=source, model="BERT")
+
+
+def renamed(
+    theirs: dict[str, Tensor], table: list[Row], *, layers: int, source: str, model: str
+) -> dict[str, Tensor]:
+    """The tensors under our names; parts that are not there are absent.
+
+    Raises:
+        FolderError: a parameter is half there, or one has no row; `source` and `model` are named.
+    """
+    left = dict(theirs)
     ours: dict[str, Tensor] = {}
-    for our_name, their_names in _expand(ALL, layers):
+    for our_name, their_names in _expand(table, layers):
         present = [name for name in their_names if name in left]
         if not present:
             continue
@@ -116,10 +131,11 @@ def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str,
         ours[our_name] = torch.cat([left.pop(name) for name in their_names])
     if left:
         first = min(left)
-        known = [name for _, names in _expand(ALL, layers) for name in names]
+        known = [name for _, names in _expand(table, layers) for name in names]
         raise FolderError(
-            f"{source}: {len(left)} tensors have no place in a BERT of {layers} layers, the first "
-            f"is {first}{nearest(first, known)}; check that config.json belongs to these weights."
+            f"{source}: {len(left)} tensors have no place in a {model} of {layers} layers, the "
+            f"first is {first}{nearest(first, known)}; check that config.json belongs to these "
+            "weights."
         )
     return ours
 

@@ -148,18 +148,17 @@ class _Recurrence(torch.autograd.Function):
             torch.mm(outputs[rows], projection.mT, out=states[rows])
             states[rows].clamp_(-projection_clip, projection_clip)
             start += count
-        ctx.save_for_backward(
-            inputs_SI, input_weight, state_weight, projection, gates, cells, squashed, outputs
-        )
-        ctx.states, ctx.steps = states, steps
+        weights = input_weight, state_weight, projection
+        ctx.save_for_backward(*weights, inputs_SI, gates, cells, squashed, outputs, states)
+        ctx.steps = steps
         ctx.clips = cell_clip, projection_clip
         return states[steps.places_T]
 
     @staticmethod
     def backward(ctx: Any, grad_TP: Tensor) -> tuple[Tensor | None, ...]:
-        inputs_SI, input_weight, state_weight, projection = ctx.saved_tensors[:4]
-        gates, cells, squashed, outputs = ctx.saved_tensors[4:]
-        states, steps = ctx.states, ctx.steps
+        input_weight, state_weight, projection = ctx.saved_tensors[:3]
+        inputs_SI, gates, cells, squashed, outputs, states = ctx.saved_tensors[3:]
+        steps = ctx.steps
         cell_clip, projection_clip = ctx.clips
         width = projection.shape[1]
         grad_states = grad_TP[steps.order_S]
@@ -170,8 +169,8 @@ class _Recurrence(torch.autograd.Function):
         for number in range(len(steps.running) - 1, -1, -1):
             count = steps.running[number]
             rows = slice(end - count, end)
-            add, new, keep, show = gates[rows].split(width, 1)
-            to_add, to_new, to_keep, to_show = grad_gates[rows].split(width, 1)
+            add, new, keep, show = gates[rows].chunk(4, 1)
+            to_add, to_new, to_keep, to_show = grad_gates[rows].chunk(4, 1)
             later = len(grad_later)
             grad_state = grad_states[rows]
             if later:

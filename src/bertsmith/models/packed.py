@@ -39,6 +39,11 @@ class Packed:
         return self.starts[:-1].to(torch.int64)
 
     @property
+    def lasts_B(self) -> Tensor:
+        """int64: index into T of each sequence's last token, `[SEP]`."""
+        return self.starts[1:].to(torch.int64) - 1
+
+    @property
     def lengths(self) -> list[int]:
         """Tokens of each sequence."""
         return self.starts.diff().tolist()
@@ -166,6 +171,17 @@ class LanguageBatch:
     packed: Packed
     backward: bool
     """Whether the second objective is asked for too."""
+
+    @property
+    def followed_R(self) -> Tensor:
+        """int64: indices into T of the tokens that have a next one in their sequence.
+
+        Forward, the states there predict the tokens at `followed_R + 1`; backward, the states at
+        `followed_R + 1` predict the tokens at `followed_R`.
+        """
+        has_next_T = torch.ones_like(self.packed.ids_T, dtype=torch.bool)
+        has_next_T[self.packed.lasts_B] = False
+        return has_next_T.nonzero()[:, 0]
 
     @property
     def counts(self) -> dict[str, int]:

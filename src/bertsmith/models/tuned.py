@@ -6,6 +6,10 @@
 - `tag`: every word's first piece to tags; no CRF.
 - `tag` from features (section 5.3): the encoder stays as it is, and a two-layer BiLSTM over chosen
   layers of it comes before the output layer.
+
+A left-to-right encoder has read everything at the last token only, so there the pooled state is
+that of the closing `[SEP]`. With a BiLSTM over its states (section 5.1, "+ BiLSTM") it is both
+directions' last ones.
 """
 
 from collections.abc import Sequence
@@ -43,6 +47,8 @@ PROBLEM_TYPES: dict[Kind, str] = {
 }
 FEATURE_BASED = "feature_based"
 """Key of `config.json` that only our own feature-based models have."""
+WITH_BILSTM = "bilstm_task"
+"""Key of `config.json` that only our own models with a BiLSTM have: the kind of task."""
 POOLED: tuple[Kind, ...] = ("classify", "regress", "choose")
 
 
@@ -132,9 +138,26 @@ class FeatureHead(nn.Module):
             features_TD = torch.cat(chosen, -1)
         else:
             features_TD = torch.stack(chosen, -1) @ self.mix.softmax(0)
-        rows = list(torch.split(features_TD, packed.lengths))
-        hidden: PackedSequence = self.lstm(pack_sequence(rows, enforce_sorted=False))[0]
-        return torch.cat(unpack_sequence(hidden))
+        return run_lstm(self.lstm, features_TD, packed.lengths)
+
+
+class BiLstm(nn.Module):
+    """One layer in both directions over packed sequences: [T, inputs] -> [T, width]."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(inputs, width // 2, bidirectional=True)
+
+    def forward(self, states_TD: Tensor, lengths: list[int]) -> Tensor:
+        """`lengths` of the sequences, T together."""
+        return run_lstm(self.lstm, states_TD, lengths)
+
+
+def run_lstm(lstm: nn.LSTM, states_TD: Tensor, lengths: list[int]) -> Tensor:
+    """The states of an LSTM over each sequence, [T, its width]."""
+    rows = list(torch.split(states_TD, lengths))
+    hidden: PackedSequence = lstm(pack_sequence(rows, enforce_sorted=False))[0]
+    return torch.cat(unpack_sequence(hidden))
 
 
 class BertForTask(nn.Module):
@@ -147,8 +170,17 @@ class BertForTask(nn.Module):
         *,
         labels: Sequence[str] = (),
         features: FeatureBased | None = None,
+        bilstm: bool = False,
     ) -> None:
-        """`labels` of a `classify` or `tag` task; `features` for the feature-based `tag`."""
+        """A fresh model.
+
+        Args:
+            config: the encoder's shape.
+            kind: of the task.
+            labels: of a `classify` or `tag` task.
+            features: for the feature-based `tag`.
+            bilstm: whether a BiLSTM, as wide as the encoder, reads its states.
+        """
         super().__init__()
         self.config = config
         self.kind: Kind = kind
@@ -157,6 +189,7 @@ class BertForTask(nn.Module):
         self.bert = Bert(config)
         self.pooler = Pooler(config) if kind in POOLED else None
         self.features = None if features is None else FeatureHead(config, features)
+        self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
         self.dropout = Dropout(config.hidden_dropout_prob)
         width = config.hidden_size if features is None else features.width
         self.classifier = nn.Linear(width, max(len(labels), 1)) if kind != "answer" else None
@@ -177,11 +210,17 @@ class BertForTask(nn.Module):
         """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
         packed = batch.packed
         if self.span is not None:
-            answers: Tensor = self.span(self.bert(packed))
+            hidden_TD = self.bert(packed)
+            if self.bilstm is not None:
+                hidden_TD = self.bilstm(hidden_TD, packed.lengths)
+            answers: Tensor = self.span(hidden_TD)
             return answers.float()
         assert self.classifier is not None
         if self.pooler is not None:
-            rows = self.pooler(self.bert(packed, packed.firsts_B))
+            rows = self.pooler(self._pooled(packed))
+        elif self.bilstm is not None:
+            assert batch.words_P is not None
+            rows = self.bilstm(self.bert(packed), packed.lengths)[batch.words_P]
         elif self.features is not None:
             with torch.no_grad():
                 layers = list(self.bert.layers(packed))
@@ -192,40 +231,64 @@ class BertForTask(nn.Module):
         scores: Tensor = self.classifier(self.dropout(rows))
         return scores.float()
 
+    def _pooled(self, packed: Packed) -> Tensor:
+        """The state that stands for each sequence, [B, D]."""
+        if self.bilstm is not None:
+            states_TD = self.bilstm(self.bert(packed), packed.lengths)
+            before_TD, after_TD = states_TD.chunk(2, -1)
+            return torch.cat([before_TD[packed.lasts_B], after_TD[packed.firsts_B]], -1)
+        rows_B = packed.lasts_B if self.config.is_decoder else packed.firsts_B
+        first_BD: Tensor = self.bert(packed, rows_B)
+        return first_BD
+
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
-        scores, targets = self.outputs(batch), batch.targets
-        assert targets is not None
-        match self.kind:
-            case "regress":
-                loss = functional.mse_loss(scores[:, 0], targets, reduction="sum")
-            case "choose":
-                rows = scores.view(-1, batch.group)
-                loss = functional.cross_entropy(rows, targets, reduction="sum")
-            case "answer":
-                loss = _span_loss(scores, targets, batch.packed)
-            case _:
-                loss = functional.cross_entropy(
-                    scores, targets, weight=self.class_weights, reduction="sum"
-                )
-        return {"task": loss}
+        scores = self.outputs(batch)
+        return {"task": task_loss(self.kind, scores, batch, self.class_weights)}
 
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
-        names = self.labels or (("score",) if self.kind == "regress" else ())
         keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.kind]]}
         if self.feature_based is not None:
             keys = {
                 "architectures": ["BertModel"],
                 FEATURE_BASED: msgspec.to_builtins(self.feature_based),
             }
-        if names:
-            keys["id2label"] = {str(number): name for number, name in enumerate(names)}
-            keys["label2id"] = {name: number for number, name in enumerate(names)}
-        if self.kind in PROBLEM_TYPES:
-            keys["problem_type"] = PROBLEM_TYPES[self.kind]
-        return keys
+        if self.bilstm is not None:
+            keys = {"architectures": ["BertModel"], WITH_BILSTM: self.kind}
+        return keys | label_keys(self.kind, self.labels)
+
+
+def label_keys(kind: Kind, labels: Sequence[str]) -> dict[str, Any]:
+    """What `config.json` says of a task's outputs, by the names that `transformers` reads."""
+    keys: dict[str, Any] = {}
+    names = labels or (("score",) if kind == "regress" else ())
+    if names:
+        keys["id2label"] = {str(number): name for number, name in enumerate(names)}
+        keys["label2id"] = {name: number for number, name in enumerate(names)}
+    if kind in PROBLEM_TYPES:
+        keys["problem_type"] = PROBLEM_TYPES[kind]
+    return keys
+
+
+def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tensor | None) -> Tensor:
+    """The sum of the losses of a batch's predictions, from a model's `outputs` for it.
+
+    `class_weights` [C] weigh the examples of each class in `classify` and `tag`.
+    """
+    targets = batch.targets
+    assert targets is not None
+    match kind:
+        case "regress":
+            return functional.mse_loss(scores[:, 0], targets, reduction="sum")
+        case "choose":
+            rows = scores.view(-1, batch.group)
+            return functional.cross_entropy(rows, targets, reduction="sum")
+        case "answer":
+            return _span_loss(scores, targets, batch.packed)
+        case _:
+            return functional.cross_entropy(scores, targets, weight=class_weights, reduction="sum")
 
 
 def _span_loss(scores_T2: Tensor, targets_B2: Tensor, packed: Packed) -> Tensor:

@@ -3,7 +3,7 @@
 Rows stream through: memory holds a block of them at a time, however long the file is.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ import msgspec
 from bertsmith.errors import DataError, UsageError
 from bertsmith.prediction.embedding import Pooling
 from bertsmith.prediction.predictor import Predictor
-from bertsmith.tasks import conll, own, squad, table
+from bertsmith.tasks import reading
+from bertsmith.tasks.cells import text_of
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
     ClassAnswer,
@@ -22,22 +23,17 @@ from bertsmith.tasks.decode import (
     TagAnswer,
 )
 from bertsmith.tasks.own import Columns
-from bertsmith.tasks.task import ChoiceExample, Example, TagExample, Task
-from bertsmith.tasks.taught import Taught
-from bertsmith.text import rows, streams
+from bertsmith.tasks.task import ChoiceExample, Example, TagExample
+from bertsmith.text import rows
 from bertsmith.text.writers import open_vectors, open_writer
 
 _BLOCK = 512
 """Rows."""
-_CONLL = (".conll", ".iob", ".bio", ".iob2", ".bioes")
 
 Item = TypeVar("Item")
 
 Progress = Callable[[int], object]
 """Told how many rows are done."""
-
-Asked = Iterator[tuple[dict[str, Any], Example]]
-"""The columns of a row, and what the model is asked about it."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -49,7 +45,7 @@ class Done(msgspec.Struct, frozen=True):
 
 def predict_file(
     predictor: Predictor,
-    source: Path,
+    source: Path | str,
     out: Path,
     *,
     columns: Columns,
@@ -75,7 +71,7 @@ def predict_file(
     _check_apart(source, out)
     count = 0
     with open_writer(out) as write:
-        for block in _blocks(_read(taught, source, columns), alike=_same_document):
+        for block in _blocks(reading.asked(taught, source, columns=columns), alike=_same_document):
             _check_equal_choices([example for _, example in block])
             answers = predictor.predict([example for _, example in block])
             for (values, example), answer in zip(block, answers, strict=True):
@@ -89,7 +85,7 @@ def predict_file(
 
 def embed_file(
     predictor: Predictor,
-    source: Path,
+    source: Path | str,
     out: Path,
     *,
     text: str,
@@ -117,7 +113,7 @@ def embed_file(
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
-            texts = [own.text_of(row, text, "--text") for row in block]
+            texts = [text_of(row, text, "--text") for row in block]
             vectors = predictor.embed(texts, pooling=pooling, layers=layers)
             for row in block:
                 _check_free(row.values, {"embedding": None}, row.where)
@@ -160,34 +156,6 @@ def columns_of(answer: Prediction) -> dict[str, Any]:
             }
 
 
-def _read(taught: Taught, source: Path, columns: Columns) -> Asked:
-    """Rows of the formats that have them; official files and CoNLL's columns by their readers."""
-    ending = streams.endings(str(source))[0]
-    official = _official_part(taught.task, source)
-    examples: Iterable[Example]
-    if official is not None:
-        examples = table.read(source, *official)
-    elif taught.kind == "tag" and ending in _CONLL:
-        examples = conll.read(source, labelled=None)
-    elif taught.kind == "answer" and ending == ".json":
-        examples = squad.read(source, may_be_impossible=True, labelled=False)
-    else:
-        for number, row in enumerate(rows.read(source)):
-            yield row.values, own.asked(taught.kind, row, str(number), columns=columns)
-        return
-    for example in examples:
-        yield {"id": example.key}, example
-
-
-def _official_part(task: str, source: Path) -> tuple[Task, str] | None:
-    """The task and the part whose official file is called so; None for users' own files."""
-    if task in table.TASKS:
-        for part, names in table.TASKS[task].files.items():
-            if source.name.removesuffix(streams.endings(str(source))[1]) in names:
-                return table.TASKS[task], part
-    return None
-
-
 def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
     """Items in blocks; what is `alike` with the one before stays in its block."""
     block: list[Item] = []
@@ -218,8 +186,8 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
             )
 
 
-def _check_apart(source: Path, out: Path) -> None:
-    if out.exists() and source.exists() and out.samefile(source):
+def _check_apart(source: Path | str, out: Path) -> None:
+    if out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"--out {out} is the input itself; choose another name.")
 
 

@@ -11,21 +11,22 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from bertsmith.errors import UsageError
-from bertsmith.models.bert import Bert
+from bertsmith.finetune_config import chosen_layers
+from bertsmith.models.architectures import Encoder
+from bertsmith.models.tuned import TaskBatch
+from bertsmith.runtime import World
 from bertsmith.tasks.features import Limits, build
 from bertsmith.tasks.task import TextExample
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning.batches import evaluation_batches
+from bertsmith.tuning.inference import computed
 
 Pooling = Literal["mean", "cls"]
 
-_TOKENS_AT_ONCE = 4096
-
 
 def embed(
-    encoder: Bert,
+    encoder: Encoder,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     *,
@@ -50,12 +51,7 @@ def embed(
         UsageError: the model has no such layer.
     """
     count = encoder.config.num_hidden_layers + 1
-    if not layers or any(not -count <= layer < count for layer in layers):
-        raise UsageError(
-            f"--layers {','.join(map(str, layers))}: the model has layers 0 (embeddings) to "
-            f"{count - 1}, or -{count} to -1 counted from the last; name at least one."
-        )
-    chosen = [layer % count for layer in layers]
+    chosen = chosen_layers(layers, count=count, flag="--layers")
     vectors = np.zeros((len(texts), encoder.config.hidden_size))
     if not texts:
         return vectors.astype(np.float32)
@@ -63,19 +59,19 @@ def embed(
     limits = Limits(longest=longest, stride=max(1, longest * 3 // 4), long="windows")
     examples = [TextExample("", str(number), text) for number, text in enumerate(texts)]
     features = build("regress", examples, tokenizer, limits)
-    weights = np.zeros(len(texts))
-    for rows, batch in evaluation_batches(features, tokenizer, micro_tokens=_TOKENS_AT_ONCE):
-        packed = batch.packed.to(next(encoder.parameters()).device)
-        with torch.inference_mode():
-            states = list(encoder.layers(packed))
-            hidden_TD = torch.stack([states[layer] for layer in chosen]).mean(0)
-        starts = packed.starts[:-1].to(torch.int64)
-        lengths = packed.starts.diff()
+
+    def summed(batch: TaskBatch) -> Tensor:
+        """The first hidden state of each input, or the sum of all, [B, D]."""
+        states = list(encoder.layers(batch.packed))
+        hidden_TD = torch.stack([states[layer] for layer in chosen]).mean(0)
         if pooling == "cls":
-            sums_BD, counts = hidden_TD[starts], torch.ones_like(lengths)
-        else:
-            sums_BD, counts = torch.segment_reduce(hidden_TD, "sum", lengths=lengths), lengths
+            return hidden_TD[batch.packed.starts[:-1].to(torch.int64)]
+        return torch.segment_reduce(hidden_TD, "sum", lengths=batch.packed.starts.diff())
+
+    weights = np.zeros(len(texts))
+    device = next(encoder.parameters()).device
+    for rows, sums_BD in computed(features, tokenizer, summed, device=device, world=World()):
         example_of = features.rows["example"][rows]
         np.add.at(vectors, example_of, sums_BD.double().cpu().numpy())
-        np.add.at(weights, example_of, counts.cpu().numpy())
+        np.add.at(weights, example_of, 1 if pooling == "cls" else features.lengths[rows])
     return (vectors / weights[:, None]).astype(np.float32)

@@ -12,7 +12,7 @@ from bertsmith.errors import DataError, FolderError, UsageError, nearest
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
-from bertsmith.tasks import metrics, own, table, tagging
+from bertsmith.tasks import metrics, own, reading, table, tagging
 from bertsmith.tasks.checks import labels_of
 from bertsmith.tasks.decode import Prediction, gold, said
 from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row
@@ -21,18 +21,21 @@ from bertsmith.tasks.task import Example
 from bertsmith.train import evaluation
 from bertsmith.train.parallel import Place, choose_precision
 from bertsmith.tuning.card import told
+from bertsmith.tuning.inference import TOKENS_AT_ONCE
+from bertsmith.tuning.scoring import Scores, baseline
 
 _SEQUENCES = 2048
 _LENGTH = 128
-_TOKENS_AT_ONCE = 4096
 
 
 class PartScores(msgspec.Struct, frozen=True):
     """One part, or one file, scored."""
 
     examples: int
-    scores: dict[str, float | None]
+    scores: Scores
     """Metric -> score; None: undefined."""
+    baseline: Scores
+    """The same of always giving the answer that is the most frequent here."""
     intervals: dict[str, tuple[float, float]]
     """Metric -> 95% bootstrap interval over examples."""
     rows: list[Row]
@@ -45,6 +48,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     model: str
     task: str
     parts: dict[str, PartScores]
+    skipped: list[str]
+    """Answers that are not in their context, a sentence each."""
 
     def lines(self) -> list[str]:
         """The same in words."""
@@ -54,7 +59,8 @@ class Evaluation(msgspec.Struct, frozen=True):
             for name, value in found.scores.items():
                 low, high = found.intervals.get(name, (None, None))
                 spread = f" (95% interval {low:.4f} to {high:.4f})" if low is not None else ""
-                lines.append(f"  {METRICS[name].title}: {told(value)}{spread}")
+                usual = f", most frequent answer {told(found.baseline[name])}"
+                lines.append(f"  {METRICS[name].title}: {told(value)}{spread}{usual}")
             if None in found.scores.values():
                 lines.append(f"  {UNDEFINED}")
             width = max((len(row.name) for row in found.rows), default=0)
@@ -63,6 +69,9 @@ class Evaluation(msgspec.Struct, frozen=True):
                 f"F1 {row.f1:.4f}  of {row.support:,}"
                 for row in found.rows
             ]
+        if self.skipped:
+            lines.append(f"left out: {len(self.skipped):,} answers, the first of them:")
+            lines.append(f"  {self.skipped[0]}")
         return lines
 
 
@@ -83,7 +92,11 @@ class CorpusScores(msgspec.Struct, frozen=True):
 
 
 def evaluate(
-    predictor: Predictor, data: Path, *, columns: Columns | None = None
+    predictor: Predictor,
+    data: Path | str,
+    *,
+    columns: Columns | None = None,
+    skip_misplaced: bool = False,
 ) -> Evaluation | CorpusScores:
     """Scores a model.
 
@@ -92,44 +105,38 @@ def evaluate(
         data: folder of the official files (every dev part is scored), or one labelled file; or a
             corpus of `bertsmith prepare`.
         columns: what the columns of the user's own file are called; None: as in fine-tuning.
+        skip_misplaced: leave out answers that are not in their context, instead of refusing the
+            file.
 
     Raises:
         UsageError: a model and data that do not go together.
         DataError: the file has no labels, or one that the model does not know.
         FolderError: the corpus is damaged or was made by another tokenizer.
     """
-    if (data / MANIFEST).is_file():
-        return _evaluate_corpus(predictor, data)
+    if (Path(data) / MANIFEST).is_file():
+        return _evaluate_corpus(predictor, Path(data))
     taught = predictor.taught
-    columns = columns or taught.columns or Columns()
+    skipped: list[str] = []
+    if skip_misplaced:
+        reading.refuse_skipping(taught.kind)
+    parts = reading.labelled(
+        taught,
+        data,
+        columns=columns or taught.columns or Columns(),
+        skipped=skipped if skip_misplaced else None,
+    )
     official = table.TASKS.get(taught.task)
-    parts: dict[str, list[Example]]
-    if official is None:
-        if data.is_dir():
-            raise UsageError(
-                f"--data {data} is a folder; the model was fine-tuned on a file of the user's own: "
-                "give a labelled file like that one."
-            )
-        parts = {data.name: list(own.read_own(taught.kind, data, columns=columns, labelled=True))}
-        names = own.metrics_of(taught.kind, taught.labels)
-    elif data.is_dir():
-        parts = {
-            part: table.load(data, official, part)
-            for part in official.files
-            if part.startswith("dev")
-        }
-        names = official.metrics
-    else:
-        parts = {data.name: table.read(data, official, "dev")}
-        names = official.metrics
+    names = official.metrics if official else own.metrics_of(taught.kind, taught.labels)
     found = {}
     for part, examples in parts.items():
+        if not examples:
+            raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
         if taught.kind == "tag":
             examples = tagging.in_scheme(examples, tagging.known_scheme(taught.labels))
         _check_labels(examples, taught.labels)
         answers = predictor.predict(examples)
         found[part] = _scored(predictor, names, examples, answers)
-    return Evaluation(str(predictor.folder), taught.task, found)
+    return Evaluation(str(predictor.folder), taught.task, found, skipped)
 
 
 def _scored(
@@ -149,7 +156,8 @@ def _scored(
     elif taught.kind == "tag":
         rows = metrics.per_type(right, given)
     known = {name: found for name, found in intervals.items() if found is not None}
-    return PartScores(len(examples), scores, known, rows)
+    usual = baseline(taught.kind, names, seen=right, right=right)
+    return PartScores(len(examples), scores, usual, known, rows)
 
 
 def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
@@ -181,7 +189,7 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
         sequences=_SEQUENCES,
         length=min(_LENGTH, model.config.max_position_embeddings),
         pair_task="none" if model.next_sentence is None else "nsp",
-        micro_tokens=_TOKENS_AT_ONCE,
+        micro_tokens=TOKENS_AT_ONCE["cpu"],
     )
     device = torch.device("cpu")
     place = Place(World(), device, choose_precision("auto", device))

@@ -1,11 +1,17 @@
-"""Filling in blanks: what a pre-trained model holds likely where `[MASK]` stands."""
+"""Filling in blanks: what a pre-trained model holds likely where `[MASK]` stands.
+
+A BERT sees both sides of a blank. A model that reads from left to right (GPT) is asked for the word
+that follows the left side, and knows nothing of the right. ELMo's two directions are asked apart;
+their probabilities are multiplied, and scaled to add up to 1.
+"""
 
 import msgspec
 import torch
 from torch import Tensor
 
+from bertsmith.config import Objective
 from bertsmith.errors import UsageError
-from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.architectures import Pretrained, encoder_of, objective_of
 from bertsmith.models.packed import Packed, pack
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
@@ -18,6 +24,15 @@ INDEPENDENT = (
     "choices before it."
 )
 """What to know of several blanks in one text."""
+FROM_ONE_SIDE: dict[Objective, str] = {
+    "masked": "",
+    "forward": "From the left side alone: this model does not see what follows the blank.",
+    "both": (
+        "From each side on its own: one direction of this model sees the left, the other the "
+        "right, and neither both."
+    ),
+}
+"""What to know of a model's guesses, by what it was trained to predict."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -51,10 +66,12 @@ class Filled(msgspec.Struct, frozen=True):
     """Each blank on its own, the others still masked: the paper's objective."""
     joint: list[Filling]
     """Blanks filled one after the other; empty unless asked for."""
+    note: str = ""
+    """What the model cannot see, if there is such."""
 
 
 def fill(
-    model: BertForPretraining, tokenizer: Tokenizer, text: str, *, top: int = 5, joint: bool = False
+    model: Pretrained, tokenizer: Tokenizer, text: str, *, top: int = 5, joint: bool = False
 ) -> Filled:
     """The most probable pieces for every `[MASK]` in `text`.
 
@@ -63,15 +80,15 @@ def fill(
     choice conditioned on the ones before, by beam search of width `top`.
 
     Args:
-        model: with the MLM head, in evaluation mode.
+        model: in evaluation mode.
         tokenizer: its own.
         text: holds one or more `[MASK]`.
         top: candidates for a blank, and fillings of all of them.
         joint: also fill the blanks together.
 
     Raises:
-        UsageError: no `[MASK]`, `top` out of range, or more tokens than the model has
-            positions.
+        UsageError: no `[MASK]`, `top` out of range, more tokens than the model has positions, or
+            several blanks side by side for a model that sees one side.
     """
     if not 1 <= top <= len(tokenizer):
         raise UsageError(f"--top is {top}; it must be from 1 to {len(tokenizer)}.")
@@ -86,6 +103,12 @@ def fill(
     places = [place for place, piece in enumerate(built.ids) if piece == mask_id]
     if not places:
         raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
+    objective = objective_of(model)
+    if objective != "masked" and len(places) > 1:
+        raise UsageError(
+            f"The text holds {len(places)} times {MASK}, but this model predicts from one side and "
+            f"does not know what {MASK} stands for there; give it one blank at a time, the first."
+        )
     likely = _log_probabilities(model, [built.ids], places)[0].exp().topk(top)
     blanks = [
         Blank(
@@ -100,22 +123,35 @@ def fill(
         for place, values, ids in zip(places, likely.values, likely.indices, strict=True)
     ]
     fillings = _fill_jointly(model, tokenizer, built.ids, places, top) if joint else []
-    return Filled(text, blanks, fillings)
+    return Filled(text, blanks, fillings, FROM_ONE_SIDE[objective])
 
 
-def _log_probabilities(
-    model: BertForPretraining, rows: list[list[int]], places: list[int]
-) -> Tensor:
+def _log_probabilities(model: Pretrained, rows: list[list[int]], places: list[int]) -> Tensor:
     """Over the vocabulary at `places` of each of several equally long rows, [B, places, V]."""
     packed: Packed = pack(rows)
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
     with torch.inference_mode():
-        logits_PV = model.mlm_logits(model.bert(packed, positions))
-    return logits_PV.log_softmax(-1).view(len(rows), len(places), -1)
+        nats_PV = _nats(model, packed, positions)
+    return nats_PV.view(len(rows), len(places), -1)
+
+
+def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:
+    """Log-probabilities over the vocabulary of what stands at the places, [P, V]."""
+    encoder = encoder_of(model)
+    match objective_of(model):
+        case "masked":
+            return model.logits(encoder(packed, places_P)).log_softmax(-1)
+        case "forward":
+            return model.logits(encoder(packed, places_P - 1)).log_softmax(-1)
+        case "both":
+            before_TP, after_TP = encoder(packed).chunk(2, -1)
+            left = model.logits(before_TP[places_P - 1]).log_softmax(-1)
+            right = model.logits(after_TP[places_P + 1]).log_softmax(-1)
+            return (left + right).log_softmax(-1)
 
 
 def _fill_jointly(
-    model: BertForPretraining, tokenizer: Tokenizer, ids: list[int], places: list[int], width: int
+    model: Pretrained, tokenizer: Tokenizer, ids: list[int], places: list[int], width: int
 ) -> list[Filling]:
     beam: list[tuple[float, list[int]]] = [(0.0, ids)]
     for place in places:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +12,18 @@ from numpy.typing import NDArray
 from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import read_json
+from bertsmith.models.architectures import Pretrained, TaskModel, encoder_of
 from bertsmith.models.bert import Bert
 from bertsmith.models.folder import load_any
+from bertsmith.models.gpt import Gpt, GptForPretraining
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.sources import resolve
-from bertsmith.models.tuned import BertForTask
-from bertsmith.prediction import filling
+from bertsmith.prediction import filling, generating
 from bertsmith.prediction.embedding import Pooling, embed
 from bertsmith.prediction.filling import Filled
+from bertsmith.prediction.generating import Written
+from bertsmith.prediction.likelihood import SentenceScore, score_sentences
 from bertsmith.runtime import World
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Limits
@@ -38,6 +42,12 @@ _ASKED: dict[Kind, str] = {
     "tag": "a text",
     "answer": "a question and its context",
 }
+
+
+_NO_WORDS = (
+    "{folder} has no head that predicts words, so it cannot {what}; give a pre-trained model, from "
+    "`bertsmith pretrain`."
+)
 
 
 class Predictor:
@@ -68,7 +78,9 @@ class Predictor:
             UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
                 or `top` is out of range.
         """
-        return filling.fill(self._pretrained, self.tokenizer, text, top=top, joint=joint)
+        if not isinstance(self.model, Pretrained):
+            raise UsageError(_NO_WORDS.format(folder=self.folder, what="fill in blanks"))
+        return filling.fill(self.model, self.tokenizer, text, top=top, joint=joint)
 
     def next_sentence(self, a: str, b: str) -> float:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
@@ -76,15 +88,44 @@ class Predictor:
         Raises:
             UsageError: the model has no such head.
         """
-        model = self._pretrained
-        if model.next_sentence is None:
-            raise UsageError("This model was trained without a pair task (--pair-task none).")
+        model = self.model
+        if not isinstance(model, BertForPretraining) or model.next_sentence is None:
+            raise UsageError(
+                f"{self.folder} is no BERT that was pre-trained with a pair task, so it cannot "
+                "judge next sentences; give one, from `bertsmith pretrain`."
+            )
         limit = model.config.max_position_embeddings
         built = encode.pair(self.tokenizer, a, b, longest=limit)
         with torch.inference_mode():
             packed = pack([built.ids], [built.segments])
             scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
         return float(scores_BC.softmax(-1)[0, 0])
+
+    def generate(self, text: str, **settings: Any) -> Written:
+        """Writes `text` on; see `generating.generate` for the settings.
+
+        Raises:
+            UsageError: no pre-trained GPT, a text too long, or a setting out of range.
+        """
+        if not isinstance(self.model, GptForPretraining):
+            raise UsageError(
+                f"{self.folder} is no GPT: a model writes on if it predicts each word from those "
+                "before it and from nothing else. `bertsmith pretrain --model gpt` trains one; a "
+                "BERT fills in blanks (`bertsmith fill`)."
+            )
+        return generating.generate(self.model, self.tokenizer, text, **settings)
+
+    def score(self, texts: Sequence[str]) -> list[SentenceScore]:
+        """How likely each text is to a pre-trained model; see `likelihood`.
+
+        Raises:
+            UsageError: the model is not pre-trained, a text is empty or too long.
+        """
+        _check_list(texts)
+        if not isinstance(self.model, Pretrained):
+            what = "say how likely a text is"
+            raise UsageError(_NO_WORDS.format(folder=self.folder, what=what))
+        return score_sentences(self.model, self.tokenizer, texts)
 
     def embed(
         self, texts: Sequence[str], *, pooling: Pooling = "mean", layers: Sequence[int] = (-1,)
@@ -95,7 +136,16 @@ class Predictor:
             UsageError: the model has no such layer.
         """
         _check_list(texts)
-        encoder = self.model if isinstance(self.model, Bert) else self.model.bert
+        model = self.model
+        encoder = encoder_of(model) if isinstance(model, Pretrained | TaskModel) else model
+        one_way = isinstance(encoder, Gpt) or (
+            isinstance(encoder, Bert) and encoder.config.is_decoder
+        )
+        if one_way and pooling == "cls":
+            raise UsageError(
+                "--pooling cls: this model reads from left to right and knows nothing of the text "
+                "at its first token; take mean."
+            )
         return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
 
     def predict(
@@ -140,7 +190,7 @@ class Predictor:
     @property
     def is_tuned(self) -> bool:
         """Whether the model has been fine-tuned on a task."""
-        return isinstance(self.model, BertForTask)
+        return isinstance(self.model, TaskModel)
 
     @cached_property
     def taught(self) -> Taught:
@@ -180,17 +230,8 @@ class Predictor:
         return Scorer(self._tuned.to(device), self.tokenizer, place)
 
     @property
-    def _pretrained(self) -> BertForPretraining:
-        if isinstance(self.model, BertForPretraining):
-            return self.model
-        raise UsageError(
-            f"{self.folder} has no masked-word head, so it cannot fill in blanks or judge next "
-            "sentences; give a pre-trained model, from `bertsmith pretrain`."
-        )
-
-    @property
-    def _tuned(self) -> BertForTask:
-        if isinstance(self.model, BertForTask):
+    def _tuned(self) -> TaskModel:
+        if isinstance(self.model, TaskModel):
             return self.model
         raise UsageError(
             f"{self.folder} has not been fine-tuned on a task; run `bertsmith finetune TASK "

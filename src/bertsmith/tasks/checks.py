@@ -6,7 +6,9 @@ from collections.abc import Hashable, Sequence
 
 import msgspec
 
+from bertsmith.config import Kind
 from bertsmith.errors import DataError, nearest
+from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.task import (
     AnswerExample,
     ChoiceExample,
@@ -17,7 +19,6 @@ from bertsmith.tasks.task import (
 )
 
 _PLACES = 5
-_MARKS = ("B", "I", "E", "S")
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -62,8 +63,7 @@ def inspect(task: Task, train: Sequence[Example], dev: Sequence[Example]) -> Ins
         if not examples:
             raise DataError(f"The {part} part is empty; give a file with examples.")
     counts = {part: _count(examples) for part, examples in parts.items()}
-    if task.kind in ("classify", "regress", "tag"):
-        _check_several(counts["train"], train)
+    check_several(task.kind, train)
     if task.kind in ("classify", "tag"):
         _check_known(train, dev)
     first: dict[Hashable, Example] = {}
@@ -99,9 +99,10 @@ def classes(examples: Sequence[Example]) -> tuple[str, ...]:
     """
     names = {name for example in examples for name in labels_of(example)}
     if any(isinstance(example, TagExample) for example in examples):
-        entities = [name.partition("-") for name in names if name != "O"]
-        if all(mark in _MARKS and kind for mark, _, kind in entities):
-            names |= {f"{mark}-{kind}" for mark, _, _ in entities for _, _, kind in entities}
+        tags = names - {"O"}
+        if all(map(is_entity_tag, tags)):
+            pairs = [tag.partition("-") for tag in tags]
+            names |= {f"{mark}-{kind}" for mark, _, _ in pairs for _, _, kind in pairs}
     return tuple(sorted(names, key=_rank))
 
 
@@ -158,9 +159,17 @@ def _count(examples: Sequence[Example]) -> dict[str, int]:
     return dict(counter.most_common())
 
 
-def _check_several(counts: dict[str, int], train: Sequence[Example]) -> None:
+def check_several(kind: Kind, train: Sequence[Example]) -> None:
+    """Refuses examples from which nothing can be learned: all have one class or number.
+
+    Raises:
+        DataError: so it is.
+    """
+    if kind not in ("classify", "regress", "tag"):
+        return
+    counts = _count(train)
     if len(counts) < 2:
-        what = "word" if isinstance(train[0], TagExample) else "example"
+        what = "word" if kind == "tag" else "example"
         raise DataError(
             f"{train[0].where}: this and every other {what} of the train part has the label "
             f"'{next(iter(counts))}'; expected at least two different ones: check that the right "

@@ -5,14 +5,18 @@ with `-DOCSTART-` begins a document. Tags are taken as they are, whatever the sc
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path
 
 from bertsmith.errors import DataError, explain_os_error
+from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.task import Example, TagExample
-from bertsmith.text import streams
+from bertsmith.text import rows
 
 _DOCUMENT = "-DOCSTART-"
+_LOOKED_AT = 100
+"""Lines."""
 _SPACES = re.compile(" +")
 
 
@@ -21,7 +25,31 @@ def read_part(path: Path, part: str) -> list[Example]:
     return read(path, labelled=None if part == "test" else True)
 
 
-def read(path: Path, *, labelled: bool | None = True) -> list[Example]:
+def has_tags(path: Path | str, labels: Collection[str]) -> bool:
+    """Whether a file has columns, a tag last, and not running text or a table; by its beginning.
+
+    Args:
+        path: the file, possibly packed.
+        labels: tags that may occur; those of entities may anyway.
+
+    Raises:
+        DataError: the file is not UTF-8.
+        SystemFault: it cannot be read.
+    """
+    try:
+        found = list(islice((columns for columns, _ in _columns(path) if columns), _LOOKED_AT))
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    words = [columns for columns in found if columns[0] != _DOCUMENT]
+    # One line may end in what looks like a tag by chance ("vitamin B-12").
+    return (len(words) > 1 or words != found) and all(
+        len(columns) == len(words[0]) > 1
+        and (columns[-1] == "O" or columns[-1] in labels or is_entity_tag(columns[-1]))
+        for columns in words
+    )
+
+
+def read(path: Path | str, *, labelled: bool | None = True) -> list[Example]:
     """The sentences of one file, in order.
 
     In a file without `-DOCSTART-` each sentence is a document of its own: nothing says that it has
@@ -61,18 +89,16 @@ def read(path: Path, *, labelled: bool | None = True) -> list[Example]:
     ]
 
 
-def _sentences(path: Path, *, least: int) -> Iterator[tuple[int, list[list[str]]]]:
+def _sentences(path: Path | str, *, least: int) -> Iterator[tuple[int, list[list[str]]]]:
     """The line each sentence begins on and its words with their columns; none begin a document."""
     sentence: list[list[str]] = []
     begin = width = first = 0
-    for data, number, offset in streams.lines(str(path)):
-        line = streams.decode_line(str(path), data, number, offset).rstrip(" \r")
-        columns = line.split("\t") if "\t" in line else _SPACES.split(line)
-        if columns[0] == _DOCUMENT or not line.strip():
+    for columns, number in _columns(path):
+        if not columns or columns[0] == _DOCUMENT:
             if sentence:
                 yield begin, sentence
                 sentence = []
-            if columns[0] == _DOCUMENT:
+            if columns:
                 yield number, []
             continue
         where = f"{path}:{number}"
@@ -97,3 +123,13 @@ def _sentences(path: Path, *, least: int) -> Iterator[tuple[int, list[list[str]]
         sentence.append(columns)
     if sentence:
         yield begin, sentence
+
+
+def _columns(path: Path | str) -> Iterator[tuple[list[str], int]]:
+    """The columns of each line, none of a blank one, and its number."""
+    for number, text in enumerate(rows.checked_lines(str(path)), 1):
+        line = text.rstrip(" \r\n")
+        if "\r" in line:
+            raise rows.lone_return(f"{path}:{number}")
+        columns = line.split("\t") if "\t" in line else _SPACES.split(line)
+        yield columns if line.strip() else [], number

@@ -17,6 +17,8 @@ from typing import Literal
 
 Scheme = Literal["IOB1", "IOB2", "BIOES"]
 
+MARKS = ("B", "I", "E", "S")
+"""All marks but O."""
 _MARKS: dict[Scheme, str] = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES"}
 """The more usual first: `detect_scheme` takes the first of those that fit equally well."""
 
@@ -51,10 +53,16 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
+def is_entity_tag(tag: str) -> bool:
+    """Whether it is a known mark and a type, `B-PER`."""
+    mark, _, kind = tag.partition("-")
+    return mark in MARKS and kind != ""
+
+
 def _split(tag: str) -> tuple[str, str]:
     """Mark (one of B, I, O, E, S) and type; a type may hold hyphens."""
     mark, _, kind = tag.partition("-")
-    if mark in ("B", "I", "E", "S"):
+    if mark in MARKS:
         return mark, kind
     return ("I", kind) if kind and mark != "O" else ("O", "")
 

@@ -13,7 +13,6 @@ the longer text of a pair), and otherwise count what they cut, as `choose` does.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from bertsmith.config import Kind
 from bertsmith.errors import UsageError
+from bertsmith.finetune_config import Long
 from bertsmith.tasks.pool import Integers, Pool, gather
 from bertsmith.tasks.task import (
     AnswerExample,
@@ -31,8 +31,6 @@ from bertsmith.tasks.task import (
 )
 from bertsmith.text.encode import best_windows, fit_pair, join_flat, room_for_text, window_spans
 from bertsmith.text.tokenizer import Tokenizer
-
-Long = Literal["cut", "windows"]
 
 LONGEST_QUESTION = 64
 """Pieces (Google's `run_squad.py`)."""
@@ -76,6 +74,9 @@ class Features:
     """`ROW` [R]; the rows of an example follow each other."""
     paired: bool
     """Whether rows have a segment B."""
+    whole: Integers
+    """Tokens that each example (`choose`: choice, `tag`: document) would have as one input of any
+    length, specials counted."""
     group: int = 1
     """Rows that are answered together: the choices of an example."""
     targets: Integers | NDArray[np.float32] | None = None
@@ -196,8 +197,10 @@ def _texts(
     rows["a_start"], rows["a_length"] = pool.add([example.a for example in examples])
     if paired:
         rows["b_start"], rows["b_length"] = pool.add([example.b or "" for example in examples])
-    room = room_for_text(limits.longest, specials=3 if paired else 2)
-    too_long = cut = rows["a_length"] + rows["b_length"] > room
+    specials = 3 if paired else 2
+    room = room_for_text(limits.longest, specials=specials)
+    text = rows["a_length"] + rows["b_length"]
+    too_long = cut = text > room
     if limits.long == "windows" and too_long.any():
         # Windows go over one text only.
         cut = too_long & (np.minimum(rows["a_length"], rows["b_length"]) > room // 2)
@@ -222,6 +225,7 @@ def _texts(
         pool.pieces_T,
         rows,
         paired,
+        whole=text + specials,
         targets=targets,
         cut=int(cut.sum()),
     )
@@ -252,7 +256,7 @@ def _choices(
         [choice for example in examples for choice in example.choices]
     )
     room = room_for_text(limits.longest, specials=3)
-    too_long = rows["a_length"] + rows["b_length"] > room
+    text = rows["a_length"] + rows["b_length"]
     rows["a_length"], rows["b_length"] = fit_pair(rows["a_length"], rows["b_length"], room)
     right = [example.label for example in examples]
     return Features(
@@ -260,9 +264,10 @@ def _choices(
         pool.pieces_T,
         rows,
         paired=True,
+        whole=text + 3,
         group=group,
         targets=None if None in right else np.array(right, dtype=np.int64),
-        cut=len(np.unique(rows["example"][too_long])),
+        cut=len(np.unique(rows["example"][text > room])),
     )
 
 
@@ -283,10 +288,12 @@ def _tags(
         table["target"] = [labels[tag] for example in examples for tag in example.tags or ()]
     room = room_for_text(limits.longest, specials=2)
     found: list[NDArray[np.void]] = []
+    sizes = []
     count = 0
     edges = np.flatnonzero(np.diff(document_of, prepend=np.nan, append=np.nan) != 0)
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         begin, size = starts[first], int(starts[last - 1] + lengths[last - 1] - starts[first])
+        sizes.append(size)
         spans = window_spans(size, room=room, stride=limits.stride)
         pieces = starts[first:last] - begin
         window = best_windows(spans, size)[pieces]
@@ -297,7 +304,14 @@ def _tags(
         rows["example"] = sentence_of[first]
         rows["a_start"], rows["a_length"] = begin + spans[:, 0], spans[:, 1] - spans[:, 0]
         found.append(rows)
-    return Features("tag", pool.pieces_T, np.concatenate(found), paired=False, words=table)
+    return Features(
+        "tag",
+        pool.pieces_T,
+        np.concatenate(found),
+        paired=False,
+        whole=np.array(sizes) + 2,
+        words=table,
+    )
 
 
 def _answers(
@@ -311,11 +325,12 @@ def _answers(
     context_of = {text: number for number, text in enumerate(contexts)}
     question_of = {text: number for number, text in enumerate(questions)}
     cut = 0
-    tables, targets = [], []
+    tables, targets, whole = [], [], []
     for number, example in enumerate(examples):
         question, context = question_of[example.question], context_of[example.context]
         a_length = min(int(q_lengths[question]), limits.longest_question)
         cut += int(a_length < q_lengths[question])
+        whole.append(int(q_lengths[question] + c_lengths[context]) + 3)
         room = room_for_text(limits.longest, specials=3 + a_length)
         spans = window_spans(int(c_lengths[context]), room=room, stride=limits.stride)
         rows = np.zeros(len(spans), dtype=ROW)
@@ -333,6 +348,7 @@ def _answers(
         pool.pieces_T,
         np.concatenate(tables),
         paired=True,
+        whole=np.array(whole),
         targets=np.concatenate(targets) if len(targets) == len(examples) else None,
         places_T2=pool.places_T2(0, len(pool.pieces_T)),
         cut=cut,

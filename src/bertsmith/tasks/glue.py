@@ -35,6 +35,8 @@ class Layout:
     """As spelled in the files, in the order of Google's `run_classifier.py`."""
     bounds: tuple[float, float] | None = None
     """Least and greatest value, where the label is a number instead of a class."""
+    symmetric: bool = False
+    """Whether it means nothing which text of a pair comes first."""
     header: tuple[str, ...] = ()
     """The columns of train and dev, where these have no header (CoLA)."""
     has_broken: bool = False
@@ -59,6 +61,7 @@ def task(
         read=partial(read, layout),
         labels=layout.labels,
         pair=layout.b is not None,
+        symmetric=layout.symmetric,
         bounds=layout.bounds,
     )
 
@@ -82,13 +85,13 @@ def read(layout: Layout, path: Path, part: str) -> list[Example]:
 
 
 def _rows(path: Path, header: tuple[str, ...], *, has_broken: bool) -> Iterator[rows.Row]:
-    names, broken = list(header), 0
-    for line, number, offset in streams.lines(str(path)):
-        fields = streams.decode_line(str(path), line, number, offset).removesuffix("\r").split("\t")
+    names, broken, named = list(header), 0, ""
+    for number, line in enumerate(rows.checked_lines(str(path)), 1):
+        fields = line.removesuffix("\n").removesuffix("\r").split("\t")
         if not names:
-            names = fields
+            names, named = fields, f"{path}:{number}"
         elif len(fields) == len(names):
-            yield rows.Row(dict(zip(names, fields, strict=True)), f"{path}:{number}")
+            yield rows.Row(dict(zip(names, fields, strict=True)), f"{path}:{number}", named)
         elif has_broken and len(fields) < len(names) and broken < _BROKEN:
             broken += 1
         elif fields != [""]:

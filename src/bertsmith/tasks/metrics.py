@@ -49,9 +49,14 @@ class Metric:
     kinds: tuple[Kind, ...]
     """Tasks that it can score."""
     statistics: Callable[[Any, Any], Floats]
-    """(gold, predicted) -> what each example adds to K sums [N, K]."""
+    """(gold, predicted) -> what each example adds to K sums [N, K], or that by which `sums` knows
+    it."""
     value: Callable[[Floats], float | None]
     """Sums [K] -> the score; None: undefined."""
+    sums: Callable[[Floats, Floats], Floats] = lambda statistics, weights_RN: (
+        weights_RN @ statistics
+    )
+    """(statistics, weights of the examples [R, N]) -> their sums [R, K]."""
 
 
 def score(names: Sequence[str], gold: Any, predicted: Any) -> dict[str, float | None]:
@@ -70,7 +75,10 @@ def _statistics(name: str, gold: Any, predicted: Any) -> Floats:
 
 
 def _value(name: str, statistics_NK: Floats) -> float | None:
-    return METRICS[name].value(statistics_NK.sum(axis=0)) if len(statistics_NK) else None
+    if not len(statistics_NK):
+        return None
+    metric = METRICS[name]
+    return metric.value(metric.sums(statistics_NK, np.ones((1, len(statistics_NK))))[0])
 
 
 def main(scores: dict[str, float | None]) -> float:
@@ -110,14 +118,15 @@ def interval(
     statistics_NK = _statistics(name, gold, predicted)
     if _value(name, statistics_NK) is None:
         return None
-    count = len(statistics_NK)
+    count, metric = len(statistics_NK), METRICS[name]
     rng = np.random.default_rng(seed)
     values = []
     for start in range(0, resamples, max(1, _BLOCK // count)):
         rows = min(max(1, _BLOCK // count), resamples - start)
         drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        values += [METRICS[name].value(sums_K) for sums_K in weights @ statistics_NK]
+        weights_RN = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        sums_RK = metric.sums(statistics_NK, weights_RN.astype(np.float64))
+        values += [metric.value(sums_K) for sums_K in sums_RK]
     defined = [value for value in values if value is not None]
     if not defined:
         return None
@@ -147,12 +156,29 @@ def _agree_on_positive(gold: Any, predicted: Any) -> Floats:
     return np.stack([is_gold & is_predicted, is_gold, is_predicted], axis=1).astype(np.float64)
 
 
-def _agree_by_class(gold: Any, predicted: Any) -> Floats:
-    """Hits, gold and predicted of each class, as one-hot rows side by side [N, 3 * C]."""
-    gold, predicted = np.asarray(gold), np.asarray(predicted)
-    one_hot = np.eye(max(gold.max(), predicted.max()) + 1)
-    gold_NC, predicted_NC = one_hot[gold], one_hot[predicted]
-    return np.concatenate([gold_NC * predicted_NC, gold_NC, predicted_NC], axis=1)
+def _both_classes(gold: Any, predicted: Any) -> Floats:
+    return np.stack([gold, predicted], axis=1).astype(np.float64)
+
+
+def _sums_by_class(classes_N2: Floats, weights_RN: Floats) -> Floats:
+    """Hits, gold and predicted of each class side by side [R, 3 * C].
+
+    As one-hot rows of the examples they would be 3 * C numbers each, of which 3 are not 0.
+    """
+    gold, predicted = classes_N2.astype(np.int64).T
+    hits, most = gold == predicted, int(classes_N2.max()) + 1
+    return np.array(
+        [
+            np.concatenate(
+                [
+                    np.bincount(gold[hits], weights_N[hits], minlength=most),
+                    np.bincount(gold, weights_N, minlength=most),
+                    np.bincount(predicted, weights_N, minlength=most),
+                ]
+            )
+            for weights_N in weights_RN
+        ]
+    )
 
 
 def _macro_f1(sums: Floats) -> float:
@@ -245,8 +271,10 @@ def _answers(rule: Callable[..., float]) -> Callable[[Any, Any], Floats]:
 METRICS: dict[str, Metric] = {
     "accuracy": Metric("accuracy", ("classify", "choose"), _agree, _mean),
     "f1": Metric("F1", ("classify",), _agree_on_positive, lambda sums: _f1(*sums)),
-    "macro_f1": Metric("macro F1", ("classify",), _agree_by_class, _macro_f1),
-    "matthews": Metric("Matthews correlation", ("classify",), _agree_by_class, _matthews),
+    "macro_f1": Metric("macro F1", ("classify",), _both_classes, _macro_f1, _sums_by_class),
+    "matthews": Metric(
+        "Matthews correlation", ("classify",), _both_classes, _matthews, _sums_by_class
+    ),
     "pearson": Metric("Pearson correlation", ("regress",), _moments, _correlation),
     "spearman": Metric("Spearman correlation", ("regress",), _rank_moments, _correlation),
     "exact_match": Metric("exact match", ("answer",), _answers(exact_match), _mean),

@@ -5,19 +5,17 @@ Labels are read as strings, so that what is trained does not depend on the
 format: JSON's 1 and true are the classes `1` and `true`, as they would be in a CSV file.
 """
 
-import contextlib
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import Literal
 
 from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError
 from bertsmith.tasks import conll, squad
+from bertsmith.tasks.cells import label_of, list_of, name_of, not_a, text_of
 from bertsmith.tasks.checks import classes
 from bertsmith.tasks.tagging import name_entities
 from bertsmith.tasks.task import (
@@ -43,9 +41,13 @@ _METRICS: dict[Kind, tuple[str, ...]] = {
 _NOT_ENTITIES = ("tag_accuracy",)
 """For tags of another kind, such as parts of speech."""
 
-# Formats whose rows can hold lists of words; a file of any other kind for `tag` has columns.
+# Formats whose rows can hold lists of words.
 _LISTS = (".jsonl", ".json", ".parquet", ".arrow")
+# Greater ones overflow when they are squared in single precision, or are learned at no rate.
+_GREATEST = 1e9
 
+Layout = Literal["columns", "squad", "rows"]
+"""CoNLL's columns, SQuAD's JSON, or rows with named columns."""
 
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES)
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+|[^\\w\\s]")
@@ -70,9 +72,38 @@ class Columns:
     character it begins, there, else where it first occurs."""
 
 
+def layout(kind: Kind, path: Path | str, *, labelled: bool, labels: Collection[str] = ()) -> Layout:
+    """How a file of the user's own is read, by its ending and, to be asked, by its beginning.
+
+    A labelled file for `tag` has columns unless its rows can hold lists. What a model is only asked
+    about may also be running text or a table, in a `.txt`, `.csv` or `.tsv`: it has columns if its
+    first lines end in tags.
+
+    Args:
+        kind: what the task does.
+        path: the file.
+        labelled: whether it has to have labels.
+        labels: tags that the model knows.
+
+    Raises:
+        UsageError: the path is a folder.
+        DataError: the file is not UTF-8.
+        SystemFault: it cannot be read.
+    """
+    rows.refuse_folder(path)
+    ending = streams.endings(str(path))[0]
+    if kind == "answer" and ending == ".json":
+        return "squad"
+    if kind != "tag" or ending in _LISTS:
+        return "rows"
+    if labelled or ending not in rows.READERS or conll.has_tags(path, labels):
+        return "columns"
+    return "rows"
+
+
 def read_own(
     kind: Kind,
-    path: Path,
+    path: Path | str,
     *,
     columns: Columns,
     labelled: bool,
@@ -91,21 +122,22 @@ def read_own(
     Raises:
         DataError: a missing column, an empty text, a missing label, or one that is not what the
             kind needs, by file and line; or as the format's reader.
-        UsageError: the ending is not supported, or `choose` has no columns of choices.
+        UsageError: the path is a folder, the ending is not supported, or `choose` has no columns of
+            choices.
         SystemFault: the file cannot be read.
     """
-    ending = streams.endings(str(path))[0]
-    if kind == "tag" and ending not in _LISTS:
-        yield from conll.read(path, labelled=labelled)
-    elif kind == "answer" and ending == ".json":
-        yield from squad.read(path, may_be_impossible=True, labelled=labelled, skipped=skipped)
-    elif kind == "answer":
-        yield from _read_answers(path, columns, labelled=labelled, skipped=skipped)
-    elif kind == "choose":
-        yield from _of_equal_number(path, columns, labelled=labelled)
-    else:
-        for number, row in enumerate(rows.read(path)):
-            yield _PARSERS[kind](row, str(number), columns, labelled)
+    match layout(kind, path, labelled=True):
+        case "columns":
+            yield from conll.read(path, labelled=labelled)
+        case "squad":
+            yield from squad.read(path, may_be_impossible=True, labelled=labelled, skipped=skipped)
+        case "rows" if kind == "answer":
+            yield from _read_answers(path, columns, labelled=labelled, skipped=skipped)
+        case "rows" if kind == "choose":
+            yield from _of_equal_number(path, columns, labelled=labelled)
+        case "rows":
+            for number, row in enumerate(rows.read(path)):
+                yield _PARSERS[kind](row, str(number), columns, labelled)
 
 
 def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:
@@ -182,13 +214,13 @@ def own_task(
 
 
 def _classified(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
-    return _texts(row, key, columns, _label(row, columns.label) if labelled else None)
+    return _texts(row, key, columns, label_of(row, columns.label) if labelled else None)
 
 
 def _measured(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
     if not labelled:
         return _texts(row, key, columns, None)
-    label = _label(row, columns.label)
+    label = label_of(row, columns.label)
     try:
         value = float(label)
     except ValueError:
@@ -198,6 +230,12 @@ def _measured(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
         raise DataError(
             f"{row.where}: the label '{label}' in column '{columns.label}' is not a finite number; "
             "correct it, or use `classify` for classes."
+        )
+    if abs(value) > _GREATEST:
+        raise DataError(
+            f"{row.where}: the label '{label}' in column '{columns.label}' is beyond what can be "
+            f"learned, -{_GREATEST:g} to {_GREATEST:g}; correct it, or scale all numbers, for "
+            "instance to thousandths of them."
         )
     return _texts(row, key, columns, value)
 
@@ -209,7 +247,7 @@ def _texts(row: Row, key: str, columns: Columns, label: str | float | None) -> E
 
 
 def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
-    words = _list(row, columns.words, "--words")
+    words = list_of(row, columns.words, "--words")
     for word in words:
         if not isinstance(word, str) or not word.strip():
             raise DataError(
@@ -217,17 +255,17 @@ def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
             )
     if not labelled:
         return TagExample(row.where, key, tuple(words), None, int(key))
-    tags = _list(row, columns.tags, "--tags")
+    tags = list_of(row, columns.tags, "--tags")
     if len(tags) != len(words):
         raise DataError(
             f"{row.where}: found {len(words)} words and {len(tags)} tags, expected as many tags as "
             "words; correct the row."
         )
-    names = tuple(_name(tag, row, columns.tags, "tag") for tag in tags)
+    names = tuple(name_of(tag, row, columns.tags, "tag") for tag in tags)
     return TagExample(row.where, key, tuple(words), names, int(key))
 
 
-def _of_equal_number(path: Path, columns: Columns, *, labelled: bool) -> Iterator[Example]:
+def _of_equal_number(path: Path | str, columns: Columns, *, labelled: bool) -> Iterator[Example]:
     """Rows with choices: as many as there are columns for them, else as many as the first has."""
     if not columns.choices:
         raise UsageError("`choose` needs the columns of the choices; name them with --choices.")
@@ -248,7 +286,7 @@ def _of_equal_number(path: Path, columns: Columns, *, labelled: bool) -> Iterato
 def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
     """The texts in the columns, or those of the one list."""
     if len(names) == 1:
-        texts = _list(row, names[0], "--choices")
+        texts = list_of(row, names[0], "--choices")
     else:
         advice = "name others with --choices"
         texts = [rows.column(row, name, advice=advice) for name in names]
@@ -264,7 +302,7 @@ def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:
     """The choice that the label means: a column's name, else a number from 0 or a choice's text."""
-    label = _label(row, columns.label)
+    label = label_of(row, columns.label)
     if label in columns.choices and len(columns.choices) > 1:
         return columns.choices.index(label)
     meant = {number for number, text in enumerate(choices) if text.strip() == label}
@@ -280,7 +318,7 @@ def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:
 
 
 def _read_answers(
-    path: Path, columns: Columns, *, labelled: bool, skipped: list[str] | None
+    path: Path | str, columns: Columns, *, labelled: bool, skipped: list[str] | None
 ) -> Iterator[Example]:
     misplaced: list[str] = []
     for number, row in enumerate(rows.read(path)):
@@ -297,7 +335,7 @@ def _answers(row: Row, name: str, context: str, misplaced: list[str]) -> tuple[A
     """The answer, () where there is none, None where it is misplaced."""
     text = rows.column(row, name, advice="name another with --answer")
     if text is not None and not isinstance(text, str):
-        raise _not(row, name, text, "a string")
+        raise not_a(row, name, text, "a string")
     if not text or not text.strip():
         return ()
     start = row.values.get("answer_start")
@@ -316,61 +354,6 @@ def _answers(row: Row, name: str, context: str, misplaced: list[str]) -> tuple[A
         ) from error
     placed = squad.place(text, start, context=context, where=row.where, misplaced=misplaced)
     return tuple(placed) or None
-
-
-def text_of(row: Row, name: str, flag: str) -> str:
-    """The text in a column that `flag` names.
-
-    Raises:
-        DataError: there is no such column, or it holds no text; by file and line.
-    """
-    text = rows.column(row, name, advice=f"name another with {flag}")
-    if text is not None and not isinstance(text, str):
-        raise _not(row, name, text, "a string")
-    if not text or not text.strip():
-        raise DataError(f"{row.where}: the text in column '{name}' is empty; remove the row.")
-    return text
-
-
-def _list(row: Row, name: str, flag: str) -> list[Any]:
-    """The list in a column, or written as JSON in it, as in a CSV file."""
-    value = rows.column(row, name, advice=f"name another with {flag}")
-    if isinstance(value, str) and value.startswith("["):
-        with contextlib.suppress(msgspec.DecodeError):
-            value = msgspec.json.decode(value)
-    if value in (None, "", []):
-        raise DataError(f"{row.where}: the list in column '{name}' is empty; remove the row.")
-    if not isinstance(value, list):
-        raise _not(row, name, value, "a list of texts")
-    return value
-
-
-def _label(row: Row, name: str) -> str:
-    return _name(rows.column(row, name, advice="name another with --label"), row, name, "label")
-
-
-def _name(value: Any, row: Row, column: str, what: str) -> str:
-    """A class as a string, by the name it would have in a CSV file."""
-    # Data frames have NaN where nothing is.
-    if value is None or value != value or (isinstance(value, str) and not value.strip()):
-        raise DataError(
-            f"{row.where}: the {what} in column '{column}' is missing; fill it in or remove the "
-            "row."
-        )
-    if isinstance(value, bool | int | float):
-        return msgspec.json.encode(value).decode()
-    if not isinstance(value, str):
-        raise _not(row, column, value, "a string")
-    return value.strip()
-
-
-def _not(row: Row, name: str, value: object, expected: str) -> DataError:
-    found = rows.kind_of(value)
-    article = "an" if found[0] in "aeiou" else "a"
-    return DataError(
-        f"{row.where}: the column '{name}' holds {article} {found}, expected {expected}; name "
-        "another column or correct the file."
-    )
 
 
 _PARSERS: dict[Kind, Callable[[Row, str, Columns, bool], Example]] = {

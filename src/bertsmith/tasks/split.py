@@ -5,7 +5,7 @@ of a document. Which side that is depends on the seed and on the content alone, 
 the file.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -35,8 +35,7 @@ class Split:
 def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split:
     """Takes about `share` of each class, or of each tenth of a regression's labels, as dev.
 
-    Equal inputs, a context and a document are each on one side. Each class in dev is in train too,
-    unless there would be no dev then.
+    Equal inputs, a context and a document are each on one side. Each class in dev is in train too.
 
     Args:
         examples: labelled, of one kind.
@@ -44,7 +43,8 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
         seed: another seed takes others.
 
     Raises:
-        DataError: all examples belong together.
+        DataError: all examples belong together, or whatever is taken, train lacks one of its
+            classes or has one number only.
     """
     units = _units(examples, seed)
     if len(units) < 2:
@@ -63,14 +63,15 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
                 taken.append(unit)
                 owed -= len(unit)
         owed = min(owed, 1.0)
-    taken = _known(examples, units, taken) or [max(strata, key=len)[0]]
+    taken = _known(examples, units, taken)
+    if not taken:  # too few for a share
+        taken = _spared(examples, units, strata)
     numbers = sorted(number for unit in taken for number in unit)
     chosen = set(numbers)
-    return Split(
-        [example for number, example in enumerate(examples) if number not in chosen],
-        [examples[number] for number in numbers],
-        numbers,
-    )
+    train = [example for number, example in enumerate(examples) if number not in chosen]
+    if not taken or len(_values(train)) < min(2, len(_values(examples))):
+        raise _too_few(examples, units)
+    return Split(train, [examples[number] for number in numbers], numbers)
 
 
 def _units(examples: Sequence[Example], seed: int) -> list[_Unit]:
@@ -110,16 +111,52 @@ def _strata(examples: Sequence[Example], units: list[_Unit]) -> list[list[_Unit]
 
 def _known(examples: Sequence[Example], units: list[_Unit], taken: list[_Unit]) -> list[_Unit]:
     """Those of the taken units whose classes all occur in what is left or is not kept."""
-
-    def names(unit: _Unit) -> set[str]:
-        return {name for number in unit for name in labels_of(examples[number])}
-
     chosen = {unit[0] for unit in taken}
-    train = {name for unit in units if unit[0] not in chosen for name in names(unit)}
+    train = {name for unit in units if unit[0] not in chosen for name in _names(examples, unit)}
     kept = []
     for unit in taken:
-        if names(unit) <= train:
+        if _names(examples, unit) <= train:
             kept.append(unit)
         else:
-            train |= names(unit)
+            train |= _names(examples, unit)
     return kept
+
+
+def _spared(
+    examples: Sequence[Example], units: list[_Unit], strata: list[list[_Unit]]
+) -> list[_Unit]:
+    """One unit, of the largest group that has such, whose classes others have too; none if none."""
+    held = Counter(name for unit in units for name in _names(examples, unit))
+    for stratum in sorted(strata, key=len, reverse=True):
+        for unit in stratum:
+            if all(held[name] > 1 for name in _names(examples, unit)):
+                return [unit]
+    return []
+
+
+def _names(examples: Sequence[Example], unit: _Unit) -> set[str]:
+    return {name for number in unit for name in labels_of(examples[number])}
+
+
+def _values(examples: Sequence[Example]) -> set[object]:
+    """The numbers of a regression that occur, or all classes."""
+    numbers = {getattr(example, "label", None) for example in examples}
+    if any(isinstance(number, float) for number in numbers):
+        return numbers
+    return {name for example in examples for name in labels_of(example)}
+
+
+def _too_few(examples: Sequence[Example], units: list[_Unit]) -> DataError:
+    labels = _values(examples)
+    advice = "give more examples, or a dev file with --dev"
+    if len(labels) == len(examples) > 2:
+        return DataError(
+            f"{examples[0].where}: this and each of the {len(examples) - 1} other examples has a "
+            "label of its own, so that none can be put aside as dev; check that the right column "
+            f"is read, {advice}."
+        )
+    return DataError(
+        f"{examples[0].where}: the {len(units)} different inputs from here on, with {len(labels)} "
+        "labels, are too few to put some aside as dev and keep enough labels for training; "
+        f"{advice}."
+    )

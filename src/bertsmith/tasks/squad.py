@@ -4,6 +4,7 @@ Articles hold paragraphs, a paragraph holds a context and the questions about it
 at which character of the context it begins. In version 2.0 a question may be impossible.
 """
 
+import codecs
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def reader(
 
 
 def read(
-    path: Path,
+    path: Path | str,
     *,
     may_be_impossible: bool,
     labelled: bool | None = True,
@@ -118,7 +119,7 @@ def place(text: str, start: int, *, context: str, where: str, misplaced: list[st
     return []
 
 
-def _questions(path: Path) -> Iterator[tuple[_Question, str, str]]:
+def _questions(path: Path | str) -> Iterator[tuple[_Question, str, str]]:
     """Each question with its context and where it is."""
     seen = set()
     for article in _load(path).data:
@@ -134,11 +135,16 @@ def _questions(path: Path) -> Iterator[tuple[_Question, str, str]]:
                 yield question, paragraph.context, where
 
 
-def _load(path: Path) -> _Squad:
+def _load(path: Path | str) -> _Squad:
     try:
         data = b"".join(streams.blocks(str(path))).removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
+    # JSON begins with a bracket, beside which only UTF-16 has a 0.
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data[:2]:
+        raise DataError(
+            f"{path} looks like UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`."
+        )
     try:
         return msgspec.json.decode(data, type=_Squad)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -9,7 +9,7 @@ from bertsmith.errors import DataError, UsageError, explain_os_error, nearest
 from bertsmith.tasks import conll, glue, squad, swag
 from bertsmith.tasks.glue import Layout
 from bertsmith.tasks.task import Example, Task
-from bertsmith.text import streams
+from bertsmith.text import rows, streams
 
 _ENTAILMENT = ("entailment", "not_entailment")
 _NO_YES = ("0", "1")
@@ -31,7 +31,14 @@ _ROWS = (
     glue.task(
         "qqp",
         "Quora Question Pairs",
-        Layout(a="question1", b="question2", label="is_duplicate", labels=_NO_YES, has_broken=True),
+        Layout(
+            a="question1",
+            b="question2",
+            label="is_duplicate",
+            labels=_NO_YES,
+            has_broken=True,
+            symmetric=True,
+        ),
         metrics=("f1", "accuracy"),
     ),
     glue.task(
@@ -55,13 +62,13 @@ _ROWS = (
     glue.task(
         "sts-b",
         "Semantic Textual Similarity Benchmark",
-        Layout(a="sentence1", b="sentence2", label="score", bounds=(0.0, 5.0)),
+        Layout(a="sentence1", b="sentence2", label="score", bounds=(0.0, 5.0), symmetric=True),
         metrics=("pearson", "spearman"),
     ),
     glue.task(
         "mrpc",
         "Microsoft Research Paraphrase Corpus",
-        Layout(a="#1 String", b="#2 String", label="Quality", labels=_NO_YES),
+        Layout(a="#1 String", b="#2 String", label="Quality", labels=_NO_YES, symmetric=True),
         metrics=("f1", "accuracy"),
         files={
             "train": ("train.tsv", "msr_paraphrase_train.txt"),
@@ -132,6 +139,9 @@ _ROWS = (
 TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
 """By name; `glue.AX` is not among them, because it can only be predicted."""
 
+GLUE = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli")
+"""Tasks whose runs `glue-submit` takes, in the order of GLUE's table."""
+
 
 def get(name: str) -> Task:
     """The task of that name.
@@ -198,17 +208,30 @@ def load(folder: Path, task: Task, part: str) -> list[Example]:
     return read(path, task, part)
 
 
-def read(path: Path, task: Task, part: str) -> list[Example]:
+def read(path: Path | str, task: Task, part: str) -> list[Example]:
     """The examples of a file that holds a part, whatever its name.
 
     Raises:
+        UsageError: the path is a folder or a URL.
         DataError: it holds no example, or as the task's reader.
         SystemFault: it cannot be read.
     """
-    examples = task.read(path, part)
+    rows.refuse_folder(path)
+    examples = task.read(on_disk(path), part)
     if not examples:
         raise DataError(f"{path} is empty: it holds no example; give another file.")
     return examples
+
+
+def on_disk(path: Path | str) -> Path:
+    """A path of official files.
+
+    Raises:
+        UsageError: it is a URL.
+    """
+    if streams.is_url(str(path)):
+        raise UsageError(f"{path} is a URL; official files are read from the disk: download them.")
+    return Path(path)
 
 
 def _places(folder: Path, name: str) -> list[Path]:

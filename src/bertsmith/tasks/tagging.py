@@ -5,16 +5,20 @@ from dataclasses import replace
 from typing import cast
 
 from bertsmith.errors import DataError
-from bertsmith.tasks.entities import Scheme, convert, detect_scheme, scheme_faults
+from bertsmith.tasks.entities import (
+    Scheme,
+    convert,
+    detect_scheme,
+    is_entity_tag,
+    scheme_faults,
+)
 from bertsmith.tasks.task import Example, TagExample
-
-_MARKS = ("B", "I", "E", "S")
 
 
 def name_entities(tags: Iterable[str]) -> bool:
     """Whether tags are those of entities (`O`, `B-PER`); else they are of any other kind (`NN`)."""
-    marked = [tag.partition("-") for tag in tags if tag != "O"]
-    return bool(marked) and all(mark in _MARKS and kind for mark, _, kind in marked)
+    marked = [tag for tag in tags if tag != "O"]
+    return bool(marked) and all(map(is_entity_tag, marked))
 
 
 def taught_scheme(train: Sequence[Example]) -> Scheme | None:

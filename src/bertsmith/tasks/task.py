@@ -91,6 +91,8 @@ class Task:
     """Classes in the order of the model's outputs; empty: those of the training file, sorted."""
     pair: bool = False
     """Whether an example has two texts (kinds `classify` and `regress`)."""
+    symmetric: bool = False
+    """Whether it means nothing which text of a pair comes first, as in similarity."""
     bounds: tuple[float, float] | None = None
     """Least and greatest value of a regression's labels, if the task fixes them."""
     may_be_impossible: bool = False

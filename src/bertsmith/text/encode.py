@@ -1,5 +1,7 @@
 """The only place that builds `[CLS] a [SEP]` and `[CLS] a [SEP] b [SEP]` (paper, section 3).
 
+A vocabulary without special tokens, OpenAI's, has single texts as they are, and no pairs.
+
 `join` builds one input from two lists, `join_flat` many at once from flat arrays; `single` and
 `pair` start from text and keep the place of every piece in it. `fit_pair` cuts what is too long,
 `window_spans` and `best_windows` slide over it instead.
@@ -103,7 +105,7 @@ def single(
     """`[CLS] text [SEP]`, its end cut off where it would exceed `longest` tokens.
 
     Args:
-        tokenizer: gives pieces and special ids.
+        tokenizer: gives pieces and special ids; without the latter, the input is the text alone.
         text: any text.
         longest: most tokens of the whole input, special tokens included.
         allow_special: whether `[MASK]`, written so, is the special token.
@@ -113,7 +115,10 @@ def single(
     """
     a = tokenizer.encode(text, allow_special=allow_special)
     if longest is not None:
-        a = _part(a, 0, room_for_text(longest, specials=2))
+        specials = len(tokenizer.start_ids) + len(tokenizer.end_ids)
+        a = _part(a, 0, room_for_text(longest, specials=specials))
+    if not tokenizer.has_special:
+        return Input(a.ids, [0] * len(a.ids), a.offsets, a.words)
     return _build(tokenizer, a, None)
 
 
@@ -128,7 +133,7 @@ def pair(
     """`[CLS] a [SEP] b [SEP]`, the longer text cut first where it would exceed `longest` tokens.
 
     Raises:
-        UsageError: `longest` leaves no room for text.
+        UsageError: `longest` leaves no room for text, or the vocabulary has no special tokens.
     """
     first = tokenizer.encode(a, allow_special=allow_special)
     second = tokenizer.encode(b, allow_special=allow_special)

@@ -4,10 +4,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bertsmith.errors import UsageError, explain_os_error
-from bertsmith.text import documents, vocabulary
+from bertsmith.text import documents
+from bertsmith.text.merging import Kind, merge
 from bertsmith.text.tokenizer import Cleaning, Tokenizer
+from bertsmith.text.words import Progress, count_words
 
-_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json")
+# A vocabulary's files by its kind, beside those that both have.
+_VOCABULARY: dict[Kind, tuple[str, ...]] = {
+    "wordpiece": ("vocab.txt",),
+    "bpe": ("vocab.json", "merges.txt"),
+}
+_FILES = {"tokenizer.json", "tokenizer_config.json"}.union(*_VOCABULARY.values())
 
 
 def train_tokenizer(
@@ -15,18 +22,20 @@ def train_tokenizer(
     *,
     out: Path,
     size: int,
+    kind: Kind = "wordpiece",
     lower_case: bool = True,
     min_frequency: int = 2,
     text_field: str = "text",
     workers: int = 1,
-    progress: vocabulary.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Tokenizer:
-    """Trains a WordPiece vocabulary and writes it to `out`; the result depends on the text alone.
+    """Trains a vocabulary and writes it to `out`; the result depends on the text alone.
 
     Args:
         inputs: files, folders, globs or URLs of text.
         out: folder to write.
         size: pieces wanted, the five special ones counted; fewer if the text gives no more.
+        kind: of pieces.
         lower_case: lower-case the text and strip accents, now and in every later use.
         min_frequency: how often a pair must occur to be merged.
         text_field: field or column that holds the text.
@@ -47,17 +56,25 @@ def train_tokenizer(
             for document in documents.read(name, text_field=text_field):
                 yield document.text
 
-    vocab = vocabulary.train(
-        texts(),
-        size=size,
-        lower_case=lower_case,
-        min_frequency=min_frequency,
-        workers=workers,
-        progress=progress,
-    )
-    tokenizer = Tokenizer(vocab, Cleaning(lower_case=lower_case))
+    cleaning = Cleaning(lower_case=lower_case)
+    words = count_words(texts(), cleaning, workers=workers, progress=progress)
+    made = merge(words, kind, size=size, min_frequency=min_frequency, progress=progress)
+    merges = made.merges if kind == "bpe" else None
+    tokenizer = Tokenizer(made.vocab, cleaning, merges=merges)
+    _remove_other(out, kind)
     tokenizer.save(out)
     return tokenizer
+
+
+def _remove_other(out: Path, kind: Kind) -> None:
+    """Removes the vocabulary of another kind, which would no longer fit `tokenizer.json`."""
+    for other, names in _VOCABULARY.items():
+        if other != kind:
+            for name in names:
+                try:
+                    (out / name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise explain_os_error(error, "write", out / name) from error
 
 
 def _check_place(out: Path, inputs: Sequence[str]) -> None:

@@ -1,15 +1,18 @@
 """Rows with all their columns, from every format that has columns, each row with its place.
 
 `.csv` and `.tsv` (quoted, with a header), `.jsonl` and `.json` (one object a line), `.parquet` and
-`.arrow`, and `.txt` (a text a line, in a column `text`), each plain, `.gz` or `.zst`. Memory holds
-a row or a small batch at a time. The pieces that read a format are shared with `formats`, which
-takes one text out of each row and has other ideas of `.txt`.
+`.arrow`, and `.txt` (a text a line, in a column `text`), each plain, `.gz` or `.zst`. A `.csv`
+whose header has no comma outside quotes, but semicolons or tabs, is parted by these. Memory holds a
+row or a small batch at a time. The pieces that read a format are shared with `formats`, which takes
+one text out of each row and has other ideas of `.txt`.
 """
 
 import contextlib
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from bertsmith.extras import require
 from bertsmith.text import streams
 
 _BATCH = 1024
+_QUOTED = re.compile(r'"[^"]*"?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Row:
     values: dict[str, Any]
     where: str
     """`file:line`, or `file:row` in the formats that have rows instead of lines."""
+    header: str = ""
+    """`file:line` of the line that names the columns; empty where every row names its own."""
 
 
 def read(path: str | Path) -> Iterator[Row]:
@@ -40,10 +46,11 @@ def read(path: str | Path) -> Iterator[Row]:
         DataError: bytes that are not UTF-8, a damaged or cut archive, a ragged row, two columns of
             one name, a line that is no JSON object, or no row at all.
         SystemFault: the file cannot be read.
-        UsageError: the ending is not supported.
+        UsageError: the path is a folder, or the ending is not supported.
         MissingExtra: the format needs a package that is not installed.
     """
     path = str(path)
+    refuse_folder(path)
     ending = streams.endings(path)[0]
     if ending not in READERS:
         raise UsageError(
@@ -61,6 +68,16 @@ def read(path: str | Path) -> Iterator[Row]:
         raise DataError(f"{path} is empty: it holds no row; give another file.")
 
 
+def refuse_folder(path: str | Path) -> None:
+    """Refuses a folder where one file is needed.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not streams.is_url(str(path)) and Path(path).is_dir():
+        raise UsageError(f"{path} is a folder; give one file that lies in it.")
+
+
 def column(row: Row, name: str, *, advice: str) -> Any:
     """The value in the column `name`.
 
@@ -69,7 +86,7 @@ def column(row: Row, name: str, *, advice: str) -> Any:
             says what to do, e.g. `name another with --label`.
     """
     if name not in row.values:
-        raise no_such(row.where, name, list(row.values), advice=advice)
+        raise no_such(row.header or row.where, name, list(row.values), advice=advice)
     return row.values[name]
 
 
@@ -95,21 +112,98 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
 
     Quotes may hold separators and line breaks; how many fields a row has is not looked at.
     """
-    delimiter = "\t" if streams.endings(path)[0] == ".tsv" else ","
+    is_tsv = streams.endings(path)[0] == ".tsv"
     csv.field_size_limit(streams.LONGEST_LINE)
-    reader = csv.reader(streams.decoded_lines(path), delimiter=delimiter, strict=True)
-    number = 1
+    number, width = 1, 0
+    held: list[str] = []
+    lines = _held(checked_lines(path), held)
+    first = next(lines, None)
+    if first is None:
+        return
+    delimiter = "\t" if is_tsv else _delimiter(first)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         for fields in reader:
+            if is_tsv and width and len(held) > 1:
+                _check_stray_quote(path, number, held, width)
+            held.clear()
             if fields:
+                width = width or len(fields)
                 yield fields, number
             number = reader.line_num + 1
     except csv.Error as error:
+        # The csv module's own words for it are advice to a programmer.
+        if "new-line character" in str(error):
+            raise lone_return(f"{path}:{number}") from error
         raise DataError(
             f"{path}:{number}: the row that begins here is not well-formed ({error}); expected "
             'fields in "double quotes" where they hold quotes, line breaks or separators: check '
             "for a quote left open."
         ) from error
+
+
+def checked_lines(path: str) -> Iterator[str]:
+    """Lines as strings, as `streams.decoded_lines`; UTF-16 without its mark is named.
+
+    Raises:
+        DataError: as there, or the file begins with a NUL, as Latin letters do in UTF-16.
+    """
+    for number, line in enumerate(streams.decoded_lines(path)):
+        if not number:
+            refuse_utf16(path, line)
+        yield line
+
+
+def refuse_utf16(path: str, first: str) -> None:
+    """Refuses a file by its first line.
+
+    Raises:
+        DataError: every other byte of it seems to be 0, which UTF-8 would allow.
+    """
+    if "\0" in first[:2]:
+        order = "BE" if first.startswith("\0") else "LE"
+        raise DataError(
+            f"{path}:1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
+            f"convert it with `iconv -f UTF-16{order} -t UTF-8`."
+        )
+
+
+def lone_return(where: str) -> DataError:
+    """The complaint about a carriage return that ends no line."""
+    return DataError(
+        f"{where}: found a carriage return alone, expected lines that end in a line feed; write "
+        "the file again with those (`tr '\\r' '\\n'`), or put a text that holds one in "
+        '"double quotes".'
+    )
+
+
+def _held(lines: Iterable[str], held: list[str]) -> Iterator[str]:
+    """The lines, each kept in `held` too until the reader has made a row of them."""
+    for line in lines:
+        held.append(line)
+        yield line
+
+
+def _delimiter(header: str) -> str:
+    """What parts the columns of a `.csv`: a comma, or where its header has none, what it has."""
+    plain = _QUOTED.sub("", header)
+    others = [mark for mark in ";\t" if mark in plain]
+    return others[0] if "," not in plain and len(others) == 1 else ","
+
+
+def _check_stray_quote(path: str, number: int, lines: Sequence[str], width: int) -> None:
+    """Refuses a row over several lines that are whole rows each, if quotes were mere characters.
+
+    A text of a `.tsv` that begins with a quote, written as it is, would else swallow the rows up to
+    the next quote.
+    """
+    filled = [line for line in lines if line.strip()]
+    if all(line.count("\t") == width - 1 and '""' not in line for line in filled):
+        raise DataError(
+            f"{path}:{number}: a quote opens here and closes in line {number + len(lines) - 1}, "
+            'around what look like whole rows; put a text that begins with a quote in "double '
+            'quotes" and double those in it, or take the quote out.'
+        )
 
 
 def ragged(where: str, found: int, expected: int) -> DataError:
@@ -218,28 +312,38 @@ def _arrow_errors(path: str) -> Iterator[None]:
 
 
 def _read_delimited(path: str) -> Iterator[Row]:
-    header: list[str] = []
+    names: list[str] = []
+    header = ""
     for fields, number in delimited(path):
         where = f"{path}:{number}"
-        if not header:
-            header = fields
-            # Spreadsheets write columns without a name, even several; nobody can ask for them.
-            twice = {name for name in header if name and header.count(name) > 1}
+        if not names:
+            names, header = _named(fields), where
+            twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise DataError(
                     f"{where}: the column '{min(twice)}' occurs twice; give each its own name."
                 )
-        elif len(fields) != len(header):
-            raise ragged(where, len(fields), len(header))
+        elif len(fields) != len(names):
+            raise ragged(where, len(fields), len(names))
         else:
-            yield Row(dict(zip(header, fields, strict=True)), where)
+            yield Row(dict(zip(names, fields, strict=True)), where, header)
+
+
+def _named(header: list[str]) -> list[str]:
+    """Spreadsheets write columns without a name; where there are several, each gets its number."""
+    if header.count("") < 2:
+        return header
+    return [name or f"column {number}" for number, name in enumerate(header, 1)]
+
+
+def _texts(path: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(checked_lines(path), 1):
+        yield line.removesuffix("\n"), f"{path}:{number}"
 
 
 def _read_json(path: str) -> Iterator[Row]:
-    for line, number, offset in streams.lines(path):
-        text = streams.decode_line(path, line, number, offset)
+    for text, where in _texts(path):
         if text.strip():
-            where = f"{path}:{number}"
             yield Row(json_object(where, text, example='{"text": "...", "label": "..."}'), where)
 
 
@@ -250,9 +354,8 @@ def _read_table(path: str) -> Iterator[Row]:
 
 def _read_text(path: str) -> Iterator[Row]:
     """Blank lines are rows too: what is predicted for line 7 must stand in row 7."""
-    for line, number, offset in streams.lines(path):
-        text = streams.decode_line(path, line, number, offset).removesuffix("\r")
-        yield Row({"text": text}, f"{path}:{number}")
+    for text, where in _texts(path):
+        yield Row({"text": text.removesuffix("\r")}, where)
 
 
 READERS: dict[str, Callable[[str], Iterator[Row]]] = {

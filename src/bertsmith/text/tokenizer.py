@@ -1,11 +1,11 @@
-"""Text to WordPiece ids and back, by Google's rules.
+"""Text to ids and back: BERT's WordPiece or GPT's byte pairs, by Google's rules of cleaning.
 
-Everything else in the package sees `Tokenizer` alone. Encoding with offsets is done by the
-`tokenizers` library; the flat encoding of whole corpora goes through one of the engines in `flat`.
+Everything else in the package sees `Tokenizer` alone; how the kinds of pieces differ is in `pieces`
+and `bpe`. Encoding with offsets is done by the `tokenizers` library; the flat encoding of whole
+corpora goes through one of the engines in `flat`.
 """
 
 import hashlib
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ import numpy.typing as npt
 import tokenizers
 
 from bertsmith.errors import MissingExtra, UsageError
+from bertsmith.text import bpe, bpe_files
+from bertsmith.text.bpe import BytePairs
 from bertsmith.text.flat import (
     Engine,
     Ids,
@@ -28,18 +30,9 @@ from bertsmith.text.flat import (
     id_type,
     not_unicode,
 )
-from bertsmith.text.ideographs import is_ideograph
-from bertsmith.text.tokenizer_files import (
-    CLS,
-    MASK,
-    PAD,
-    SEP,
-    UNK,
-    check_vocab,
-    read_folder,
-    tokenizer_json,
-    write_folder,
-)
+from bertsmith.text.pieces import Pieces, WordPiece
+from bertsmith.text.spacing import join_words
+from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, read_folder
 from bertsmith.text.tokenizer_files import SPECIAL as SPECIAL
 from bertsmith.text.tokenizer_files import Cleaning as Cleaning
 
@@ -68,10 +61,8 @@ class Encoding:
 class Tokenizer:
     """A vocabulary, the cleaning rules that belong to it, and what they do to text.
 
-    Raises:
-        FolderError: the vocabulary lacks a special token or holds a piece twice.
-        MissingExtra: backend `nanotoken` is not installed.
-        UsageError: backend `nanotoken` does not give this vocabulary's exact ids.
+    OpenAI's vocabulary lacks all special tokens but the unknown one. Text is encoded and decoded
+    without them; `with_special` puts them behind its pieces.
     """
 
     def __init__(
@@ -79,56 +70,153 @@ class Tokenizer:
         vocab: Iterable[str],
         cleaning: Cleaning = GOOGLE,
         *,
+        merges: Iterable[tuple[str, str]] | None = None,
         backend: Backend = "tokenizers",
     ) -> None:
-        self.vocab: tuple[str, ...] = check_vocab(tuple(vocab), "the vocabulary")
+        """From what defines it.
+
+        Args:
+            vocab: the pieces, in order of their ids.
+            cleaning: how text is cleaned.
+            merges: of byte pairs, the first to be merged first; None for WordPiece.
+            backend: what encodes many texts; all give the same ids.
+
+        Raises:
+            FolderError: the vocabulary lacks a special token or holds a piece twice, or a merge
+                does not belong to it.
+            MissingExtra: backend `nanotoken` is not installed.
+            UsageError: backend `nanotoken` does not give this vocabulary's exact ids.
+        """
+        self.vocab: tuple[str, ...] = tuple(vocab)
         self.cleaning = cleaning
+        self._merges = None if merges is None else tuple(merges)
+        self._pieces: Pieces = (
+            WordPiece(self.vocab, cleaning)
+            if self._merges is None
+            else BytePairs(self.vocab, cleaning, self._merges)
+        )
         self._backend: Backend = backend
         self._id_of = {piece: index for index, piece in enumerate(self.vocab)}
-        self.pad_id, self.unk_id = self._id_of[PAD], self._id_of[UNK]
-        self.cls_id, self.sep_id = self._id_of[CLS], self._id_of[SEP]
-        self.mask_id = self._id_of[MASK]
-        self.special_ids = frozenset(self._id_of[piece] for piece in SPECIAL)
-        plain = msgspec.json.encode(tokenizer_json(self.vocab, cleaning, recognise_special=False))
+        self.unk_id = self._id_of[self._pieces.unknown]
+        self.special_ids = frozenset(self._id_of[piece] for piece in self._pieces.special)
+        plain = msgspec.json.encode(self._pieces.library(recognise_special=False))
         self._plain: Any = tokenizers.Tokenizer.from_buffer(plain)
         self._engine = self._choose_engine(plain)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers rebuild the tokenizer from what defines it."""
-        return _rebuild, (self.vocab, self.cleaning, self._backend)
+        return _rebuild, (self.vocab, self.cleaning, self._merges, self._backend)
 
     def __len__(self) -> int:
         return len(self.vocab)
 
     @classmethod
     def load(cls, folder: str | Path, *, backend: Backend = "tokenizers") -> "Tokenizer":
-        """Loads a tokenizer's or a model's folder (see `tokenizer_files` for the layouts).
+        """Loads a tokenizer's or a model's folder of either kind.
+
+        `tokenizer_files` and `bpe_files` have the layouts.
 
         Raises:
             FolderError: nothing usable there, with the file and line at fault.
         """
-        vocab, cleaning = read_folder(Path(folder))
+        folder = Path(folder)
+        if bpe_files.is_folder(folder):
+            vocab, cleaning, merges = bpe_files.read_folder(folder)
+            return cls(vocab, cleaning, merges=merges, backend=backend)
+        vocab, cleaning = read_folder(folder)
         return cls(vocab, cleaning, backend=backend)
 
     def save(self, folder: str | Path, *, model_max_length: int = 512) -> None:
-        """Writes `vocab.txt`, `tokenizer.json` and `tokenizer_config.json` into `folder`.
+        """Writes `tokenizer.json`, `tokenizer_config.json` and the vocabulary into `folder`.
 
+        The vocabulary is `vocab.txt`, that of byte pairs `vocab.json` and `merges.txt`.
         `transformers.AutoTokenizer` loads them and gives the same ids; `model_max_length` is the
         number of tokens at which it will truncate.
         """
-        write_folder(Path(folder), self.vocab, self.cleaning, model_max_length=model_max_length)
+        self._pieces.write(Path(folder), model_max_length=model_max_length)
+
+    @property
+    def pad_id(self) -> int:
+        """Id of `[PAD]`; this and the next three raise UsageError where it is missing."""
+        return self._special_id(PAD)
+
+    @property
+    def cls_id(self) -> int:
+        """Id of `[CLS]`, GPT's start token."""
+        return self._special_id(CLS)
+
+    @property
+    def sep_id(self) -> int:
+        """Id of `[SEP]`, GPT's delimiter, and the end of a text to its language model."""
+        return self._special_id(SEP)
+
+    @property
+    def mask_id(self) -> int:
+        """Id of `[MASK]`, GPT's extract token."""
+        return self._special_id(MASK)
+
+    @property
+    def has_special(self) -> bool:
+        """Whether all four are there."""
+        return all(piece in self._id_of for piece in bpe.ADDED)
+
+    @property
+    def start_ids(self) -> tuple[int, ...]:
+        """What a text begins with to a language model: `[CLS]`, or nothing where it is missing."""
+        return (self.cls_id,) if self.has_special else ()
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """What a text ends with to a language model: `[SEP]`, or nothing where it is missing."""
+        return (self.sep_id,) if self.has_special else ()
+
+    def with_special(self) -> "Tokenizer":
+        """The tokenizer with what it lacks of special tokens at the end of its vocabulary.
+
+        OpenAI's fine-tuning does so (Radford et al. 2018, section 3.3): the model gets freshly
+        drawn embeddings for them, and no id of a text changes.
+        """
+        if self.has_special:
+            return self
+        vocab = bpe.with_special(self.vocab)
+        return Tokenizer(vocab, self.cleaning, merges=self._merges, backend=self._backend)
+
+    def _special_id(self, piece: str) -> int:
+        if piece not in self._id_of:
+            raise UsageError(
+                f"The vocabulary has no {piece}: OpenAI's GPT was trained without it; fine-tune "
+                "the model, which adds it, and use the result."
+            )
+        return self._id_of[piece]
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the vocabulary and the cleaning rules: equal means equal ids."""
-        rules = self.cleaning
-        flags = [rules.lower_case, rules.strips_accents, rules.split_chinese]
-        return hashlib.sha256(msgspec.json.encode([self.vocab, flags])).hexdigest()
+        """SHA-256 over the vocabulary, the cleaning rules and merges: equal means equal ids."""
+        return hashlib.sha256(msgspec.json.encode(self._pieces.identity)).hexdigest()
+
+    @property
+    def bare(self) -> tuple[str, ...]:
+        """The pieces without the marks that say where in a word they stand ("##", "</w>")."""
+        return self._pieces.bare
 
     @cached_property
     def continuation_V(self) -> npt.NDArray[np.bool_]:
-        """Whether each piece continues a word, i.e. begins with "##"; bool [V]."""
-        return np.array([piece.startswith("##") and len(piece) > 2 for piece in self.vocab])
+        """Whether each piece continues a word, i.e. begins with "##"; bool [V].
+
+        Raises:
+            ValueError: of byte pairs, which do not say it; `word_starts` serves both kinds.
+        """
+        if not isinstance(self._pieces, WordPiece):
+            raise ValueError("byte pairs do not say whether they continue a word")
+        return self._pieces.continuation_V
+
+    def word_starts(self, ids_T: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+        """Whether each piece begins a word; bool [T].
+
+        Args:
+            ids_T: whole texts laid end to end, as `encode_flat` gives them.
+        """
+        return self._pieces.word_starts(ids_T)
 
     def encode_flat(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Ids of many texts laid end to end, without special tokens: the fast path.
@@ -197,23 +285,25 @@ class Tokenizer:
 
         Lower-casing and dropped accents cannot be undone; special tokens stay visible.
         """
-        words: list[str] = []
-        for piece in self.tokens(ids):
-            if piece.startswith("##") and len(piece) > 2 and words and words[-1] not in SPECIAL:
-                words[-1] += piece[2:]
-            else:
-                words.append(piece)
-        return _join_words(words)
+        words = self._pieces.words(self.tokens(ids))
+        return join_words(words, self._pieces.special)
 
     @cached_property
     def _special(self) -> Any:
-        whole = tokenizer_json(self.vocab, self.cleaning, recognise_special=True)
+        whole = self._pieces.library(recognise_special=True)
         return tokenizers.Tokenizer.from_buffer(msgspec.json.encode(whole))
 
     def _choose_engine(self, plain: bytes) -> Engine:
         size = len(self.vocab)
         library = WordCache(self._plain, vocab_size=size, cleaning=self.cleaning)
         if self._backend == "tokenizers":
+            return library
+        if self._merges is not None:
+            if self._backend == "nanotoken":
+                raise UsageError(
+                    "The tokenizer backend 'nanotoken' has WordPiece alone, and this vocabulary is "
+                    "of byte pairs; use the backend 'tokenizers'."
+                )
             return library
         try:
             fast = Nanotoken(plain, vocab_size=size)
@@ -233,31 +323,10 @@ class Tokenizer:
         return library
 
 
-def _rebuild(vocab: tuple[str, ...], cleaning: Cleaning, backend: Backend) -> Tokenizer:
-    return Tokenizer(vocab, cleaning, backend=backend)
-
-
-_CLOSING = frozenset(",.;:!?)]}%…’”»")
-_OPENING = frozenset("([{“‘«¿¡$£€#")
-_CONTRACTION = re.compile(r"(?<=\w) (['’]) (?=(?:s|t|d|m|re|ve|ll)\b)", re.IGNORECASE)
-
-
-def _wide(character: str) -> bool:
-    """Chinese or Japanese characters and their punctuation: written without spaces."""
-    code = ord(character)
-    return 0x3000 <= code <= 0x30FF or 0xFF00 <= code <= 0xFF60 or is_ideograph(character)
-
-
-def _join_words(words: list[str]) -> str:
-    pieces: list[str] = []
-    for index, word in enumerate(words):
-        before = words[index - 1] if index else ""
-        tight = (
-            not before
-            or word in _CLOSING
-            or before in _OPENING
-            or (_wide(before[-1]) and (_wide(word[0]) or word in SPECIAL))
-            or (before in SPECIAL and _wide(word[0]))
-        )
-        pieces.append(word if tight else f" {word}")
-    return _CONTRACTION.sub(r"\1", "".join(pieces))
+def _rebuild(
+    vocab: tuple[str, ...],
+    cleaning: Cleaning,
+    merges: tuple[tuple[str, str], ...] | None,
+    backend: Backend,
+) -> Tokenizer:
+    return Tokenizer(vocab, cleaning, merges=merges, backend=backend)

@@ -46,10 +46,10 @@ def baseline(
 ) -> dict[str, float]:
     """The same numbers for guessing by frequency alone.
 
-    Masked words: every masked position gets the distribution of the training tokens that can be a label
-    (counts plus one; special tokens, `[UNK]` among them, are never predicted), so the loss is that
-    distribution's cross-entropy on the held-out labels, and the accuracy that of always saying the
-    most frequent token. Pair task: the share of the labels, and its entropy.
+    Masked words: every masked position gets the distribution of the training tokens that can be a
+    label (counts plus one; special tokens, `[UNK]` among them, are never predicted), so the loss is
+    that distribution's cross-entropy on the held-out labels, and the accuracy that of always saying
+    the most frequent token. Pair task: the share of the labels, and its entropy.
 
     One-way objectives predict `[UNK]` too and, at a text's end, the token that closes it, whose
     frequency is taken from the held-out texts themselves.

@@ -1,8 +1,7 @@
 """Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError
-from bertsmith.tasks import checks, metrics, own, split, squad, table, tagging
+from bertsmith.tasks import checks, own, reading, split, table, tagging
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.run import TaskData
-from bertsmith.tuning.scoring import Scores
+from bertsmith.tuning.scoring import baseline
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
@@ -66,73 +65,93 @@ class Lengths(msgspec.Struct, frozen=True):
 
     limit: int
     median: int
+    """Of the training inputs, before anything is cut, as are the others."""
     longest: int
     cut: dict[str, int]
     """Part -> examples that lose their end."""
     windowed: dict[str, int]
     """Part -> examples (`tag`: documents) that are read through several windows."""
-    histogram: list[int]
-    """Training inputs by length: up to 1/20 of the limit, up to 2/20, ..."""
+    counts: dict[int, int]
+    """Length -> how many training inputs (`tag`: documents) have it."""
 
 
 def read(source: Source, *, seed: int) -> Parts:
     """Reads every part that is trained or evaluated on.
 
     Raises:
-        UsageError: unknown task, or flags of the other sort of task.
+        UsageError: unknown task, or flags of another sort of task.
         DataError: a file is missing or damaged, by file and line.
     """
     skipped: list[str] = []
-    if source.task not in OWN_KINDS:
-        task = table.get(source.task)
-        if source.data is None or source.train is not None or source.dev is not None:
-            raise UsageError(
-                f"Task '{source.task}' reads its official files: give their folder with --data, "
-                "and no --train or --dev."
-            )
-        if source.skip_misplaced and task.kind == "answer":
-            reader = squad.reader(may_be_impossible=task.may_be_impossible, skipped=skipped)
-            task = replace(task, read=reader)
-        folder = Path(source.data)
+    misplaced = skipped if source.skip_misplaced else None
+    task = reading.official(source.task, skipped=misplaced)
+    kind = own_kind(source.task) if task is None else task.kind
+    _check_flags(source, kind, official=task is not None)
+    numbers = None
+    if task is not None:
+        folder = table.on_disk(source.data or "")
         train = table.load(folder, task, "train")
-        parts = [part for part in task.files if part.startswith("dev")]
-        evaluated = {part: table.load(folder, task, part) for part in parts}
-        if task.kind == "tag":
-            train, evaluated = _unified(train, evaluated)
-        numbers = None
+        evaluated = reading.dev_parts(folder, task)
     else:
-        kind: Kind = source.task
-        if source.train is None or source.data is not None:
-            raise UsageError(
-                f"'{kind}' is for files of your own: give the training file with --train, and no "
-                "--data."
-            )
 
         def load(path: str) -> list[Example]:
-            return list(
-                own.read_own(
-                    kind,
-                    Path(path),
-                    columns=source.columns,
-                    labelled=True,
-                    skipped=skipped if source.skip_misplaced else None,
-                )
-            )
+            columns = source.columns
+            return list(own.read_own(kind, path, columns=columns, labelled=True, skipped=misplaced))
 
-        train, numbers = load(source.train), None
+        train = load(source.train or "")
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
-        if kind == "tag":
-            train, evaluated = _unified(train, evaluated)
-        task = own.own_task(kind, columns=source.columns, train=train)
-        if source.dev is None and train:
-            halves = split.stratified(train, share=DEV_SHARE, seed=seed)
-            train, numbers = halves.train, halves.dev_numbers
-            evaluated = {"dev": halves.dev}
     if not train:
         what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
         raise DataError(f"The train part is empty{what}; give a file with examples.")
+    if kind == "tag":
+        train, evaluated = _unified(train, evaluated)
+    if task is None:
+        task = own.own_task(kind, columns=source.columns, train=train)
+    if not evaluated:
+        # Before the split, or what is said of all would be said of a part.
+        checks.check_several(kind, train)
+        halves = split.stratified(train, share=DEV_SHARE, seed=seed)
+        train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
     labels = task.labels or checks.classes(train)
     return Parts(task, labels, train, evaluated, numbers, skipped)
+
+
+def own_kind(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        UsageError: it is neither a kind nor an official task.
+    """
+    for kind in OWN_KINDS:
+        if kind == name:
+            return kind
+    return table.get(name).kind
+
+
+def _check_flags(source: Source, kind: Kind, *, official: bool) -> None:
+    """Refuses flags of the other sort of task, and such as would not be looked at."""
+    if official and (source.data is None or source.train is not None or source.dev is not None):
+        raise UsageError(
+            f"Task '{source.task}' reads its official files: give their folder with --data, "
+            "and no --train or --dev."
+        )
+    if not official and (source.train is None or source.data is not None):
+        raise UsageError(
+            f"'{kind}' is for files of your own: give the training file with --train, and no "
+            "--data."
+        )
+    for flag, path in (("--train", source.train), ("--dev", source.dev)):
+        if path is not None and Path(path).is_dir():
+            raise UsageError(f"{flag} {path} is a folder; give the one file with the examples.")
+    usual = own.Columns()
+    given = [
+        field.name
+        for field in fields(usual)
+        if getattr(source.columns, field.name) != getattr(usual, field.name)
+    ]
+    reading.refuse_columns(kind, given, official=official, labelled=True)
+    if source.skip_misplaced:
+        reading.refuse_skipping(kind)
 
 
 def _unified(
@@ -161,29 +180,35 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
     def made(examples: Sequence[Example]) -> Features:
         return build(task.kind, examples, tokenizer, limits, parts.labels)
 
+    deciding = next(iter(parts.evaluated.values()))
     return TaskData(
         task=task,
         labels=parts.labels,
         columns=columns if task.name in OWN_KINDS else None,
         train=made(parts.train),
         evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
-        baseline=_baseline(parts),
+        baseline=baseline(
+            task.kind,
+            task.metrics,
+            seen=gold(task.kind, parts.train, parts.labels),
+            right=gold(task.kind, deciding, parts.labels),
+        ),
         fingerprint=_fingerprint(parts),
     )
 
 
 def lengths(data: TaskData, limits: Limits) -> Lengths:
     """What the limits mean for this data."""
-    found = data.train.lengths
+    whole = data.train.whole
+    found, counts = np.unique(whole, return_counts=True)
     features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
-    edges = np.linspace(0, limits.longest, 21)
     return Lengths(
         limit=limits.longest,
-        median=int(np.median(found)),
-        longest=int(found.max()),
+        median=int(np.median(whole)),
+        longest=int(whole.max()),
         cut={part: made.cut for part, made in features.items()},
         windowed={part: made.windowed for part, made in features.items()},
-        histogram=np.histogram(found, edges)[0].tolist(),
+        counts=dict(zip(found.tolist(), counts.tolist(), strict=True)),
     )
 
 
@@ -207,9 +232,10 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
             f"dev: with {few} examples a score says little, and its interval nothing; give more "
             "with --dev"
         )
+    what = "documents" if parts.task.kind == "tag" else "inputs"
     lines.append(
-        f"inputs: {found.median} tokens in the middle, {found.longest} at most (limit "
-        f"{found.limit})"
+        f"{what}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit of an "
+        f"input: {found.limit:,})"
     )
     for part, count in found.cut.items():
         if count:
@@ -236,27 +262,6 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     if len(parts.skipped) > 5:
         lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
     return lines
-
-
-def _baseline(parts: Parts) -> Scores:
-    """What always giving the most frequent answer of the training part would score."""
-    task, train = parts.task, parts.train
-    examples = next(iter(parts.evaluated.values()))
-    right = gold(task.kind, examples, parts.labels)
-    count = len(examples)
-    said: object
-    match task.kind:
-        case "classify" | "choose":
-            answers = np.bincount(gold(task.kind, train, parts.labels))
-            said = np.full(count, answers.argmax())
-        case "regress":
-            said = np.full(count, np.mean(gold(task.kind, train, parts.labels)))
-        case "tag":
-            tags = Counter(tag for row in gold(task.kind, train, parts.labels) for tag in row)
-            said = [[tags.most_common(1)[0][0]] * len(row) for row in right]
-        case "answer":
-            said = [""] * count
-    return metrics.score(task.metrics, right, said)
 
 
 def _fingerprint(parts: Parts) -> str:

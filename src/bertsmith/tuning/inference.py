@@ -1,23 +1,30 @@
 """Examples through a fine-tuned model: the one way, for evaluation while training and for users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bertsmith.errors import FolderError
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.tuned import BertForTask
+from bertsmith.models.architectures import TaskModel
+from bertsmith.models.tuned import TaskBatch
+from bertsmith.runtime import World
 from bertsmith.tasks.decode import Outputs, Prediction, decode
 from bertsmith.tasks.features import LONGEST_QUESTION, Features, Limits, build
 from bertsmith.tasks.task import Example
 from bertsmith.tasks.taught import Taught
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place
-from bertsmith.tuning.batches import evaluation_batches
+from bertsmith.tuning.batches import Integers, evaluation_batches
 
-_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+"""Of an evaluation, by device."""
+
+Progress = Callable[[int, int], object]
+"""Told the items done and their number."""
 
 
 def limits_of(config: FinetuneConfig) -> Limits:
@@ -30,17 +37,54 @@ def limits_of(config: FinetuneConfig) -> Limits:
     )
 
 
+def check_vocabulary(folder: str, tokenizer: Tokenizer, pieces: int) -> None:
+    """Refuses a tokenizer that does not fit the model beside it, which has so many `pieces`.
+
+    Raises:
+        FolderError: it has another number of pieces.
+    """
+    if len(tokenizer) != pieces:
+        raise FolderError(
+            f"{folder}: the tokenizer has {len(tokenizer)} pieces, config.json says {pieces}; the "
+            "two files are from different models."
+        )
+
+
+def computed(
+    features: Features,
+    tokenizer: Tokenizer,
+    compute: Callable[[TaskBatch], Tensor],
+    *,
+    device: torch.device,
+    world: World,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Integers, Tensor]]:
+    """What `compute` makes of this process's share of everything: items and tensor of each batch.
+
+    The one loop over inputs that are not trained on. `progress` counts all processes' items.
+    """
+    done = 0
+    micro_tokens = TOKENS_AT_ONCE[device.type]
+    batches = evaluation_batches(features, tokenizer, micro_tokens=micro_tokens)
+    for number, (items, batch) in enumerate(batches):
+        if number % world.size == world.rank:
+            with torch.inference_mode():
+                found = compute(batch.to(device))
+            yield items, found
+        done += len(items)
+        if progress is not None:
+            progress(done, features.items)
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A model on its place, ready to be asked."""
 
-    model: BertForTask
+    model: TaskModel
     tokenizer: Tokenizer
     place: Place
 
-    def outputs(
-        self, features: Features, progress: Callable[[int, int], object] | None = None
-    ) -> Outputs:
+    def outputs(self, features: Features, progress: Progress | None = None) -> Outputs:
         """The model's scores for every row, word or token of the features (see `tasks.decode`).
 
         Every process computes its share and gets the whole. The model is put in evaluation mode; no
@@ -53,20 +97,22 @@ class Scorer:
         edges = _edges(features)
         width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)
         found = torch.zeros(int(edges[-1]), width, device=self.place.device)
-        world = self.place.world
-        done = 0
-        batches = evaluation_batches(
-            features, self.tokenizer, micro_tokens=_TOKENS_AT_ONCE[self.place.device.type]
+
+        def compute(batch: TaskBatch) -> Tensor:
+            with self.place.autocast():
+                return self.model.outputs(batch)
+
+        batches = computed(
+            features,
+            self.tokenizer,
+            compute,
+            device=self.place.device,
+            world=self.place.world,
+            progress=progress,
         )
-        for number, (items, batch) in enumerate(batches):
-            if number % world.size == world.rank:
-                with torch.inference_mode(), self.place.autocast():
-                    scores = self.model.outputs(batch.to(self.place.device))
-                where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
-                found[torch.from_numpy(where)] = scores
-            done += len(items)
-            if progress is not None:
-                progress(done, features.items)
+        for items, scores in batches:
+            where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
+            found[torch.from_numpy(where)] = scores
         outputs = self.place.total_tensor(found).cpu().numpy()
         if not np.isfinite(outputs).all():
             raise FolderError(
@@ -80,7 +126,7 @@ class Scorer:
         examples: Sequence[Example],
         taught: Taught,
         features: Features | None = None,
-        progress: Callable[[int, int], object] | None = None,
+        progress: Progress | None = None,
     ) -> list[Prediction]:
         """An answer for each example, in order.
 

@@ -2,7 +2,8 @@
 
 A folder, while and after the job::
 
-    job.json           what was asked for, written first
+    identity.json      what makes it this job, wherever its files lie
+    job.json           what was asked for; its presence means that a job lives here
     split.json         which examples of the user's file were put aside as dev
     runs/NAME/         one run each (see `tuning.run`); all results are kept, the best model only
     results.json       everything that came out
@@ -13,8 +14,8 @@ A folder, while and after the job::
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,34 +24,38 @@ import msgspec
 
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, read_json, write_json
-from bertsmith.finetune_config import FinetuneConfig, finetune_config, grid
+from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
+from bertsmith.models.architectures import architecture_of, build_for_task
 from bertsmith.models.folder import load_config, load_encoder
 from bertsmith.models.sources import resolve
-from bertsmith.models.tuned import BertForTask, FeatureBased
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
-from bertsmith.shapes import BertConfig
+from bertsmith.shapes import BertConfig, Shape
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, join
-from bertsmith.train.start import alone_in, check_same_settings
+from bertsmith.train.start import alone_in
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
 from bertsmith.tuning.data import Lengths, Parts, Source
-from bertsmith.tuning.inference import limits_of
+from bertsmith.tuning.identity import IDENTITY, Identity, check_same_job, identity_of
+from bertsmith.tuning.inference import check_vocabulary, limits_of
 from bertsmith.tuning.page import write_report
 from bertsmith.tuning.result import FinetuneResult, summarise
-from bertsmith.tuning.run import RunResult, TaskData
+from bertsmith.tuning.run import RunResult, TaskData, task_shape_of
 
 JOB = "job.json"
 RESULTS = "results.json"
 REPORT = "report.html"
 
 
+_MOST_SEEDS = 1000
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked for (`job.json`); a resume compares it field by field."""
+    """What was asked for, and where it lies (`job.json`); see `identity` for what may change."""
 
     source: Source
     model: str
@@ -82,42 +87,59 @@ def finetune(
         SystemFault: the disk is full, memory ran out, the hub cannot be reached, ...
     """
     began = time.monotonic()
-    if job.seeds < 1:
-        raise UsageError(f"--seeds is {job.seeds}; it must be at least 1.")
+    if not 1 <= job.seeds <= _MOST_SEEDS:
+        expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
+        raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
     with join(job.settings.get("precision") or "auto") as place:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
         canvas.matplotlib("figure")  # the report at the end must not be what fails
-        # As JSON has it, so that a job compares with one that was read.
-        job = msgspec.json.decode(msgspec.json.encode(job), type=Job)
         place.first_decides(lambda: _check_folder(out, job, resume=resume))
         model = place.first_decides(lambda: resolve(job.model))
-        shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
-        _check_vocabulary(model, shape, tokenizer)
-        seed = int(job.settings.get("seed") or 0)
+        with _called(model, job.model):
+            shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
+            check_vocabulary(str(model), tokenizer, shape.vocab_size)
+        given = {name: value for name, value in job.settings.items() if value is not None}
+        seed = int(given.get("seed", 0))
         parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))
         inspection = finetune_data.inspect(parts)
         configure = partial(
             finetune_config,
             task=parts.task.name,
             kind=parts.task.kind,
-            model=str(model),
+            model=job.model,
             width=shape.hidden_size,
             positions=shape.max_position_embeddings,
-            **job.settings,
+            architecture=architecture_of(shape),
+            **given,
         )
         config = configure(examples=len(parts.train))
-        _check_model(model, config, shape, parts)
+        with _called(model, job.model):
+            _check_model(model, config, shape, tokenizer, parts)
         limits = limits_of(config)
         data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
         # What a batch counts is known now: windows, where there are any.
         config = configure(examples=data.train.items)
-        tried = grid(config, width=shape.hidden_size, fixed=job.settings) if job.sweep else []
+        tried = grid(config, width=shape.hidden_size, fixed=given) if job.sweep else []
         for one in (config, *tried):
             if min(one.batch_size, data.train.items) < place.world.size:
                 raise UsageError(
                     f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
                     f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
                 )
+        identity = identity_of(
+            config,
+            columns=job.source.columns,
+            fixed=[name for name in SWEPT if name in given] if job.sweep else None,
+            data=data.fingerprint,
+            model=model,
+            tokenizer=tokenizer,
+        )
+
+        def check() -> None:
+            if (out / JOB).is_file():
+                check_same_job(out, identity)
+
+        place.first_decides(check)
         lengths = finetune_data.lengths(data, limits)
         if place.world.first:
             for line in finetune_data.told(parts, inspection, lengths):
@@ -128,10 +150,10 @@ def finetune(
 
             def begin() -> None:
                 stack.enter_context(alone_in(out))
-                _begin(out, job, parts)
+                _begin(out, job, identity, parts)
 
             place.first_decides(begin)
-            runs = _Runs(out, data, tokenizer, place)
+            runs = _Runs(out, data, model, tokenizer, place)
             for number, one in enumerate(tried, 1):
                 runs.do(one, f"setting {number} of {len(tried)}")
             if tried:
@@ -151,8 +173,11 @@ def finetune(
 class _Runs:
     """The runs of a job, the best so far, and its model: the others' models are thrown away."""
 
-    def __init__(self, out: Path, data: TaskData, tokenizer: Tokenizer, place: Place) -> None:
-        self._out, self._data, self._tokenizer, self._place = out, data, tokenizer, place
+    def __init__(
+        self, out: Path, data: TaskData, model: Path, tokenizer: Tokenizer, place: Place
+    ) -> None:
+        self._out, self._data, self._place = out, data, place
+        self._model, self._tokenizer = model, tokenizer
         self.results: list[RunResult] = []
         self.configs: list[FinetuneConfig] = []
 
@@ -165,6 +190,7 @@ class _Runs:
             config,
             self._data,
             folder,
+            source=self._model,
             tokenizer=self._tokenizer,
             place=self._place,
             title=title,
@@ -215,52 +241,48 @@ def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
                 f"--out {out} already holds a fine-tuning; add --resume to continue it, or choose "
                 "another folder."
             )
-        old = read_json(out / JOB, Job)
-        if job.seeds < old.seeds:
+        old = read_json(out / JOB, Job).seeds
+        if job.seeds < old:
             raise UsageError(
-                f"--seeds is {job.seeds}, but the fine-tuning in {out} is of {old.seeds}; give at "
-                "least as many, or choose another folder."
+                f"--seeds is {job.seeds}, but the fine-tuning in {out} is of {old}; give at least "
+                "as many, or choose another folder."
             )
-        # More seeds may be asked for later, and fewer tokens at once after the end of memory.
-        check_same_settings(out / JOB, _compared(job, old), free={"seeds"})
-    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+    # A hidden file, or the identity, is what a job killed in its first moment leaves.
+    elif out.is_dir() and any(
+        not path.name.startswith(".") and path.name != IDENTITY for path in out.iterdir()
+    ):
         raise UsageError(
             f"--out {out} holds something else than a fine-tuning ({JOB} is not there); choose "
             "another folder."
         )
 
 
-def _compared(job: Job, old: Job) -> Job:
-    """The job as if it asked for as many tokens at once as the old one, which decides no result."""
-    settings = {name: value for name, value in job.settings.items() if name != "micro_tokens"}
-    if "micro_tokens" in old.settings:
-        settings["micro_tokens"] = old.settings["micro_tokens"]
-    in_order = {name: settings[name] for name in old.settings if name in settings}
-    return msgspec.structs.replace(job, settings=in_order | settings)
+@contextmanager
+def _called(model: Path, name: str) -> Iterator[None]:
+    """Lets errors call the model as the user does, not by the place where a package has it."""
+    try:
+        yield
+    except (UsageError, FolderError) as error:
+        if Path(name).exists():
+            raise
+        raise type(error)(str(error).replace(str(model), name)) from error
 
 
-def _check_model(model: Path, config: FinetuneConfig, shape: BertConfig, parts: Parts) -> None:
+def _check_model(
+    model: Path, config: FinetuneConfig, shape: Shape, tokenizer: Tokenizer, parts: Parts
+) -> None:
     """Everything about the model that would fail later, when the folder is begun."""
-    features = FeatureBased(config.features, config.combine) if config.features else None
-    if features is not None:
-        features.resolved(shape)
-    if parts.paired and shape.type_vocab_size < 2:
+    task = task_shape_of(config, parts.task, parts.labels, tokenizer, paired=parts.paired)
+    if parts.paired and isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
         raise UsageError(
             f"{model} has type_vocab_size {shape.type_vocab_size}, but the inputs of this task "
             "have 2 segments; choose a model with 2."
         )
-    load_encoder(model, BertForTask(shape, config.kind, labels=parts.labels, features=features))
+    load_encoder(model, build_for_task(shape, task))
 
 
-def _check_vocabulary(model: Path, shape: BertConfig, tokenizer: Tokenizer) -> None:
-    if len(tokenizer) != shape.vocab_size:
-        raise FolderError(
-            f"{model}: the tokenizer has {len(tokenizer)} pieces, config.json says "
-            f"{shape.vocab_size}; the two files are from different models."
-        )
-
-
-def _begin(out: Path, job: Job, parts: Parts) -> None:
+def _begin(out: Path, job: Job, identity: Identity, parts: Parts) -> None:
+    write_json(out / IDENTITY, identity)
     write_json(out / JOB, job)
     if parts.dev_numbers is not None:
         write_json(out / "split.json", {"file": job.source.train, "dev": parts.dev_numbers})

@@ -8,7 +8,7 @@ import numpy as np
 
 from bertsmith.config import Kind
 from bertsmith.display import clock
-from bertsmith.report.charts import Series, line_chart
+from bertsmith.report.charts import Mark, histogram_chart
 from bertsmith.report.page import Fact, Report
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.metrics import METRICS, UNDEFINED
@@ -23,7 +23,7 @@ from bertsmith.tuning.page_scores import (
     write_runs,
     write_scores,
 )
-from bertsmith.tuning.result import FinetuneResult
+from bertsmith.tuning.result import REMEDY, FinetuneResult
 
 _NAMES = 8
 
@@ -126,8 +126,8 @@ def _warnings(result: FinetuneResult) -> list[str]:
         if count == len(result.runs):
             runs = "The run" if count == 1 else f"All {count} runs"
             found.append(
-                f"{runs} came out no better than “{ALWAYS[result.kind]}”: nothing was learned. Try "
-                "another learning rate, more epochs or more examples."
+                f"{runs} came out no better than “{ALWAYS[result.kind]}”: nothing was learned. "
+                f"{REMEDY}"
             )
         else:
             found.append(
@@ -218,19 +218,18 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
     if found.classes:
         _write_balance(page, result)
     page.text(_repeats(result))
-    edges = np.linspace(0, lengths.limit, len(lengths.histogram) + 1)
-    shares = np.cumsum([0, *lengths.histogram]) / sum(lengths.histogram)
-    shown = int(shares.argmax()) + 1
+    what = "documents" if result.kind == "tag" else "inputs"
+    every = np.repeat(list(lengths.counts), list(lengths.counts.values()))
     page.picture(
-        line_chart(
-            [Series("inputs", edges[:shown].tolist(), shares[:shown].tolist())],
-            title="Lengths of the training inputs",
+        histogram_chart(
+            every.tolist(),
+            title=f"Lengths of the training {what}",
             x_label="tokens",
-            y_label="shorter inputs",
-            percent=True,
+            y_label=what,
+            limit=Mark("limit", lengths.limit),
         ),
-        "How many training inputs are shorter than so many tokens. The middle one has "
-        f"{lengths.median:,} tokens, the longest {lengths.longest:,}; the limit is "
+        f"How many training {what} have how many tokens, before anything is cut. The middle one "
+        f"has {lengths.median:,}, the longest {lengths.longest:,}; the limit of an input is "
         f"{lengths.limit:,}.",
     )
 

@@ -57,10 +57,10 @@ def errors(kind: Kind, examples: Sequence[Example], predictions: Sequence[Predic
     For `regress` those that are furthest off; for `answer` a probability counts less, down to the
     half, the more words the answer shares with a right one.
     """
-    badness = _BADNESS[kind](examples, predictions)
+    judge, card = _KINDS[kind]
+    badness = judge(examples, predictions)
     wrong = np.flatnonzero(badness >= 0)
     worst = wrong[np.argsort(-badness[wrong], kind="stable")][:MOST]
-    card = _CARDS[kind]
     return Errors(len(wrong), [card(examples[place], predictions[place]) for place in worst])
 
 
@@ -218,17 +218,10 @@ def _around(context: str, start: int, end: int) -> tuple[int, int]:
     return first, last
 
 
-_BADNESS: dict[Kind, Callable[..., Badness]] = {
-    "classify": _class_badness,
-    "regress": _number_badness,
-    "choose": _choice_badness,
-    "tag": _tag_badness,
-    "answer": _span_badness,
-}
-_CARDS: dict[Kind, Callable[..., Card]] = {
-    "classify": _class_card,
-    "regress": _number_card,
-    "choose": _choice_card,
-    "tag": _tag_card,
-    "answer": _span_card,
+_KINDS: dict[Kind, tuple[Callable[..., Badness], Callable[..., Card]]] = {
+    "classify": (_class_badness, _class_card),
+    "regress": (_number_badness, _number_card),
+    "choose": (_choice_badness, _choice_card),
+    "tag": (_tag_badness, _tag_card),
+    "answer": (_span_badness, _span_card),
 }

@@ -16,6 +16,9 @@ from bertsmith.tuning.data import Lengths
 from bertsmith.tuning.run import RunResult
 from bertsmith.tuning.scoring import Scores
 
+REMEDY = "Try another learning rate, more epochs or more examples."
+"""What to do where nothing was learned."""
+
 
 class Summary(msgspec.Struct, frozen=True):
     """One metric over the seeds of the best setting, degenerate runs left out."""
@@ -85,6 +88,8 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 f"giving the most frequent answer{' and count in no mean' * left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
+            if not left_out:
+                lines.append(f"  {REMEDY}")
         return [
             *lines,
             f"  best run: {Path(best.out).name}, epoch {best.best_epoch:g}, "

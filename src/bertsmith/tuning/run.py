@@ -24,10 +24,10 @@ from bertsmith.config import Phase
 from bertsmith.errors import FolderError
 from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.models.architectures import TaskModel, TaskShape, build_for_task
 from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
-from bertsmith.models.tuned import BertForTask, FeatureBased
+from bertsmith.models.tuned import FeatureBased
 from bertsmith.runtime import derive_seed
-from bertsmith.shapes import BertConfig
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.own import Columns
@@ -73,7 +73,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     examples_per_second: float
     """Of the training steps alone."""
     fingerprint: str
-    """SHA-256 of the examples and of the weights that it began with."""
+    """SHA-256 of the examples, of the weights that it began with and of the tokenizer."""
     threshold: float | None = None
     """`answer` with questions that have none: see `tasks.decode`."""
 
@@ -106,6 +106,7 @@ def run(
     data: TaskData,
     out: Path,
     *,
+    source: Path,
     tokenizer: Tokenizer,
     place: Place,
     title: str,
@@ -116,6 +117,7 @@ def run(
         config: the settings.
         data: what is trained and evaluated on.
         out: the run's folder.
+        source: folder of the model that `config` names.
         tokenizer: the model's.
         place: where this process computes.
         title: what the progress bar says.
@@ -127,8 +129,7 @@ def run(
         Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
         SystemFault: the disk is full, memory ran out, ...
     """
-    source = Path(config.model)
-    fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)}"
+    fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)} {tokenizer.fingerprint}"
     if (out / RESULT).is_file():
         return _read_result(out, config, fingerprint)
     with ExitStack() as stack:
@@ -157,7 +158,7 @@ def run(
             return state, folder
 
         state, folder = place.first_decides(decide)
-        model, fresh = _build_model(config, data, source, folder)
+        model, fresh = _build_model(config, data, tokenizer, source, folder)
         opened: list[Reporter] = []
 
         def open_folder() -> None:
@@ -167,7 +168,7 @@ def run(
         place.first_decides(open_folder)
         reporter = stack.enter_context(opened[0] if opened else Reporter(None))
         if fresh and folder is None:
-            reporter.note(f"{source} has no weights for {', '.join(fresh)}; it starts anew.")
+            reporter.note(f"{config.model} has no weights for {', '.join(fresh)}; it starts anew.")
 
         # 2. What the loop needs.
         stack.enter_context(explaining_memory(place.device, state.micro_tokens))
@@ -312,24 +313,48 @@ def read_predictions(out: Path) -> list[Prediction]:
 
 
 def _build_model(
-    config: FinetuneConfig, data: TaskData, source: Path, folder: Path | None
-) -> tuple[BertForTask, list[str]]:
+    config: FinetuneConfig,
+    data: TaskData,
+    tokenizer: Tokenizer,
+    source: Path,
+    folder: Path | None,
+) -> tuple[TaskModel, list[str]]:
     """The encoder of `source` under a fresh output layer, or the model of a checkpoint.
 
     Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
     """
-    shape: BertConfig = msgspec.structs.replace(
-        load_config(source),
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-    )
+    shape = load_config(source).with_dropout(config.dropout)
     torch.manual_seed(derive_seed(config.seed, "weights"))
-    features = FeatureBased(config.features, config.combine) if config.features else None
-    model = BertForTask(shape, config.kind, labels=data.labels, features=features)
+    model = build_for_task(
+        shape,
+        task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
+    )
     if folder is None:
         return model, load_encoder(source, model)
     model.load_state_dict(load_task(folder).state_dict())
     return model, []
+
+
+def task_shape_of(
+    config: FinetuneConfig,
+    task: Task,
+    labels: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    paired: bool,
+) -> TaskShape:
+    """What a model must know of the task that it is built for."""
+    return TaskShape(
+        kind=config.kind,
+        labels=tuple(labels),
+        pieces=tokenizer.vocab,
+        mask_id=tokenizer.mask_id,
+        paired=paired,
+        symmetric=task.symmetric,
+        frozen=config.frozen,
+        features=FeatureBased(config.features, config.combine) if config.features else None,
+        bilstm=config.bilstm,
+    )
 
 
 def _class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:

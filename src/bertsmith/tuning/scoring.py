@@ -1,11 +1,13 @@
 """Predictions to scores: every metric of a task, and the one number that compares runs."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from bertsmith.config import Kind
 from bertsmith.tasks import metrics
 from bertsmith.tasks.decode import Prediction, SpanAnswer, gold, said
 from bertsmith.tasks.spans import answer_f1, best_threshold
@@ -33,6 +35,31 @@ def score(
         gold(task.kind, examples, labels),
         said(task.kind, predictions, labels),
     )
+
+
+def baseline(kind: Kind, names: Sequence[str], *, seen: Any, right: Any) -> Scores:
+    """What always giving the most frequent answer would score.
+
+    Args:
+        kind: of the task.
+        names: of the metrics.
+        seen: right answers (see `decode.gold`), of which the most frequent (`regress`: the mean) is
+            given; to a question always none.
+        right: right answers that it is scored against.
+    """
+    count = len(right)
+    said: object
+    match kind:
+        case "classify" | "choose":
+            said = np.full(count, np.bincount(seen).argmax())
+        case "regress":
+            said = np.full(count, np.mean(seen))
+        case "tag":
+            [(tag, _)] = Counter(tag for row in seen for tag in row).most_common(1)
+            said = [[tag] * len(row) for row in right]
+        case "answer":
+            said = [""] * count
+    return metrics.score(names, right, said)
 
 
 def tune_threshold(

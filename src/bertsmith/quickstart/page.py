@@ -10,7 +10,7 @@ import numpy as np
 
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
-from bertsmith.quickstart_comparison import Attempt, Comparison, write_comparison
+from bertsmith.quickstart.comparison import Attempt, Comparison, write_comparison
 from bertsmith.report.charts import Mark, Series, line_chart
 from bertsmith.report.page import Blank, Fact, Report
 

@@ -22,8 +22,8 @@ import torch
 
 from bertsmith.errors import Stopped
 from bertsmith.files import read_json, write_bytes
+from bertsmith.models.architectures import build
 from bertsmith.models.folder import load_config, save_model
-from bertsmith.models.heads import BertForPretraining
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.own import Columns
 from bertsmith.text.sample_tasks import SampleTask
@@ -120,5 +120,5 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 def _write_untrained(folder: Path, *, like: Path) -> None:
     torch.manual_seed(derive_seed(0, "weights"))
-    model = BertForPretraining(load_config(like))
+    model = build(load_config(like), pieces=(), pair_task=True)
     save_model(folder, model, Tokenizer.load(like), card=_CARD)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bertsmith import quickstart
 from bertsmith.cli import main
 from bertsmith.corpus.shards import Corpus
-from bertsmith.quickstart import PLANS, STAGES
-from bertsmith.quickstart_comparison import Attempt, Comparison, difference_interval
-from bertsmith.quickstart_report import held_out_blanks, smoothed
-from bertsmith.quickstart_task import affordable_examples
+from bertsmith.quickstart import stages as quickstart
+from bertsmith.quickstart.comparison import Attempt, Comparison, difference_interval
+from bertsmith.quickstart.page import held_out_blanks, smoothed
+from bertsmith.quickstart.stages import PLANS, STAGES
+from bertsmith.quickstart.task import affordable_examples
 from bertsmith.text.sample_tasks import SampleTask
 from bertsmith.text.tokenizer import Tokenizer
 

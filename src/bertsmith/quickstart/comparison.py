@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bertsmith.files import read_json
-from bertsmith.quickstart_task import PRETRAINED, UNTRAINED, TaskPlan
+from bertsmith.quickstart.task import PRETRAINED, UNTRAINED, TaskPlan
 from bertsmith.report.charts import Mark, Series, line_chart
 from bertsmith.report.page import Report
 from bertsmith.tasks.decode import gold, said

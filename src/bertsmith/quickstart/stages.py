@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import pretrain, quickstart_task
+from bertsmith import pretrain
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
 from bertsmith.corpus.build import prepare
 from bertsmith.corpus.shards import Corpus
@@ -22,9 +22,9 @@ from bertsmith.errors import Stopped, UsageError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.models.folder import parameter_count
 from bertsmith.prediction.predictor import Predictor
-from bertsmith.quickstart_comparison import compare
-from bertsmith.quickstart_report import Outcome, collect, held_out_blanks, write_report
-from bertsmith.quickstart_task import TaskPlan
+from bertsmith.quickstart.comparison import compare
+from bertsmith.quickstart.page import Outcome, collect, held_out_blanks, write_report
+from bertsmith.quickstart.task import TaskPlan, affordable_examples, fine_tune
 from bertsmith.report.page import Blank
 from bertsmith.runtime import core_count
 from bertsmith.tasks.own import Columns
@@ -265,12 +265,12 @@ def _fine_tune(work: Work) -> None:
         trained = read_metrics(work.out / "model" / "metrics.jsonl")
         last = next(row for row in reversed(trained) if row["kind"] == "train")
         left = min(work.deadline - time.monotonic() - _REPORT_SECONDS, work.tuning_seconds)
-        work.state.examples = quickstart_task.affordable_examples(
+        work.state.examples = affordable_examples(
             left - _TUNING_OVERHEAD, last["tokens"] / last["elapsed"], plan=work.plan.task
         )
         work.save()
     task = sample_task(work.state.language)
-    quickstart_task.fine_tune(work.plan.task, task, work.out, examples=work.state.examples)
+    fine_tune(work.plan.task, task, work.out, examples=work.state.examples)
 
 
 STAGES: list[tuple[str, Callable[[Work], None]]] = [

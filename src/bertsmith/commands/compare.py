@@ -1,0 +1,75 @@
+"""`bertsmith compare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import arg
+
+from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
+from bertsmith.commands.pretrain import parse_phases
+
+
+@dataclass(kw_only=True)
+class Compare(Command):
+    """Pre-trains BERT, GPT and ELMo (and BERT's ablations) alike, and scores them on tasks."""
+
+    corpus: Path
+    """Folder of the corpus, from `bertsmith prepare`."""
+    tasks: Annotated[str, arg(metavar="TASK,...")]
+    """Tasks to fine-tune on, e.g. mrpc,rte,sst-2."""
+    data: Path
+    """Folder with the tasks' official files."""
+    out: Path
+    """Folder for all runs and the result."""
+    models: Annotated[str, arg(metavar="NAME,...")] = "bert,gpt,elmo"
+    """Systems to compare."""
+    ablations: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=OPTIONAL)] = ""
+    """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking."""
+    budget: Annotated[str, arg(metavar="UNIT=X")] = "hours=0.1"
+    """What each pre-training gets: tokens=5e6, flops=1e14 or hours=0.1."""
+    seeds: Annotated[int, arg(metavar="N")] = 3
+    """Fine-tunings of each system on each task."""
+    size: Annotated[str, arg(metavar="NAME")] = "mini"
+    """tiny, mini, small, medium, base or large: the BERT's, which the others are matched to."""
+    batch_size: Annotated[int, arg(metavar="N")] = 64
+    """Sequences of a pre-training step."""
+    phases: Annotated[str, arg(metavar="L:S,...")] = "32:0.4,64:0.3,128:0.3"
+    """Sequence lengths and their shares of a pre-training."""
+    learning_rate: Annotated[float, arg(metavar="X")] = 1e-3
+    """Highest learning rate of the pre-trainings."""
+    epochs: Annotated[int, arg(metavar="N")] = 3
+    """Of the fine-tunings."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Of the pre-trainings, and the first of the fine-tunings."""
+    resume: bool = False
+    """Continue an interrupted comparison: what is done is not done again."""
+
+    def run(self) -> Result:
+        """Compares."""
+        from bertsmith.comparison.job import compare
+        from bertsmith.comparison.plan import Plan
+
+        plan = Plan(
+            corpus=str(self.corpus),
+            tasks=_names(self.tasks),
+            data=str(self.data),
+            models=_names(self.models),
+            ablations=_names(self.ablations),
+            budget=self.budget,
+            seeds=self.seeds,
+            size=self.size,
+            batch_size=self.batch_size,
+            phases=parse_phases(self.phases),
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            seed=self.seed,
+        )
+        done = compare(plan, self.out, resume=self.resume)
+        text = [*done.summary(), "", f"The page is {done.report}."]
+        following = [["info", system.model] for system in done.systems[:1]]
+        return Result(done, with_next(text, *following))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,1 @@
+"""`compare`: BERT, GPT and ELMo, and BERT without parts of itself, under one budget."""

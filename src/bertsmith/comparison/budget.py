@@ -1,0 +1,149 @@
+"""How much each system may be trained, and what a step of it costs.
+
+Floating-point operations are counted as the papers count them: two for a multiplication and its
+addition in a matrix product, three times the forward pass for a training step; sums, norms and
+activations are left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Self
+
+from bertsmith.errors import UsageError
+from bertsmith.models.packed import TextBatch
+from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
+
+Unit = Literal["tokens", "flops", "hours"]
+UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")
+
+_FORWARD_AND_BACKWARD = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every pre-training gets."""
+
+    unit: Unit
+    amount: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`tokens=5e6`, `flops=1e14` or `hours=0.1`.
+
+        Raises:
+            UsageError: it is written otherwise, or is nothing.
+        """
+        name, _, number = text.partition("=")
+        unit = next((unit for unit in UNITS if unit == name.strip()), None)
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = 0.0
+        if unit is None or not 0 < amount < float("inf"):
+            raise UsageError(
+                f"--budget is '{text}'; write what each pre-training gets: tokens=5e6, flops=1e14 "
+                "or hours=0.1."
+            )
+        return cls(unit, amount)
+
+    def __str__(self) -> str:
+        return f"{self.unit}={self.amount:g}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step holds, on average."""
+
+    tokens: float
+    sequences: float
+    word_predictions: float
+    """Of all word objectives together."""
+    squares: float
+    """Sum of the squares of the sequences' lengths: pairs of tokens that attend."""
+    distinct: float
+    """Different tokens, whose characters ELMo reads once."""
+
+    @classmethod
+    def mean(cls, steps: Sequence[Sequence[TextBatch]]) -> Self:
+        """Over the micro-batches of some steps."""
+        batches = [batch for step in steps for batch in step]
+        lengths = [length for batch in batches for length in batch.packed.lengths]
+        predictions = sum(
+            count for batch in batches for name, count in batch.counts.items() if name != "nsp"
+        )
+        return cls(
+            tokens=sum(lengths) / len(steps),
+            sequences=len(lengths) / len(steps),
+            word_predictions=predictions / len(steps),
+            squares=sum(length**2 for length in lengths) / len(steps),
+            distinct=sum(len(set(batch.packed.ids_T.tolist())) for batch in batches) / len(steps),
+        )
+
+    @classmethod
+    def mixed(cls, parts: Sequence[tuple[float, "Step"]]) -> "Step":
+        """The mean of steps of several kinds, by the share of each."""
+        return Step(
+            **{
+                field.name: sum(share * float(getattr(step, field.name)) for share, step in parts)
+                for field in fields(cls)
+            }
+        )
+
+
+def training_flops(shape: Shape, step: Step) -> float:
+    """Floating-point operations of one training step."""
+    match shape:
+        case BertConfig():
+            inner, layers = shape.intermediate_size, shape.num_hidden_layers
+            forward = _transformer(shape.hidden_size, inner, layers, step)
+            transform = shape.hidden_size**2
+        case GptConfig():
+            forward = _transformer(shape.n_embd, 4 * shape.n_embd, shape.n_layer, step)
+            transform = 0
+        case ElmoConfig():
+            forward = _elmo(shape, step)
+            transform = 0
+    width = shape.projection if isinstance(shape, ElmoConfig) else shape.hidden_size
+    words = 2 * step.word_predictions * (width * shape.vocab_size + transform)
+    return _FORWARD_AND_BACKWARD * (forward + words)
+
+
+def _transformer(width: int, inner: int, layers: int, step: Step) -> float:
+    # The last layer's output and feed-forward are computed where something is predicted only.
+    block = 3 * width**2 * layers
+    rest = width**2 + 2 * width * inner
+    rows = min(step.tokens, step.word_predictions + step.sequences)
+    products = step.tokens * block + rest * ((layers - 1) * step.tokens + rows)
+    return 2 * products + 4 * layers * width * step.squares
+
+
+def _elmo(shape: ElmoConfig, step: Step) -> float:
+    filters = sum(count for _, count in shape.filters)
+    # Words are far shorter than the longest; ten characters stand for one.
+    convolutions = 10 * shape.char_width * sum(wide * count for wide, count in shape.filters)
+    token = convolutions + 2 * shape.highways * filters**2 + filters * shape.projection
+    cell = 2 * shape.projection * 4 * shape.lstm_width + shape.lstm_width * shape.projection
+    return 2 * (step.distinct * token + 2 * shape.lstm_layers * cell * step.tokens)
+
+
+def steps_of(budget: Budget, *, step: Step, flops: float, least: float) -> int:
+    """Steps that a budget in tokens or operations pays for.
+
+    Args:
+        budget: of tokens or flops.
+        step: of the system.
+        flops: of one step of it.
+        least: tokens of one evaluation.
+
+    Raises:
+        UsageError: it does not pay for as many tokens as one evaluation reads.
+    """
+    cost = {"tokens": step.tokens, "flops": flops}[budget.unit]
+    steps = round(budget.amount / cost)
+    if steps * step.tokens < least:
+        needed = least / step.tokens * cost
+        raise UsageError(
+            f"--budget {budget} pays for {steps} steps, fewer tokens than one evaluation reads; "
+            f"give at least {budget.unit}={needed:.2g}."
+        )
+    return steps

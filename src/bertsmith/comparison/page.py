@@ -1,0 +1,267 @@
+"""`compare.html`: who won, by how much, what it cost, and what each can see."""
+
+from pathlib import Path
+
+from bertsmith.comparison.page_insight import write_insight
+from bertsmith.comparison.published import TABLE_5, TABLE_8
+from bertsmith.comparison.result import Compared, SystemResult
+from bertsmith.display import clock
+from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
+from bertsmith.report.page import Fact, Report
+from bertsmith.tasks.metrics import METRICS
+
+_MODELS = ("bert", "gpt", "elmo")
+
+
+def write_page(result: Compared, path: Path) -> None:
+    """Writes the page, whole or not at all.
+
+    Raises:
+        SystemFault: the file cannot be written.
+        MissingExtra: matplotlib is not installed.
+    """
+    plan = result.plan
+    page = Report(
+        "BERT, GPT and ELMo under one budget",
+        f"{len(result.systems)} systems, pre-trained on the same {result.corpus_documents:,} "
+        f"documents ({result.corpus_tokens:,} tokens) with the same vocabulary of "
+        f"{result.vocab_size:,} pieces, {plan.budget} each, and fine-tuned on the same examples "
+        f"with {plan.seeds} seeds each.",
+    )
+    page.facts(
+        [
+            Fact(
+                f"{100 * _mean_score(result, system):.1f}",
+                system.title,
+                f"mean of {len(result.tasks)} tasks; {system.tokens:,} tokens in "
+                f"{clock(system.seconds)}",
+            )
+            for system in result.systems
+            if system.name in _MODELS
+        ]
+    )
+    _scores(page, result)
+    _systems(page, result)
+    _price(page, result)
+    _published(page, result)
+    write_insight(page, result)
+    page.section(
+        "How this was measured",
+        "Every system is trained by the same loop with the same optimizer, schedule, batch size, "
+        "learning rate and order of lengths, and differs in nothing but what its row says. Numbers "
+        "of parameters are matched within 5%. A fine-tuning's score is that of its best epoch on "
+        "dev. An interval is a paired bootstrap: a resample draws dev examples, the same for all, "
+        "and as many seeds as there are for each system. With few seeds the seeds' own spread is "
+        "known badly, and of many intervals one in twenty leaves out 0 by chance alone. Operations "
+        "are counted in matrix products only.",
+    )
+    page.write(path)
+
+
+def _mean_score(result: Compared, system: SystemResult) -> float:
+    return sum(system.scores[task.name].mean for task in result.tasks) / len(result.tasks)
+
+
+def _scores(page: Report, result: Compared) -> None:
+    page.section(
+        "Scores",
+        "Mean and standard deviation over the seeds, in percent. A task's score is the mean of its "
+        "metrics.",
+    )
+    page.table(
+        ["system", *(task.name for task in result.tasks), "mean"],
+        [
+            [
+                system.title,
+                *(
+                    f"{100 * system.scores[task.name].mean:.1f} ± "
+                    f"{100 * system.scores[task.name].deviation:.1f}"
+                    + "*"
+                    * bool(system.degenerate[task.name])
+                    for task in result.tasks
+                ),
+                f"{100 * _mean_score(result, system):.1f}",
+            ]
+            for system in result.systems
+        ],
+        caption="* some runs came out no better than always giving the most frequent answer",
+    )
+    for task in result.tasks:
+        marks = []
+        if task.baseline is not None:
+            marks.append(Mark("most frequent answer", task.baseline))
+        metrics = " and ".join(METRICS[name].title for name in task.metrics)
+        page.picture(
+            dots_chart(
+                [Dots(system.title, system.runs[task.name]) for system in result.systems],
+                title=f"Scores on {task.title}",
+                x_label=f"{metrics} on dev",
+                marks=marks,
+                percent=True,
+            ),
+            f"{task.title}: {task.train_examples:,} training examples, {task.dev_examples:,} dev "
+            "examples, one dot a seed.",
+        )
+    titles = {system.name: system.title for system in result.systems}
+    page.section(
+        "Which differences are larger than the noise",
+        "The first system's score minus the second's, in points, with a 95% interval over dev "
+        "examples and seeds. Only an interval that leaves out 0 says that one is better here.",
+    )
+    page.table(
+        ["first", "second", "task", "points", "95% interval", "sure"],
+        [
+            [
+                titles[found.first],
+                titles[found.second],
+                found.task,
+                round(100 * found.value, 1),
+                f"{100 * found.interval[0]:+.1f} to {100 * found.interval[1]:+.1f}",
+                "yes" if found.is_sure else "",
+            ]
+            for found in result.differences
+            if found.first == "bert" or {found.first, found.second} <= set(_MODELS)
+        ],
+    )
+
+
+def _systems(page: Report, result: Compared) -> None:
+    page.section("The systems", "What each is, and what its pre-training cost.")
+    page.table(
+        [
+            "system",
+            "architecture",
+            "a word is predicted from",
+            "objective",
+            "parameters",
+            "steps",
+            "tokens",
+            "10^12 operations",
+            "time",
+        ],
+        [
+            [
+                system.title,
+                system.architecture,
+                system.direction,
+                system.objective,
+                system.parameters,
+                system.steps,
+                system.tokens,
+                round(system.flops / 1e12, 1),
+                clock(system.seconds),
+            ]
+            for system in result.systems
+            if system.pretrained == system.name
+        ],
+    )
+
+
+def _price(page: Report, result: Compared) -> None:
+    trained = [system for system in result.systems if system.curve.loss]
+    page.section(
+        "The objective's price",
+        "A model of masked words is asked for few of the words that it reads, a one-way model for "
+        "all of them (ELMo for all of them twice). So it learns from fewer predictions a token, "
+        "but each is made with both sides in view. Losses of different objectives answer different "
+        "questions: compare a curve with its own start, not with another's height.",
+    )
+    page.table(
+        ["system", "predictions per token", "held-out loss, nats", "by frequency", "right"],
+        [
+            [
+                system.title,
+                round(system.predictions_per_token, 3),
+                *(
+                    round(_word(numbers, "loss"), 3)
+                    for numbers in (system.evaluation, system.baseline)
+                ),
+                f"{_word(system.evaluation, 'accuracy'):.1%}",
+            ]
+            for system in trained
+            if system.pretrained == system.name
+        ],
+    )
+    for what, x_label in (("tokens", "tokens read, millions"), ("seconds", "seconds of training")):
+        scale = 1e6 if what == "tokens" else 1.0
+        page.picture(
+            line_chart(
+                [
+                    Series(
+                        system.title,
+                        [value / scale for value in getattr(system.curve, what)],
+                        system.curve.loss,
+                    )
+                    for system in trained
+                    if system.pretrained == system.name
+                ],
+                title=f"Held-out loss against {what}",
+                x_label=x_label,
+                y_label="nats a predicted word",
+            ),
+            "The mean of the word objectives on held-out text.",
+        )
+
+
+def _word(numbers: dict[str, float], what: str) -> float:
+    """Mean over the word objectives."""
+    found = [
+        value
+        for name, value in numbers.items()
+        if name.endswith(f"_{what}") and not name.startswith("nsp")
+    ]
+    return sum(found) / len(found)
+
+
+def _published(page: Report, result: Compared) -> None:
+    ours = {system.name: system for system in result.systems}
+    tasks = [task.name for task in result.tasks]
+    if ours.keys() & TABLE_5.keys() - {"bert"}:
+        shared = sorted({task for row in TABLE_5.values() for task in row} & set(tasks))
+        page.section(
+            "The paper's table 5 at this scale",
+            "What next sentence and the right-hand side are worth. The paper's numbers are those "
+            "of BERT base after 3.3 billion words, in accuracy (SQuAD: F1); the scores here are "
+            "the tasks' own. What can be compared is the sign and order of the differences.",
+        )
+        page.table(
+            [
+                "system",
+                *(f"{task}, here" for task in tasks),
+                *(f"{task}, paper" for task in shared),
+            ],
+            [
+                [
+                    ours[name].title,
+                    *(round(100 * ours[name].scores[task].mean, 1) for task in tasks),
+                    *(row[task] for task in shared),
+                ]
+                for name, row in TABLE_5.items()
+                if name in ours
+            ],
+        )
+    if ours.keys() & TABLE_8.keys() - {"bert"}:
+        page.section(
+            "The paper's table 8 at this scale",
+            "What a predicted word is replaced by in pre-training.",
+        )
+        page.table(
+            [
+                "system",
+                *(f"{task}, here" for task in tasks),
+                "MNLI, paper",
+                "NER, paper",
+                "NER from features, paper",
+            ],
+            [
+                [
+                    ours[name].title
+                    if name != "bert"
+                    else "BERT, 80% [MASK], 10% kept, 10% random",
+                    *(round(100 * ours[name].scores[task].mean, 1) for task in tasks),
+                    *row,
+                ]
+                for name, row in TABLE_8.items()
+                if name in ours
+            ],
+        )

@@ -1,0 +1,100 @@
+"""What a comparison does: which systems, on what, under which budget. Written as `plan.json`."""
+
+from typing import Any
+
+import msgspec
+
+from bertsmith.comparison.budget import Budget
+from bertsmith.comparison.systems import System, chosen
+from bertsmith.config import Phase, PretrainConfig, pretrain_config
+from bertsmith.errors import UsageError, nearest
+from bertsmith.shapes import SIZES
+from bertsmith.tasks.table import TASKS
+
+# Short inputs first: what learns most in a short run (docs/log.md).
+PHASES = (Phase(0.4, 32), Phase(0.3, 64), Phase(0.3, 128))
+
+_POSITIONS = 512
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what a comparison computes."""
+
+    corpus: str
+    """Folder written by `bertsmith prepare`; its tokenizer is everybody's."""
+    tasks: tuple[str, ...]
+    """Rows of the table of tasks."""
+    data: str
+    """Folder of the tasks' official files."""
+    models: tuple[str, ...] = ("bert", "gpt", "elmo")
+    ablations: tuple[str, ...] = ()
+    budget: str = "hours=0.1"
+    """What each pre-training gets (see `Budget.parse`)."""
+    seeds: int = 3
+    """Fine-tunings of each system on each task."""
+    size: str = "mini"
+    """A preset: the BERT's, which the others are matched to."""
+    batch_size: int = 64
+    """Sequences of a pre-training step."""
+    phases: tuple[Phase, ...] = PHASES
+    learning_rate: float = 1e-3
+    """Of the pre-training."""
+    epochs: int = 3
+    """Of the fine-tunings."""
+    seed: int = 0
+
+    @property
+    def systems(self) -> list[System]:
+        """What is compared."""
+        return chosen(self.models, self.ablations)
+
+    def pretraining(self, system: System, size: str, **length: Any) -> PretrainConfig:
+        """A system's settings; `length` is its `steps` or its `hours`."""
+        return pretrain_config(
+            "modern",
+            data=self.corpus,
+            size=size,
+            batch_size=self.batch_size,
+            phases=self.phases,
+            learning_rate=self.learning_rate,
+            seed=self.seed,
+            **system.pretraining,
+            **length,
+        )
+
+    def tuning(self, system: System) -> dict[str, Any]:
+        """The settings of a system's fine-tunings."""
+        return {"epochs": self.epochs, "seed": self.seed, **system.tuning}
+
+    def check(self) -> "Plan":
+        """Refuses what cannot be compared; returns self.
+
+        Raises:
+            UsageError: an unknown name, or a number out of range.
+        """
+        for task in self.tasks:
+            if task not in TASKS:
+                raise UsageError(
+                    f"--tasks: '{task}' is none{nearest(task, TASKS)}; choose from "
+                    f"{', '.join(TASKS)}, with commas between them."
+                )
+        if not self.tasks:
+            raise UsageError("--tasks is empty; name at least one, e.g. mrpc,rte.")
+        for name in ("seeds", "epochs"):
+            value = getattr(self, name)
+            if value < 1:
+                raise UsageError(f"--{name} is {value}; it must be at least 1.")
+        if self.size not in SIZES:
+            raise UsageError(
+                f"--size {self.size}: not a preset{nearest(self.size, SIZES)}; choose one of "
+                f"{', '.join(SIZES)}."
+            )
+        if max(phase.length for phase in self.phases) > _POSITIONS:
+            raise UsageError(
+                f"--phases asks for sequences of {max(phase.length for phase in self.phases)} "
+                f"tokens, but the presets have {_POSITIONS} positions; shorten the phase."
+            )
+        for system in self.systems:
+            self.pretraining(system, self.size, steps=1)
+        Budget.parse(self.budget)
+        return self

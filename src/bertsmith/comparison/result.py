@@ -1,0 +1,122 @@
+"""What a comparison came to (`compare.json`)."""
+
+from typing import Any
+
+import msgspec
+
+from bertsmith.comparison.bootstrap import Difference
+from bertsmith.comparison.insight import Insight
+from bertsmith.comparison.plan import Plan
+from bertsmith.tuning.result import Summary
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Held-out loss of a pre-training as it went."""
+
+    tokens: list[int]
+    seconds: list[float]
+    loss: list[float]
+    """Nats a predicted word: the mean of the word objectives."""
+
+
+class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One system: what it is, what it cost, what it reached."""
+
+    name: str
+    title: str
+    architecture: str
+    direction: str
+    objective: str
+    pretrained: str
+    """The system whose pre-trained model it is: its own name, or another's."""
+    model: str
+    """Folder of the pre-trained model."""
+    parameters: int
+    """With the heads of the pre-training."""
+    steps: int
+    tokens: int
+    """Real tokens seen in pre-training."""
+    flops: float
+    """Floating-point operations of the pre-training (`budget.training_flops`)."""
+    seconds: float
+    """Of its training steps."""
+    predictions_per_token: float
+    """How many words the objective asks for, for each token read."""
+    evaluation: dict[str, float]
+    """On held-out text: `<objective>_loss` (nats) and `<objective>_accuracy`."""
+    baseline: dict[str, float]
+    """The same for guessing by frequency."""
+    curve: Curve
+    scores: dict[str, Summary]
+    """Task -> score over the seeds."""
+    runs: dict[str, list[float]]
+    """Task -> the score of each seed."""
+    metrics: dict[str, dict[str, Summary]]
+    """Task -> each of its metrics over the seeds."""
+    degenerate: dict[str, int]
+    """Task -> runs that came out no better than the most frequent answer; they count."""
+    tuning_seconds: dict[str, float]
+    """Task -> seconds of one fine-tuning, on average."""
+
+
+class TaskAbout(msgspec.Struct, frozen=True, kw_only=True):
+    """A task of the comparison."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    """Whose mean is the score."""
+    train_examples: int
+    dev_examples: int
+    baseline: float | None
+    """Score of always giving the most frequent answer."""
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that came out."""
+
+    out: str
+    report: str
+    plan: Plan
+    corpus_documents: int
+    corpus_tokens: int
+    vocab_size: int
+    tasks: list[TaskAbout]
+    systems: list[SystemResult]
+    differences: list[Difference]
+    """Of every pair of systems, on every task and (task `mean`) on the mean of them."""
+    insight: Insight
+    seconds: float
+    """Of the last call; earlier ones that were stopped are not counted."""
+
+    def summary(self) -> list[str]:
+        """The result in a few lines."""
+        names = [task.name for task in self.tasks]
+        width = max(len(system.title) for system in self.systems)
+        lines = [f"{'':{width}}  " + "  ".join(f"{name:>14}" for name in names)]
+        for system in self.systems:
+            cells = [
+                f"{100 * found.mean:6.1f} ± {100 * found.deviation:4.1f}"
+                for found in (system.scores[name] for name in names)
+            ]
+            lines.append(f"{system.title:{width}}  " + "  ".join(f"{cell:>14}" for cell in cells))
+        titles = {system.name: system.title for system in self.systems}
+        sure = [found for found in self.differences if found.is_sure]
+        lines += ["", "Larger than the noise of examples and seeds:"]
+        lines += [f"  {_told(found, titles)}" for found in sure] or ["  no difference"]
+        return lines
+
+    def as_json(self) -> Any:
+        """For `--json`."""
+        return msgspec.to_builtins(self)
+
+
+def _told(found: Difference, titles: dict[str, str]) -> str:
+    first, second, value = found.first, found.second, found.value
+    low, high = found.interval
+    if value < 0:
+        first, second, value, low, high = second, first, -value, -high, -low
+    return (
+        f"{found.task}: {titles[first]} over {titles[second]} by {100 * value:.1f} points "
+        f"({100 * low:.1f} to {100 * high:.1f})"
+    )

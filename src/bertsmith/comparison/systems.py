@@ -1,0 +1,155 @@
+"""What is compared: the three systems, and BERT's ablations (paper, section 5.1 and appendix C.2).
+
+A system differs from `bert` in what its row says and in nothing else.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bertsmith.errors import UsageError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One row of the comparison."""
+
+    name: str
+    title: str
+    direction: str
+    """What a word is predicted from."""
+    objective: str
+    pretraining: dict[str, Any] = field(default_factory=dict)
+    """Settings that differ from the BERT's."""
+    tuning: dict[str, Any] = field(default_factory=dict)
+    """The same, of the fine-tuning."""
+    trained_as: str = ""
+    """Another system whose pre-trained model it uses; empty: it has its own."""
+    is_trained: bool = True
+
+    @property
+    def pretrained(self) -> str:
+        """The system whose pre-training this one begins with."""
+        return self.trained_as or self.name
+
+
+_BOTH, _LEFT = "both sides at once", "the left"
+_MLM = "masked words"
+
+MODELS = {
+    "bert": System(name="bert", title="BERT", direction=_BOTH, objective=f"{_MLM}, next sentence"),
+    "gpt": System(
+        name="gpt",
+        title="GPT",
+        direction=_LEFT,
+        objective="next word",
+        pretraining={"model": "gpt"},
+    ),
+    "elmo": System(
+        name="elmo",
+        title="ELMo",
+        direction="the left, and apart from it the right",
+        objective="next word, and word before",
+        pretraining={"model": "elmo"},
+    ),
+}
+
+
+def _mix(mask: int, same: int, random: int) -> System:
+    """A row of the paper's table 8, whose order of the three is this one."""
+    return System(
+        name=f"masking-{mask}-{same}-{random}",
+        title=f"BERT, {mask}% [MASK], {same}% kept, {random}% random",
+        direction=_BOTH,
+        objective=f"{_MLM}, next sentence",
+        pretraining={"mask_mix": (mask / 100, random / 100, same / 100)},
+    )
+
+
+_MASKING = [
+    _mix(100, 0, 0),
+    _mix(80, 0, 20),
+    _mix(80, 20, 0),
+    _mix(0, 20, 80),
+    _mix(0, 0, 100),
+]
+
+ABLATIONS: dict[str, list[System]] = {
+    "untrained": [
+        System(
+            name="untrained",
+            title="BERT, not pre-trained",
+            direction=_BOTH,
+            objective="none",
+            is_trained=False,
+        )
+    ],
+    "no-nsp": [
+        System(
+            name="no-nsp",
+            title="BERT without next sentence",
+            direction=_BOTH,
+            objective=_MLM,
+            pretraining={"pair_task": "none"},
+        )
+    ],
+    "sop": [
+        System(
+            name="sop",
+            title="BERT with sentence order",
+            direction=_BOTH,
+            objective=f"{_MLM}, sentence order",
+            pretraining={"pair_task": "sop"},
+        )
+    ],
+    "left-to-right": [
+        System(
+            name="left-to-right",
+            title="BERT, left to right",
+            direction=_LEFT,
+            objective="next word",
+            pretraining={"left_to_right": True},
+        )
+    ],
+    "left-to-right+bilstm": [
+        System(
+            name="left-to-right+bilstm",
+            title="BERT, left to right, and a BiLSTM",
+            direction="the left; the BiLSTM of the fine-tuning sees both sides",
+            objective="next word",
+            pretraining={"left_to_right": True},
+            tuning={"bilstm": True},
+            trained_as="left-to-right",
+        )
+    ],
+    "masking": _MASKING,
+}
+
+
+def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
+    """The systems by the names that a user gives, each once, the models first.
+
+    Raises:
+        UsageError: a name is unknown, or there is nothing to compare.
+    """
+    systems: dict[str, System] = {}
+    for name in models:
+        if name not in MODELS:
+            raise UsageError(_unknown("--models", name, MODELS))
+        systems[name] = MODELS[name]
+    for name in ablations:
+        if name not in ABLATIONS:
+            raise UsageError(_unknown("--ablations", name, ABLATIONS))
+        systems |= {system.name: system for system in ABLATIONS[name]}
+    if ablations and "bert" not in systems:
+        raise UsageError("--ablations are of the BERT, which is not in --models; name bert too.")
+    if len(systems) < 2:
+        raise UsageError("One system is no comparison; name two --models, or --ablations.")
+    return list(systems.values())
+
+
+def _unknown(flag: str, name: str, known: Iterable[str]) -> str:
+    return (
+        f"{flag}: '{name}' is none{nearest(name, known)}; choose from {', '.join(known)}, with "
+        "commas between them."
+    )

@@ -1,0 +1,319 @@
+"""BERT, GPT and ELMo behind one set of functions: which class is which model stands here alone.
+
+A model is built by its shape's class, pre-trained with its heads or under a task's output layer; a
+folder is read by the `model_type` of its `config.json`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from torch import Tensor
+
+from bertsmith.config import Kind, Objective
+from bertsmith.errors import FolderError, UsageError
+from bertsmith.models import gpt_keys, keys
+from bertsmith.models.bert import Bert
+from bertsmith.models.elmo import Elmo, ElmoForPretraining
+from bertsmith.models.gpt import Gpt, GptForPretraining
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.tuned import (
+    ARCHITECTURES,
+    FEATURE_BASED,
+    WITH_BILSTM,
+    BertForTask,
+    FeatureBased,
+)
+from bertsmith.models.tuned_elmo import ELMO_ARCHITECTURES, ELMO_TASK, ElmoForTask, ElmoTask
+from bertsmith.models.tuned_gpt import BOTH_ORDERS, EXTRACT, GPT_ARCHITECTURES, GptForTask
+from bertsmith.shapes import (
+    Architecture,
+    BertConfig,
+    ElmoConfig,
+    GptConfig,
+    Shape,
+    bert_config_from_keys,
+    elmo_config_from_keys,
+    gpt_config_from_keys,
+)
+
+Encoder = Bert | Gpt | Elmo
+Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
+TaskModel = BertForTask | GptForTask | ElmoForTask
+
+NAMES: dict[Architecture, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
+MODEL_TYPES: dict[str, Architecture] = {"bert": "bert", "openai-gpt": "gpt", "elmo": "elmo"}
+"""`model_type` of a `config.json`."""
+
+_TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
+    "bert": ARCHITECTURES,
+    "gpt": GPT_ARCHITECTURES,
+    "elmo": ELMO_ARCHITECTURES,
+}
+
+
+def architecture_of(shape: Shape) -> Architecture:
+    """The architecture that a shape belongs to."""
+    match shape:
+        case BertConfig():
+            return "bert"
+        case GptConfig():
+            return "gpt"
+        case ElmoConfig():
+            return "elmo"
+
+
+def shape_from_keys(config_keys: dict[str, Any], source: str) -> Shape:
+    """The shape that a `config.json` describes; one without `model_type` is a BERT's.
+
+    Raises:
+        UsageError: another architecture, a setting that is not computed here, numbers that do not
+            fit.
+        FolderError: an unknown key or a wrong type.
+    """
+    name = str(config_keys.get("model_type", "bert"))
+    if name not in MODEL_TYPES:
+        raise UsageError(
+            f"{source}: model_type is '{name}', expected one of {', '.join(MODEL_TYPES)}; this "
+            "folder holds another architecture."
+        )
+    match MODEL_TYPES[name]:
+        case "bert":
+            return bert_config_from_keys(config_keys, source)
+        case "gpt":
+            return gpt_config_from_keys(config_keys, source)
+        case "elmo":
+            return elmo_config_from_keys(config_keys, source)
+
+
+def shape_keys(shape: Shape) -> dict[str, Any]:
+    """What a `config.json` says of a shape, for `shape_from_keys`."""
+    [model_type] = [name for name, kind in MODEL_TYPES.items() if kind == architecture_of(shape)]
+    return {"model_type": model_type} | msgspec.structs.asdict(shape)
+
+
+def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our state under the names of a folder: those of `transformers`, which has no ELMo."""
+    match shape:
+        case BertConfig():
+            return keys.to_theirs(ours, layers=shape.num_hidden_layers)
+        case GptConfig():
+            return gpt_keys.to_theirs(ours, layers=shape.n_layer)
+        case ElmoConfig():
+            return {name: value.detach().cpu().contiguous() for name, value in ours.items()}
+
+
+def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """A folder's state under our names; parts that the folder lacks are absent.
+
+    Raises:
+        FolderError: a tensor is left over, half there, or contradicts another.
+    """
+    match shape:
+        case BertConfig():
+            return keys.to_ours(theirs, layers=shape.num_hidden_layers, source=source)
+        case GptConfig():
+            return gpt_keys.to_ours(theirs, layers=shape.n_layer, source=source)
+        case ElmoConfig():
+            return dict(theirs)
+
+
+# --- with the heads of pre-training -------------------------------------------------------------
+
+
+def build(shape: Shape, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
+    """A model with fresh weights, drawn from torch's default generator.
+
+    Args:
+        shape: of the architecture.
+        pieces: the vocabulary, whose characters ELMo reads.
+        pair_task: whether a BERT gets a pooler and a next-sentence head.
+    """
+    match shape:
+        case BertConfig():
+            return BertForPretraining(shape, pair_task=pair_task)
+        case GptConfig():
+            return GptForPretraining(shape)
+        case ElmoConfig():
+            return ElmoForPretraining(shape, pieces)
+
+
+def build_encoder(shape: Shape, *, pieces: Sequence[str]) -> Encoder:
+    """The model alone, with fresh weights."""
+    match shape:
+        case BertConfig():
+            return Bert(shape)
+        case GptConfig():
+            return Gpt(shape)
+        case ElmoConfig():
+            return Elmo(shape, pieces)
+
+
+def encoder_of(model: Pretrained | TaskModel) -> Encoder:
+    """The model without its heads."""
+    match model:
+        case BertForPretraining() | BertForTask():
+            return model.bert
+        case GptForPretraining() | GptForTask():
+            return model.gpt
+        case ElmoForPretraining() | ElmoForTask():
+            return model.elmo
+
+
+def encoder_name(shape: Shape) -> str:
+    """Under which name a model holds its encoder: `bert`, `gpt` or `elmo`."""
+    return architecture_of(shape)
+
+
+def objective_of(model: Pretrained) -> Objective:
+    """What the model predicts: masked words, or every word from one side or from each."""
+    match model:
+        case ElmoForPretraining():
+            return "both"
+        case BertForPretraining() if not model.config.is_decoder:
+            return "masked"
+    return "forward"
+
+
+# --- with the output layer of a task ------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """What a model must know of a task beside its kind, to be built for it."""
+
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    pieces: Sequence[str] = ()
+    """The vocabulary, whose characters ELMo reads."""
+    mask_id: int
+    """Id of `[MASK]`, which ends a GPT's inputs."""
+    paired: bool = False
+    """Whether inputs are pairs."""
+    symmetric: bool = False
+    """Whether a pair's order means nothing, so that a GPT reads both."""
+    frozen: bool = False
+    """Whether an ELMo stays as it is."""
+    features: FeatureBased | None = None
+    """The feature-based `tag` of a BERT."""
+    bilstm: bool = False
+    """Whether a BERT has a BiLSTM before its output layer."""
+
+
+def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
+    """A model for a task with fresh weights, drawn from torch's default generator.
+
+    Raises:
+        UsageError: the task asks for what only another architecture has.
+    """
+    if task.features is not None and not isinstance(shape, BertConfig):
+        raise UsageError(
+            "--features takes layers of a frozen BERT; an ELMo mixes its layers by itself, and a "
+            "GPT is fine-tuned as a whole: leave it out."
+        )
+    if task.bilstm and not isinstance(shape, BertConfig):
+        raise UsageError("--bilstm is for a BERT; leave it out.")
+    if task.frozen and not isinstance(shape, ElmoConfig):
+        raise UsageError(
+            "--frozen is for an ELMo; a frozen BERT that tags words is made with --features: leave "
+            "it out."
+        )
+    match shape:
+        case BertConfig():
+            return BertForTask(
+                shape, task.kind, labels=task.labels, features=task.features, bilstm=task.bilstm
+            )
+        case GptConfig():
+            return GptForTask(
+                shape,
+                task.kind,
+                labels=task.labels,
+                extract_id=task.mask_id,
+                both_orders=task.symmetric and task.kind in ("classify", "regress"),
+            )
+        case ElmoConfig():
+            return ElmoForTask(
+                shape,
+                task.pieces,
+                task.kind,
+                tune=not task.frozen,
+                paired=task.paired,
+                labels=task.labels,
+            )
+
+
+def task_kind(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:
+    """The kind of task that a folder's model is for.
+
+    Raises:
+        FolderError: the model is not for a task, or for one that is not computed here.
+    """
+    if FEATURE_BASED in config_keys:
+        return "tag"
+    if config_keys.get(WITH_BILSTM) in ARCHITECTURES:
+        ours: Kind = config_keys[WITH_BILSTM]
+        return ours
+    named = [str(name) for name in config_keys.get("architectures") or []]
+    table = _task_architectures(config_keys)
+    kinds: list[Kind] = [kind for kind, name in table.items() if name in named]
+    if not kinds:
+        raise FolderError(
+            f"{source}: the model is {', '.join(named) or 'of no named architecture'}, which has "
+            "not been fine-tuned on a task; run `bertsmith finetune` with it first."
+        )
+    if kinds[0] != "classify":
+        return kinds[0]
+    problem = config_keys.get("problem_type")
+    number = problem == "regression" or len(labels) == 1
+    if problem == "multi_label_classification" or (number and len(labels) > 1):
+        raise FolderError(
+            f"{source}: the model gives a text {len(labels)} numbers or several classes at once "
+            f"(problem_type {problem}); bertsmith's give it one: take another model."
+        )
+    return "regress" if number else "classify"
+
+
+def is_for_task(config_keys: dict[str, Any]) -> bool:
+    """Whether a folder's model is under the output layer of a task."""
+    named = set(config_keys.get("architectures") or [])
+    ours = {FEATURE_BASED, WITH_BILSTM} & config_keys.keys()
+    return bool(ours or named & set(_task_architectures(config_keys).values()))
+
+
+def task_shape(
+    config_keys: dict[str, Any],
+    kind: Kind,
+    labels: tuple[str, ...],
+    *,
+    pieces: Sequence[str],
+    mask_id: int,
+    source: str,
+) -> TaskShape:
+    """How a folder's model was built for its task.
+
+    Raises:
+        FolderError: a key of ours is damaged.
+    """
+    try:
+        features = config_keys.get(FEATURE_BASED)
+        elmo = config_keys.get(ELMO_TASK)
+        elmo_task = None if elmo is None else msgspec.convert(elmo, ElmoTask)
+        return TaskShape(
+            kind=kind,
+            labels=labels if kind in ("classify", "tag") else (),
+            pieces=pieces,
+            mask_id=int(config_keys.get(EXTRACT, mask_id)),
+            paired=elmo_task is not None and elmo_task.paired,
+            symmetric=bool(config_keys.get(BOTH_ORDERS, False)),
+            frozen=elmo_task is not None and not elmo_task.tune,
+            features=None if features is None else msgspec.convert(features, FeatureBased),
+            bilstm=WITH_BILSTM in config_keys,
+        )
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        raise FolderError(f"{source}: {error}; correct it.") from error
+
+
+def _task_architectures(config_keys: dict[str, Any]) -> dict[Kind, str]:
+    name = str(config_keys.get("model_type", "bert"))
+    return _TASK_ARCHITECTURES[MODEL_TYPES.get(name, "bert")]

@@ -1,0 +1,231 @@
+"""GPT with the one output layer of a task (Radford et al. 2018, sections 3.2 and 3.3).
+
+A task gives `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`; that is arranged here as the paper has it:
+start, text, delimiter, text, extract. The last `[SEP]` becomes the extract token, where the model
+has read everything and the answer is read; a pair whose order means nothing is read both ways.
+
+- `classify`, `regress`: the state at the extract token to classes, or to one number.
+- `choose`: the state at each choice's extract token to one score.
+- `answer`: a start and an end vector, their products with every token.
+- `tag`: every word at its last piece, where the model has read all of it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from bertsmith.config import Kind
+from bertsmith.models.bert import initialize
+from bertsmith.models.dropout import Dropout
+from bertsmith.models.gpt import Gpt
+from bertsmith.models.packed import LanguageBatch, Packed
+from bertsmith.models.tuned import TaskBatch, label_keys, task_loss
+from bertsmith.shapes import GptConfig
+
+GPT_ARCHITECTURES: dict[Kind, str] = {
+    "classify": "OpenAIGPTForSequenceClassification",
+    "regress": "OpenAIGPTForSequenceClassification",
+    "choose": "OpenAIGPTForMultipleChoice",
+    "tag": "OpenAIGPTForTokenClassification",
+    "answer": "OpenAIGPTForQuestionAnswering",
+}
+"""Named as `transformers` names its models; it has the first one alone."""
+
+EXTRACT, BOTH_ORDERS = "extract_token_id", "both_orders"
+"""Keys of `config.json` that only our fine-tuned GPTs have."""
+
+LANGUAGE_WEIGHT = 0.5
+"""Of the auxiliary objective (lambda, section 4.1)."""
+
+# Logits held at once in the auxiliary objective, in elements.
+_LOGITS_AT_ONCE = 32 * 2**20
+
+
+class GptForTask(nn.Module):
+    """An encoder and the output layer of one kind of task, with the interface of `BertForTask`."""
+
+    feature_based = None
+
+    def __init__(
+        self,
+        config: GptConfig,
+        kind: Kind,
+        *,
+        labels: Sequence[str] = (),
+        extract_id: int,
+        both_orders: bool = False,
+    ) -> None:
+        """For one kind of task.
+
+        Args:
+            config: the encoder's shape.
+            kind: of the task.
+            labels: of a `classify` or `tag` task.
+            extract_id: the token that ends every input: `[MASK]`, of which a GPT has no other use.
+            both_orders: whether a pair is read both ways and its states added, as for similarity,
+                where neither text comes first; in `classify` and `regress`.
+
+        Raises:
+            ValueError: both orders of what is no pair.
+        """
+        super().__init__()
+        if both_orders and kind not in ("classify", "regress"):
+            raise ValueError(f"both_orders is for pairs; a {kind} task has none")
+        self.config = config
+        self.kind: Kind = kind
+        self.labels = tuple(labels)
+        self.extract_id = extract_id
+        self.both_orders = both_orders
+        self.gpt = Gpt(config)
+        self.dropout = Dropout(config.resid_pdrop)
+        width, classes = config.n_embd, max(len(labels), 1)
+        # No bias, as in equation 3 and in `transformers`.
+        self.classifier = nn.Linear(width, classes, bias=False) if kind != "answer" else None
+        self.span = nn.Linear(width, 2) if kind == "answer" else None
+        self.class_weights: Tensor | None = None
+        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        initialize(self, config.initializer_range, cut=False)
+
+    def outputs(self, batch: TaskBatch) -> Tensor:
+        """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
+        packed = self.arranged(batch.packed)
+        rows_R = self._rows(packed, batch)
+        return self._scores(self.gpt(packed, rows_R))
+
+    def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
+        """The sum of the losses of a batch's predictions, by the keys of `batch.counts`.
+
+        With the language model's over the same input as auxiliary objective (equation 5). As in
+        OpenAI's code it is a mean over the tokens of each input, so that no input's share depends
+        on its neighbours; each prediction of the task brings `LANGUAGE_WEIGHT` of its input's. What
+        the loop makes of it is the task's mean and `LANGUAGE_WEIGHT` times that of the language
+        model, whatever the micro-batches.
+        """
+        packed = self.arranged(batch.packed)
+        hidden_TD: Tensor = self.gpt(packed)
+        rows_R = self._rows(packed, batch)
+        scores = self._scores(hidden_TD if rows_R is None else hidden_TD[rows_R])
+        loss = task_loss(self.kind, scores, batch, self.class_weights)
+        shares_B = LANGUAGE_WEIGHT * self._predictions(packed, batch)
+        return {"task": loss + self._language_loss(hidden_TD, packed, shares_B)}
+
+    @property
+    def config_keys(self) -> dict[str, Any]:
+        """What `config.json` says of the model beside its shape."""
+        return {
+            "architectures": [GPT_ARCHITECTURES[self.kind]],
+            EXTRACT: self.extract_id,
+            BOTH_ORDERS: self.both_orders,
+        } | label_keys(self.kind, self.labels)
+
+    def arranged(self, packed: Packed) -> Packed:
+        """The inputs as GPT reads them; with both orders [2B], the other way round in the end."""
+        ids_T = packed.ids_T.index_fill(0, packed.lasts_B, self.extract_id)
+        arranged = replace(packed, ids_T=ids_T)
+        if not self.both_orders:
+            return arranged
+        return Packed(
+            ids_T=torch.cat([arranged.ids_T, _other_way_round(arranged)]),
+            segments_T=torch.zeros_like(packed.segments_T).repeat(2),
+            positions_T=packed.positions_T.repeat(2),
+            starts=torch.cat([packed.starts, packed.starts[1:] + len(packed.ids_T)]),
+            longest=packed.longest,
+        )
+
+    def _rows(self, packed: Packed, batch: TaskBatch) -> Tensor | None:
+        """Indices into T of the states that answers are read from; None for all."""
+        if self.kind == "answer":
+            return None
+        if self.kind == "tag":
+            assert batch.words_P is not None
+            return _last_pieces(packed, batch.words_P)
+        return packed.lasts_B
+
+    def _scores(self, hidden_RD: Tensor) -> Tensor:
+        if self.span is not None:
+            answers: Tensor = self.span(hidden_RD)
+            return answers.float()
+        assert self.classifier is not None
+        if self.both_orders:
+            hidden_RD = torch.add(*hidden_RD.chunk(2))
+        scores: Tensor = self.classifier(self.dropout(hidden_RD))
+        return scores.float()
+
+    def _predictions(self, packed: Packed, batch: TaskBatch) -> Tensor:
+        """How many predictions of the task are made from each input, [B] or, both ways, [2B]."""
+        if self.kind == "tag":
+            assert batch.words_P is not None
+            counts_B = torch.bincount(_rows_of(packed, batch.words_P), minlength=packed.sequences)
+            return counts_B.float()
+        inputs = batch.group * (2 if self.both_orders else 1)
+        return torch.full((packed.sequences,), 1 / inputs, device=packed.ids_T.device)
+
+    def _language_loss(self, hidden_TD: Tensor, packed: Packed, shares_B: Tensor) -> Tensor:
+        """Sum over inputs of their share times their mean negative log-likelihood per token."""
+        followed_R = LanguageBatch(packed, backward=False).followed_R
+        counts_B = packed.starts.diff() - 1
+        shares_R = (shares_B / counts_B).repeat_interleave(counts_B, output_size=len(followed_R))
+        labels_R = packed.ids_T[followed_R + 1]
+        step = max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+        word_VD = self.gpt.embeddings.word.weight
+        nats: Callable[..., Tensor] = _weighted_nats
+        if len(followed_R) > step:
+            # Several slices' logits are never held at once: the backward pass forms them again.
+            nats = partial(
+                checkpoint, _weighted_nats, use_reentrant=False, preserve_rng_state=False
+            )
+        loss = hidden_TD.new_zeros((), dtype=torch.float32)
+        for first in range(0, len(followed_R), step):
+            rows = slice(first, first + step)
+            states_SD = hidden_TD[followed_R[rows]]
+            loss = loss + nats(states_SD, word_VD, labels_R[rows], shares_R[rows])
+        return loss
+
+
+def _weighted_nats(
+    hidden_RD: Tensor, word_VD: Tensor, labels_R: Tensor, shares_R: Tensor
+) -> Tensor:
+    logits_RV = functional.linear(hidden_RD, word_VD).float()
+    return functional.cross_entropy(logits_RV, labels_R, reduction="none") @ shares_R
+
+
+def _other_way_round(packed: Packed) -> Tensor:
+    """ids_T with the texts of every pair exchanged: start, b, delimiter, a, extract."""
+    size = len(packed.ids_T)
+    lengths_B = packed.starts.diff().to(torch.int64)
+    rows_T = torch.arange(packed.sequences, device=lengths_B.device).repeat_interleave(
+        lengths_B, output_size=size
+    )
+    # Tokens of b and the one behind it.
+    seconds_B = torch.zeros_like(lengths_B).index_add_(0, rows_T, packed.segments_T)
+    lengths_T, seconds_T, places_T = lengths_B[rows_T], seconds_B[rows_T], packed.positions_T
+    delimiter_T = lengths_T - seconds_T - 1
+    moved_T = torch.where(places_T < delimiter_T, places_T + seconds_T, places_T - delimiter_T)
+    moved_T = torch.where(places_T == delimiter_T, seconds_T, moved_T)
+    ends_T = (places_T == 0) | (places_T == lengths_T - 1)
+    moved_T = torch.where(ends_T, places_T, moved_T)
+    target_T = packed.firsts_B[rows_T] + moved_T
+    return torch.empty_like(packed.ids_T).index_copy_(0, target_T, packed.ids_T)
+
+
+def _rows_of(packed: Packed, places_P: Tensor) -> Tensor:
+    """The sequences that tokens are in."""
+    return torch.searchsorted(packed.starts[1:].to(torch.int64), places_P, right=True)
+
+
+def _last_pieces(packed: Packed, words_P: Tensor) -> Tensor:
+    """The words' last pieces, from their first: those before the next tagged word's first.
+
+    Behind an input's last tagged word there may be words that are tagged in another window, and a
+    batch does not say where they begin: that word alone is read at its first piece.
+    """
+    rows_P = _rows_of(packed, words_P)
+    next_P = torch.cat([words_P[1:], words_P[-1:]])
+    has_next_P = torch.cat([rows_P[1:] == rows_P[:-1], rows_P.new_zeros(1, dtype=torch.bool)])
+    return torch.where(has_next_P, next_P - 1, words_P)

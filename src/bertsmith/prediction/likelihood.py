@@ -1,0 +1,164 @@
+"""How likely a sentence is to a model, token by token, in nats.
+
+- Left to right (GPT, a left-to-right BERT): log P(token | those before it), the end counted; their
+  sum is the log-likelihood of the sentence.
+- Both directions on their own (ELMo): the same, and log P(token | those after it), the beginning
+  counted.
+- Masked (BERT): log P(token | all others), each token hidden in turn. Their sum is the
+  pseudo-log-likelihood (Salazar et al. 2020), which is no probability of the sentence, but ranks
+  sentences of like length.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import torch
+from torch import Tensor
+
+from bertsmith.errors import UsageError
+from bertsmith.models.architectures import Pretrained, objective_of
+from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch, pack
+from bertsmith.text import encode
+from bertsmith.text.tokenizer import Tokenizer
+
+# Tokens of masked copies that are computed at once.
+_TOKENS_AT_ONCE = 4096
+
+
+class TokenScore(msgspec.Struct, frozen=True):
+    """A token, and its log-probability in nats from each side that the model can look from."""
+
+    token: str
+    nats: dict[str, float]
+    """`forward`, `backward` or `masked` -> log-probability; a side that does not predict this token
+    (forward the beginning, backward the end) is left out."""
+
+
+class SentenceScore(msgspec.Struct, frozen=True):
+    """A sentence's log-likelihood, token by token and in all."""
+
+    text: str
+    tokens: list[TokenScore]
+    """`[CLS]` and `[SEP]`, which stand for the beginning and the end, where they are predicted."""
+    totals: dict[str, float]
+    """Sum over the tokens, by side."""
+    means: dict[str, float]
+    """The same by token, to compare sentences of different lengths."""
+
+
+def score_sentences(
+    model: Pretrained, tokenizer: Tokenizer, texts: Sequence[str]
+) -> list[SentenceScore]:
+    """The log-likelihood of each text.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its own.
+        texts: one input each.
+
+    Raises:
+        UsageError: a text is empty or has more tokens than the model has positions.
+    """
+    return [_score(model, tokenizer, text) for text in texts]
+
+
+def _score(model: Pretrained, tokenizer: Tokenizer, text: str) -> SentenceScore:
+    built = encode.single(tokenizer, text)
+    if len(built.ids) <= 2:
+        raise UsageError("A text is empty; there is nothing to score.")
+    limit = model.config.max_position_embeddings
+    if len(built.ids) > limit:
+        raise UsageError(
+            f"The text has {len(built.ids)} tokens, its beginning and end counted; this model "
+            f"reads {limit}: score it in parts."
+        )
+    pieces = tokenizer.tokens(built.ids)
+    nats: list[dict[str, float]] = [{} for _ in pieces]
+    for side, first, values in _sides(model, tokenizer, built.ids):
+        for place, value in enumerate(values, first):
+            nats[place][side] = value
+    scored = [TokenScore(piece, found) for piece, found in zip(pieces, nats, strict=True) if found]
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    for token in scored:
+        for side, value in token.nats.items():
+            totals[side] = totals.get(side, 0.0) + value
+            counts[side] = counts.get(side, 0) + 1
+    means = {side: total / counts[side] for side, total in totals.items()}
+    return SentenceScore(text, scored, totals, means)
+
+
+def _sides(
+    model: Pretrained, tokenizer: Tokenizer, ids: list[int]
+) -> list[tuple[str, int, list[float]]]:
+    """By side: which token is the first that it predicts, and the log-probabilities from there."""
+    objective = objective_of(model)
+    if objective == "masked":
+        return [("masked", 1, _masked(model, tokenizer.mask_id, ids))]
+    batch = LanguageBatch(pack([ids]), backward=objective == "both")
+    found = log_probabilities(model, batch)
+    # Forward the beginning is given; backward the end, which is the last.
+    first = {"forward": 1, "backward": 0}
+    return [(side, first[side], values.tolist()) for side, values in found.items()]
+
+
+def _masked(model: Pretrained, mask_id: int, ids: list[int]) -> list[float]:
+    """Log-probability of every token between the first and the last, each hidden in its turn."""
+    places = range(1, len(ids) - 1)
+    step = max(1, _TOKENS_AT_ONCE // len(ids))
+    found: list[float] = []
+    for start in range(0, len(places), step):
+        some = places[start : start + step]
+        rows = [[*ids[:place], mask_id, *ids[place + 1 :]] for place in some]
+        batch = PretrainBatch(
+            pack(rows),
+            masked_P=torch.tensor([row * len(ids) + place for row, place in enumerate(some)]),
+            labels_P=torch.tensor([ids[place] for place in some]),
+            next_B=None,
+        )
+        found += log_probabilities(model, batch)["mlm"].tolist()
+    return found
+
+
+@torch.inference_mode()
+def log_probabilities(model: Pretrained, batch: TextBatch) -> dict[str, Tensor]:
+    """For each objective of the batch the log-probability of every token it asks for, in nats [R].
+
+    The tokens are in the batch's order: forward from the second of each sequence on, backward up to
+    the last but one, masked as `masked_P` has them.
+    """
+    return {
+        name: model.logits(hidden_RD).float().log_softmax(-1).gather(1, labels_R[:, None])[:, 0]
+        for name, (hidden_RD, labels_R) in model.predictions(batch).items()
+    }
+
+
+_SIDES = {
+    "masked": "from both sides (pseudo-log-likelihood)",
+    "forward": "from the left",
+    "backward": "from the right",
+}
+
+
+def table(scores: Sequence[SentenceScore]) -> str:
+    """Scores for a terminal: every token, the sums, and of several texts which is likelier."""
+    lines: list[str] = []
+    for found in scores:
+        sides = [side for side in _SIDES if side in found.totals]
+        width = max(len(token.token) for token in found.tokens)
+        lines += [found.text, f"  {'':{width}}  " + "  ".join(f"{side:>8}" for side in sides)]
+        for token in found.tokens:
+            cells = (token.nats.get(side) for side in sides)
+            shown = "  ".join(" " * 8 if nats is None else f"{nats:8.2f}" for nats in cells)
+            lines.append(f"  {token.token:{width}}  {shown}")
+        for side in sides:
+            lines.append(
+                f"  log-probability {_SIDES[side]}: {found.totals[side]:.2f} nats in all, "
+                f"{found.means[side]:.2f} a token"
+            )
+        lines.append("")
+    if len(scores) > 1:
+        for side in scores[0].totals:
+            best = max(scores, key=lambda found: found.totals[side])
+            lines.append(f"Likelier {_SIDES[side]}: {best.text}")
+    return "\n".join(lines).rstrip()

@@ -1,0 +1,159 @@
+"""A comparison of all three on toy text and toy tasks: everything runs, resumes, and adds up."""
+
+import json
+import shutil
+
+import pytest
+from conftest import write_toy_corpus
+from official_files import mrpc, sts_b
+
+from bertsmith.cli import main
+from bertsmith.comparison.job import RESULT, compare
+from bertsmith.comparison.plan import Plan
+from bertsmith.config import Phase
+from bertsmith.errors import UsageError
+
+ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A corpus and two tasks."""
+    root = tmp_path_factory.mktemp("comparison")
+    words = [f"x{number}" for number in range(3000)]
+    write_toy_corpus(root / "corpus", unused=words)
+    mrpc(root / "data" / "MRPC")
+    sts_b(root / "data" / "STS-B")
+    return root
+
+
+def plan(files, **changes):
+    values = {
+        "corpus": str(files / "corpus"),
+        "tasks": ("mrpc", "sts-b"),
+        "data": str(files / "data"),
+        "ablations": ABLATIONS,
+        "budget": "tokens=20000",
+        "seeds": 2,
+        "size": "tiny",
+        "batch_size": 16,
+        "phases": (Phase(1.0, 32),),
+        "epochs": 1,
+    }
+    return Plan(**values | changes)
+
+
+@pytest.fixture(scope="module")
+def done(files):
+    """A comparison that has run."""
+    out = files / "out"
+    return compare(plan(files), out), out
+
+
+def test_every_system_has_its_row(done):
+    result, _ = done
+    names = ["bert", "gpt", "elmo", *ABLATIONS]
+    assert [system.name for system in result.systems] == names
+    rows = {system.name: system for system in result.systems}
+    bert = rows["bert"].parameters
+    for name in ("gpt", "elmo"):
+        assert abs(rows[name].parameters - bert) < 0.05 * bert
+    for name in ("bert", "gpt", "elmo", "left-to-right"):
+        assert rows[name].tokens == pytest.approx(20_000, rel=0.05)
+        assert len(rows[name].curve.loss) == len(rows[name].curve.tokens) > 1
+    assert rows["untrained"].tokens == 0
+    assert rows["left-to-right+bilstm"].model == rows["left-to-right"].model
+    assert rows["gpt"].predictions_per_token > 0.9
+    assert rows["elmo"].predictions_per_token > 1.8
+    assert 0.25 < rows["bert"].predictions_per_token < 0.35
+    assert set(rows["gpt"].evaluation) == {"forward_loss", "forward_accuracy"}
+    for row in rows.values():
+        assert set(row.scores) == {"mrpc", "sts-b"}
+        assert [len(row.runs[task]) for task in row.runs] == [2, 2]
+
+
+def test_differences_are_of_every_pair_on_every_task_and_in_the_mean(done):
+    result, _ = done
+    pairs = len(result.systems) * (len(result.systems) - 1) // 2
+    assert len(result.differences) == 3 * pairs
+    first = result.differences[0]
+    assert (first.task, first.first, first.second) == ("mrpc", "bert", "gpt")
+    scores = {system.name: system.scores["mrpc"].mean for system in result.systems}
+    assert first.interval[0] <= first.value <= first.interval[1]
+    assert first.value == pytest.approx(scores["bert"] - scores["gpt"], abs=0.05)
+
+
+def test_the_inside_of_each_is_shown(done):
+    result, _ = done
+    insight = result.insight
+    assert set(insight.sentences) == {"bert", "gpt", "elmo", "left-to-right"}
+    assert set(insight.sentences["elmo"][0].totals) == {"forward", "backward"}
+    assert insight.looks["elmo"].kind == "saliency"
+    for look in insight.looks.values():
+        for row in look.weights:
+            assert sum(row) == pytest.approx(1, abs=1e-4)
+    left = insight.looks["gpt"].weights
+    assert all(left[row][column] == 0 for row in range(3) for column in range(row + 1, 4))
+    assert set(insight.independence) == {"bert"}
+
+
+def test_the_page_stands_alone_and_tells_all(done):
+    result, out = done
+    html = (out / "compare.html").read_text()
+    assert "http" not in html.replace("http://www.w3.org", "")
+    for system in result.systems:
+        assert system.title in html
+    for heading in ("Scores", "The systems", "price", "table 5", "can see", "Where they look"):
+        assert heading in html
+    saved = json.loads((out / RESULT).read_text())
+    assert [system["name"] for system in saved["systems"]] == [s.name for s in result.systems]
+
+
+def test_a_resume_does_nothing_twice_and_gives_the_same(done, files):
+    result, out = done
+    copy = files / "moved"
+    shutil.copytree(out, copy)
+    (copy / RESULT).unlink()
+    shutil.rmtree(copy / "tuning" / "gpt" / "sts-b")
+    again = compare(plan(files), copy, resume=True)
+    scores = [[s.runs for s in found.systems] for found in (result, again)]
+    assert scores[0] == scores[1]
+    assert result.differences == again.differences
+
+
+def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
+    _, out = done
+    with pytest.raises(UsageError, match="already holds a comparison; add --resume"):
+        compare(plan(files), out)
+    with pytest.raises(UsageError, match="seeds: 2 -> 3"):
+        compare(plan(files, seeds=3), out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ablations": ("no-nps",)}, "'no-nps' is none (perhaps you meant 'no-nsp')"),
+        ({"models": ("bert", "gtp")}, "'gtp' is none (perhaps you meant 'gpt')"),
+        ({"models": ("bert",), "ablations": ()}, "One system is no comparison"),
+        ({"models": ("gpt", "elmo")}, "--ablations are of the BERT"),
+        ({"tasks": ("mprc",)}, "'mprc' is none (perhaps you meant 'mrpc')"),
+        ({"tasks": ()}, "--tasks is empty"),
+        ({"budget": "tokens=10"}, "fewer tokens than one evaluation reads; give at least tokens="),
+        ({"budget": "hours=0.001"}, "4 seconds, too short for one evaluation"),
+        ({"budget": "euros=5"}, "--budget is 'euros=5'; write what each pre-training gets"),
+        ({"seeds": 0}, "--seeds is 0; it must be at least 1"),
+        ({"size": "huge"}, "--size huge: not a preset"),
+    ],
+)
+def test_bad_plans_are_told_and_leave_nothing(files, tmp_path, changes, said):
+    with pytest.raises(UsageError) as caught:
+        compare(plan(files, **changes), tmp_path / "out")
+    assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_what_is_wrong(files, tmp_path, capsys):
+    arguments = ["compare", "--corpus", str(files / "corpus"), "--data", str(files / "data")]
+    arguments += ["--out", str(tmp_path / "out"), "--tasks", "mrpc", "--ablations", "maskin"]
+    assert main(arguments) == 2
+    assert "perhaps you meant 'masking'" in capsys.readouterr().err
