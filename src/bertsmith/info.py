@@ -160,7 +160,7 @@ def describe(path: str) -> Info:
             f"{path} is a fine-tuning that is not finished ({done} of its runs "
             f"{'is' if done == 1 else 'are'}): run its command again with --resume."
         )
-    if (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file():
+    if _has_tokenizer(folder):
         return _tokenizer(folder, Tokenizer.load(folder))
     try:
         documents.list_files([path])
@@ -170,6 +170,10 @@ def describe(path: str) -> Info:
             "tokenizer (vocab.txt) or text files; check the path."
         ) from error
     return _text(path)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.json"))
 
 
 def _text(path: str) -> TextInfo:
@@ -261,8 +265,7 @@ def _model(folder: Path) -> ModelInfo:
         # The decoder repeats the word embeddings; `transformers` may write it too.
         if not name.startswith("cls.predictions.decoder"):
             parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
-    has_tokenizer = (folder / "vocab.txt").is_file() or (folder / "tokenizer.json").is_file()
-    tokenizer = _tokenizer(folder, Tokenizer.load(folder)) if has_tokenizer else None
+    tokenizer = _tokenizer(folder, Tokenizer.load(folder)) if _has_tokenizer(folder) else None
     return ModelInfo(
         path=str(folder),
         layers=config.num_hidden_layers,

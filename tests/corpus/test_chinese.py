@@ -19,7 +19,7 @@ VOCAB = (*SPECIAL, *"我喜欢苹果北京大学生的，。ab", "##b", "##c")
 def starts(texts: list[str]) -> list[list[int]]:
     tokenizer = Tokenizer(VOCAB)
     ids, lengths = tokenizer.encode_flat(texts)
-    flags = ~tokenizer.continuation_V[ids]
+    flags = tokenizer.word_starts(ids)
     chinese.mark_words(texts, ids, lengths, flags, tokenizer)
     return [row.astype(int).tolist() for row in np.split(flags, np.cumsum(lengths)[:-1])]
 

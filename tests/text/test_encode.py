@@ -21,6 +21,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TOKENIZER = Tokenizer([*SPECIAL, *LETTERS, "，", "我", ".", *(f"##{c}" for c in LETTERS)])
 CLS, SEP = TOKENIZER.cls_id, TOKENIZER.sep_id
 
+# A vocabulary as OpenAI's: no special token but the unknown one.
+OPENAI = Tokenizer(["<unk>", *LETTERS, *(f"{c}</w>" for c in LETTERS)], merges=[])
+
 texts = st.text(alphabet="ab z.我", max_size=40)
 some_ids = st.lists(st.integers(5, 60_000), max_size=6)
 
@@ -50,6 +53,22 @@ def test_join_is_the_layout_of_the_paper() -> None:
     assert join(2, 3, [7, 8]) == ([2, 7, 8, 3], [0, 0, 0, 0])
     assert join(2, 3, [7, 8], [9]) == ([2, 7, 8, 3, 9, 3], [0, 0, 0, 0, 1, 1])
     assert join(2, 3, [], []) == ([2, 3, 3], [0, 0, 1])
+
+
+def test_texts_of_a_vocabulary_without_special_tokens() -> None:
+    """There is nothing to frame them with; a pair has no delimiter."""
+    built = single(OPENAI, "ab c")
+    assert OPENAI.tokens(built.ids) == ["a", "b</w>", "c</w>"]
+    assert (built.segments, built.words) == ([0, 0, 0], [0, 0, 1])
+    assert built.offsets == [(0, 1), (1, 2), (3, 4)]
+    assert single(OPENAI, "ab c", longest=2).ids == built.ids[:2]
+    with pytest.raises(UsageError, match="use a length of at least 1"):
+        single(OPENAI, "ab c", longest=0)
+    with pytest.raises(UsageError, match=r"^The vocabulary has no \[CLS\]"):
+        pair(OPENAI, "ab", "c")
+    full = single(OPENAI.with_special(), "ab c")
+    assert full.ids[1:-1] == built.ids
+    assert (full.ids[0], full.ids[-1]) == (len(OPENAI) + 1, len(OPENAI) + 2)
 
 
 def test_single() -> None:

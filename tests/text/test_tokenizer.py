@@ -136,7 +136,18 @@ def test_flat_lengths_and_types() -> None:
 
 def test_continuation_marks_pieces_within_words() -> None:
     ours = Tokenizer([*SPECIAL, "a", "##", "##b", "#"])
-    assert ours.continuation_V.tolist() == [False] * 7 + [True, False]
+    assert ours.word_starts(np.array([5, 7, 6, 7, 7, 8])).tolist() == [
+        True, False, True, False, False, True
+    ]  # fmt: skip
+    assert ours.bare == (*SPECIAL, "a", "##", "b", "#")
+
+
+def test_a_vocabulary_of_berts_has_its_special_tokens() -> None:
+    ours = Tokenizer(["a", *SPECIAL])
+    ids = (ours.pad_id, ours.unk_id, ours.cls_id, ours.sep_id, ours.mask_id)
+    assert ids == (1, 2, 3, 4, 5)
+    assert (ours.has_special, ours.start_ids, ours.end_ids) == (True, (3,), (4,))
+    assert ours.with_special() is ours
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import DataError, UsageError
-from bertsmith.text import vocabulary
+from bertsmith.text import merging
 from bertsmith.text.tokenizer import SPECIAL, Cleaning, Tokenizer
 from bertsmith.text.vocabulary import merge, shortfall, train
 
@@ -150,7 +150,7 @@ def test_rare_characters_are_left_out_the_commonest_kept() -> None:
 
 def test_sizes_out_of_range() -> None:
     with pytest.raises(UsageError, match="too large"):
-        train(["ab"], size=vocabulary._MOST_PIECES + 1)
+        train(["ab"], size=merging.MOST_PIECES + 1)
     with pytest.raises(UsageError, match="must be at least 1"):
         train(["ab"], size=50, min_frequency=0)
     with pytest.raises(UsageError, match="workers is 0; it must be at least 1"):

@@ -56,5 +56,5 @@ _CHINESE = Examples(
 
 def examples(tokenizer: Tokenizer) -> Examples:
     """Chinese ones where a good part of the vocabulary is, else English ones."""
-    ideographs = sum(len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.vocab)
+    ideographs = sum(len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.bare)
     return _CHINESE if ideographs > len(tokenizer) // 10 else _ENGLISH

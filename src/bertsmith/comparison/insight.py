@@ -300,8 +300,9 @@ def _blanks(tokenizer: Tokenizer, split: Split, words: int) -> list[tuple[list[i
         text = split.gather(starts[row : row + 1], lengths[row : row + 1]).tolist()
         ids = [tokenizer.cls_id, *map(int, text), tokenizer.sep_id]
         place = (len(ids) - words) // 2
-        pieces = tokenizer.tokens(ids[place : place + words + 1])
-        if all(piece.isalpha() for piece in pieces[:words]) and not pieces[-1].startswith("##"):
+        begins = tokenizer.word_starts(np.array(ids))[place : place + words + 1]
+        hidden = [tokenizer.bare[index] for index in ids[place : place + words]]
+        if begins.all() and all(map(str.isalpha, hidden)):
             found.append((ids, place))
         if len(found) == _BLANKS:
             break

@@ -15,6 +15,8 @@ from bertsmith.tasks.table import TASKS
 PHASES = (Phase(0.4, 32), Phase(0.3, 64), Phase(0.3, 128))
 
 _POSITIONS = 512
+# Twenty evaluations of a short run must not cost more than the training.
+_EVALUATED = 256
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             batch_size=self.batch_size,
             phases=self.phases,
             learning_rate=self.learning_rate,
+            evaluate_sequences=_EVALUATED,
             seed=self.seed,
             **system.pretraining,
             **length,

@@ -82,4 +82,4 @@ def segmenter() -> Any:
 
 
 def _chinese_pieces(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    return np.array([len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.vocab])
+    return np.array([len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.bare])

@@ -115,7 +115,7 @@ class PartMaker:
         document_sentences = np.fromiter(map(len, split), np.int64, len(split))
         texts = [sentence for document in split for sentence in document]
         ids, sentence_lengths = self.tokenizer.encode_flat(texts)
-        starts_T = ~self.tokenizer.continuation_V[ids]
+        starts_T = self.tokenizer.word_starts(ids)
         if self.segmenter == "jieba":
             mark_words(texts, ids, sentence_lengths, starts_T, self.tokenizer)
 

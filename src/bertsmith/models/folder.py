@@ -7,6 +7,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -138,6 +139,11 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     encoder = f"{architecture_of(model.config)}."
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     state = {name: value for name, value in _read_state(folder).items() if name.startswith(parts)}
+    words = f"{encoder}embeddings.word.weight"
+    if words in state:
+        # Special tokens that were put behind the vocabulary keep their fresh weights.
+        new_VD = model.state_dict()[words]
+        state[words] = torch.cat([state[words], new_VD[len(state[words]) :]])
     missing = _fill(model, state, folder / WEIGHTS)
     lost = [name for name in missing if name.startswith(encoder)]
     if lost:

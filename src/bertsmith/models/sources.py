@@ -9,7 +9,8 @@ from bertsmith.extras import locate, require
 MINILM = "minilm"
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # No pickle is fetched, because none is read.
-_FILES = ["config.json", "*.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json"]
+_FILES = ["config.json", "*.safetensors", "vocab.txt", "vocab.json", "merges.txt"]
+_FILES += ["tokenizer.json", "tokenizer_config.json"]
 
 
 def resolve(name: str) -> Path:

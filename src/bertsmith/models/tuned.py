@@ -14,7 +14,7 @@ directions' last ones.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 import torch
@@ -23,15 +23,13 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from bertsmith.config import Kind
-from bertsmith.errors import UsageError
+from bertsmith.finetune_config import Combine, chosen_layers
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import Pooler
 from bertsmith.models.keys import LSTM_LAYERS
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import BertConfig
-
-Combine = Literal["concat", "sum"]
 
 # The architecture that `transformers` loads a folder as.
 ARCHITECTURES: dict[Kind, str] = {
@@ -68,15 +66,7 @@ class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Raises:
             UsageError: the model has no such layer, or none is named.
         """
-        count = config.num_hidden_layers + 1
-        wrong = [layer for layer in self.layers if not -count <= layer < count]
-        if wrong or not self.layers:
-            raise UsageError(
-                f"--features {','.join(map(str, self.layers))}: the model has layers 0 "
-                f"(embeddings) to {count - 1}, or -{count} to -1 counted from the last; name at "
-                "least one."
-            )
-        return [layer % count for layer in self.layers]
+        return chosen_layers(self.layers, count=config.num_hidden_layers + 1, flag="--features")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,13 @@ def generate(
     """
     _check(len(tokenizer), tokens, temperature, top_k, top_p, seed)
     device = model.gpt.embeddings.word.weight.device
-    ids = [tokenizer.cls_id, *tokenizer.encode(text).ids]
+    start = tokenizer.start_ids
+    ids = [*start, *tokenizer.encode(text).ids]
+    if not ids:
+        raise UsageError(
+            "The text is empty, and the vocabulary has no [CLS] to write on from; give the first "
+            "word at least."
+        )
     room = model.config.n_positions - len(ids)
     if room < 1:
         raise UsageError(
@@ -81,11 +87,11 @@ def generate(
                 chosen = int(torch.multinomial(likely_V, 1, generator=draws))
             probability = float(scores_V.log_softmax(-1)[chosen])
             written.append(WrittenToken(tokenizer.vocab[chosen], probability))
-            if chosen == tokenizer.sep_id:
+            if chosen in tokenizer.end_ids:
                 break
             new = [chosen]
             ids.append(chosen)
-    return Written(text, tokenizer.decode(ids[1:]), written)
+    return Written(text, tokenizer.decode(ids[len(start) :]), written)
 
 
 def _cut(likely_V: Tensor, top_k: int, top_p: float) -> Tensor:

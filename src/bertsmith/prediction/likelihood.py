@@ -64,8 +64,13 @@ def score_sentences(
 
 def _score(model: Pretrained, tokenizer: Tokenizer, text: str) -> SentenceScore:
     built = encode.single(tokenizer, text)
-    if len(built.ids) <= 2:
+    if len(built.ids) <= len(tokenizer.start_ids) + len(tokenizer.end_ids):
         raise UsageError("A text is empty; there is nothing to score.")
+    if len(built.ids) == 1:
+        raise UsageError(
+            "A text has one token, and the vocabulary no [CLS] that would predict it; there is "
+            "nothing to score."
+        )
     limit = model.config.max_position_embeddings
     if len(built.ids) > limit:
         raise UsageError(

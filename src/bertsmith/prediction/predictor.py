@@ -33,7 +33,7 @@ from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, choose_precision
-from bertsmith.tuning.inference import Scorer
+from bertsmith.tuning.inference import Scorer, check_vocabulary
 
 _ASKED: dict[Kind, str] = {
     "classify": "a text or a pair of texts",
@@ -62,14 +62,12 @@ class Predictor:
     """
 
     def __init__(self, model: str | Path) -> None:
-        self.folder = resolve(str(model))
+        self.name = str(model)
+        """As the user calls it."""
+        self.folder = resolve(self.name)
         self.model = load_any(self.folder)
         self.tokenizer = Tokenizer.load(self.folder)
-        if len(self.tokenizer) != self.model.config.vocab_size:
-            raise FolderError(
-                f"{self.folder}: the tokenizer has {len(self.tokenizer)} pieces, config.json says "
-                f"{self.model.config.vocab_size}; the two files are from different models."
-            )
+        check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
 
     def fill(self, text: str, *, top: int = 5, joint: bool = False) -> Filled:
         """The most probable pieces for every `[MASK]` in `text`; see `filling.fill`.
@@ -79,7 +77,7 @@ class Predictor:
                 or `top` is out of range.
         """
         if not isinstance(self.model, Pretrained):
-            raise UsageError(_NO_WORDS.format(folder=self.folder, what="fill in blanks"))
+            raise UsageError(_NO_WORDS.format(folder=self.name, what="fill in blanks"))
         return filling.fill(self.model, self.tokenizer, text, top=top, joint=joint)
 
     def next_sentence(self, a: str, b: str) -> float:
@@ -91,7 +89,7 @@ class Predictor:
         model = self.model
         if not isinstance(model, BertForPretraining) or model.next_sentence is None:
             raise UsageError(
-                f"{self.folder} is no BERT that was pre-trained with a pair task, so it cannot "
+                f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
                 "judge next sentences; give one, from `bertsmith pretrain`."
             )
         limit = model.config.max_position_embeddings
@@ -109,7 +107,7 @@ class Predictor:
         """
         if not isinstance(self.model, GptForPretraining):
             raise UsageError(
-                f"{self.folder} is no GPT: a model writes on if it predicts each word from those "
+                f"{self.name} is no GPT: a model writes on if it predicts each word from those "
                 "before it and from nothing else. `bertsmith pretrain --model gpt` trains one; a "
                 "BERT fills in blanks (`bertsmith fill`)."
             )
@@ -124,7 +122,7 @@ class Predictor:
         _check_list(texts)
         if not isinstance(self.model, Pretrained):
             what = "say how likely a text is"
-            raise UsageError(_NO_WORDS.format(folder=self.folder, what=what))
+            raise UsageError(_NO_WORDS.format(folder=self.name, what=what))
         return score_sentences(self.model, self.tokenizer, texts)
 
     def embed(
@@ -234,8 +232,8 @@ class Predictor:
         if isinstance(self.model, TaskModel):
             return self.model
         raise UsageError(
-            f"{self.folder} has not been fine-tuned on a task; run `bertsmith finetune TASK "
-            f"--model {self.folder} ...` first."
+            f"{self.name} has not been fine-tuned on a task; run `bertsmith finetune TASK "
+            f"--model {self.name} ...` first."
         )
 
 

@@ -107,11 +107,12 @@ def held_out_blanks(corpus: Corpus, count: int) -> list[tuple[str, str]]:
     for row in np.linspace(0, len(fitting), count, endpoint=False, dtype=np.int64):
         sentence = int(fitting[row])
         ids = split.gather(starts[sentence : sentence + 1], lengths[sentence : sentence + 1])
-        pieces = tokenizer.tokens(ids.tolist())
+        pieces = [tokenizer.bare[index] for index in ids]
+        begins_T = np.append(tokenizer.word_starts(ids), True)
         whole = [
             place
             for place, piece in enumerate(pieces)
-            if piece.isalpha() and not "".join(pieces[place + 1 : place + 2]).startswith("##")
+            if piece.isalpha() and begins_T[place : place + 2].all()
         ]
         if whole:
             middle = len(pieces) / 2

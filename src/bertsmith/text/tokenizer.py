@@ -184,8 +184,8 @@ class Tokenizer:
     def _special_id(self, piece: str) -> int:
         if piece not in self._id_of:
             raise UsageError(
-                f"The vocabulary has no {piece}: OpenAI's GPT was trained without it; fine-tune "
-                "the model, which adds it, and use the result."
+                f"The vocabulary has no {piece}: OpenAI's GPT was trained without it, and only "
+                "fine-tuning adds it; use a fine-tuned model, or one that was trained here."
             )
         return self._id_of[piece]
 
@@ -198,17 +198,6 @@ class Tokenizer:
     def bare(self) -> tuple[str, ...]:
         """The pieces without the marks that say where in a word they stand ("##", "</w>")."""
         return self._pieces.bare
-
-    @cached_property
-    def continuation_V(self) -> npt.NDArray[np.bool_]:
-        """Whether each piece continues a word, i.e. begins with "##"; bool [V].
-
-        Raises:
-            ValueError: of byte pairs, which do not say it; `word_starts` serves both kinds.
-        """
-        if not isinstance(self._pieces, WordPiece):
-            raise ValueError("byte pairs do not say whether they continue a word")
-        return self._pieces.continuation_V
 
     def word_starts(self, ids_T: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Whether each piece begins a word; bool [T].

@@ -98,6 +98,7 @@ def finetune(
         with _called(model, job.model):
             shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
             check_vocabulary(str(model), tokenizer, shape.vocab_size)
+            tokenizer = tokenizer.with_special()
         given = {name: value for name, value in job.settings.items() if value is not None}
         seed = int(given.get("seed", 0))
         parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))

@@ -324,6 +324,8 @@ def _build_model(
     Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
     """
     shape = load_config(source).with_dropout(config.dropout)
+    # Special tokens that the vocabulary lacked are behind it.
+    shape = msgspec.structs.replace(shape, vocab_size=len(tokenizer))
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = build_for_task(
         shape,
