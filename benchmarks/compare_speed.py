@@ -37,7 +37,8 @@ from bertsmith.models.gpt_keys import to_theirs
 from bertsmith.models.lstm import Steps
 from bertsmith.models.packed import LanguageBatch, pack
 from bertsmith.runtime import World
-from bertsmith.shapes import ElmoConfig, gpt_config
+from bertsmith.shape_files import gpt_config
+from bertsmith.shapes import ElmoConfig
 from bertsmith.train.optim import adamw, clip, set_learning_rate
 from bertsmith.train.parallel import Parallel, Place
 

@@ -35,7 +35,8 @@ from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_theirs
 from bertsmith.models.packed import PretrainBatch
 from bertsmith.runtime import World
-from bertsmith.shapes import BertConfig, bert_config
+from bertsmith.shape_files import bert_config
+from bertsmith.shapes import BertConfig
 from bertsmith.train.optim import adamw, clip, set_learning_rate
 from bertsmith.train.parallel import Parallel, Place, has_native_bf16
 

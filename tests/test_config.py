@@ -8,14 +8,8 @@ import pytest
 from bertsmith import config
 from bertsmith.config import RECIPES, Phase, PretrainConfig, changed_fields, pretrain_config
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.shapes import (
-    SIZES,
-    BertConfig,
-    ElmoConfig,
-    GptConfig,
-    bert_config,
-    bert_config_from_keys,
-)
+from bertsmith.shape_files import bert_config, bert_config_from_keys
+from bertsmith.shapes import SIZES, BertConfig, ElmoConfig, GptConfig
 
 
 def parameters(shape: BertConfig) -> int:

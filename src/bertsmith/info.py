@@ -4,27 +4,28 @@ Nothing here imports torch: a model is read from the headers of its files, so th
 once however large the weights are.
 """
 
-from collections import Counter
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from safetensors import SafetensorError, safe_open
 
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import read_json
-from bertsmith.shapes import bert_config_from_keys
-from bertsmith.tasks.taught import TAUGHT, Taught
+from bertsmith.info_model import (
+    ModelInfo,
+    TokenizerInfo,
+    has_tokenizer,
+    model_info,
+    tensors,
+    tokenizer_info,
+)
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.progress import read_metrics
 
-# fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
-TRAINING_BYTES = 16
 _LANGUAGE_SAMPLE = 100_000
 
 
@@ -37,17 +38,6 @@ class TextInfo(msgspec.Struct, frozen=True, tag="text", tag_field="kind"):
     documents: int
     characters: int
     language: str
-
-
-class TokenizerInfo(msgspec.Struct, frozen=True, tag="tokenizer", tag_field="kind"):
-    """A vocabulary and its cleaning rules."""
-
-    path: str
-    vocab_size: int
-    lower_case: bool
-    strip_accents: bool
-    split_chinese: bool
-    fingerprint: str
 
 
 class SplitInfo(msgspec.Struct, frozen=True):
@@ -78,42 +68,6 @@ class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
     """Share of the train tokens that are [UNK]."""
     tokenizer: TokenizerInfo
     tokenizer_matches: bool
-
-
-class PartScores(msgspec.Struct, frozen=True):
-    """How well a fine-tuned model did on one part."""
-
-    scores: dict[str, float | None]
-    """Metric -> score; None: undefined."""
-    intervals: dict[str, tuple[float, float]]
-    """Metric -> 95% interval, of the part that decided."""
-    baseline: dict[str, float | None]
-    """Metric -> score of always giving the most frequent answer, of that part too."""
-
-
-class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
-    """A model folder in the Hugging Face layout."""
-
-    path: str
-    layers: int
-    width: int
-    heads: int
-    feed_forward: int
-    positions: int
-    vocab_size: int
-    parameters: int
-    parts: dict[str, int]
-    """Parameters by part of the model."""
-    weight_bytes: int
-    training_bytes: int
-    """Weights, gradients and optimizer state in fp32; activations come on top."""
-    tokenizer: TokenizerInfo | None
-    tokenizer_matches: bool | None
-    """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
-    taught: Taught | None = None
-    """What a fine-tuned model was taught."""
-    scores: dict[str, PartScores] = {}
-    """Part -> how well the best run of a finished fine-tuning did."""
 
 
 class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
@@ -153,15 +107,15 @@ def describe(path: str) -> Info:
     if (folder / "pretrain.json").is_file():
         return _run(folder)
     if (folder / "config.json").is_file():
-        return _model(folder)
+        return model_info(folder)
     if (folder / "job.json").is_file():
         done = len(list(folder.glob("runs/*/result.json")))
         raise FolderError(
             f"{path} is a fine-tuning that is not finished ({done} of its runs "
             f"{'is' if done == 1 else 'are'}): run its command again with --resume."
         )
-    if _has_tokenizer(folder):
-        return _tokenizer(folder, Tokenizer.load(folder))
+    if has_tokenizer(folder):
+        return tokenizer_info(folder, Tokenizer.load(folder))
     try:
         documents.list_files([path])
     except DataError as error:
@@ -170,10 +124,6 @@ def describe(path: str) -> Info:
             "tokenizer (vocab.txt) or text files; check the path."
         ) from error
     return _text(path)
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.json"))
 
 
 def _text(path: str) -> TextInfo:
@@ -193,17 +143,6 @@ def _text(path: str) -> TextInfo:
         documents=count,
         characters=characters,
         language=detect_language(sample),
-    )
-
-
-def _tokenizer(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
-    return TokenizerInfo(
-        path=str(folder),
-        vocab_size=len(tokenizer.vocab),
-        lower_case=tokenizer.cleaning.lower_case,
-        strip_accents=tokenizer.cleaning.strips_accents,
-        split_chinese=tokenizer.cleaning.split_chinese,
-        fingerprint=tokenizer.fingerprint,
     )
 
 
@@ -237,97 +176,9 @@ def _corpus(folder: Path) -> CorpusInfo:
         heldout=split("heldout"),
         bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         unknown=float(unknown_V.sum()) / max(int(corpus.unigrams_V.sum()), 1),
-        tokenizer=_tokenizer(folder / TOKENIZER, tokenizer),
+        tokenizer=tokenizer_info(folder / TOKENIZER, tokenizer),
         tokenizer_matches=tokenizer.fingerprint == manifest.tokenizer_fingerprint,
     )
-
-
-# Which part of the model a tensor belongs to, by its name in `model.safetensors`; first match wins.
-_PARTS = (
-    ("word_embeddings", "word embeddings"),
-    ("embeddings", "position and segment embeddings"),
-    (".attention.", "attention"),
-    ("encoder.layer", "feed-forward"),
-    ("pooler", "pooler and next-sentence head"),
-    ("seq_relationship", "pooler and next-sentence head"),
-    ("cls.predictions", "masked-word head"),
-)
-
-
-def _model(folder: Path) -> ModelInfo:
-    keys = read_json(folder / "config.json", dict[str, Any])
-    config = bert_config_from_keys(keys, str(folder / "config.json"))
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise FolderError(f"{weights} is missing; the folder holds no model that can be read.")
-    parts: Counter[str] = Counter()
-    for name, count in _tensors(weights).items():
-        # The decoder repeats the word embeddings; `transformers` may write it too.
-        if not name.startswith("cls.predictions.decoder"):
-            parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
-    tokenizer = _tokenizer(folder, Tokenizer.load(folder)) if _has_tokenizer(folder) else None
-    return ModelInfo(
-        path=str(folder),
-        layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        heads=config.num_attention_heads,
-        feed_forward=config.intermediate_size,
-        positions=config.max_position_embeddings,
-        vocab_size=config.vocab_size,
-        parameters=parts.total(),
-        parts=dict(parts),
-        weight_bytes=weights.stat().st_size,
-        training_bytes=TRAINING_BYTES * parts.total(),
-        tokenizer=tokenizer,
-        tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
-        taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
-        scores=_scores(folder),
-    )
-
-
-class _Tuned(msgspec.Struct):
-    """Of a run of a fine-tuning, how well it did."""
-
-    scores: dict[str, dict[str, float | None]]
-
-
-class _Results(msgspec.Struct):
-    """Of `results.json`, what says how well the model does."""
-
-    deciding: str
-    baseline: dict[str, float | None]
-    intervals: dict[str, tuple[float, float]]
-    runs: list[_Tuned]
-    best: int
-
-
-def _scores(folder: Path) -> dict[str, PartScores]:
-    """Of the model in a folder of a fine-tuning; nothing for any other model."""
-    if not (folder / "results.json").is_file():
-        return {}
-    found = read_json(folder / "results.json", _Results)
-    return {
-        part: PartScores(
-            scores,
-            found.intervals if part == found.deciding else {},
-            found.baseline if part == found.deciding else {},
-        )
-        for part, scores in found.runs[found.best].scores.items()
-    }
-
-
-def _tensors(path: Path) -> dict[str, int]:
-    """How many numbers each tensor of a file has; the header tells, and whether the file is cut."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {
-                name: prod(file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118 (not a mapping)
-            }
-    except (SafetensorError, OSError) as error:
-        raise FolderError(
-            f"{path} is damaged ({error}); restore it from a good copy or write it again."
-        ) from error
 
 
 class _TrainerState(msgspec.Struct):
@@ -341,8 +192,8 @@ def _checkpoint(folder: Path) -> ModelInfo:
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing; restore it from a good copy.")
         if name.endswith(".safetensors"):
-            _tensors(folder / name)
-    return _model(folder)
+            tensors(folder / name)
+    return model_info(folder)
 
 
 def _run(folder: Path) -> RunInfo:
@@ -368,7 +219,7 @@ def _run(folder: Path) -> RunInfo:
             add_damage(error, f"delete {newest} to {again}")
     if finished:
         try:
-            model = _model(folder)
+            model = model_info(folder)
         except FolderError as error:
             add_damage(error, "run the same command with --resume to write it again")
     return RunInfo(

@@ -1,14 +1,7 @@
 """An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
 
-from bertsmith.info import (
-    CorpusInfo,
-    Info,
-    ModelInfo,
-    PartScores,
-    RunInfo,
-    TextInfo,
-    TokenizerInfo,
-)
+from bertsmith.info import CorpusInfo, Info, RunInfo, TextInfo
+from bertsmith.info_model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.text.formats import LONGEST_DOCUMENT
 
@@ -80,8 +73,7 @@ def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
 def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
     rows = [
         ("model", info.path),
-        ("shape", f"{info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
-                  f"{info.feed_forward}, up to {info.positions} tokens"),
+        ("shape", _shape(info)),
         ("parameters", f"{info.parameters:,}"),
     ]  # fmt: skip
     rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
@@ -105,6 +97,19 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
                 ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
             )
     return rows
+
+
+def _shape(info: ModelInfo) -> str:
+    if info.architecture == "elmo":
+        return (
+            f"ELMo, {info.layers} LSTM layers of {info.feed_forward} in each direction, "
+            f"{info.width} wide together"
+        )
+    name = {"bert": "BERT", "gpt": "GPT"}[info.architecture]
+    return (
+        f"{name}, {info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
+        f"{info.feed_forward}, up to {info.positions} tokens"
+    )
 
 
 def _score(name: str, found: PartScores) -> str:

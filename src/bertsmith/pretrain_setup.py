@@ -19,7 +19,8 @@ from bertsmith.models.architectures import Pretrained, build
 from bertsmith.models.folder import load_pretraining, save_model
 from bertsmith.models.packed import TextBatch
 from bertsmith.runtime import derive_seed
-from bertsmith.shapes import BertConfig, Shape, shape_named
+from bertsmith.shape_files import shape_named
+from bertsmith.shapes import BertConfig, ElmoConfig, Shape
 from bertsmith.text.tokenizer import Tokenizer
 
 
@@ -38,6 +39,11 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
             f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
             f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
             "model's tokenizer."
+        )
+    if isinstance(shape, ElmoConfig) and corpus.tokenizer.merges is not None:
+        raise UsageError(
+            f"The corpus {config.data} was prepared with byte pairs, but an ELMo reads the "
+            "characters of WordPieces; prepare it with a tokenizer of --kind wordpiece."
         )
     longest = max(phase.length for phase in config.phases)
     if longest > shape.max_position_embeddings:

@@ -11,17 +11,15 @@ from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.models.architectures import (
     TaskShape,
-    architecture_of,
     build,
     build_for_task,
     encoder_of,
     objective_of,
-    shape_from_keys,
-    shape_keys,
 )
 from bertsmith.models.folder import load_any, load_encoder, load_pretraining, load_task, save_model
 from bertsmith.models.packed import LanguageBatch, pack
 from bertsmith.models.tuned import TaskBatch
+from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
 from bertsmith.text.tokenizer import Tokenizer
 

@@ -11,7 +11,8 @@ from bertsmith.errors import FolderError, UsageError
 from bertsmith.models.characters import character_ids
 from bertsmith.models.elmo import Elmo, ElmoForPretraining, ScalarMix
 from bertsmith.models.packed import LanguageBatch, pack
-from bertsmith.shapes import ELMO_SIZES, ElmoConfig, elmo_config, elmo_config_from_keys
+from bertsmith.shape_files import elmo_config, elmo_config_from_keys
+from bertsmith.shapes import ELMO_SIZES, ElmoConfig
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "the", "##ing", "über"]
 CONFIG = ElmoConfig(

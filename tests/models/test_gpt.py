@@ -14,13 +14,8 @@ from bertsmith.models.gpt import Gpt, GptForPretraining
 from bertsmith.models.gpt_keys import to_ours, to_theirs
 from bertsmith.models.heads import projected_cross_entropy
 from bertsmith.models.packed import LanguageBatch, pack
-from bertsmith.shapes import (
-    SIZES,
-    BertConfig,
-    GptConfig,
-    gpt_config,
-    gpt_config_from_keys,
-)
+from bertsmith.shape_files import gpt_config, gpt_config_from_keys
+from bertsmith.shapes import SIZES, BertConfig, GptConfig
 
 SHAPE = {
     "vocab_size": 61,

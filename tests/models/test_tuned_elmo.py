@@ -19,7 +19,8 @@ from bertsmith.models.tuned_elmo import (
     pooled,
     taken_apart,
 )
-from bertsmith.shapes import ElmoConfig, elmo_config_from_keys
+from bertsmith.shape_files import elmo_config_from_keys
+from bertsmith.shapes import ElmoConfig
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##a", "the", "##ing"]
 LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}

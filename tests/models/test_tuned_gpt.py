@@ -13,7 +13,8 @@ from bertsmith.models.gpt_keys import to_ours, to_theirs
 from bertsmith.models.packed import pack
 from bertsmith.models.tuned import TaskBatch
 from bertsmith.models.tuned_gpt import GPT_ARCHITECTURES, GptForTask
-from bertsmith.shapes import GptConfig, gpt_config_from_keys
+from bertsmith.shape_files import gpt_config_from_keys
+from bertsmith.shapes import GptConfig
 
 KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}

@@ -26,9 +26,10 @@ from bertsmith.comparison.systems import ABLATIONS, System
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import UsageError
 from bertsmith.files import write_json
-from bertsmith.models.architectures import NAMES, shape_keys
+from bertsmith.models.architectures import NAMES
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
+from bertsmith.shape_files import shape_keys
 from bertsmith.tasks.decode import gold, said
 from bertsmith.train.progress import read_metrics
 from bertsmith.train.start import check_same_settings

@@ -5,14 +5,8 @@ import torch
 from bertsmith.errors import UsageError
 from bertsmith.models.architectures import build
 from bertsmith.models.folder import parameter_count
-from bertsmith.shapes import (
-    Architecture,
-    BertConfig,
-    ElmoConfig,
-    Shape,
-    bert_config,
-    gpt_config,
-)
+from bertsmith.shape_files import bert_config, gpt_config
+from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, Shape
 
 _CLOSE = 0.05
 # A small ELMo's characters: as published up to 4 of them together, which are most of a word piece.

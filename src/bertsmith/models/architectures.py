@@ -27,70 +27,20 @@ from bertsmith.models.tuned import (
 )
 from bertsmith.models.tuned_elmo import ELMO_ARCHITECTURES, ELMO_TASK, ElmoForTask, ElmoTask
 from bertsmith.models.tuned_gpt import BOTH_ORDERS, EXTRACT, GPT_ARCHITECTURES, GptForTask
-from bertsmith.shapes import (
-    Architecture,
-    BertConfig,
-    ElmoConfig,
-    GptConfig,
-    Shape,
-    bert_config_from_keys,
-    elmo_config_from_keys,
-    gpt_config_from_keys,
-)
+from bertsmith.shape_files import MODEL_TYPES
+from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
 
 Encoder = Bert | Gpt | Elmo
 Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
 TaskModel = BertForTask | GptForTask | ElmoForTask
 
 NAMES: dict[Architecture, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
-MODEL_TYPES: dict[str, Architecture] = {"bert": "bert", "openai-gpt": "gpt", "elmo": "elmo"}
-"""`model_type` of a `config.json`."""
 
 _TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
     "bert": ARCHITECTURES,
     "gpt": GPT_ARCHITECTURES,
     "elmo": ELMO_ARCHITECTURES,
 }
-
-
-def architecture_of(shape: Shape) -> Architecture:
-    """The architecture that a shape belongs to."""
-    match shape:
-        case BertConfig():
-            return "bert"
-        case GptConfig():
-            return "gpt"
-        case ElmoConfig():
-            return "elmo"
-
-
-def shape_from_keys(config_keys: dict[str, Any], source: str) -> Shape:
-    """The shape that a `config.json` describes; one without `model_type` is a BERT's.
-
-    Raises:
-        UsageError: another architecture, a setting that is not computed here, numbers that do not
-            fit.
-        FolderError: an unknown key or a wrong type.
-    """
-    name = str(config_keys.get("model_type", "bert"))
-    if name not in MODEL_TYPES:
-        raise UsageError(
-            f"{source}: model_type is '{name}', expected one of {', '.join(MODEL_TYPES)}; this "
-            "folder holds another architecture."
-        )
-    match MODEL_TYPES[name]:
-        case "bert":
-            return bert_config_from_keys(config_keys, source)
-        case "gpt":
-            return gpt_config_from_keys(config_keys, source)
-        case "elmo":
-            return elmo_config_from_keys(config_keys, source)
-
-
-def shape_keys(shape: Shape) -> dict[str, Any]:
-    """What a `config.json` says of a shape, for `shape_from_keys`."""
-    [model_type] = [name for name, kind in MODEL_TYPES.items() if kind == architecture_of(shape)]
-    return {"model_type": model_type} | msgspec.structs.asdict(shape)
 
 
 def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -159,11 +109,6 @@ def encoder_of(model: Pretrained | TaskModel) -> Encoder:
             return model.gpt
         case ElmoForPretraining() | ElmoForTask():
             return model.elmo
-
-
-def encoder_name(shape: Shape) -> str:
-    """Under which name a model holds its encoder: `bert`, `gpt` or `elmo`."""
-    return architecture_of(shape)
 
 
 def objective_of(model: Pretrained) -> Objective:

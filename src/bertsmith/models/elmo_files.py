@@ -17,7 +17,8 @@ from bertsmith.extras import require
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.models.characters import CHARACTER_IDS
 from bertsmith.models.elmo import Elmo
-from bertsmith.shapes import ElmoConfig, elmo_config_from_keys
+from bertsmith.shape_files import elmo_config_from_keys
+from bertsmith.shapes import ElmoConfig
 
 OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
 

@@ -20,16 +20,14 @@ from bertsmith.models.architectures import (
     Encoder,
     Pretrained,
     TaskModel,
-    architecture_of,
     build,
     build_encoder,
     build_for_task,
     is_for_task,
-    shape_from_keys,
-    shape_keys,
     task_kind,
     task_shape,
 )
+from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
 from bertsmith.shapes import Shape
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -140,9 +138,9 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     state = {name: value for name, value in _read_state(folder).items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
-    if words in state:
+    new_VD = model.state_dict().get(words)
+    if words in state and new_VD is not None and state[words].shape[1:] == new_VD.shape[1:]:
         # Special tokens that were put behind the vocabulary keep their fresh weights.
-        new_VD = model.state_dict()[words]
         state[words] = torch.cat([state[words], new_VD[len(state[words]) :]])
     missing = _fill(model, state, folder / WEIGHTS)
     lost = [name for name in missing if name.startswith(encoder)]

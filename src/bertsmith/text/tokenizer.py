@@ -89,11 +89,11 @@ class Tokenizer:
         """
         self.vocab: tuple[str, ...] = tuple(vocab)
         self.cleaning = cleaning
-        self._merges = None if merges is None else tuple(merges)
+        self.merges = None if merges is None else tuple(merges)
         self._pieces: Pieces = (
             WordPiece(self.vocab, cleaning)
-            if self._merges is None
-            else BytePairs(self.vocab, cleaning, self._merges)
+            if self.merges is None
+            else BytePairs(self.vocab, cleaning, self.merges)
         )
         self._backend: Backend = backend
         self._id_of = {piece: index for index, piece in enumerate(self.vocab)}
@@ -105,7 +105,7 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers rebuild the tokenizer from what defines it."""
-        return _rebuild, (self.vocab, self.cleaning, self._merges, self._backend)
+        return _rebuild, (self.vocab, self.cleaning, self.merges, self._backend)
 
     def __len__(self) -> int:
         return len(self.vocab)
@@ -179,7 +179,7 @@ class Tokenizer:
         if self.has_special:
             return self
         vocab = bpe.with_special(self.vocab)
-        return Tokenizer(vocab, self.cleaning, merges=self._merges, backend=self._backend)
+        return Tokenizer(vocab, self.cleaning, merges=self.merges, backend=self._backend)
 
     def _special_id(self, piece: str) -> int:
         if piece not in self._id_of:
@@ -287,7 +287,7 @@ class Tokenizer:
         library = WordCache(self._plain, vocab_size=size, cleaning=self.cleaning)
         if self._backend == "tokenizers":
             return library
-        if self._merges is not None:
+        if self.merges is not None:
             if self._backend == "nanotoken":
                 raise UsageError(
                     "The tokenizer backend 'nanotoken' has WordPiece alone, and this vocabulary is "

@@ -25,11 +25,12 @@ import msgspec
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
-from bertsmith.models.architectures import architecture_of, build_for_task
+from bertsmith.models.architectures import build_for_task
 from bertsmith.models.folder import load_config, load_encoder
 from bertsmith.models.sources import resolve
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
+from bertsmith.shape_files import architecture_of
 from bertsmith.shapes import BertConfig, Shape
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
