@@ -5,9 +5,10 @@
 #   runs/compare_cpu.sh TEXT GLUE OUT
 #
 # TEXT holds enwiki-train-*.jsonl.gz (an article a line, field "text"), GLUE a folder a task. Kill it
-# and run it again: it goes on.
+# and run it again: it goes on, also with other ABLATIONS.
 set -euo pipefail
 text=$1 glue=$2 out=$3
+ablations=${ABLATIONS:-untrained,no-nsp,left-to-right,left-to-right+bilstm,masking}
 
 # 1. One vocabulary and one corpus for all.
 if [[ ! -f "$out/tokenizer/vocab.txt" ]]; then
@@ -21,8 +22,8 @@ fi
 resume=()
 [[ ! -f "$out/compare/plan.json" ]] || resume=(--resume)
 bertsmith compare --corpus "$out/corpus" --data "$glue" --out "$out/compare" "${resume[@]}" \
-  --tasks mrpc,sts-b --ablations untrained,no-nsp,left-to-right,left-to-right+bilstm,masking \
-  --size tiny --budget "tokens=${TOKENS:-2e6}" --batch-size 32 --learning-rate 2e-3 --seeds 3
+  --tasks mrpc,sts-b --ablations "$ablations" \
+  --size tiny --budget tokens=2e6 --batch-size 32 --learning-rate 2e-3 --seeds 3
 
 # 3. The same two sentences to each: which is likelier?
 for model in bert gpt elmo; do

@@ -125,8 +125,8 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
     _, out = done
     with pytest.raises(UsageError, match="already holds a comparison; add --resume"):
         compare(plan(files), out)
-    with pytest.raises(UsageError, match="seeds: 2 -> 3"):
-        compare(plan(files, seeds=3), out, resume=True)
+    with pytest.raises(UsageError, match="epochs: 1 -> 2"):
+        compare(plan(files, epochs=2), out, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
     Args:
         plan: what is compared.
         out: folder of the comparison; must not hold anything unless `resume`.
-        resume: continue in `out`: what is done is not done again.
+        resume: continue in `out`: what is done is not done again. There may be more systems, tasks
+            or seeds than before.
 
     Raises:
         UsageError: an unknown name, a budget too small, or, on a resume, other settings.
@@ -123,6 +124,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
 
 
 _SEEDS = ("seed", "seeds")
+# What may differ on a resume: paths, and how much is compared, because what is done stays done.
+_FREE = frozenset({"corpus", "data", "models", "ablations", "tasks", "seeds"})
 
 
 def _say(line: str) -> None:
@@ -142,7 +145,7 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
                 f"--out {out} already holds a comparison; add --resume to continue it, or choose "
                 "another folder."
             )
-        check_same_settings(out / PLAN, plan, free={"corpus", "data"})
+        check_same_settings(out / PLAN, plan, free=_FREE)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UsageError(
             f"--out {out} holds something else than a comparison ({PLAN} is not there); choose "
