@@ -43,7 +43,7 @@ class Compare(Command):
     seed: Annotated[int, arg(metavar="N")] = 0
     """Of the pre-trainings, and the first of the fine-tunings."""
     resume: bool = False
-    """Continue in --out, perhaps with more systems, tasks or seeds: what is done is not done again."""
+    """Continue in --out, perhaps with more systems, tasks or seeds; what is done stays done."""
 
     def run(self) -> Result:
         """Compares."""

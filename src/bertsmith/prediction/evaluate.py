@@ -9,6 +9,7 @@ import torch
 from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.errors import DataError, FolderError, UsageError, nearest
+from bertsmith.models.architectures import Pretrained, objective_of
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import World
@@ -172,7 +173,7 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
 
 def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
     model = predictor.model
-    if not isinstance(model, BertForPretraining):
+    if not isinstance(model, Pretrained):
         raise UsageError(
             f"--data {data} is a corpus, which scores pre-trained models, and {predictor.folder} "
             "is none; give labelled data."
@@ -183,12 +184,14 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
             f"The corpus {data} was prepared with another tokenizer than that of "
             f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
         )
+    has_pairs = isinstance(model, BertForPretraining) and model.next_sentence is not None
     batches = heldout_batches(
         corpus.split("heldout"),
         corpus.tokenizer,
         sequences=_SEQUENCES,
         length=min(_LENGTH, model.config.max_position_embeddings),
-        pair_task="none" if model.next_sentence is None else "nsp",
+        objective=objective_of(model),
+        pair_task="nsp" if has_pairs else "none",
         micro_tokens=TOKENS_AT_ONCE["cpu"],
     )
     device = torch.device("cpu")
