@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from curves import standalone
 
+from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.job import MEAN
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import Compared, SystemResult
@@ -43,6 +44,14 @@ def score(system: SystemResult, task: str) -> str:
 
 def mean(system: SystemResult) -> str:
     return f"{100 * sum(found.mean for found in system.scores.values()) / len(system.scores):.1f}"
+
+
+def told(found: Difference) -> str:
+    if found.interval is None:
+        return f"{100 * found.value:+.1f}"
+    low, high = found.interval
+    said = f"{100 * found.value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"**{said}**" if found.is_sure else said
 
 
 def words(numbers: dict[str, float], what: str) -> float:
@@ -90,7 +99,7 @@ def main() -> None:
             ]
         ],
     )
-    print("### Differences, with a 95% interval over dev examples and seeds, in points\n")
+    print("### Differences in points, with a 95% interval; bold: larger than the noise\n")
     titles = {one.name: one.title for one in result.systems}
     table(
         ["first minus second", *tasks, MEAN],
@@ -98,8 +107,7 @@ def main() -> None:
             [
                 f"{titles[first]} − {titles[second]}",
                 *(
-                    f"{100 * found.value:+.1f} ({100 * found.interval[0]:+.1f} to "
-                    f"{100 * found.interval[1]:+.1f}){' **sure**' * found.is_sure}"
+                    told(found)
                     for task in (*tasks, MEAN)
                     for found in result.differences
                     if (found.first, found.second, found.task) == (first, second, task)
@@ -126,7 +134,12 @@ def main() -> None:
     ours = {one.name: one for one in result.systems}
     print("### The paper's tables beside these\n")
     table(
-        ["system", *(f"{task}, here" for task in tasks), "MRPC, paper", "MNLI, paper"],
+        [
+            "system",
+            *(f"{task}, here" for task in tasks),
+            "MRPC accuracy, paper",
+            "MNLI accuracy, paper",
+        ],
         [
             [
                 ours[name].title,

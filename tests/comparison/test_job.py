@@ -80,7 +80,7 @@ def test_differences_are_of_every_pair_on_every_task_and_in_the_mean(done):
     assert (first.task, first.first, first.second) == ("mrpc", "bert", "gpt")
     scores = {system.name: system.scores["mrpc"].mean for system in result.systems}
     assert first.interval[0] <= first.value <= first.interval[1]
-    assert first.value == pytest.approx(scores["bert"] - scores["gpt"], abs=0.05)
+    assert first.value == pytest.approx(scores["bert"] - scores["gpt"], abs=1e-12)
 
 
 def test_the_inside_of_each_is_shown(done):
@@ -115,7 +115,11 @@ def test_a_resume_does_nothing_twice_and_gives_the_same(done, files):
     shutil.copytree(out, copy)
     (copy / RESULT).unlink()
     shutil.rmtree(copy / "tuning" / "gpt" / "sts-b")
+    kept = [path for path in copy.rglob("*") if path.name in ("metrics.jsonl", "result.json")]
+    before = [path.stat().st_mtime_ns for path in kept]
     again = compare(plan(files), copy, resume=True)
+    assert len(kept) > 20
+    assert [path.stat().st_mtime_ns for path in kept] == before
     scores = [[s.runs for s in found.systems] for found in (result, again)]
     assert scores[0] == scores[1]
     assert result.differences == again.differences
@@ -127,6 +131,21 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
         compare(plan(files), out)
     with pytest.raises(UsageError, match="epochs: 1 -> 2"):
         compare(plan(files, epochs=2), out, resume=True)
+    with pytest.raises(UsageError, match="has --ablations left-to-right, left-to-right"):
+        compare(plan(files, ablations=("untrained",)), out, resume=True)
+    with pytest.raises(UsageError, match="has --seeds 2, which you leave out"):
+        compare(plan(files, seeds=1), out, resume=True)
+
+
+def test_a_resume_may_compare_more(done, files):
+    result, out = done
+    copy = files / "more"
+    shutil.copytree(out, copy)
+    more = compare(plan(files, seeds=3, budget="tokens=2e4"), copy, resume=True)
+    for before, now in zip(result.systems, more.systems, strict=True):
+        for task, runs in before.runs.items():
+            assert now.runs[task][:2] == runs
+            assert len(now.runs[task]) == 3
 
 
 @pytest.mark.parametrize(
@@ -138,6 +157,7 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
         ({"models": ("gpt", "elmo")}, "--ablations are of the BERT"),
         ({"tasks": ("mprc",)}, "'mprc' is none (perhaps you meant 'mrpc')"),
         ({"tasks": ()}, "--tasks is empty"),
+        ({"tasks": ("mrpc", "mrpc")}, "'mrpc' is named twice"),
         ({"budget": "tokens=10"}, "fewer tokens than one evaluation reads; give at least tokens="),
         ({"budget": "hours=0.001"}, "4 seconds, too short for one evaluation"),
         ({"budget": "euros=5"}, "--budget is 'euros=5'; write what each pre-training gets"),

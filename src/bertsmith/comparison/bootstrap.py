@@ -1,9 +1,14 @@
-"""Which differences between systems are larger than the noise: a paired bootstrap.
+"""Which differences between systems are larger than the noise.
 
-A score has two sources of chance: which examples the dev part happens to have, and which seed a
-run had. A resample draws examples, the same for all systems, and for each system as many seeds as
-it has; the difference of two systems is taken inside each resample (Efron and Tibshirani 1993;
-Berg-Kirkpatrick et al. 2012).
+A score has two sources of chance that were measured: which examples the dev part happens to have,
+and which seed a fine-tuning had. The first is a paired bootstrap: a resample draws examples, the
+same for both systems, and the difference of the systems' means over their runs is taken inside it
+(Efron and Tibshirani 1993; Berg-Kirkpatrick et al. 2012). The second is added to each resample:
+runs are few, so how far their mean lies from the mean of many is drawn from Student's t, with as
+many degrees of freedom as the system has runs, less one (the Behrens-Fisher problem). With one run
+there is no telling, and no interval.
+
+A third source was not measured: each system was pre-trained once.
 """
 
 from collections.abc import Sequence
@@ -13,11 +18,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.tasks.metrics import METRICS
+from bertsmith.tasks import metrics
 
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
+# Draws of the seeds' luck for each resample: the ends of Student's t are far out.
+_DRAWS = 20
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,57 +34,61 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     first: str
     second: str
     value: float
-    interval: tuple[float, float]
-    """95%, over examples and seeds."""
+    interval: tuple[float, float] | None
+    """95%, over examples and fine-tuning seeds; None where a system has one run."""
 
     @property
     def is_sure(self) -> bool:
         """Whether the interval leaves out 0."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
-def resampled_scores(
-    names: Sequence[str], gold: Any, predictions: Sequence[Any], *, seed: int = 0
-) -> Floats:
-    """A system's score in every resample of the examples, [resamples, runs].
+class Scores(msgspec.Struct, frozen=True):
+    """A system's scores on a task."""
 
-    The same `seed` and number of examples give the same resamples, so that systems are paired.
+    runs_S: Floats
+    """Of each run, on all examples."""
+    resampled_RS: Floats
+    """Of each run, in each resample of the examples."""
+
+
+def scores_of(names: Sequence[str], gold: Any, predictions: Sequence[Any]) -> Scores:
+    """A system's scores on N examples and on resamples of them, the same for every system.
 
     Args:
         names: metrics, whose mean is the score; one that is undefined counts as 0.
         gold: right answers to N examples, as `tasks.metrics` has them.
         predictions: of each run, its answers to them.
-        seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
-    count = len(gold)
-    drawn = rng.integers(count, size=(RESAMPLES, count)) + count * np.arange(RESAMPLES)[:, None]
-    weights_RN = np.bincount(drawn.ravel(), minlength=RESAMPLES * count).reshape(-1, count)
+    runs = [metrics.main(metrics.score(names, gold, predicted)) for predicted in predictions]
     columns = []
     for predicted in predictions:
-        values = [
-            [METRICS[name].value(sums_K) or 0.0 for sums_K in weights_RN @ statistics_NK]
-            for name in names
-            for statistics_NK in [METRICS[name].statistics(gold, predicted)]
-        ]
-        columns.append(np.mean(values, axis=0))
-    return np.stack(columns, axis=1)
+        values = [metrics.resampled(name, gold, predicted, resamples=RESAMPLES) for name in names]
+        columns.append(np.mean([[one or 0.0 for one in row] for row in values], axis=0))
+    return Scores(np.array(runs), np.stack(columns, axis=1))
 
 
-def difference(
-    first_RS: Floats, second_RS: Floats, *, seed: int = 0
-) -> tuple[float, tuple[float, float]]:
-    """Mean and 95% percentile interval of the first system's score minus the second's.
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """The mean over tasks, run by run and resample by resample."""
+    return Scores(
+        np.mean([one.runs_S for one in scores], axis=0),
+        np.mean([one.resampled_RS for one in scores], axis=0),
+    )
 
-    Args:
-        first_RS: `resampled_scores` of one system.
-        second_RS: those of the other, on the same resamples; it may have another number of runs.
-        seed: of the draws of seeds.
+
+def difference(first: Scores, second: Scores) -> tuple[float, tuple[float, float] | None]:
+    """The first system's mean score minus the second's, and its 95% interval.
+
+    Both are on the same resamples; they may have different numbers of runs.
     """
-    rng = np.random.default_rng(seed)
-    means = []
-    for scores_RS in (first_RS, second_RS):
-        drawn = rng.integers(scores_RS.shape[1], size=scores_RS.shape)
-        means.append(np.take_along_axis(scores_RS, drawn, axis=1).mean(axis=1))
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    return float(first_RS.mean() - second_RS.mean()), (float(low), float(high))
+    value = float(first.runs_S.mean() - second.runs_S.mean())
+    if min(len(first.runs_S), len(second.runs_S)) < 2:
+        return value, None
+    rng = np.random.default_rng(0)
+    values_RD = (first.resampled_RS.mean(1) - second.resampled_RS.mean(1))[:, None]
+    for side in (first, second):
+        runs = len(side.runs_S)
+        error = side.runs_S.std(ddof=1) / np.sqrt(runs)
+        values_RD = values_RD + error * rng.standard_t(runs - 1, size=(RESAMPLES, _DRAWS))
+    low, high = np.quantile(values_RD, [0.025, 0.975])
+    return value, (float(low), float(high))

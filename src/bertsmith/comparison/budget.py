@@ -5,8 +5,9 @@ addition in a matrix product, three times the forward pass for a training step; 
 activations are left out.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Self
 
 from bertsmith.errors import UsageError
@@ -79,16 +80,6 @@ class Step:
             distinct=sum(len(set(batch.packed.ids_T.tolist())) for batch in batches) / len(steps),
         )
 
-    @classmethod
-    def mixed(cls, parts: Sequence[tuple[float, "Step"]]) -> "Step":
-        """The mean of steps of several kinds, by the share of each."""
-        return Step(
-            **{
-                field.name: sum(share * float(getattr(step, field.name)) for share, step in parts)
-                for field in fields(cls)
-            }
-        )
-
 
 def training_flops(shape: Shape, step: Step) -> float:
     """Floating-point operations of one training step."""
@@ -126,24 +117,25 @@ def _elmo(shape: ElmoConfig, step: Step) -> float:
     return 2 * (step.distinct * token + 2 * shape.lstm_layers * cell * step.tokens)
 
 
-def steps_of(budget: Budget, *, step: Step, flops: float, least: float) -> int:
+def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> int:
     """Steps that a budget in tokens or operations pays for.
 
     Args:
         budget: of tokens or flops.
-        step: of the system.
-        flops: of one step of it.
+        tokens: of a step, on average.
+        flops: of a step, on average.
         least: tokens of one evaluation.
 
     Raises:
         UsageError: it does not pay for as many tokens as one evaluation reads.
     """
-    cost = {"tokens": step.tokens, "flops": flops}[budget.unit]
+    cost = {"tokens": tokens, "flops": flops}[budget.unit]
     steps = round(budget.amount / cost)
-    if steps * step.tokens < least:
-        needed = least / step.tokens * cost
+    if steps * tokens < least:
+        needed = math.ceil(least / tokens) * cost
+        rounding = 10 ** (math.floor(math.log10(needed)) - 1)
         raise UsageError(
             f"--budget {budget} pays for {steps} steps, fewer tokens than one evaluation reads; "
-            f"give at least {budget.unit}={needed:.2g}."
+            f"give at least {budget.unit}={math.ceil(needed / rounding) * rounding:.2g}."
         )
     return steps

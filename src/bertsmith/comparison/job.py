@@ -2,13 +2,20 @@
 
 import sys
 import time
+from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bertsmith.comparison.bootstrap import Difference, Floats, difference, resampled_scores
+from bertsmith.comparison.bootstrap import (
+    Difference,
+    Scores,
+    difference,
+    mean_scores,
+    scores_of,
+)
 from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import count_parameters, matched_shapes
 from bertsmith.comparison.page import write_page
@@ -25,7 +32,7 @@ from bertsmith.comparison.runs import (
 from bertsmith.comparison.systems import ABLATIONS, System
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import UsageError
-from bertsmith.files import write_json
+from bertsmith.files import read_json, write_json
 from bertsmith.models.architectures import NAMES
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
@@ -34,7 +41,7 @@ from bertsmith.tasks.decode import gold, said
 from bertsmith.train.progress import read_metrics
 from bertsmith.train.start import check_same_settings
 from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning.data import Source
+from bertsmith.tuning.data import Parts, Source
 from bertsmith.tuning.result import FinetuneResult, summarise
 from bertsmith.tuning.run import read_predictions
 
@@ -65,34 +72,32 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
     began = time.monotonic()
     # 1. Everything that can be wrong in what the user gave, before anything is written.
     canvas.matplotlib("figure")  # the page at the end must not be what fails
-    plan.check()
+    plan = plan.check()
     _check_folder(out, plan, resume=resume)
     corpus = Corpus.open(Path(plan.corpus))
-    for task in plan.tasks:
-        finetune_data.read(Source(task=task, data=plan.data), seed=0)
+    parts = {
+        task: finetune_data.read(
+            Source(task=task, data=plan.data), seed=derive_seed(plan.seed, "split")
+        )
+        for task in plan.tasks
+    }
     shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
     todo = {
         system.name: plan_pretraining(plan, system, shapes, corpus, out)
         for system in _pretrained(plan.systems)
     }
-    (out / "shapes").mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / PLAN, plan)
+    (out / "shapes").mkdir(exist_ok=True)
     for name, shape in shapes.items():
         write_json(shape_file(out, name), shape_keys(shape))
 
     # 2. The runs.
     for number, one in enumerate(todo.values(), 1):
-        do_pretraining(one, out, _numbered(number, len(todo)))
-    tuned: dict[tuple[str, str], FinetuneResult] = {}
-    number, total = 0, len(plan.tasks) * len(plan.systems)
-
-    def say_next(line: str) -> None:
-        nonlocal number
-        number += line.endswith(_SEEDS)
-        _say(f"[{number} of {total}] {line}" if line.endswith(_SEEDS) else line)
-
-    for system, task, found in do_tunings(plan, out, say_next):
-        tuned[system.name, task] = found
+        what = "pre-training" if one.system.is_trained else "fresh weights"
+        _say(f"[{number} of {len(todo)}] {one.system.title}: {what}")
+        do_pretraining(one, out)
+    tuned = {(system.name, task): found for system, task, found in do_tunings(plan, out, _say)}
 
     # 3. The numbers and the page; the result comes last: the comparison is done.
     result = Compared(
@@ -106,12 +111,12 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
         systems=[
             _system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
         ],
-        differences=_differences(plan, tuned),
+        differences=_differences(plan, tuned, parts),
         insight=look_inside(
             {
                 system.name: model_folder(out, system)
                 for system in plan.systems
-                if system.is_trained and not system.trained_as
+                if system.is_trained and system.knows_masks and not system.trained_as
             },
             corpus,
             _say,
@@ -123,17 +128,13 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
     return result
 
 
-_SEEDS = ("seed", "seeds")
-# What may differ on a resume: paths, and how much is compared, because what is done stays done.
-_FREE = frozenset({"corpus", "data", "models", "ablations", "tasks", "seeds"})
+# What may grow on a resume, because what is done stays done; paths may differ.
+_GROWING = ("models", "ablations", "tasks", "seeds")
+_FREE = frozenset({"corpus", "data", *_GROWING})
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _numbered(number: int, total: int) -> Any:
-    return lambda line: _say(f"[{number} of {total}] {line}")
 
 
 def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
@@ -146,11 +147,27 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
                 "another folder."
             )
         check_same_settings(out / PLAN, plan, free=_FREE)
+        _check_grown(read_json(out / PLAN, Plan), plan)
     elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UsageError(
             f"--out {out} holds something else than a comparison ({PLAN} is not there); choose "
             "another folder."
         )
+
+
+def _check_grown(old: Plan, new: Plan) -> None:
+    """Refuses to lose what an earlier call has compared."""
+    for name in _GROWING:
+        before, now = getattr(old, name), getattr(new, name)
+        if name == "seeds":
+            lost = [str(before)] if now < before else []
+        else:
+            lost = [one for one in before if one not in now]
+        if lost:
+            raise UsageError(
+                f"--resume: the comparison has --{name} {', '.join(lost)}, which you leave out; "
+                "give at least what it has, or compare in another folder."
+            )
 
 
 def _pretrained(systems: list[System]) -> list[System]:
@@ -183,7 +200,11 @@ def _system(
     folder = model_folder(out, system)
     records = read_metrics(folder / "metrics.jsonl") if system.is_trained else []
     of_kind = {row["kind"]: row for row in records}
-    last = of_kind.get("train", {"step": 0, "tokens": 0, "elapsed": 0.0})
+    steps = [row for row in records if row["kind"] == "train"]
+    lengths = Counter(row["length"] for row in steps)
+    tokens = steps[-1]["tokens"] if steps else 0
+    asked = sum(count * todo.steps[length].word_predictions for length, count in lengths.items())
+    read = sum(count * todo.steps[length].tokens for length, count in lengths.items())
     results = {task: tuned[system.name, task] for task in plan.tasks}
     return SystemResult(
         name=system.name,
@@ -191,14 +212,15 @@ def _system(
         architecture=NAMES[todo.config.model],
         direction=system.direction,
         objective=system.objective,
+        tuned_as=system.tuned_as,
         pretrained=system.pretrained,
         model=str(folder),
-        parameters=count_parameters(todo.shape),
-        steps=last["step"],
-        tokens=last["tokens"],
-        flops=last["step"] * todo.flops,
-        seconds=last["elapsed"],
-        predictions_per_token=todo.step.word_predictions / todo.step.tokens,
+        parameters=count_parameters(todo.shape, pair_task=todo.config.pair_task != "none"),
+        steps=len(steps),
+        tokens=tokens,
+        flops=sum(count * todo.flops(length) for length, count in lengths.items()),
+        seconds=steps[-1]["elapsed"] if steps else 0.0,
+        predictions_per_token=asked / read if read else 0.0,
         evaluation=_numbers(of_kind.get("evaluation", {})),
         baseline=_numbers(of_kind.get("baseline", {})),
         curve=_curve(records),
@@ -244,32 +266,28 @@ def _curve(records: list[dict[str, Any]]) -> Curve:
     return curve
 
 
-def _differences(plan: Plan, tuned: dict[tuple[str, str], FinetuneResult]) -> list[Difference]:
-    scores: dict[tuple[str, str], Floats] = {}
-    for task in plan.tasks:
-        parts = finetune_data.read(
-            Source(task=task, data=plan.data), seed=derive_seed(plan.seed, "split")
+def _differences(
+    plan: Plan, tuned: dict[tuple[str, str], FinetuneResult], parts: dict[str, Parts]
+) -> list[Difference]:
+    scores: dict[tuple[str, str], Scores] = {}
+    for (name, task), result in tuned.items():
+        labels, kind = parts[task].labels, parts[task].task.kind
+        answers = [read_predictions(Path(run.out)) for run in result.runs]
+        scores[name, task] = scores_of(
+            result.deciding_metrics,
+            gold(kind, parts[task].evaluated[result.deciding], labels),
+            [said(kind, given, labels) for given in answers],
         )
-        for system in plan.systems:
-            result = tuned[system.name, task]
-            examples = parts.evaluated[result.deciding]
-            kind = parts.task.kind
-            scores[system.name, task] = resampled_scores(
-                result.deciding_metrics,
-                gold(kind, examples, parts.labels),
-                [said(kind, read_predictions(Path(run.out)), parts.labels) for run in result.runs],
-            )
     found = []
     for first, second in combinations([system.name for system in plan.systems], 2):
         pairs = {task: (scores[first, task], scores[second, task]) for task in plan.tasks}
-        for task, (one, other) in pairs.items():
-            found.append(_difference(task, first, second, one, other))
         if len(pairs) > 1:
-            means = [np.mean([pair[side] for pair in pairs.values()], axis=0) for side in (0, 1)]
-            found.append(_difference(MEAN, first, second, *means))
+            sides = zip(*pairs.values(), strict=True)
+            one, other = (mean_scores(side) for side in sides)
+            pairs[MEAN] = (one, other)
+        for task, (one, other) in pairs.items():
+            value, interval = difference(one, other)
+            found.append(
+                Difference(task=task, first=first, second=second, value=value, interval=interval)
+            )
     return found
-
-
-def _difference(task: str, first: str, second: str, one: Floats, other: Floats) -> Difference:
-    value, interval = difference(one, other)
-    return Difference(task=task, first=first, second=second, value=value, interval=interval)

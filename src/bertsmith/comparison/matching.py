@@ -41,10 +41,10 @@ def matched_shapes(size: str, *, vocab_size: int) -> dict[Architecture, Shape]:
     return shapes
 
 
-def count_parameters(shape: Shape) -> int:
+def count_parameters(shape: Shape, *, pair_task: bool = True) -> int:
     """Of the model with its pre-training heads, nothing of it being made."""
     with torch.device("meta"):
-        return parameter_count(build(shape, pieces=(), pair_task=True))
+        return parameter_count(build(shape, pieces=(), pair_task=pair_task))
 
 
 def _elmo(bert: BertConfig, wanted: int) -> ElmoConfig:

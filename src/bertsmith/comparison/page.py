@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.page_insight import write_insight
 from bertsmith.comparison.published import TABLE_5, TABLE_8
-from bertsmith.comparison.result import Compared, SystemResult
+from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult
 from bertsmith.display import clock
 from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.report.page import Fact, Report
@@ -47,13 +48,14 @@ def write_page(result: Compared, path: Path) -> None:
     write_insight(page, result)
     page.section(
         "How this was measured",
-        "Every system is trained by the same loop with the same optimizer, schedule, batch size, "
-        "learning rate and order of lengths, and differs in nothing but what its row says. Numbers "
-        "of parameters are matched within 5%. A fine-tuning's score is that of its best epoch on "
-        "dev. An interval is a paired bootstrap: a resample draws dev examples, the same for all, "
-        "and as many seeds as there are for each system. With few seeds the seeds' own spread is "
-        "known badly, and of many intervals one in twenty leaves out 0 by chance alone. Operations "
-        "are counted in matrix products only.",
+        "Every system is pre-trained by the same loop with the same optimizer, schedule, batch "
+        f"size, order of lengths and learning rate ({plan.learning_rate:g}: one for all, which need "
+        "not be the best of each). Parameters of the pre-trained models are matched within "
+        "5%; what is trained in fine-tuning is each system's own way and stands in its row. A "
+        "fine-tuning's score is that of its best epoch on dev. An interval is of dev examples "
+        "(a paired bootstrap) and of fine-tuning seeds (Student's t, because they are few). "
+        f"{ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are counted "
+        "in matrix products only.",
     )
     page.write(path)
 
@@ -106,23 +108,32 @@ def _scores(page: Report, result: Compared) -> None:
     page.section(
         "Which differences are larger than the noise",
         "The first system's score minus the second's, in points, with a 95% interval over dev "
-        "examples and seeds. Only an interval that leaves out 0 says that one is better here.",
+        "examples and fine-tuning seeds. Only an interval that leaves out 0 says that one is "
+        f"better here. {ONE_PRETRAINING}",
     )
     page.table(
-        ["first", "second", "task", "points", "95% interval", "sure"],
+        ["first", "second", "task", "points", "95% interval", "larger than the noise"],
         [
             [
                 titles[found.first],
                 titles[found.second],
                 found.task,
                 round(100 * found.value, 1),
-                f"{100 * found.interval[0]:+.1f} to {100 * found.interval[1]:+.1f}",
+                _interval(found),
                 "yes" if found.is_sure else "",
             ]
             for found in result.differences
             if found.first == "bert" or {found.first, found.second} <= set(_MODELS)
         ],
     )
+
+
+def _interval(found: Difference) -> str | None:
+    """None where there is one run, of which nothing is known."""
+    if found.interval is None:
+        return None
+    low, high = found.interval
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
 def _systems(page: Report, result: Compared) -> None:
@@ -133,6 +144,7 @@ def _systems(page: Report, result: Compared) -> None:
             "architecture",
             "a word is predicted from",
             "objective",
+            "trained in fine-tuning",
             "parameters",
             "steps",
             "tokens",
@@ -145,6 +157,7 @@ def _systems(page: Report, result: Compared) -> None:
                 system.architecture,
                 system.direction,
                 system.objective,
+                system.tuned_as,
                 system.parameters,
                 system.steps,
                 system.tokens,
@@ -228,7 +241,7 @@ def _published(page: Report, result: Compared) -> None:
             [
                 "system",
                 *(f"{task}, here" for task in tasks),
-                *(f"{task}, paper" for task in shared),
+                *(f"{task} accuracy, paper" for task in shared),
             ],
             [
                 [

@@ -1,5 +1,7 @@
 """The sections of `compare.html` that look inside the models."""
 
+import math
+
 from bertsmith.comparison.insight import WordUse
 from bertsmith.comparison.result import Compared
 from bertsmith.prediction.likelihood import SentenceScore
@@ -7,6 +9,8 @@ from bertsmith.report.heat import heat_chart
 from bertsmith.report.page import Report
 
 _SIDES = {"masked": "from both sides", "forward": "from the left", "backward": "from the right"}
+
+_ENDS = ("[CLS]", "[SEP]")
 
 
 def write_insight(page: Report, result: Compared) -> None:
@@ -61,10 +65,10 @@ def _sentence(page: Report, scores: dict[str, SentenceScore]) -> None:
     ]
     # Two systems may leave out different ends; the words themselves are everywhere.
     words = next(iter(scores.values())).tokens
-    names = [token.token for token in words if not token.token.startswith("[")]
+    names = [token.token for token in words if token.token not in _ENDS]
     cells = {}
     for title, side in columns:
-        tokens = [token for token in scores[title].tokens if not token.token.startswith("[")]
+        tokens = [token for token in scores[title].tokens if token.token not in _ENDS]
         cells[title, side] = [token.nats.get(side) for token in tokens]
     page.table(
         ["word", *(f"{title}, {_SIDES[side]}" for title, side in columns)],
@@ -85,7 +89,7 @@ def _sentence(page: Report, scores: dict[str, SentenceScore]) -> None:
 def _chance(nats: float | None) -> str | None:
     if nats is None:
         return None
-    chance = 2.718281828459045**nats
+    chance = math.exp(nats)
     return f"{chance:.1%}" if chance >= 0.001 else f"{chance:.0e}"
 
 

@@ -70,11 +70,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {"epochs": self.epochs, "seed": self.seed, **system.tuning}
 
     def check(self) -> "Plan":
-        """Refuses what cannot be compared; returns self.
+        """Refuses what cannot be compared; returns the plan with its budget spelled one way.
 
         Raises:
             UsageError: an unknown name, or a number out of range.
         """
+        for names in (self.tasks, self.models, self.ablations):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise UsageError(f"'{twice}' is named twice; name it once.")
         for task in self.tasks:
             if task not in TASKS:
                 raise UsageError(
@@ -99,5 +103,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
-        Budget.parse(self.budget)
-        return self
+        # As everybody would write it, so that a resume compares budgets and not spellings.
+        return msgspec.structs.replace(self, budget=str(Budget.parse(self.budget)))

@@ -27,6 +27,8 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
     direction: str
     objective: str
+    tuned_as: str
+    """What is trained in fine-tuning."""
     pretrained: str
     """The system whose pre-trained model it is: its own name, or another's."""
     model: str
@@ -39,7 +41,7 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     flops: float
     """Floating-point operations of the pre-training (`budget.training_flops`)."""
     seconds: float
-    """Of its training steps."""
+    """Of its pre-training, evaluations counted."""
     predictions_per_token: float
     """How many words the objective asks for, for each token read."""
     evaluation: dict[str, float]
@@ -102,17 +104,21 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"{system.title:{width}}  " + "  ".join(f"{cell:>14}" for cell in cells))
         titles = {system.name: system.title for system in self.systems}
         sure = [found for found in self.differences if found.is_sure]
-        lines += ["", "Larger than the noise of examples and seeds:"]
+        lines += ["", "Larger than the noise of dev examples and fine-tuning seeds:"]
         lines += [f"  {_told(found, titles)}" for found in sure] or ["  no difference"]
-        return lines
+        return [*lines, f"  ({ONE_PRETRAINING})"]
 
     def as_json(self) -> Any:
         """For `--json`."""
         return msgspec.to_builtins(self)
 
 
+ONE_PRETRAINING = "Each system was pre-trained once: the luck of that is in no interval."
+
+
 def _told(found: Difference, titles: dict[str, str]) -> str:
     first, second, value = found.first, found.second, found.value
+    assert found.interval is not None
     low, high = found.interval
     if value < 0:
         first, second, value, low, high = second, first, -value, -high, -low

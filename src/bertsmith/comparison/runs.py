@@ -14,7 +14,7 @@ stopped, and is skipped where it is done.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bertsmith import pretrain, pretrain_setup
@@ -25,6 +25,7 @@ from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import UsageError
 from bertsmith.shapes import Architecture, Shape
+from bertsmith.train.start import check_same_settings
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
 from bertsmith.tuning.result import FinetuneResult
@@ -32,20 +33,25 @@ from bertsmith.tuning.result import FinetuneResult
 # Steps of each phase from which a mean step is taken.
 _SAMPLED = 32
 _FEWEST_SECONDS = 20.0
+# Paths of a pre-training's settings: the folder may have moved since.
+_MOVED = frozenset({"data", "size"})
 
 Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A system's pre-training: its settings and what a step of it is."""
+    """A system's pre-training: its settings, and what a step of each length is."""
 
     system: System
     config: PretrainConfig
     shape: Shape
-    step: Step
-    flops: float
-    """Of a step."""
+    steps: dict[int, Step]
+    """Longest input of a phase -> a mean step of it."""
+
+    def flops(self, length: int) -> float:
+        """Floating-point operations of a step of that phase."""
+        return training_flops(self.shape, self.steps[length])
 
 
 def plan_pretraining(
@@ -58,15 +64,10 @@ def plan_pretraining(
         DataError: the corpus is too small for an example.
     """
     trial = plan.pretraining(system, plan.size, steps=1)
-    shape = shapes[trial.model]
-    step = Step.mixed(
-        [
-            (phase.share, Step.mean(batches))
-            for phase, batches in pretrain_setup.first_steps(trial, corpus, _SAMPLED)
-        ]
-    )
-    flops = training_flops(shape, step)
+    sampled = pretrain_setup.first_steps(trial, corpus, _SAMPLED)
+    steps = {phase.length: Step.mean(batches) for phase, batches in sampled}
     size = str(shape_file(out, trial.model))
+    todo = Pretraining(system, trial, shapes[trial.model], steps)
     budget = Budget.parse(plan.budget)
     if budget.unit == "hours":
         if budget.amount * 3600 < _FEWEST_SECONDS:
@@ -76,10 +77,15 @@ def plan_pretraining(
             )
         config = plan.pretraining(system, size, hours=budget.amount)
     else:
-        least = trial.evaluate_sequences * step.tokens / step.sequences
-        steps = steps_of(budget, step=step, flops=flops, least=least)
-        config = plan.pretraining(system, size, steps=steps)
-    return Pretraining(system, config, shape, step, flops)
+        last = steps[plan.phases[-1].length]
+        count = steps_of(
+            budget,
+            tokens=sum(phase.share * steps[phase.length].tokens for phase in plan.phases),
+            flops=sum(phase.share * todo.flops(phase.length) for phase in plan.phases),
+            least=trial.evaluate_sequences * last.tokens / last.sequences,
+        )
+        config = plan.pretraining(system, size, steps=count)
+    return replace(todo, config=config)
 
 
 def shape_file(out: Path, model: Architecture) -> Path:
@@ -97,40 +103,41 @@ def tuning_folder(out: Path, system: System, task: str) -> Path:
     return out / "tuning" / system.name / task
 
 
-def do_pretraining(todo: Pretraining, out: Path, say: Say) -> pretrain.PretrainResult | None:
-    """Trains a system, or makes its fresh weights where it is not trained at all."""
+def do_pretraining(todo: Pretraining, out: Path) -> None:
+    """Trains a system, or makes its fresh weights where it is not trained at all.
+
+    Nothing is done where it is done.
+    """
     folder = model_folder(out, todo.system)
+    done = (folder / "config.json").is_file()
     if not todo.system.is_trained:
-        if not (folder / "config.json").is_file():
-            say(f"{todo.system.title}: fresh weights")
+        if not done:
             pretrain_setup.save_untrained(todo.config, folder)
-        return None
-    say(f"{todo.system.title}: pre-training")
-    return pretrain.run(todo.config, folder, resume=(folder / pretrain.SETTINGS).is_file())
+        return
+    begun = (folder / pretrain.SETTINGS).is_file()
+    if done and begun:
+        check_same_settings(folder / pretrain.SETTINGS, todo.config, free=_MOVED)
+        return
+    pretrain.run(todo.config, folder, resume=begun)
 
 
 def do_tunings(plan: Plan, out: Path, say: Say) -> Iterator[tuple[System, str, FinetuneResult]]:
     """Fine-tunes every system on every task; all systems on a task before the next task."""
-    for task in plan.tasks:
-        for number, system in enumerate(plan.systems):
-            folder = tuning_folder(out, system, task)
-            say(f"{system.title}: {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}")
-            job = Job(
-                source=Source(task=task, data=plan.data),
-                model=str(model_folder(out, system)),
-                seeds=plan.seeds,
-                settings=plan.tuning(system),
-            )
-            # What there is to know of the data is the same for all of them.
-            show = say if number == 0 else None
-            yield (
-                system,
-                task,
-                finetune(
-                    job, folder, resume=(folder / "job.json").is_file(), show=show or _nothing
-                ),
-            )
-
-
-def _nothing(line: str) -> None:
-    """Says nothing."""
+    todo = [(task, system) for task in plan.tasks for system in plan.systems]
+    for number, (task, system) in enumerate(todo, 1):
+        folder = tuning_folder(out, system, task)
+        say(
+            f"[{number} of {len(todo)}] {system.title}: {task}, "
+            f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
+        )
+        job = Job(
+            source=Source(task=task, data=plan.data),
+            model=str(model_folder(out, system)),
+            seeds=plan.seeds,
+            settings=plan.tuning(system),
+        )
+        # What there is to know of the data is the same for all of them.
+        first = system == plan.systems[0]
+        show: Say = say if first else lambda line: None
+        resume = (folder / "job.json").is_file()
+        yield system, task, finetune(job, folder, resume=resume, show=show)

@@ -19,6 +19,8 @@ class System:
     direction: str
     """What a word is predicted from."""
     objective: str
+    tuned_as: str = "all of it, with one new layer"
+    """What is trained in fine-tuning."""
     pretraining: dict[str, Any] = field(default_factory=dict)
     """Settings that differ from the BERT's."""
     tuning: dict[str, Any] = field(default_factory=dict)
@@ -26,6 +28,11 @@ class System:
     trained_as: str = ""
     """Another system whose pre-trained model it uses; empty: it has its own."""
     is_trained: bool = True
+
+    @property
+    def knows_masks(self) -> bool:
+        """Whether it has seen `[MASK]` in pre-training, so that it can be asked with it."""
+        return bool(self.pretraining.get("mask_mix", (1,))[0])
 
     @property
     def pretrained(self) -> str:
@@ -43,6 +50,8 @@ MODELS = {
         title="GPT",
         direction=_LEFT,
         objective="next word",
+        tuned_as="all of it, with one new layer, and half the loss of the next word; both orders "
+        "of a pair where none comes first",
         pretraining={"model": "gpt"},
     ),
     "elmo": System(
@@ -50,6 +59,8 @@ MODELS = {
         title="ELMo",
         direction="the left, and apart from it the right",
         objective="next word, and word before",
+        tuned_as="nothing of it, but a network of the task's own (BiLSTM and attention), at a rate "
+        "of 1e-3",
         pretraining={"model": "elmo"},
     ),
 }
@@ -117,6 +128,7 @@ ABLATIONS: dict[str, list[System]] = {
             title="BERT, left to right, and a BiLSTM",
             direction="the left; the BiLSTM of the fine-tuning sees both sides",
             objective="next word",
+            tuned_as="all of it, with a new BiLSTM and one new layer",
             pretraining={"left_to_right": True},
             tuning={"bilstm": True},
             trained_as="left-to-right",

@@ -115,23 +115,35 @@ def interval(
     Raises:
         ValueError: there is not one prediction for each example.
     """
-    statistics_NK = _statistics(name, gold, predicted)
-    if _value(name, statistics_NK) is None:
+    if score([name], gold, predicted)[name] is None:
         return None
+    values = resampled(name, gold, predicted, resamples=resamples, seed=seed)
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return None
+    lower, upper = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(lower), float(upper)
+
+
+def resampled(
+    name: str, gold: Any, predicted: Any, *, resamples: int = 1000, seed: int = 0
+) -> list[float | None]:
+    """A metric in each of `resamples` resamples of the examples; see `interval`.
+
+    The same seed and number of examples give the same resamples, so that the values of two models
+    are pairs.
+    """
+    statistics_NK = _statistics(name, gold, predicted)
     count, metric = len(statistics_NK), METRICS[name]
     rng = np.random.default_rng(seed)
-    values = []
+    values: list[float | None] = []
     for start in range(0, resamples, max(1, _BLOCK // count)):
         rows = min(max(1, _BLOCK // count), resamples - start)
         drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
         weights_RN = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
         sums_RK = metric.sums(statistics_NK, weights_RN.astype(np.float64))
         values += [metric.value(sums_K) for sums_K in sums_RK]
-    defined = [value for value in values if value is not None]
-    if not defined:
-        return None
-    lower, upper = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(lower), float(upper)
+    return values
 
 
 def _mean(sums_2: Floats) -> float:
