@@ -2,9 +2,9 @@
 
     python benchmarks/compare_speed.py [--models gpt elmo] [--rounds 20] [--out FILE.json]
 
-Contenders train the same shape (GPT's from the same weights): forward, backward, clip, AdamW. In each round
-every one of them takes a step, in turn; a ratio is taken inside a round, and medians are printed
-with the smallest and largest round. Tokens are real tokens, padding not counted. Batches are made
+Contenders train the same shape (GPT's from the same weights): forward, backward, clip, AdamW. In
+each round every one of them takes a step, in turn; a ratio is taken inside a round, and medians are
+printed with the smallest and largest round. Tokens are real tokens, padding not counted. Batches are made
 before the clock starts.
 
 GPT: against `transformers`' `OpenAIGPTLMHeadModel` on texts of 8 to 128 tokens, padded to the
