@@ -4,8 +4,8 @@
 
 Contenders train the same shape (GPT's from the same weights): forward, backward, clip, AdamW. In
 each round every one of them takes a step, in turn; a ratio is taken inside a round, and medians are
-printed with the smallest and largest round. Tokens are real tokens, padding not counted. Batches are made
-before the clock starts.
+printed with the smallest and largest round. Tokens are real tokens, padding not counted. Batches
+are made before the clock starts.
 
 GPT: against `transformers`' `OpenAIGPTLMHeadModel` on texts of 8 to 128 tokens, padded to the
 longest with a mask and the padding left out of the loss; and, its best case, on rows of 128 tokens

@@ -49,7 +49,8 @@ def write_page(result: Compared, path: Path) -> None:
     page.section(
         "How this was measured",
         "Every system is pre-trained by the same loop with the same optimizer, schedule, batch "
-        f"size, order of lengths and learning rate ({plan.learning_rate:g}: one for all, which need "
+        "size, order of lengths and learning rate "
+        f"({plan.learning_rate:g}, one for all, which need "
         "not be the best of each). Parameters of the pre-trained models are matched within "
         "5%; what is trained in fine-tuning is each system's own way and stands in its row. A "
         "fine-tuning's score is that of its best epoch on dev. An interval is of dev examples "
