@@ -12,7 +12,6 @@ were at the beginning. In the quickstart's folder::
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from bertsmith.errors import Stopped
-from bertsmith.files import read_json, write_bytes
+from bertsmith.files import write_bytes
 from bertsmith.models.architectures import build
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.runtime import derive_seed
@@ -29,7 +28,7 @@ from bertsmith.tasks.own import Columns
 from bertsmith.text.sample_tasks import SampleTask
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.data import Source
-from bertsmith.tuning.job import JOB, Job, finetune
+from bertsmith.tuning.job import Job, finetune
 
 FEWEST_EXAMPLES = 128
 
@@ -100,14 +99,10 @@ def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> 
             model=str(out / model),
             settings=plan.settings,
         )
-        folder = out / tuned
-        # The quickstart's folder may have moved since: the paths in an old job lead elsewhere.
-        if (folder / JOB).is_file() and read_json(folder / JOB, Job) != job:
-            shutil.rmtree(folder)
         # What there is to know of the data is told once.
         show = (lambda line: None) if tuned == UNTRAINED[1] else None
         try:
-            finetune(job, folder, resume=True, show=show)
+            finetune(job, out / tuned, resume=True, show=show)
         except Stopped as stop:
             raise Stopped(stop.number, stop.where, again="") from stop
 
