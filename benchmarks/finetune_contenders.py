@@ -164,9 +164,7 @@ def train_ours(
             tokenizer,
             batch_size=config.batch_size,
             seed=derive_seed(config.seed, "batches"),
-            micro_tokens=choose_micro_tokens(
-                place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
-            ),
+            micro_tokens=choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token),
         )
         train(
             parallel,

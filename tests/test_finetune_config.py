@@ -181,6 +181,11 @@ SHARE = "at least 0 and below 1"
             "5.3); task 'mrpc' is not: leave it out.",
         ),
         (
+            {"task": "tag", "kind": "tag", "features": (-1,), "bilstm": True},
+            "--bilstm reads the states of a BERT that is trained with it; --features has a BiLSTM "
+            "of its own: leave one of the two out.",
+        ),
+        (
             {"task": "swag", "kind": "choose", "long": "windows"},
             "--long is for texts to classify or measure; 'choose' cuts what is too long: leave it "
             "out.",

@@ -22,9 +22,11 @@ from bertsmith import pretrain
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
 from bertsmith.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.files import write_json
-from bertsmith.models.folder import load_pretraining
+from bertsmith.models.architectures import build
+from bertsmith.models.folder import load_pretraining, save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.pretrain_setup import show_batch
+from bertsmith.shapes import Architecture, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.progress import read_metrics
@@ -242,6 +244,30 @@ def test_the_tokenizer_of_the_model_must_be_the_corpus(
     with pytest.raises(FolderError, match=r"is not the one that the corpus .* was prepared with"):
         pretrain.run(settings(toy_corpus), tmp_path / "out", from_folder=other)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "model"),
+    [
+        (GptConfig(vocab_size=50, n_positions=64, n_embd=16, n_layer=1, n_head=2), "GPT", "gpt"),
+        (ElmoConfig(vocab_size=50, filters=((1, 4),), projection=8, lstm_width=8), "ELMo", "elmo"),
+    ],
+)
+def test_weights_of_another_architecture_say_what_to_give(
+    toy_corpus: Path, tmp_path: Path, shape: Shape, name: str, model: Architecture
+) -> None:
+    tokenizer = Tokenizer.load(toy_corpus / "tokenizer")
+    built = build(shape, pieces=tokenizer.vocab, pair_task=False)
+    save_model(tmp_path / "old", built, tokenizer, card="")
+    with pytest.raises(UsageError) as caught:
+        pretrain.run(settings(toy_corpus), tmp_path / "out", from_folder=tmp_path / "old")
+    assert str(caught.value) == (
+        f"--from {tmp_path / 'old'} holds {name} weights, and the run is of --model bert; give "
+        f"--model {model}."
+    )
+    assert not (tmp_path / "out").exists()
+    given = settings(toy_corpus, model=model, steps=1)
+    assert pretrain.run(given, tmp_path / "out", from_folder=tmp_path / "old").step == 1
 
 
 @pytest.mark.parametrize(

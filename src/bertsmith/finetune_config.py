@@ -223,6 +223,11 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
             f"5.3); task '{config.task}' is not: leave it out."
         )
+    if config.features and config.bilstm:
+        raise UsageError(
+            "--bilstm reads the states of a BERT that is trained with it; --features has a BiLSTM "
+            "of its own: leave one of the two out."
+        )
 
 
 def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:

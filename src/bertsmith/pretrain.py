@@ -29,6 +29,7 @@ from bertsmith.pretrain_setup import (
     model_shape,
     training_batches,
 )
+from bertsmith.shape_files import architecture_of
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.card import pretraining_card
@@ -111,7 +112,7 @@ def run(
     if replay is not None and replay.is_dir():
         replay = replay / SCHEDULE
     if from_folder is not None:
-        load_config(from_folder)
+        _check_architecture(from_folder, config)
         config = msgspec.structs.replace(config, size=str(from_folder / CONFIG))
     with join(config.precision) as place, ExitStack() as stack:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
@@ -130,7 +131,7 @@ def run(
             )
             if config.micro_tokens or not state.micro_tokens:
                 state.micro_tokens = config.micro_tokens or choose_micro_tokens(
-                    place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
+                    place.device, bytes_per_token=shape.bytes_per_token
                 )
             return state, folder
 
@@ -248,6 +249,16 @@ def run(
             baseline=baseline_numbers,
             seconds=state.elapsed,
             tokens_per_second=state.tokens / state.busy if state.busy else 0.0,
+        )
+
+
+def _check_architecture(folder: Path, config: PretrainConfig) -> None:
+    """Refuses weights of another architecture than the run's."""
+    found = architecture_of(load_config(folder))
+    if found != config.model:
+        raise UsageError(
+            f"--from {folder} holds {NAMES[found]} weights, and the run is of --model "
+            f"{config.model}; give --model {found}."
         )
 
 

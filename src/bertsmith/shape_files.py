@@ -129,7 +129,7 @@ _INERT_KEYS: dict[str, object] = dict.fromkeys(
         "pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type "
         "problem_type return_dict sep_token_id torch_dtype transformers_version use_cache "
         "_name_or_path attn_implementation _attn_implementation chunk_size_feed_forward "
-        "tie_word_embeddings feature_based bilstm_task"
+        "tie_word_embeddings bertsmith_task"
     ).split(),
     ...,
 ) | {
@@ -150,14 +150,13 @@ def bert_config_from_keys(keys: dict[str, Any], source: str) -> BertConfig:
     return parse_json(msgspec.json.encode(kept), BertConfig, source).validate(source)
 
 
-# The same for `openai-gpt`. The last two are ours, of a fine-tuned GPT.
+# The same for `openai-gpt`.
 _INERT_GPT_KEYS = (
     _INERT_KEYS
     | dict.fromkeys(
         (
             "n_ctx pad_token_id predict_special_tokens summary_activation summary_first_dropout "
-            "summary_proj_to_labels summary_type summary_use_proj task_specific_params "
-            "extract_token_id both_orders"
+            "summary_proj_to_labels summary_type summary_use_proj task_specific_params"
         ).split(),
         ...,
     )
@@ -235,7 +234,7 @@ def elmo_config(size: str, *, vocab_size: int) -> ElmoConfig:
 
 # Keys of our own ELMo's folders beside its shape.
 _INERT_ELMO_KEYS: dict[str, object] = dict.fromkeys(
-    "architectures dtype elmo_task id2label label2id model_type problem_type".split(), ...
+    "architectures bertsmith_task dtype id2label label2id model_type problem_type".split(), ...
 )
 
 

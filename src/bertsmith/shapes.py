@@ -42,6 +42,11 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return msgspec.structs.replace(self, hidden_dropout_prob=p, attention_probs_dropout_prob=p)
 
     @property
+    def bytes_per_token(self) -> int:
+        """What training keeps of a token until the backward pass, about."""
+        return _block_bytes(self.hidden_size) * self.num_hidden_layers
+
+    @property
     def head_width(self) -> int:
         """Width of one attention head (H)."""
         return self.hidden_size // self.num_attention_heads
@@ -72,6 +77,11 @@ class GptConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def with_dropout(self, p: float) -> "GptConfig":
         """The same shape with `p` for every probability of dropout."""
         return msgspec.structs.replace(self, resid_pdrop=p, embd_pdrop=p, attn_pdrop=p)
+
+    @property
+    def bytes_per_token(self) -> int:
+        """What training keeps of a token until the backward pass, about."""
+        return _block_bytes(self.n_embd) * self.n_layer
 
     @property
     def hidden_size(self) -> int:
@@ -148,6 +158,18 @@ class ElmoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return msgspec.structs.replace(self, dropout=p)
 
     @property
+    def bytes_per_token(self) -> int:
+        """What training keeps of a token until the backward pass, at most about.
+
+        In fp32 an LSTM's four gates, its cell, the cell's tanh, the output and four rows of P; and
+        the filters at every character with the highways, as if no token were there twice.
+        """
+        lstm = 7 * self.lstm_width + 4 * self.projection
+        filters = sum(number for _, number in self.filters)
+        characters = filters * (self.characters + 8 * self.highways)
+        return 4 * (2 * self.lstm_layers * lstm + characters)
+
+    @property
     def hidden_size(self) -> int:
         """2P: both directions side by side."""
         return 2 * self.projection
@@ -164,6 +186,11 @@ class ElmoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 Shape = BertConfig | GptConfig | ElmoConfig
+
+
+def _block_bytes(width: int) -> int:
+    """What a Transformer's block keeps of a token: some 24 rows of bf16."""
+    return 24 * 2 * width
 
 
 def _check_numbers(shape: Shape, source: str, *, may_be_zero: tuple[str, ...] = ()) -> None:

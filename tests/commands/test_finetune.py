@@ -1,11 +1,18 @@
 """`bertsmith finetune` on the command line: what it says, what it refuses, how it is stopped."""
 
+import json
 from pathlib import Path
 
 import official_files
 import pytest
 
 from bertsmith.cli import main
+from bertsmith.files import read_json
+from bertsmith.models.architectures import build
+from bertsmith.models.folder import save_model
+from bertsmith.shapes import ElmoConfig
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.result import FinetuneResult
 
 
 def run(*arguments: object) -> int:
@@ -67,6 +74,10 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
         (["--epochs", 10**9], "--epochs is 1000000000; it must be at most 10000"),
         (["--batch-size", 10**9], "--batch-size is 1000000000, but an epoch has 12 examples"),
         (["--words", "w"], "--words names a column, but official files have their own names"),
+        (
+            ["--frozen", "yes"],
+            "--frozen is for an ELMo; a frozen BERT that tags words is made with",
+        ),
         (["--skip-misplaced"], "--skip-misplaced is for answers that are not in their context"),
     ],
 )
@@ -84,3 +95,36 @@ def test_flags_that_mean_nothing_here_are_refused(
     assert told.count("\n") == 1
     assert told.startswith(f"error: {message}")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bilstm_and_what_stays_frozen_are_flags(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    tokenizer = Tokenizer.load(small_model)
+    shape = ElmoConfig(
+        vocab_size=len(tokenizer), filters=((1, 4),), projection=8, lstm_width=8, characters=12
+    )
+    elmo = build(shape, pieces=tokenizer.vocab, pair_task=False)
+    save_model(tmp_path / "elmo", elmo, tokenizer, card="")
+    for number, (model, flags, expected) in enumerate(
+        [
+            (small_model, ["--bilstm"], (False, True)),
+            (small_model, ["--frozen", "no"], (False, False)),
+            (tmp_path / "elmo", [], (True, False)),
+            (tmp_path / "elmo", ["--frozen", "no"], (False, False)),
+        ]
+    ):
+        out = tmp_path / str(number)
+        place = ["--model", model, "--data", tmp_path, "--out", out, "--epochs", 1]
+        assert run("finetune", "rte", *place, *flags) == 0
+        config = read_json(out / "results.json", FinetuneResult).config
+        assert (config.frozen, config.bilstm) == expected
+    saved = json.loads((tmp_path / "0" / "config.json").read_text())
+    assert saved["bertsmith_task"] == {"kind": "classify", "bilstm": True}
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run("finetune", "--help")
+    said = capsys.readouterr().out
+    assert "--frozen {yes,no}" in said
+    assert "--bilstm" in said

@@ -5,7 +5,19 @@ import json
 import pytest
 import torch
 from conftest import TOY_VOCAB
-from transformers import AutoModelForCausalLM, OpenAIGPTForSequenceClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    OpenAIGPTConfig,
+    OpenAIGPTForSequenceClassification,
+)
+from transformers import (
+    BertConfig as TheirBert,
+)
 
 from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
@@ -14,6 +26,7 @@ from bertsmith.models.architectures import (
     build,
     build_for_task,
     encoder_of,
+    is_known_to_transformers,
     objective_of,
 )
 from bertsmith.models.folder import load_any, load_encoder, load_pretraining, load_task, save_model
@@ -127,17 +140,99 @@ def test_left_to_right_bert_is_transformers_decoder(tmp_path):
     assert float(loss.detach()) / 4 == pytest.approx(float(expected.detach()), abs=1e-5)
 
 
-def test_tuned_gpt_classifies_alike_in_transformers(tmp_path):
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4)
-    torch.manual_seed(0)
-    model = build_for_task(SHAPES["gpt"], task).eval()
+PEERS = {
+    "classify": AutoModelForSequenceClassification,
+    "regress": AutoModelForSequenceClassification,
+    "tag": AutoModelForTokenClassification,
+    "answer": AutoModelForQuestionAnswering,
+}
+ALIKE = {
+    "bert": ["classify", "regress", "tag", "answer"],
+    "bert-left": ["tag", "answer"],
+    "gpt": ["classify", "regress"],
+    "elmo": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [(shape, kind) for shape in ALL for kind in KINDS],
+    ids=lambda given: given if isinstance(given, str) else ids(given),
+)
+def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind, tmp_path):
+    """The same texts, through `AutoTokenizer` there."""
+    labels = ("a", "b", "c") if kind in ("classify", "tag") else ()
+    task = TaskShape(kind=kind, labels=labels, pieces=TOY_VOCAB, mask_id=4)
+    torch.manual_seed(1)
+    model = build_for_task(shape, task).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
     save_model(tmp_path, model, Tokenizer(TOY_VOCAB), card="")
-    theirs = OpenAIGPTForSequenceClassification.from_pretrained(tmp_path).eval()
-    theirs.config.pad_token_id = 0
-    arranged = torch.tensor([[2, 7, 8, 3, 9, 4]])
-    with torch.no_grad():
-        ours = model.outputs(TaskBatch(pack([ROWS[0]], [SEGMENTS[0]]), None))
-        torch.testing.assert_close(theirs(arranged).logits, ours, atol=1e-5, rtol=1e-5)
+    keys = json.loads((tmp_path / "config.json").read_text())
+    if kind == "choose" and ids(shape) == "bert":
+        assert keys["architectures"] == ["BertForMultipleChoice"]
+        return
+    if kind not in ALIKE[ids(shape)]:
+        bare = {"bert": ["BertModel"], "gpt": ["OpenAIGPTModel"]}
+        assert keys.get("architectures") == bare.get(architecture_of(shape))
+        assert keys["bertsmith_task"]["kind"] == kind
+        assert not is_known_to_transformers(model)
+        return
+    assert is_known_to_transformers(model)
+    theirs = PEERS[kind].from_pretrained(tmp_path).eval()
+    assert keys["architectures"] == [type(theirs).__name__]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for texts, row, segments in (
+        (("w2 w3", "w4"), ROWS[0], SEGMENTS[0]),
+        (("w1",), [2, 6, 3], [0, 0, 0]),
+    ):
+        words = torch.arange(len(row)) if kind == "tag" else None
+        batch = TaskBatch(pack([row], [segments]), None, words_P=words)
+        with torch.no_grad():
+            found = theirs(**tokenizer(*texts, return_tensors="pt"))
+            ours = model.outputs(batch)
+        if kind == "answer":
+            scores = torch.stack([found.start_logits[0], found.end_logits[0]], -1)
+        else:
+            scores = found.logits[0] if kind == "tag" else found.logits
+        torch.testing.assert_close(scores, ours, atol=1e-4, rtol=1e-4)
+        assert scores.abs().max() > 0.01
+
+
+def test_a_gpt_that_reads_both_ways_is_no_class_of_transformers(tmp_path):
+    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4, symmetric=True)
+    save_model(tmp_path, build_for_task(SHAPES["gpt"], task), Tokenizer(TOY_VOCAB), card="")
+    keys = json.loads((tmp_path / "config.json").read_text())
+    assert keys["architectures"] == ["OpenAIGPTModel"]
+    assert keys["bertsmith_task"] == {"kind": "classify", "extract_id": 4, "both_orders": True}
+    assert load_task(tmp_path).both_orders
+    keys["bertsmith_task"]["extract_id"] = SIZE
+    (tmp_path / "config.json").write_text(json.dumps(keys))
+    with pytest.raises(FolderError, match="extract_id is 50, and the vocabulary has 50 pieces"):
+        load_task(tmp_path)
+
+
+def test_models_whose_inputs_or_answers_are_unknown_are_refused(tmp_path):
+    gpt = OpenAIGPTConfig(vocab_size=SIZE, n_positions=32, n_embd=16, n_layer=2, n_head=2)
+    OpenAIGPTForSequenceClassification(gpt).save_pretrained(tmp_path / "gpt")
+    with pytest.raises(FolderError) as caught:
+        load_any(tmp_path / "gpt")
+    assert str(caught.value) == (
+        f"{tmp_path / 'gpt' / 'config.json'} does not say which token ends the inputs of this "
+        "fine-tuned GPT (extract_id of bertsmith_task), so that it is another program's and nobody "
+        "knows how it is to be asked; run `bertsmith finetune` with it."
+    )
+    # Its encoder goes under a task of ours all the same.
+    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4)
+    assert load_encoder(tmp_path / "gpt", build_for_task(SHAPES["gpt"], task)) == []
+    shape = {
+        name: getattr(SHAPES["bert"], name)
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    }
+    bert = TheirBert(**shape, intermediate_size=32, max_position_embeddings=32, is_decoder=True)
+    BertForSequenceClassification(bert).save_pretrained(tmp_path / "bert")
+    with pytest.raises(FolderError, match=r"answers at \[CLS\], where it has read nothing"):
+        load_any(tmp_path / "bert")
 
 
 def test_what_each_sees():

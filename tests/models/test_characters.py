@@ -34,13 +34,13 @@ def test_words_are_their_bytes_between_two_marks():
         [259, 260, P, P, P, P],
     ]
     assert found.ids_WC.dtype == torch.int64
-    assert found.cut == 0
+    assert found.cut == ()
     assert (P, CHARACTER_IDS) == (261, 262)
 
 
-def test_a_long_word_loses_its_end_and_is_counted():
+def test_a_long_word_loses_its_end_and_is_named():
     found = character_ids(["abcd", "abcde", "abcdefghi", "éé", "ééé"], longest=6)
-    assert found.cut == 3
+    assert found.cut == ("abcde", "abcdefghi", "ééé")
     assert found.ids_WC[:3].tolist() == [
         [259, 98, 99, 100, 101, 260],
         [259, 98, 99, 100, 101, 260],
@@ -57,8 +57,9 @@ def test_any_words_follow_the_published_rule():
     for longest in (3, 7, 50):
         found = character_ids(words, longest=longest)
         assert found.ids_WC.tolist() == [published(word, longest) for word in words]
-        sizes = [len(word.encode("utf-8", "ignore")) for word in words if word not in (BEGIN, END)]
-        assert found.cut == sum(size > longest - 2 for size in sizes)
+        sizes = {word: len(word.encode("utf-8", "ignore")) for word in words}
+        sizes |= {BEGIN: 1, END: 1}
+        assert list(found.cut) == [word for word in words if sizes[word] > longest - 2]
 
 
 def test_a_piece_that_goes_on_has_no_begin_mark():
@@ -73,8 +74,8 @@ def test_a_piece_that_goes_on_has_no_begin_mark():
         published("##", 8),
         [196, 170, 260, P, P, P, P, P],
     ]
-    assert found.cut == 0
-    assert piece_character_ids(["##abcd", "abcd", "abc"], longest=5).cut == 2
+    assert found.cut == ()
+    assert piece_character_ids(["##abcd", "abcd", "abc"], longest=5).cut == ("abcd", "abcd")
 
 
 def test_no_words_are_no_rows():

@@ -11,8 +11,8 @@ from bertsmith.errors import FolderError, UsageError
 from bertsmith.models.characters import character_ids
 from bertsmith.models.elmo import Elmo, ElmoForPretraining, ScalarMix
 from bertsmith.models.packed import LanguageBatch, pack
-from bertsmith.shape_files import elmo_config, elmo_config_from_keys
-from bertsmith.shapes import ELMO_SIZES, ElmoConfig
+from bertsmith.shape_files import ELMO_SIZES, elmo_config, elmo_config_from_keys
+from bertsmith.shapes import ElmoConfig
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "the", "##ing", "über"]
 CONFIG = ElmoConfig(
@@ -130,9 +130,9 @@ def test_without_a_difference_in_width_nothing_is_projected():
 
 def test_whole_words_are_read_between_the_frames_words():
     elmo = new_elmo()
-    sentences = [["the", "überlong-word", "a"], [], ["a"]]
-    found = elmo.of_words(sentences)
-    assert [tuple(layers.shape) for layers in found] == [(4, 3, 12), (4, 0, 12), (4, 1, 12)]
+    sentences = [["the", "überlong-word", "a"], ["a"]]
+    found = elmo.of_words(sentences, may_cut=True)
+    assert [tuple(layers.shape) for layers in found] == [(4, 3, 12), (4, 1, 12)]
     for words, layers in zip(sentences, found, strict=True):
         spelled = character_ids(["<S>", *words, "</S>"], longest=12)
         tokens = torch.stack([token_vector(elmo, ids_C) for ids_C in spelled.ids_WC])
@@ -141,8 +141,24 @@ def test_whole_words_are_read_between_the_frames_words():
     assert elmo.of_words([]) == []
     without = Elmo(CONFIG).double().eval()
     without.load_state_dict(elmo.state_dict())
-    again = without.of_words(sentences)
+    again = without.of_words(sentences, may_cut=True)
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+
+
+def test_no_word_is_cut_and_no_sentence_is_empty_unasked():
+    elmo = new_elmo()
+    longest = ["überlange", "überlanges", "a" * 10]
+    with pytest.raises(UsageError) as caught:
+        elmo.of_words([["the"], longest, ["überlanges", "b" * 99]])
+    assert str(caught.value) == (
+        "2 words have more than the 10 bytes that this model reads of a word, the first is "
+        "'überlanges'; give may_cut=True to have their ends cut off, as the published code does."
+    )
+    cut, whole = elmo.of_words([["überlanges"], ["überlange"]], may_cut=True)
+    assert torch.equal(cut, whole)
+    with pytest.raises(UsageError) as caught:
+        elmo.of_words([["the"], [], ["a"]])
+    assert str(caught.value) == "Sentence 1 (counted from 0) holds no word; leave it out."
 
 
 def test_a_token_is_encoded_once_however_often_it_stands_there(monkeypatch):

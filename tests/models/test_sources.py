@@ -79,6 +79,8 @@ def test_a_name_of_the_hub_is_fetched_without_pickles(tmp_path, monkeypatch):
         "config.json",
         "*.safetensors",
         "vocab.txt",
+        "vocab.json",
+        "merges.txt",
         "tokenizer.json",
         "tokenizer_config.json",
     ]

@@ -294,7 +294,11 @@ def test_the_feature_based_tagger_is_a_bilstm_on_a_frozen_encoder(tmp_path, comb
 
     save_model(tmp_path, model, Tokenizer(VOCAB), card="# A model\n")
     keys = json.loads((tmp_path / "config.json").read_text())
-    assert keys["feature_based"] == {"layers": list(chosen.layers), "combine": combine, "width": 10}
+    assert keys["bertsmith_task"] == {
+        "kind": "tag",
+        "features": {"layers": list(chosen.layers), "combine": combine, "width": 10},
+    }
+    assert keys["architectures"] == ["BertModel"]
     back = load_any(tmp_path)
     assert (back.kind, back.labels, back.feature_based) == ("tag", LABELS["tag"], chosen)
     for name, tensor in model.state_dict().items():
@@ -386,6 +390,28 @@ def test_an_encoder_of_any_folder_goes_under_a_task(tmp_path, pooled):
         load_encoder(tmp_path, other)
 
 
+@pytest.mark.parametrize("change", [-1, 1])
+def test_only_words_behind_the_folders_own_start_anew(tmp_path, change):
+    """A special token that was put behind the vocabulary does; a lost word does not."""
+    save_model(tmp_path, BertForPretraining(CONFIG), Tokenizer(VOCAB), card="")
+    wider = BertConfig(**(SHAPE | {"vocab_size": len(VOCAB) + 1}))
+    model = new_model("tag", config=wider)
+    drawn_VD = model.bert.embeddings.word.weight.clone()
+    assert load_encoder(tmp_path, model) == []
+    loaded_VD = model.bert.embeddings.word.weight
+    assert torch.equal(loaded_VD[-1], drawn_VD[-1])
+    assert not torch.equal(loaded_VD[:-1], drawn_VD[:-1])
+    path = tmp_path / "config.json"
+    keys = json.loads(path.read_text()) | {"vocab_size": len(VOCAB) + change}
+    path.write_text(json.dumps(keys))
+    with pytest.raises(FolderError) as caught:
+        load_encoder(tmp_path, model)
+    assert str(caught.value) == (
+        f"{tmp_path / 'model.safetensors'} has embeddings of {len(VOCAB)} words, {path} says "
+        f"{len(VOCAB) + change}; one of the two files is from another model."
+    )
+
+
 def test_any_folder_is_loaded_as_what_it_is(tmp_path):
     theirs_saved(tmp_path / "encoder", BertModel)
     assert type(load_any(tmp_path / "encoder")) is Bert
@@ -428,8 +454,8 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
     assert broken(tmp_path, {"architectures": []}).startswith(
         f"{config}: the model is of no named architecture, which"
     )
-    assert broken(tmp_path, {"feature_based": {"layers": [1], "width": "x"}}) == (
-        f"{config}: Expected `int`, got `str` - at `$.width`; correct it."
+    assert broken(tmp_path, {"bertsmith_task": {"kind": "tag", "features": {"width": "x"}}}) == (
+        f"{config}, bertsmith_task: Expected `int`, got `str` - at `$.features.width`; correct it."
     )
     assert broken(tmp_path, lost=["classifier.bias"]) == (
         f"{weights} lacks 1 tensors that {config} asks for, the first is classifier.bias; "

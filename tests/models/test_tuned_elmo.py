@@ -11,9 +11,7 @@ from bertsmith.models.elmo import ElmoForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.tuned import TaskBatch, task_loss
 from bertsmith.models.tuned_elmo import (
-    ELMO_TASK,
     ElmoForTask,
-    ElmoTask,
     Padded,
     attend,
     pooled,
@@ -300,8 +298,10 @@ def test_its_keys_say_how_to_build_it_again(case):
     kind, paired = CASES[case]
     model = new_model(case, tune=False)
     keys = model.config_keys
-    assert msgspec.convert(keys[ELMO_TASK], ElmoTask) == ElmoTask(kind, tune=False, paired=paired)
-    assert len(keys["architectures"]) == 1
+    expected = {"kind": kind, "frozen": True} | ({"paired": True} if paired else {})
+    assert keys["bertsmith_task"] == expected
+    # `transformers` has no class for it.
+    assert "architectures" not in keys
     shape = msgspec.json.decode(msgspec.json.encode(keys | msgspec.structs.asdict(CONFIG)))
     assert elmo_config_from_keys(shape, "c") == CONFIG
     if kind in LABELS:

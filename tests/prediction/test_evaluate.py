@@ -7,6 +7,8 @@ import pytest
 import torch
 from official_files import WRITERS, text
 
+from bertsmith import pretrain
+from bertsmith.config import Phase, pretrain_config
 from bertsmith.errors import DataError, FolderError, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.folder import load_config, save_model
@@ -17,6 +19,14 @@ from bertsmith.tasks.features import Limits
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
+
+SHAPE = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "max_position_embeddings": 128,
+}
 
 
 def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Predictor:
@@ -126,5 +136,37 @@ def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> N
     # Untrained: the loss of guessing among all pieces.
     assert found.scores["mlm_loss"] == pytest.approx(np.log(len(tokenizer)), abs=0.05)
     assert found.baseline["nsp_loss"] <= np.log(2)
-    words = [line.split(":")[0] for line in found.lines()]
+    words = [line.split(":")[0] for line in found.lines()[:-1]]
     assert words == ["mlm loss", "mlm accuracy", "nsp loss", "nsp accuracy"]
+    assert found.pair_task == "nsp"
+    assert found.lines()[-1] == (
+        "nsp: the pairs are labelled as next sentences; the folder does not say which pair task "
+        "the model was trained on (pretrain.json is not there)."
+    )
+
+
+@pytest.mark.parametrize("pair_task", ["nsp", "sop"])
+def test_pairs_are_labelled_as_the_run_labelled_them(
+    toy_corpus: Path, tmp_path: Path, pair_task: str
+) -> None:
+    write_json(tmp_path / "shape.json", SHAPE)
+    config = pretrain_config(
+        "modern",
+        data=str(toy_corpus),
+        size=str(tmp_path / "shape.json"),
+        steps=2,
+        batch_size=4,
+        pair_task=pair_task,
+        phases=(Phase(1.0, 128),),
+        evaluate_sequences=2048,
+        save_every=1,
+    )
+    done = pretrain.run(config, tmp_path / "out")
+    for folder in (tmp_path / "out", tmp_path / "out" / "checkpoints" / "step-00000002"):
+        found = evaluate(Predictor(folder), toy_corpus)
+        assert isinstance(found, CorpusScores)
+        assert found.pair_task == pair_task
+        # The same examples as the run's own evaluation.
+        assert found.scores == pytest.approx(done.metrics, abs=1e-5)
+        sop = ["nsp: the pairs are labelled by sentence order (sop), as in training."]
+        assert found.lines()[4:] == (sop if pair_task == "sop" else [])

@@ -1,4 +1,4 @@
-"""The commands on a GPT, an ELMo and a left-to-right BERT: what each can do, and why not the rest."""
+"""The commands on a GPT, an ELMo and a left-to-right BERT: what each can do, and what not."""
 
 import json
 
@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOY_VOCAB, write_toy_corpus
+from transformers import pipeline
 
 import bertsmith
 from bertsmith.cli import main
 from bertsmith.errors import UsageError
-from bertsmith.models.architectures import build
+from bertsmith.models.architectures import TaskShape, build, build_for_task
 from bertsmith.models.folder import load_task, save_model
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 SIZE = len(TOY_VOCAB)
 SHAPES = {
@@ -100,15 +101,65 @@ def test_embed_takes_the_mean_and_refuses_what_knows_nothing(folders, name):
     vectors = model.embed(["w1 w2", "w3", "w1 w2"])
     assert vectors.shape == (3, 16)
     assert np.array_equal(vectors[0], vectors[2])
-    if name in ("left", "gpt"):
-        with pytest.raises(UsageError, match="knows nothing of the text at its first token"):
+    if name != "bert":
+        reader = "one half of an ELMo" if name == "elmo" else "this model"
+        with pytest.raises(UsageError) as caught:
             model.embed(["w1"], pooling="cls")
+        assert str(caught.value) == (
+            f"--pooling cls: {reader} reads from left to right and knows nothing of the text at "
+            "its first token; take mean."
+        )
 
 
 @pytest.mark.parametrize("name", ["bert", "left", "elmo"])
 def test_only_a_gpt_writes_on(folders, name):
-    with pytest.raises(UsageError, match="is no GPT"):
+    """A left-to-right BERT could; here it does not, and its folder writes in `transformers`."""
+    said = "is a BERT that reads from left to right: it predicts each word from those before it"
+    with pytest.raises(UsageError, match=said if name == "left" else "is no GPT"):
         bertsmith.load(folders / name).generate("w1")
+
+
+@pytest.mark.parametrize("kind", ["classify", "regress"])
+@pytest.mark.parametrize("pieces", ["wordpiece", "byte pairs"])
+def test_a_tuned_gpt_answers_alike_in_the_pipeline_of_transformers(kind, pieces, tmp_path):
+    letters = "abdegiklnorstuw"
+    tokenizer = Tokenizer(TOY_VOCAB)
+    texts = ["w1 w2", "w7", "w3 w3 w9"]
+    if pieces == "byte pairs":
+        vocab = [*SPECIAL, *letters, *(f"{letter}</w>" for letter in letters), "re", "red</w>"]
+        tokenizer = Tokenizer(vocab, merges=[("r", "e"), ("re", "d</w>")])
+        texts = ["red tree", "a", "gold red ink"]
+    shape = GptConfig(
+        vocab_size=len(tokenizer),
+        n_positions=64,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.5,
+    )
+    labels = ("a", "b", "c") if kind == "classify" else ()
+    torch.manual_seed(0)
+    task = TaskShape(kind=kind, labels=labels, mask_id=tokenizer.mask_id)
+    save_model(tmp_path, build_for_task(shape, task), tokenizer, card="")
+    pairs = [(texts[0], texts[2]), (texts[2], texts[0])]
+    model = bertsmith.load(tmp_path)
+    ours = [
+        answer.value if kind == "regress" else answer.probabilities
+        for answer in [*model.predict(texts), *model.predict(pairs)]
+    ]
+    peer = pipeline("text-classification", model=str(tmp_path), device=-1, top_k=None)
+    given = [{"text": a, "text_pair": b} for a, b in pairs]
+    raw = {"function_to_apply": "none"} if kind == "regress" else {}
+    # Several at once are padded.
+    for size in (1, 3):
+        theirs = [
+            *peer(texts, batch_size=size, **raw),
+            *peer(given, batch_size=size, **raw),
+        ]
+        for mine, found in zip(ours, theirs, strict=True):
+            scores = {one["label"]: one["score"] for one in found}
+            assert scores == pytest.approx(mine if labels else {"score": mine}, abs=1e-5)
+    assert len({str(one) for one in ours}) == 5
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -118,6 +169,17 @@ def test_it_is_tuned_on_pairs_evaluated_and_asked(folders, name, tmp_path, capsy
     arguments += ["--text-pair", "other", "--epochs", "2", "--seeds", "2", "--out", str(out)]
     assert main(arguments) == 0, capsys.readouterr().err
     assert load_task(out).labels == ("a", "b")
+    card = (out / "README.md").read_text()
+    title = {"bert": "A BERT", "gpt": "A GPT", "elmo": "An ELMo"}.get(
+        name, "A BERT that reads from left to right"
+    )
+    assert f"# {title} fine-tuned by bertsmith: " in card
+    tag = {"gpt": "openai-gpt", "elmo": "elmo"}.get(name, "bert")
+    assert f"\n- {tag}\n" in card
+    known = name in ("bert", "gpt")
+    assert f"library_name: {'transformers' if known else 'bertsmith'}\n" in card
+    assert ("Only bertsmith loads it" in card) != known
+    assert ("above an ELMo that stayed as it was" in card) == (name == "elmo")
     assert main(["evaluate", str(out), "--data", data]) == 0
     answers = tmp_path / "answers.csv"
     assert main(["predict", str(out), data, "--out", str(answers)]) == 0

@@ -5,14 +5,16 @@ import math
 import msgspec
 import pytest
 import torch
-from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, pipeline
 
 from bertsmith.errors import UsageError
+from bertsmith.models.folder import save_model
 from bertsmith.models.gpt import GptForPretraining
 from bertsmith.models.gpt_keys import to_theirs
+from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.prediction.generating import generate
-from bertsmith.shapes import GptConfig
+from bertsmith.shapes import BertConfig, GptConfig
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 WORDS = "red green blue old new big small warm cold kind the a ? . , - ##s".split()
@@ -58,6 +60,69 @@ def test_greedy_is_token_for_token_that_of_transformers(text, tokens):
             assert math.isclose(one.log_probability, their_log, abs_tol=1e-5)
         whole = [token for token in prompt[1:] + expected if token != TOKENIZER.sep_id]
         assert (found.prompt, found.text) == (text, TOKENIZER.decode(whole))
+
+
+LETTERS = "abdeghiklnorstuw"
+PAIRS = Tokenizer(
+    [*SPECIAL, *LETTERS, *(f"{letter}</w>" for letter in LETTERS), "re", "red</w>", "th"],
+    merges=[("r", "e"), ("re", "d</w>"), ("t", "h")],
+)
+
+
+def written_there(folder, text: str) -> list[int]:
+    """What the pipeline of `transformers` writes on, without a word about special tokens."""
+    [found] = pipeline("text-generation", model=str(folder), device=-1)(
+        text, do_sample=False, max_new_tokens=12, return_tensors=True
+    )
+    return found["generated_token_ids"]
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, PAIRS], ids=["wordpiece", "byte pairs"])
+def test_the_pipeline_of_transformers_writes_on_alike(tokenizer, tmp_path):
+    shape = msgspec.structs.replace(CONFIG, vocab_size=len(tokenizer))
+    ended = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = GptForPretraining(shape).eval()
+        if seed == 2:
+            # A model that ends its text at once.
+            model.gpt.embeddings.word.weight.data[tokenizer.sep_id] *= 0
+            torch.nn.init.zeros_(model.gpt.blocks[-1].feed_forward_norm.weight)
+            torch.nn.init.ones_(model.gpt.blocks[-1].feed_forward_norm.bias)
+            model.gpt.embeddings.word.weight.data[tokenizer.sep_id] += 9
+        save_model(tmp_path / str(seed), model, tokenizer, card="")
+        ours = generate(model, tokenizer, "red old", tokens=12, temperature=0)
+        prompt = [tokenizer.cls_id, *tokenizer.encode("red old").ids]
+        new = [tokenizer.vocab.index(one.token) for one in ours.tokens]
+        assert written_there(tmp_path / str(seed), "red old") == prompt + new
+        ended.append(new[-1] == tokenizer.sep_id)
+    assert ended[2]
+    assert not all(ended)
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, PAIRS], ids=["wordpiece", "byte pairs"])
+def test_the_pipeline_of_transformers_writes_on_with_a_left_to_right_bert(tokenizer, tmp_path):
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        initializer_range=0.5,
+        is_decoder=True,
+    )
+    model = BertForPretraining(config, pair_task=False).eval()
+    save_model(tmp_path, model, tokenizer, card="")
+    found = written_there(tmp_path, "red old")
+    start = [tokenizer.cls_id, *tokenizer.encode("red old").ids]
+    assert found[: len(start)] == start
+    assert len(found) > len(start)
+    with torch.no_grad():
+        scores_TV = model.logits(model.bert(pack([found])))
+    for place in range(len(start), len(found)):
+        assert int(scores_TV[place - 1].argmax()) == found[place]
 
 
 def with_fixed_scores(scores: dict[str, float]) -> GptForPretraining:

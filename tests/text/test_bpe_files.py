@@ -59,6 +59,28 @@ def test_saved_folder_is_what_transformers_expects(
     assert theirs.decode([the, king], clean_up_tokenization_spaces=False).strip() == "the king"
 
 
+@pytest.mark.parametrize("end", ["", "[MASK]"])
+@pytest.mark.parametrize("pieces", [VOCAB, [*OPENAI, "[PAD]", "[CLS]", "[SEP]", "[MASK]"], OPENAI])
+def test_transformers_frames_texts_as_a_gpt_reads_them(
+    tmp_path: Path, pieces: list[str], end: str
+) -> None:
+    ours = Tokenizer(pieces, merges=MERGES)
+    ours.save(tmp_path, frame="extract" if end else "prompt")
+    OpenAIGPTConfig().save_pretrained(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    single, pair = theirs("the king"), theirs("the king", "kid")
+    # `OpenAIGPTModel` would add a word's vector for every token type.
+    assert single.keys() == pair.keys() == {"input_ids", "attention_mask"}
+    words = ["the</w>", "king</w>"]
+    if ours.has_special:
+        assert ours.tokens(single["input_ids"]) == ["[CLS]", *words, *end.split()]
+        both = ["[CLS]", *words, "[SEP]", "ki", "d</w>", *end.split()]
+        assert ours.tokens(pair["input_ids"]) == both
+    else:
+        assert ours.tokens(single["input_ids"]) == words
+    assert Tokenizer.load(tmp_path).fingerprint == ours.fingerprint
+
+
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("pieces", [VOCAB, OPENAI])
 def test_saved_folder_loads(tmp_path: Path, pieces: list[str], rules: str) -> None:

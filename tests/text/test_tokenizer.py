@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertTokenizerFast
 from bertsmith.errors import DataError, FolderError, MissingExtra, UsageError
 from bertsmith.text import flat, tokenizer
 from bertsmith.text.flat import NASTY
-from bertsmith.text.tokenizer import SPECIAL, Cleaning, Tokenizer
+from bertsmith.text.tokenizer import SPECIAL, Cleaning, Frame, Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789éüßıσςабвгд"
 ALONE = ",.!?'\"-()[]/_#$%&*+:;<=>@我喜欢苹果中文，。一二😀한"
@@ -182,6 +182,29 @@ def test_saved_folder_is_what_transformers_expects(tmp_path: Path, rules: str) -
     ours.save(tmp_path / "twin", model_max_length=128)
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "twin" / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("frame", "single", "pair"),
+    [
+        ("text", "[CLS] the king [SEP]", "[CLS] the king [SEP] paris [SEP]"),
+        ("prompt", "[CLS] the king", "[CLS] the king [SEP] paris"),
+        ("extract", "[CLS] the king [MASK]", "[CLS] the king [SEP] paris [MASK]"),
+    ],
+)
+def test_transformers_frames_texts_as_the_model_reads_them(
+    tmp_path: Path, frame: Frame, single: str, pair: str
+) -> None:
+    ours = Tokenizer(VOCAB)
+    ours.save(tmp_path, frame=frame)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for texts, expected in ((("the king",), single), (("the king", "paris"), pair)):
+        found = theirs(*texts)
+        assert ours.tokens(found["input_ids"]) == expected.split()
+        # A GPT would add a word's vector for each of these.
+        assert ("token_type_ids" in found) == (frame == "text")
+    assert Tokenizer.load(tmp_path).fingerprint == ours.fingerprint
+    assert theirs.mask_token_id == ours.mask_id
 
 
 @pytest.mark.parametrize("rules", RULES)

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from bertsmith.errors import SystemFault, UsageError
+from bertsmith.models.elmo import ElmoForPretraining
+from bertsmith.models.packed import pack
 from bertsmith.runtime import World
+from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
 from bertsmith.train.parallel import (
     Place,
     choose_micro_tokens,
@@ -51,14 +54,50 @@ def test_autocast_is_what_the_precision_says() -> None:
 
 
 def test_micro_batches_fill_a_third_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_micro_tokens(CPU, width=768, layers=12) == 4096
+    base = BertConfig(vocab_size=9).bytes_per_token
+    assert choose_micro_tokens(CPU, bytes_per_token=base) == 4096
     free = {"bytes": 140 * 2**30}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 0))
     cuda = torch.device("cuda")
-    assert choose_micro_tokens(cuda, width=768, layers=12) == 65536
+    assert choose_micro_tokens(cuda, bytes_per_token=base) == 65536
+    assert GptConfig(vocab_size=9).bytes_per_token == base == 24 * 2 * 768 * 12
+    # A token of the published ELMo takes as much memory as two of BERT Base.
+    assert choose_micro_tokens(cuda, bytes_per_token=ElmoConfig(vocab_size=9).bytes_per_token) == (
+        32768
+    )
     free["bytes"] = 14 * 2**30
-    assert choose_micro_tokens(cuda, width=768, layers=12) == 8192
-    assert choose_micro_tokens(cuda, width=1024, layers=240) == 4096
+    assert choose_micro_tokens(cuda, bytes_per_token=base) == 8192
+    assert choose_micro_tokens(cuda, bytes_per_token=20 * base) == 4096
+    free["bytes"] = 0
+    assert choose_micro_tokens(cuda, bytes_per_token=base) == 4096
+
+
+def test_an_elmo_keeps_about_what_its_shape_says() -> None:
+    config = ElmoConfig(
+        vocab_size=405,
+        characters=24,
+        filters=((1, 32), (2, 32), (3, 64)),
+        projection=32,
+        lstm_width=128,
+        dropout=0.1,
+    )
+    # Long words, none of which is there twice.
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"{n:022}" for n in range(400))]
+    model = ElmoForPretraining(config, pieces).train()
+    packed = pack([list(range(5 + 20 * number, 25 + 20 * number)) for number in range(20)])
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        states = list(model.elmo.layers(packed))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    bytes_per_token = sum(size for place, size in kept.items() if place not in weights) / 400
+    assert len(states) == 3
+    assert 0.8 * config.bytes_per_token < bytes_per_token <= config.bytes_per_token
 
 
 def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

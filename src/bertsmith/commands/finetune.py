@@ -4,7 +4,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from tyro.conf import Positional, arg
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bertsmith.tuning.job import Job
 
 _BY_TASK = "(default: by task, model and data)"
+_BY_MODEL = "(default: yes for an ELMo, no for others)"
 _Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_TASK)]
 _Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_BY_TASK)]
 _File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
@@ -96,6 +97,12 @@ class Finetune(Command):
         None
     )
     """How the layers of --features become one."""
+    frozen: Annotated[
+        Literal["yes", "no"] | None, arg(metavar="{yes,no}", help_behavior_hint=_BY_MODEL)
+    ] = None
+    """For an ELMo: whether it stays as it is under the task's own network, or is trained too."""
+    bilstm: bool = False
+    """For a BERT: put a BiLSTM before the output layer (paper, section 5.1, "+ BiLSTM")."""
     seed: _Count = None
     """Decides initial weights, order and dropout (of the first run)."""
     precision: Annotated[
@@ -138,8 +145,12 @@ class Finetune(Command):
         settings = {
             name: value
             for name, value in vars(self).items()
-            if name in names - {"task", "model"} and value is not None
+            if name in names - {"task", "model", "frozen", "bilstm"} and value is not None
         }
+        if self.frozen is not None:
+            settings["frozen"] = self.frozen == "yes"
+        if self.bilstm:
+            settings["bilstm"] = True
         if self.features is not None:
             settings["features"] = parse_layers(self.features)
         columns = Columns(

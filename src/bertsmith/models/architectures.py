@@ -20,15 +20,17 @@ from bertsmith.models.gpt import Gpt, GptForPretraining
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.tuned import (
     ARCHITECTURES,
-    FEATURE_BASED,
-    WITH_BILSTM,
+    OWN_TASK,
+    POOLED,
     BertForTask,
     FeatureBased,
+    OwnTask,
 )
-from bertsmith.models.tuned_elmo import ELMO_ARCHITECTURES, ELMO_TASK, ElmoForTask, ElmoTask
-from bertsmith.models.tuned_gpt import BOTH_ORDERS, EXTRACT, GPT_ARCHITECTURES, GptForTask
-from bertsmith.shape_files import MODEL_TYPES
+from bertsmith.models.tuned_elmo import ElmoForTask
+from bertsmith.models.tuned_gpt import GPT_ARCHITECTURES, GptForTask
+from bertsmith.shape_files import MODEL_TYPES, architecture_of
 from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.text.tokenizer import Frame
 
 Encoder = Bert | Gpt | Elmo
 Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
@@ -39,8 +41,9 @@ NAMES: dict[Architecture, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
 _TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
     "bert": ARCHITECTURES,
     "gpt": GPT_ARCHITECTURES,
-    "elmo": ELMO_ARCHITECTURES,
+    "elmo": {},
 }
+"""Of the fine-tuned models that `transformers` computes alike, what it calls them."""
 
 
 def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,17 +191,88 @@ def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
             )
 
 
-def task_kind(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:
-    """The kind of task that a folder's model is for.
+def frame_of(model: Pretrained | TaskModel) -> Frame:
+    """What `transformers` is to put around a text for the model, as its inputs are here."""
+    match model:
+        case GptForTask():
+            return "extract"
+        case GptForPretraining():
+            return "prompt"
+        case BertForPretraining() if model.config.is_decoder:
+            return "prompt"
+    return "text"
+
+
+def is_known_to_transformers(model: TaskModel) -> bool:
+    """Whether `transformers` has a model that gives the same outputs."""
+    named = set(model.config_keys.get("architectures", []))
+    return bool(named & set(_TASK_ARCHITECTURES[architecture_of(model.config)].values()))
+
+
+def is_for_task(config_keys: dict[str, Any]) -> bool:
+    """Whether a folder's model is under the output layer of a task."""
+    named = set(config_keys.get("architectures") or [])
+    return OWN_TASK in config_keys or bool(named & set(_task_architectures(config_keys).values()))
+
+
+def task_shape(
+    config_keys: dict[str, Any],
+    shape: Shape,
+    labels: tuple[str, ...],
+    *,
+    pieces: Sequence[str],
+    source: str,
+) -> TaskShape:
+    """What a folder's model was built for.
+
+    Args:
+        config_keys: of its `config.json`.
+        shape: the same, read.
+        labels: names of its classes.
+        pieces: the vocabulary, if the model reads its characters.
+        source: named in errors.
 
     Raises:
-        FolderError: the model is not for a task, or for one that is not computed here.
+        FolderError: the model is not for a task, or for one that is not computed here; how its
+            inputs are put together is not known; or the key of ours is damaged.
     """
-    if FEATURE_BASED in config_keys:
-        return "tag"
-    if config_keys.get(WITH_BILSTM) in ARCHITECTURES:
-        ours: Kind = config_keys[WITH_BILSTM]
-        return ours
+    try:
+        own = msgspec.convert(config_keys[OWN_TASK], OwnTask) if OWN_TASK in config_keys else None
+    except msgspec.ValidationError as error:
+        raise FolderError(f"{source}, {OWN_TASK}: {error}; correct it.") from error
+    if own is None:
+        own = OwnTask(kind=_kind_of_theirs(config_keys, labels, source))
+        if isinstance(shape, BertConfig) and shape.is_decoder and own.kind in POOLED:
+            raise FolderError(
+                f"{source}: the model reads from left to right and answers at [CLS], where it has "
+                "read nothing; bertsmith's answer at the last token (and have the key "
+                f"{OWN_TASK}): run `bertsmith finetune` with it."
+            )
+    if isinstance(shape, GptConfig) and own.extract_id is None:
+        raise FolderError(
+            f"{source} does not say which token ends the inputs of this fine-tuned GPT (extract_id "
+            f"of {OWN_TASK}), so that it is another program's and nobody knows how it is to be "
+            "asked; run `bertsmith finetune` with it."
+        )
+    if own.extract_id is not None and not 0 <= own.extract_id < shape.vocab_size:
+        raise FolderError(
+            f"{source}, {OWN_TASK}: extract_id is {own.extract_id}, and the vocabulary has "
+            f"{shape.vocab_size} pieces; restore the file from a good copy."
+        )
+    return TaskShape(
+        kind=own.kind,
+        labels=labels if own.kind in ("classify", "tag") else (),
+        pieces=pieces,
+        mask_id=own.extract_id or 0,
+        paired=own.paired,
+        symmetric=own.both_orders,
+        frozen=own.frozen,
+        features=own.features,
+        bilstm=own.bilstm,
+    )
+
+
+def _kind_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:
     named = [str(name) for name in config_keys.get("architectures") or []]
     table = _task_architectures(config_keys)
     kinds: list[Kind] = [kind for kind, name in table.items() if name in named]
@@ -217,46 +291,6 @@ def task_kind(config_keys: dict[str, Any], labels: Sequence[str], source: str) -
             f"(problem_type {problem}); bertsmith's give it one: take another model."
         )
     return "regress" if number else "classify"
-
-
-def is_for_task(config_keys: dict[str, Any]) -> bool:
-    """Whether a folder's model is under the output layer of a task."""
-    named = set(config_keys.get("architectures") or [])
-    ours = {FEATURE_BASED, WITH_BILSTM} & config_keys.keys()
-    return bool(ours or named & set(_task_architectures(config_keys).values()))
-
-
-def task_shape(
-    config_keys: dict[str, Any],
-    kind: Kind,
-    labels: tuple[str, ...],
-    *,
-    pieces: Sequence[str],
-    mask_id: int,
-    source: str,
-) -> TaskShape:
-    """How a folder's model was built for its task.
-
-    Raises:
-        FolderError: a key of ours is damaged.
-    """
-    try:
-        features = config_keys.get(FEATURE_BASED)
-        elmo = config_keys.get(ELMO_TASK)
-        elmo_task = None if elmo is None else msgspec.convert(elmo, ElmoTask)
-        return TaskShape(
-            kind=kind,
-            labels=labels if kind in ("classify", "tag") else (),
-            pieces=pieces,
-            mask_id=int(config_keys.get(EXTRACT, mask_id)),
-            paired=elmo_task is not None and elmo_task.paired,
-            symmetric=bool(config_keys.get(BOTH_ORDERS, False)),
-            frozen=elmo_task is not None and not elmo_task.tune,
-            features=None if features is None else msgspec.convert(features, FeatureBased),
-            bilstm=WITH_BILSTM in config_keys,
-        )
-    except (msgspec.ValidationError, ValueError, TypeError) as error:
-        raise FolderError(f"{source}: {error}; correct it.") from error
 
 
 def _task_architectures(config_keys: dict[str, Any]) -> dict[Kind, str]:

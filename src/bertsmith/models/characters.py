@@ -35,8 +35,8 @@ class Spelled(NamedTuple):
 
     ids_WC: Tensor
     """int64."""
-    cut: int
-    """How many words lost their end to C."""
+    cut: tuple[str, ...]
+    """The words that lost their end to C."""
 
 
 def character_ids(words: Sequence[str], *, longest: int) -> Spelled:
@@ -86,4 +86,5 @@ def _spelled(words: Sequence[str], marks: np.ndarray, longest: int) -> Spelled:
     for row, word in enumerate(words):
         if word in framing:
             ids_WC[row, marks[row]] = framing[word]
-    return Spelled(torch.from_numpy(ids_WC), sum(len(code) > longest - 2 for code in whole))
+    cut = (word for word, code in zip(words, whole, strict=True) if len(code) > longest - 2)
+    return Spelled(torch.from_numpy(ids_WC), tuple(cut))

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bertsmith.errors import UsageError
 from bertsmith.models.characters import (
     BEGIN,
     CHARACTER_IDS,
@@ -170,19 +171,37 @@ class Elmo(nn.Module):
             last = number == self.config.lstm_layers - 1
             yield both[rows_R] if last and rows_R is not None else both
 
-    def of_words(self, sentences: Sequence[Sequence[str]]) -> list[Tensor]:
+    def of_words(
+        self, sentences: Sequence[Sequence[str]], *, may_cut: bool = False
+    ) -> list[Tensor]:
         """For each sentence of whole words its layers, [1 + layers, words, 2P].
 
         Each is read between the words `BEGIN` and `END`, whose own states are left out (AllenNLP).
-        A word of more bytes than the model's characters loses its end.
+
+        Args:
+            sentences: as words.
+            may_cut: let a word of more bytes than the model's characters lose its end, as the
+                published code does, instead of refusing it.
+
+        Raises:
+            UsageError: a sentence holds no word, or a word is too long.
         """
         if not sentences:
             return []
+        for number, words in enumerate(sentences):
+            if not words:
+                raise UsageError(f"Sentence {number} (counted from 0) holds no word; leave it out.")
         numbers = {BEGIN: 0, END: 1}
         for word in chain.from_iterable(sentences):
             numbers.setdefault(word, len(numbers))
         framed = [[0, *(numbers[word] for word in words), 1] for words in sentences]
         spelled = character_ids(list(numbers), longest=self.config.characters)
+        if spelled.cut and not may_cut:
+            raise UsageError(
+                f"{len(spelled.cut)} words have more than the {self.config.characters - 2} bytes "
+                f"that this model reads of a word, the first is {spelled.cut[0]!r}; give "
+                "may_cut=True to have their ends cut off, as the published code does."
+            )
         device = self.characters_VC.device
         packed = pack(framed).to(device)
         layers = torch.stack(list(self._layers(spelled.ids_WC.to(device), packed)))

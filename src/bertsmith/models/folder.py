@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bertsmith.config import Kind
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import atomic_path, read_json, write_bytes, write_json
 from bertsmith.models import architectures
@@ -23,12 +22,12 @@ from bertsmith.models.architectures import (
     build,
     build_encoder,
     build_for_task,
+    frame_of,
     is_for_task,
-    task_kind,
     task_shape,
 )
 from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
-from bertsmith.shapes import Shape
+from bertsmith.shapes import GptConfig, Shape
 from bertsmith.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -64,9 +63,14 @@ def save_model(
     shape = model.config
     state = architectures.to_theirs(shape, model.state_dict())
     save_tensors(folder / WEIGHTS, state, {"format": "pt"})
-    tokenizer.save(folder, model_max_length=shape.max_position_embeddings)
+    frame = frame_of(model)
+    tokenizer.save(folder, model_max_length=shape.max_position_embeddings, frame=frame)
     write_bytes(folder / "README.md", card.encode())
     keys = model.config_keys | {"dtype": "float32"} | shape_keys(shape)
+    if frame != "text" and tokenizer.has_special:
+        # By these `transformers` ends what a model writes, and tells padding from text.
+        keys |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
+        keys |= {"pad_token_id": tokenizer.pad_id} if isinstance(shape, GptConfig) else {}
     write_json(folder / CONFIG, keys)
 
 
@@ -134,11 +138,17 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     Raises:
         FolderError: the encoder is missing, damaged or of another shape.
     """
+    pieces = load_config(folder).vocab_size
     encoder = f"{architecture_of(model.config)}."
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     state = {name: value for name, value in _read_state(folder).items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
     new_VD = model.state_dict().get(words)
+    if words in state and len(state[words]) != pieces:
+        raise FolderError(
+            f"{folder / WEIGHTS} has embeddings of {len(state[words])} words, {folder / CONFIG} "
+            f"says {pieces}; one of the two files is from another model."
+        )
     if words in state and new_VD is not None and state[words].shape[1:] == new_VD.shape[1:]:
         # Special tokens that were put behind the vocabulary keep their fresh weights.
         state[words] = torch.cat([state[words], new_VD[len(state[words]) :]])
@@ -197,14 +207,9 @@ def load_task(folder: Path) -> TaskModel:
     keys = _read_keys(folder)
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
-    kind: Kind = task_kind(keys, labels, source)
     shape = shape_from_keys(keys, source)
-    model = build_for_task(
-        shape,
-        task_shape(
-            keys, kind, tuple(labels), pieces=_pieces(folder, shape), mask_id=0, source=source
-        ),
-    )
+    task = task_shape(keys, shape, tuple(labels), pieces=_pieces(folder, shape), source=source)
+    model = build_for_task(shape, task)
     state = _read_state(folder)
     expected = model.state_dict()
     missing = _fill(

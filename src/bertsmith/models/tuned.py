@@ -43,10 +43,8 @@ PROBLEM_TYPES: dict[Kind, str] = {
     "classify": "single_label_classification",
     "regress": "regression",
 }
-FEATURE_BASED = "feature_based"
-"""Key of `config.json` that only our own feature-based models have."""
-WITH_BILSTM = "bilstm_task"
-"""Key of `config.json` that only our own models with a BiLSTM have: the kind of task."""
+OWN_TASK = "bertsmith_task"
+"""Key of `config.json` that holds an `OwnTask`."""
 POOLED: tuple[Kind, ...] = ("classify", "regress", "choose")
 
 
@@ -67,6 +65,31 @@ class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             UsageError: the model has no such layer, or none is named.
         """
         return chosen_layers(self.layers, count=config.num_hidden_layers + 1, flag="--features")
+
+
+class OwnTask(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What a fine-tuned model was built for, where `transformers` has no model that says it."""
+
+    kind: Kind
+    features: FeatureBased | None = None
+    """Of a feature-based BERT."""
+    bilstm: bool = False
+    """Whether a BERT has a BiLSTM before its output layer."""
+    extract_id: int | None = None
+    """The token that ends a GPT's inputs."""
+    both_orders: bool = False
+    """Whether a GPT reads pairs both ways."""
+    frozen: bool = False
+    """Whether an ELMo stayed as it was."""
+    paired: bool = False
+    """Whether an ELMo's inputs are pairs."""
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """For `config.json`, without what is its default."""
+        return {OWN_TASK: msgspec.to_builtins(self)}
 
 
 @dataclass(frozen=True)
@@ -240,13 +263,13 @@ class BertForTask(nn.Module):
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
         keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.kind]]}
-        if self.feature_based is not None:
-            keys = {
-                "architectures": ["BertModel"],
-                FEATURE_BASED: msgspec.to_builtins(self.feature_based),
-            }
-        if self.bilstm is not None:
-            keys = {"architectures": ["BertModel"], WITH_BILSTM: self.kind}
+        # `transformers` pools the first token, whichever way the encoder reads.
+        pools_the_last = self.config.is_decoder and self.pooler is not None
+        if self.feature_based is not None or self.bilstm is not None or pools_the_last:
+            own = OwnTask(
+                kind=self.kind, features=self.feature_based, bilstm=self.bilstm is not None
+            )
+            keys = {"architectures": ["BertModel"]} | own.keys
         return keys | label_keys(self.kind, self.labels)
 
 
@@ -265,7 +288,7 @@ def label_keys(kind: Kind, labels: Sequence[str]) -> dict[str, Any]:
 def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tensor | None) -> Tensor:
     """The sum of the losses of a batch's predictions, from a model's `outputs` for it.
 
-    `class_weights` [C] weigh the examples of each class in `classify` and `tag`.
+    `class_weights` [C] weigh the examples of each class in `classify`; other kinds have none.
     """
     targets = batch.targets
     assert targets is not None

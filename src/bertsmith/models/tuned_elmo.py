@@ -20,7 +20,6 @@ text and Q of the longest second; D is 2P, the width of ELMo's layers and of the
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -29,30 +28,11 @@ from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.elmo import Elmo, ScalarMix
 from bertsmith.models.packed import Packed
-from bertsmith.models.tuned import BiLstm, TaskBatch, label_keys, task_loss
+from bertsmith.models.tuned import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import ElmoConfig
 
-ELMO_ARCHITECTURES: dict[Kind, str] = {
-    "classify": "ElmoForSequenceClassification",
-    "regress": "ElmoForSequenceClassification",
-    "choose": "ElmoForMultipleChoice",
-    "tag": "ElmoForTokenClassification",
-    "answer": "ElmoForQuestionAnswering",
-}
-ELMO_TASK = "elmo_task"
-"""Key of `config.json` that holds an `ElmoTask`."""
 _NEVER = -1e4
 """Score of a token that is neither `[CLS]` nor the context's: a probability of exactly 0."""
-
-
-class ElmoTask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the network above an ELMo was built for."""
-
-    kind: Kind
-    tune: bool
-    """Whether ELMo itself was trained with it."""
-    paired: bool
-    """Whether inputs are pairs."""
 
 
 class Padded(NamedTuple):
@@ -180,14 +160,9 @@ class ElmoForTask(nn.Module):
 
     @property
     def config_keys(self) -> dict[str, Any]:
-        """What `config.json` says of the model beside its shape."""
-        task = ElmoTask(self.kind, self.tune, self.paired)
-        architecture = {"architectures": [ELMO_ARCHITECTURES[self.kind]]}
-        return (
-            architecture
-            | label_keys(self.kind, self.labels)
-            | {ELMO_TASK: msgspec.to_builtins(task)}
-        )
+        """What `config.json` says of the model beside its shape; no class of `transformers`."""
+        own = OwnTask(kind=self.kind, frozen=not self.tune, paired=self.paired)
+        return own.keys | label_keys(self.kind, self.labels)
 
     def read(self, packed: Packed) -> Tensor:
         """The states of the first BiLSTM, [T, D]."""

@@ -25,20 +25,14 @@ from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
 from bertsmith.models.packed import LanguageBatch, Packed
-from bertsmith.models.tuned import TaskBatch, label_keys, task_loss
+from bertsmith.models.tuned import OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import GptConfig
 
 GPT_ARCHITECTURES: dict[Kind, str] = {
     "classify": "OpenAIGPTForSequenceClassification",
     "regress": "OpenAIGPTForSequenceClassification",
-    "choose": "OpenAIGPTForMultipleChoice",
-    "tag": "OpenAIGPTForTokenClassification",
-    "answer": "OpenAIGPTForQuestionAnswering",
 }
-"""Named as `transformers` names its models; it has the first one alone."""
-
-EXTRACT, BOTH_ORDERS = "extract_token_id", "both_orders"
-"""Keys of `config.json` that only our fine-tuned GPTs have."""
+"""What `transformers` has of a GPT under a task; it reads a pair in one order."""
 
 LANGUAGE_WEIGHT = 0.5
 """Of the auxiliary objective (lambda, section 4.1)."""
@@ -118,11 +112,10 @@ class GptForTask(nn.Module):
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
-        return {
-            "architectures": [GPT_ARCHITECTURES[self.kind]],
-            EXTRACT: self.extract_id,
-            BOTH_ORDERS: self.both_orders,
-        } | label_keys(self.kind, self.labels)
+        known = None if self.both_orders else GPT_ARCHITECTURES.get(self.kind)
+        own = OwnTask(kind=self.kind, extract_id=self.extract_id, both_orders=self.both_orders)
+        architecture = {"architectures": [known or "OpenAIGPTModel"]}
+        return architecture | own.keys | label_keys(self.kind, self.labels)
 
     def arranged(self, packed: Packed) -> Packed:
         """The inputs as GPT reads them; with both orders [2B], the other way round in the end."""

@@ -6,12 +6,15 @@ from pathlib import Path
 import msgspec
 import torch
 
+from bertsmith.config import PairTask, PretrainConfig
 from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.errors import DataError, FolderError, UsageError, nearest
+from bertsmith.files import read_json
 from bertsmith.models.architectures import Pretrained, objective_of
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.prediction.predictor import Predictor
+from bertsmith.pretrain import SETTINGS
 from bertsmith.runtime import World
 from bertsmith.tasks import metrics, own, reading, table, tagging
 from bertsmith.tasks.checks import labels_of
@@ -21,6 +24,7 @@ from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
 from bertsmith.train import evaluation
 from bertsmith.train.parallel import Place, choose_precision
+from bertsmith.train.start import CHECKPOINTS
 from bertsmith.tuning.card import told
 from bertsmith.tuning.inference import TOKENS_AT_ONCE
 from bertsmith.tuning.scoring import Scores, baseline
@@ -77,19 +81,28 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 class CorpusScores(msgspec.Struct, frozen=True):
-    """Masked words and next sentence on the held-out part of a corpus."""
+    """What a pre-trained model predicts on the held-out part of a corpus.
+
+    `mlm` of a BERT, and `nsp` where it judges pairs; `forward` of what reads from left to right;
+    `forward` and `backward` of an ELMo. `_loss` is in nats.
+    """
 
     model: str
     scores: dict[str, float]
     baseline: dict[str, float]
     """The same for guessing by frequency."""
+    pair_task: PairTask
+    """How the pairs are labelled."""
+    note: str = ""
+    """What is to be known of these labels."""
 
     def lines(self) -> list[str]:
         """The same in words."""
-        return [
+        lines = [
             f"{name.replace('_', ' ')}: {value:.4f} (by frequency {self.baseline[name]:.4f})"
             for name, value in self.scores.items()
         ]
+        return [*lines, self.note] if self.note else lines
 
 
 def evaluate(
@@ -184,14 +197,14 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
             f"The corpus {data} was prepared with another tokenizer than that of "
             f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
         )
-    has_pairs = isinstance(model, BertForPretraining) and model.next_sentence is not None
+    pair_task, note = _pair_task(predictor)
     batches = heldout_batches(
         corpus.split("heldout"),
         corpus.tokenizer,
         sequences=_SEQUENCES,
         length=min(_LENGTH, model.config.max_position_embeddings),
         objective=objective_of(model),
-        pair_task="nsp" if has_pairs else "none",
+        pair_task=pair_task,
         micro_tokens=TOKENS_AT_ONCE["cpu"],
     )
     device = torch.device("cpu")
@@ -200,4 +213,28 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
         str(predictor.folder),
         evaluation.evaluate(model, batches, place),
         evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer),
+        pair_task,
+        note,
+    )
+
+
+def _pair_task(predictor: Predictor) -> tuple[PairTask, str]:
+    """What the model was pre-trained to say of pairs, and how that is known.
+
+    Its folder holds the settings of the run; a checkpoint is two floors below them.
+    """
+    model = predictor.model
+    if not isinstance(model, BertForPretraining) or model.next_sentence is None:
+        return "none", ""
+    folder = predictor.folder.resolve()
+    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+    if (run / SETTINGS).is_file():
+        found = read_json(run / SETTINGS, PretrainConfig).pair_task
+        if found == "sop":
+            return found, "nsp: the pairs are labelled by sentence order (sop), as in training."
+        if found == "nsp":
+            return found, ""
+    return "nsp", (
+        "nsp: the pairs are labelled as next sentences; the folder does not say which pair task "
+        f"the model was trained on ({SETTINGS} is not there)."
     )

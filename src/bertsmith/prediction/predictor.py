@@ -14,8 +14,9 @@ from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import read_json
 from bertsmith.models.architectures import Pretrained, TaskModel, encoder_of
 from bertsmith.models.bert import Bert
+from bertsmith.models.elmo import Elmo
 from bertsmith.models.folder import load_any
-from bertsmith.models.gpt import Gpt, GptForPretraining
+from bertsmith.models.gpt import GptForPretraining
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.sources import resolve
@@ -105,13 +106,21 @@ class Predictor:
         Raises:
             UsageError: no pre-trained GPT, a text too long, or a setting out of range.
         """
-        if not isinstance(self.model, GptForPretraining):
+        model = self.model
+        if isinstance(model, BertForPretraining) and model.config.is_decoder:
+            raise UsageError(
+                f"{self.name} is a BERT that reads from left to right: it predicts each word from "
+                "those before it, but bertsmith writes with a GPT alone. The pipeline "
+                "`text-generation` of transformers writes on with this folder, and `bertsmith "
+                "score` says how likely a text is to it."
+            )
+        if not isinstance(model, GptForPretraining):
             raise UsageError(
                 f"{self.name} is no GPT: a model writes on if it predicts each word from those "
                 "before it and from nothing else. `bertsmith pretrain --model gpt` trains one; a "
                 "BERT fills in blanks (`bertsmith fill`)."
             )
-        return generating.generate(self.model, self.tokenizer, text, **settings)
+        return generating.generate(model, self.tokenizer, text, **settings)
 
     def score(self, texts: Sequence[str]) -> list[SentenceScore]:
         """How likely each text is to a pre-trained model; see `likelihood`.
@@ -136,13 +145,11 @@ class Predictor:
         _check_list(texts)
         model = self.model
         encoder = encoder_of(model) if isinstance(model, Pretrained | TaskModel) else model
-        one_way = isinstance(encoder, Gpt) or (
-            isinstance(encoder, Bert) and encoder.config.is_decoder
-        )
-        if one_way and pooling == "cls":
+        if pooling == "cls" and (not isinstance(encoder, Bert) or encoder.config.is_decoder):
+            reader = "one half of an ELMo" if isinstance(encoder, Elmo) else "this model"
             raise UsageError(
-                "--pooling cls: this model reads from left to right and knows nothing of the text "
-                "at its first token; take mean."
+                f"--pooling cls: {reader} reads from left to right and knows nothing of the "
+                "text at its first token; take mean."
             )
         return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
 

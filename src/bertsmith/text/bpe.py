@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from bertsmith.text import bpe_files
 from bertsmith.text.bpe_files import END, Merges
-from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, Cleaning
+from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, Cleaning, Frame
 
 ADDED = (PAD, CLS, SEP, MASK)
 """Special tokens that fine-tuning needs and OpenAI's vocabulary lacks."""
@@ -67,22 +67,27 @@ class BytePairs:
 
     def library(self, *, recognise_special: bool) -> dict[str, Any]:
         """As `Pieces.library`."""
+        return self._library(recognise_special=recognise_special, frame="text")
+
+    def _library(self, *, recognise_special: bool, frame: Frame) -> dict[str, Any]:
         return bpe_files.tokenizer_json(
             self.vocab,
             self.cleaning,
             self.merges,
             special=sorted(self.special, key=self.vocab.index) if recognise_special else (),
+            frame=frame,
         )
 
-    def write(self, folder: Path, *, model_max_length: int) -> None:
+    def write(self, folder: Path, *, model_max_length: int, frame: Frame) -> None:
         """`vocab.json`, `merges.txt`, `tokenizer.json` and `tokenizer_config.json`."""
         bpe_files.write_folder(
             folder,
             self.vocab,
             self.cleaning,
             self.merges,
-            whole=self.library(recognise_special=True),
+            whole=self._library(recognise_special=True, frame=frame),
             model_max_length=model_max_length,
+            frame=frame,
         )
 
     @cached_property

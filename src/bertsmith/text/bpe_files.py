@@ -13,7 +13,7 @@ import msgspec
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import parse_json, read_json, write_bytes, write_json
 from bertsmith.text import tokenizer_files
-from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, UNK, Cleaning
+from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, UNK, Cleaning, Frame
 
 END = "</w>"
 """What a piece that ends a word ends with."""
@@ -34,7 +34,12 @@ def unknown_of(vocab: Sequence[str]) -> str:
 
 
 def tokenizer_json(
-    vocab: tuple[str, ...], cleaning: Cleaning, merges: Merges, *, special: Sequence[str]
+    vocab: tuple[str, ...],
+    cleaning: Cleaning,
+    merges: Merges,
+    *,
+    special: Sequence[str],
+    frame: Frame = "text",
 ) -> dict[str, Any]:
     """The contents of `tokenizer.json`: a BERT's with another model.
 
@@ -43,18 +48,15 @@ def tokenizer_json(
         cleaning: how text is cleaned.
         merges: the pairs to merge, the most urgent first.
         special: which pieces, written in a text, become themselves.
+        frame: what is put around a text, if the vocabulary has it.
     """
     id_of = {piece: index for index, piece in enumerate(vocab)}
     whole = tokenizer_files.tokenizer_json(SPECIAL, cleaning, recognise_special=True)
     some = whole["added_tokens"][0]
-    framed = CLS in id_of and SEP in id_of
-    frame = {
-        piece: {"id": piece, "ids": [id_of[piece]], "tokens": [piece]}
-        for piece in ((CLS, SEP) if framed else ())
-    }
+    framed = {CLS, SEP, MASK} <= id_of.keys()
     return whole | {
         "added_tokens": [some | {"id": id_of[piece], "content": piece} for piece in special],
-        "post_processor": whole["post_processor"] | {"special_tokens": frame} if framed else None,
+        "post_processor": tokenizer_files.template(id_of, frame) if framed else None,
         "decoder": {"type": "BPEDecoder", "suffix": END},
         "model": {
             "type": "BPE",
@@ -79,6 +81,7 @@ def write_folder(
     *,
     whole: dict[str, Any],
     model_max_length: int,
+    frame: Frame = "text",
 ) -> None:
     """Writes the four files, each whole or not at all; other files in `folder` are left alone.
 
@@ -89,14 +92,14 @@ def write_folder(
         merges: the pairs to merge, the most urgent first.
         whole: the contents of `tokenizer.json`.
         model_max_length: the number of tokens at which `transformers` truncates.
+        frame: what is put around a text.
     """
     write_json(folder / VOCAB, {piece: index for index, piece in enumerate(vocab)})
     lines = [_VERSION, *(f"{left} {right}" for left, right in merges)]
     write_bytes(folder / MERGES, "".join(f"{line}\n" for line in lines).encode())
     write_json(folder / WHOLE, whole)
     # `OpenAIGPTTokenizer` would build anew what `tokenizer.json` says, and lower-case always.
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+    config = tokenizer_files.class_keys(frame, "PreTrainedTokenizerFast") | {
         "do_lower_case": cleaning.lower_case,
         "strip_accents": cleaning.strip_accents,
         "tokenize_chinese_chars": cleaning.split_chinese,

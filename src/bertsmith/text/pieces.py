@@ -15,6 +15,7 @@ from bertsmith.text.tokenizer_files import (
     SPECIAL,
     UNK,
     Cleaning,
+    Frame,
     check_vocab,
     tokenizer_json,
     write_folder,
@@ -58,7 +59,7 @@ class Pieces(Protocol):
         """The contents of `tokenizer.json`; arguments as for `tokenizer_files.tokenizer_json`."""
         ...
 
-    def write(self, folder: Path, *, model_max_length: int) -> None:
+    def write(self, folder: Path, *, model_max_length: int, frame: Frame) -> None:
         """Writes the files of a tokenizer's folder."""
         ...
 
@@ -102,9 +103,11 @@ class WordPiece:
         """As `Pieces.library`."""
         return tokenizer_json(self.vocab, self.cleaning, recognise_special=recognise_special)
 
-    def write(self, folder: Path, *, model_max_length: int) -> None:
+    def write(self, folder: Path, *, model_max_length: int, frame: Frame) -> None:
         """`vocab.txt`, `tokenizer.json` and `tokenizer_config.json`."""
-        write_folder(folder, self.vocab, self.cleaning, model_max_length=model_max_length)
+        write_folder(
+            folder, self.vocab, self.cleaning, model_max_length=model_max_length, frame=frame
+        )
 
     @cached_property
     def continuation_V(self) -> npt.NDArray[np.bool_]:

@@ -35,6 +35,7 @@ from bertsmith.text.spacing import join_words
 from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, read_folder
 from bertsmith.text.tokenizer_files import SPECIAL as SPECIAL
 from bertsmith.text.tokenizer_files import Cleaning as Cleaning
+from bertsmith.text.tokenizer_files import Frame as Frame
 
 # Texts whose places are held as Python objects at once.
 _PLACED_AT_ONCE = 256
@@ -126,14 +127,17 @@ class Tokenizer:
         vocab, cleaning = read_folder(folder)
         return cls(vocab, cleaning, backend=backend)
 
-    def save(self, folder: str | Path, *, model_max_length: int = 512) -> None:
+    def save(
+        self, folder: str | Path, *, model_max_length: int = 512, frame: Frame = "text"
+    ) -> None:
         """Writes `tokenizer.json`, `tokenizer_config.json` and the vocabulary into `folder`.
 
         The vocabulary is `vocab.txt`, that of byte pairs `vocab.json` and `merges.txt`.
         `transformers.AutoTokenizer` loads them and gives the same ids; `model_max_length` is the
-        number of tokens at which it will truncate.
+        number of tokens at which it will truncate, and `frame` what it puts around a text. `load`
+        minds neither.
         """
-        self._pieces.write(Path(folder), model_max_length=model_max_length)
+        self._pieces.write(Path(folder), model_max_length=model_max_length, frame=frame)
 
     @property
     def pad_id(self) -> int:

@@ -5,7 +5,7 @@ Three layouts are read: `tokenizer.json` (with or without `tokenizer_config.json
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,6 +14,11 @@ from bertsmith.files import parse_json, write_bytes, write_json
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+
+Frame = Literal["text", "prompt", "extract"]
+"""What `transformers` is to put around a text: `[CLS] text [SEP]`, as BERT reads it; `[CLS] text`,
+to be written on; or `[CLS] text [MASK]`, with the extract token of a fine-tuned GPT. A second text
+follows behind `[SEP]`. Only the first tells the segments apart."""
 
 # A longer word is one [UNK] (Google's `max_input_chars_per_word` as Hugging Face sets it).
 LONGEST_WORD = 100
@@ -47,7 +52,11 @@ def normalizer_json(cleaning: Cleaning) -> dict[str, Any]:
 
 
 def tokenizer_json(
-    vocab: tuple[str, ...], cleaning: Cleaning, *, recognise_special: bool
+    vocab: tuple[str, ...],
+    cleaning: Cleaning,
+    *,
+    recognise_special: bool,
+    frame: Frame = "text",
 ) -> dict[str, Any]:
     """The contents of `tokenizer.json`.
 
@@ -56,6 +65,7 @@ def tokenizer_json(
         cleaning: how text is cleaned.
         recognise_special: whether `[MASK]` and the like, written in a text, become the special
             token. The file on disk does (as `transformers` writes it); text from a corpus must not.
+        frame: what is put around a text.
     """
     id_of = {piece: index for index, piece in enumerate(vocab)}
     added = [
@@ -70,9 +80,6 @@ def tokenizer_json(
         }
         for piece in sorted(SPECIAL, key=id_of.__getitem__)
     ]
-    start = {"SpecialToken": {"id": CLS, "type_id": 0}}
-    first = [start, {"Sequence": {"id": "A", "type_id": 0}}, _separator(0)]
-    second = [{"Sequence": {"id": "B", "type_id": 1}}, _separator(1)]
     return {
         "version": "1.0",
         "truncation": None,
@@ -80,15 +87,7 @@ def tokenizer_json(
         "added_tokens": added if recognise_special else [],
         "normalizer": normalizer_json(cleaning),
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": first,
-            "pair": first + second,
-            "special_tokens": {
-                piece: {"id": piece, "ids": [id_of[piece]], "tokens": [piece]}
-                for piece in (CLS, SEP)
-            },
-        },
+        "post_processor": template(id_of, frame),
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece",
@@ -100,20 +99,60 @@ def tokenizer_json(
     }
 
 
-def _separator(segment: int) -> dict[str, Any]:
-    return {"SpecialToken": {"id": SEP, "type_id": segment}}
+def template(id_of: dict[str, int], frame: Frame) -> dict[str, Any]:
+    """The `post_processor` part of a `tokenizer.json`."""
+    segment = 1 if frame == "text" else 0
+    ends = {"text": [SEP], "prompt": [], "extract": [MASK]}[frame]
+
+    def special(piece: str, segment: int = 0) -> dict[str, Any]:
+        return {"SpecialToken": {"id": piece, "type_id": segment}}
+
+    first = [special(CLS), {"Sequence": {"id": "A", "type_id": 0}}]
+    second = [special(SEP), {"Sequence": {"id": "B", "type_id": segment}}]
+    return {
+        "type": "TemplateProcessing",
+        "single": [*first, *map(special, ends)],
+        "pair": [*first, *second, *(special(piece, segment) for piece in ends)],
+        "special_tokens": {
+            piece: {"id": piece, "ids": [id_of[piece]], "tokens": [piece]}
+            for piece in (CLS, SEP, *(piece for piece in ends if piece != SEP))
+        },
+    }
+
+
+def class_keys(frame: Frame, usual: str) -> dict[str, Any]:
+    """What `tokenizer_config.json` says of the class and of what the model is given.
+
+    Args:
+        frame: what is put around a text.
+        usual: the class that frames a text as BERT does.
+    """
+    if frame == "text":
+        return {"tokenizer_class": usual}
+    # BERT's own class would frame texts its own way, and `OpenAIGPTModel` adds a word's vector for
+    # every token type.
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
 
 
 def write_folder(
-    folder: Path, vocab: tuple[str, ...], cleaning: Cleaning, *, model_max_length: int
+    folder: Path,
+    vocab: tuple[str, ...],
+    cleaning: Cleaning,
+    *,
+    model_max_length: int,
+    frame: Frame = "text",
 ) -> None:
     """Writes the three files, each whole or not at all; other files in `folder` are left alone."""
     write_bytes(folder / "vocab.txt", "".join(f"{piece}\n" for piece in vocab).encode())
-    write_json(folder / "tokenizer.json", tokenizer_json(vocab, cleaning, recognise_special=True))
+    whole = tokenizer_json(vocab, cleaning, recognise_special=True, frame=frame)
+    write_json(folder / "tokenizer.json", whole)
     write_json(
         folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "BertTokenizer",
+        class_keys(frame, "BertTokenizer")
+        | {
             "do_lower_case": cleaning.lower_case,
             "strip_accents": cleaning.strip_accents,
             "tokenize_chinese_chars": cleaning.split_chinese,

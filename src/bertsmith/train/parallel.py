@@ -169,17 +169,17 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["fp3
     return precision
 
 
-def choose_micro_tokens(device: torch.device, *, width: int, layers: int) -> int:
+def choose_micro_tokens(device: torch.device, *, bytes_per_token: int) -> int:
     """Tokens to compute at once when the user does not say.
 
-    On CUDA as many as a third of the free memory holds, from 4,096 to 131,072, at some 24 saved
-    rows of `width` bf16 numbers per token and layer. On a CPU 4,096: activations of a
-    block stay near the last-level cache, and the optimizer's and norm's passes are still rare.
+    On CUDA as many as a third of the free memory holds, from 4,096 to 131,072, where training keeps
+    `bytes_per_token` (the shape says so). On a CPU 4,096: activations of a block stay near the
+    last-level cache, and the optimizer's and norm's passes are still rare.
     """
     if device.type != "cuda":
         return 4096
     free, _ = torch.cuda.mem_get_info(device)
-    fitting = free // 3 // (24 * 2 * width * layers)
+    fitting = max(free // 3 // bytes_per_token, 1)
     return min(131072, max(4096, 1 << (int(fitting).bit_length() - 1)))
 
 

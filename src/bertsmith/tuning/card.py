@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 from bertsmith.config import Kind
 from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.models.architectures import NAMES, TaskModel, is_known_to_transformers
+from bertsmith.shape_files import MODEL_TYPES, architecture_of
+from bertsmith.shapes import Architecture, BertConfig
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.task import Task
 
@@ -16,26 +19,44 @@ _PIPELINES: dict[Kind, str] = {
 }
 
 
+_TAGS: dict[Architecture, str] = {kind: name for name, kind in MODEL_TYPES.items()}
+
+
 def task_card(
-    config: FinetuneConfig, task: Task, scores: Mapping[str, Mapping[str, float | None]]
+    config: FinetuneConfig,
+    task: Task,
+    model: TaskModel,
+    scores: Mapping[str, Mapping[str, float | None]],
 ) -> str:
     """The README.md of a fine-tuned model's folder, in Markdown.
 
     Args:
         config: the run's settings.
         task: what it was fine-tuned on.
+        model: what is saved beside the card.
         scores: part -> metric -> score.
     """
-    frozen = f", on layers {list(config.features)} of a frozen encoder" if config.features else ""
+    architecture = architecture_of(model.config)
+    name, alike = NAMES[architecture], is_known_to_transformers(model)
+    kept = ""
+    if config.features:
+        kept = f", on layers {list(config.features)} of a frozen encoder"
+    elif config.bilstm:
+        kept = ", with a BiLSTM before the output layer"
+    elif config.frozen:
+        kept = f", above an {name} that stayed as it was"
+    one_way = isinstance(model.config, BertConfig) and model.config.is_decoder
+    direction = " that reads from left to right" if one_way else ""
     lines = [
         "---",
-        "library_name: transformers",
+        f"library_name: {'transformers' if alike else 'bertsmith'}",
         f"pipeline_tag: {_PIPELINES[task.kind]}",
         "tags:",
-        "- bert",
+        f"- {_TAGS[architecture]}",
         "---",
         "",
-        f"# A BERT fine-tuned by bertsmith: {task.title}",
+        f"# {'An' if name[0] in 'AEIOU' else 'A'} {name}{direction} fine-tuned by bertsmith: "
+        f"{task.title}",
         "",
         "## Use",
         "",
@@ -43,9 +64,13 @@ def task_card(
         "bertsmith predict path/of/this/folder INPUT --out answers.jsonl",
         "```",
         "",
+        "`transformers` loads it unchanged and gives the same outputs."
+        if alike
+        else "Only bertsmith loads it: `transformers` has no model that gives its outputs.",
+        "",
         "## Training",
         "",
-        f"- kind of task: {task.kind}{frozen}",
+        f"- kind of task: {task.kind}{kept}",
         f"- {config.epochs} epochs of batches of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, warm-up over {config.warmup:.0%} of the steps, linear decay, "
         f"dropout {config.dropout:g}",

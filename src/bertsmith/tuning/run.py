@@ -149,9 +149,7 @@ def run(
             state.micro_tokens = (
                 config.micro_tokens
                 or state.micro_tokens
-                or choose_micro_tokens(
-                    place.device, width=shape.hidden_size, layers=shape.num_hidden_layers
-                )
+                or choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
             )
             # An untrained head has nothing to show.
             state.evaluated_at = max(state.evaluated_at, 0)
@@ -203,7 +201,8 @@ def run(
         examples, features = data.evaluated[data.deciding]
 
         def write_model(target: Path, taught: Taught, scores: Mapping[str, Scores]) -> None:
-            save_model(target, model, tokenizer, card=task_card(config, data.task, scores))
+            card = task_card(config, data.task, model, scores)
+            save_model(target, model, tokenizer, card=card)
             write_json(target / TAUGHT, taught)
 
         def evaluate() -> dict[str, float]:
