@@ -87,7 +87,22 @@ class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
     """What of the newest checkpoint and of the finished model cannot be read, and what to do."""
 
 
-Info = TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
+class ComparisonInfo(msgspec.Struct, frozen=True, tag="comparison", tag_field="kind"):
+    """A folder that `compare` writes."""
+
+    path: str
+    budget: str
+    """Of each pre-training."""
+    tasks: list[str]
+    pretrained: list[str]
+    """Systems whose pre-training is done."""
+    tuned: int
+    """Fine-tunings that are done."""
+    scores: dict[str, dict[str, float]]
+    """Of a finished comparison: system -> task -> mean score over its seeds."""
+
+
+Info = ComparisonInfo | TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
 
 
 def describe(path: str) -> Info:
@@ -108,6 +123,8 @@ def describe(path: str) -> Info:
         return _run(folder)
     if (folder / "config.json").is_file():
         return model_info(folder)
+    if (folder / "plan.json").is_file():
+        return _comparison(folder)
     if (folder / "job.json").is_file():
         done = len(list(folder.glob("runs/*/result.json")))
         raise FolderError(
@@ -194,6 +211,44 @@ def _checkpoint(folder: Path) -> ModelInfo:
         if name.endswith(".safetensors"):
             tensors(folder / name)
     return model_info(folder)
+
+
+class _Plan(msgspec.Struct):
+    """Of `plan.json`, what is told."""
+
+    budget: str
+    tasks: list[str]
+
+
+class _Mean(msgspec.Struct):
+    mean: float
+
+
+class _System(msgspec.Struct):
+    title: str
+    scores: dict[str, _Mean]
+
+
+class _Compared(msgspec.Struct):
+    """Of `compare.json`, what is told."""
+
+    systems: list[_System]
+
+
+def _comparison(folder: Path) -> ComparisonInfo:
+    plan = read_json(folder / "plan.json", _Plan)
+    scores: dict[str, dict[str, float]] = {}
+    if (folder / "compare.json").is_file():
+        for system in read_json(folder / "compare.json", _Compared).systems:
+            scores[system.title] = {task: found.mean for task, found in system.scores.items()}
+    return ComparisonInfo(
+        path=str(folder),
+        budget=plan.budget,
+        tasks=plan.tasks,
+        pretrained=sorted(path.parent.name for path in folder.glob("pretraining/*/config.json")),
+        tuned=len(list(folder.glob("tuning/*/*/results.json"))),
+        scores=scores,
+    )
 
 
 def _run(folder: Path) -> RunInfo:

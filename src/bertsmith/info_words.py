@@ -1,6 +1,6 @@
 """An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
 
-from bertsmith.info import CorpusInfo, Info, RunInfo, TextInfo
+from bertsmith.info import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
 from bertsmith.info_model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.text.formats import LONGEST_DOCUMENT
@@ -27,8 +27,24 @@ def lines(info: Info) -> list[str]:
             rows = _model_rows(info)
         case RunInfo():
             rows = _run_rows(info)
+        case ComparisonInfo():
+            rows = _comparison_rows(info)
     width = max(len(name) for name, _ in rows)
     return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _comparison_rows(info: ComparisonInfo) -> list[tuple[str, str]]:
+    state = "finished" if info.scores else "not finished: continue with --resume"
+    rows = [
+        ("comparison", f"{info.path}, {state}"),
+        ("budget", f"{info.budget} for each pre-training"),
+        ("pre-trained", ", ".join(info.pretrained) or "none yet"),
+        ("fine-tuned", f"{_count(info.tuned, 'folder')} of scores, on {', '.join(info.tasks)}"),
+    ]
+    for title, scores in info.scores.items():
+        told = ", ".join(f"{task} {100 * score:.1f}" for task, score in scores.items())
+        rows.append((f"  {title}", told))
+    return rows
 
 
 def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:

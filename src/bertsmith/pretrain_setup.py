@@ -75,7 +75,15 @@ def build_model(
     if folder is None:
         return build(shape, pieces=pieces, pair_task=pair_task), []
     loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
-    if loaded.config.with_dropout(config.dropout) != shape:
+    found = loaded.config.with_dropout(config.dropout)
+    reads_left, asked_left = (getattr(one, "is_decoder", False) for one in (found, shape))
+    if reads_left != asked_left:
+        reads = "the left side only" if reads_left else "both sides"
+        raise UsageError(
+            f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "
+            "--left-to-right, or start from another model."
+        )
+    if found != shape:
         raise UsageError(
             f"{config.size} describes another model than {folder} holds; give the old shape, or "
             "start a new run in another folder."

@@ -125,6 +125,15 @@ def test_a_resume_does_nothing_twice_and_gives_the_same(done, files):
     assert result.differences == again.differences
 
 
+def test_info_tells_of_it(done, capsys):
+    result, out = done
+    assert main(["info", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}, finished" in said
+    assert f"  {result.systems[0].title}" in said
+    assert "pre-trained" in said
+
+
 def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
     _, out = done
     with pytest.raises(UsageError, match="already holds a comparison; add --resume"):

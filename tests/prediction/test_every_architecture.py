@@ -91,8 +91,15 @@ def test_fill_says_what_it_cannot_see(folders, name):
         guess.probability for guess in model.fill("w1 [MASK]", top=SIZE).blanks[0].candidates
     ) == (pytest.approx(1, abs=1e-4))
     if name != "bert":
-        with pytest.raises(UsageError, match="holds 2 times"):
+        with pytest.raises(UsageError, match="The text has 2 blanks"):
             model.fill("[MASK] w1 [MASK]")
+        assert not any(
+            guess.token.startswith("[") for guess in model.fill("w1 [MASK]").blanks[0].candidates
+        )
+    if name != "elmo":
+        filled = model.fill("[MASK] w1 [MASK]", joint=True)
+        assert len(filled.blanks) == (2 if name == "bert" else 1)
+        assert len(filled.joint[0].tokens) == 2
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -84,6 +84,10 @@ def test_the_table_names_the_likelier_text():
     shown = table(found)
     assert shown.endswith(f"Likelier from the left: {best.text}")
     assert f"{found[0].totals['forward']:.2f} nats in all" in shown
+    twice = table(score_sentences(model(GPT), TOKENIZER, ["w1 w2", "w1 w2"]))
+    assert twice.endswith("Equally likely from the left.")
+    longer = table(score_sentences(model(GPT), TOKENIZER, ["w1", "w1 w2"]))
+    assert longer.endswith("compare the nats a token too.)")
 
 
 @pytest.mark.parametrize(

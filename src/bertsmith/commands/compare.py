@@ -67,8 +67,7 @@ class Compare(Command):
         )
         done = compare(plan, self.out, resume=self.resume)
         text = [*done.summary(), "", f"The page is {done.report}."]
-        following = [["info", system.model] for system in done.systems[:1]]
-        return Result(done, with_next(text, *following))
+        return Result(done, with_next(text, ["info", str(self.out)]))
 
 
 def _names(text: str) -> tuple[str, ...]:

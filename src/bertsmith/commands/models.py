@@ -86,7 +86,10 @@ class Generate(Command):
             top_p=self.top_p,
             seed=self.seed,
         )
-        return Result(found, found.text)
+        text = [found.text]
+        if found.ended == "at the last position":
+            text += ["", "The model has no more positions: it ends here, not the text."]
+        return Result(found, "\n".join(text))
 
 
 @dataclass(kw_only=True)

@@ -144,8 +144,8 @@ class Pretrain(Command):
         text_with_blank = example(self.out)
         asked = {
             "bert": ["fill", str(done.out), text_with_blank],
-            "gpt": ["generate", str(done.out), text_with_blank.partition(" [MASK]")[0]],
-            "elmo": ["score", str(done.out), text_with_blank.partition(" [MASK]")[0]],
+            "gpt": ["generate", str(done.out), text_with_blank.partition("[MASK]")[0].strip()],
+            "elmo": ["score", str(done.out), text_with_blank.partition("[MASK]")[0].strip()],
         }
         following = [asked[self.model], ["info", str(done.out)]]
         return Result(done, with_next(text, *following))

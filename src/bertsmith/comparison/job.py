@@ -148,7 +148,10 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
             )
         check_same_settings(out / PLAN, plan, free=_FREE)
         _check_grown(read_json(out / PLAN, Plan), plan)
-    elif out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
+        return
+    if resume:
+        _say(f"{out} holds no comparison yet: a new one begins.")
+    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
         raise UsageError(
             f"--out {out} holds something else than a comparison ({PLAN} is not there); choose "
             "another folder."

@@ -63,7 +63,8 @@ class Filled(msgspec.Struct, frozen=True):
 
     text: str
     blanks: list[Blank]
-    """Each blank on its own, the others still masked: the paper's objective."""
+    """Each blank on its own, the others still masked: the paper's objective. Of a one-way model
+    the first blank only."""
     joint: list[Filling]
     """Blanks filled one after the other; empty unless asked for."""
     note: str = ""
@@ -104,12 +105,16 @@ def fill(
     if not places:
         raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
     objective = objective_of(model)
-    if objective != "masked" and len(places) > 1:
+    # A one-way model does not know what [MASK] is: it can be asked for the first blank only, and
+    # from left to right for the next when the first is filled.
+    askable = places if objective == "masked" else places[:1]
+    if objective != "masked" and len(places) > 1 and not (joint and objective == "forward"):
+        remedy = "add --joint, which fills them" if objective == "forward" else "ask for them"
         raise UsageError(
-            f"The text holds {len(places)} times {MASK}, but this model predicts from one side and "
-            f"does not know what {MASK} stands for there; give it one blank at a time, the first."
+            f"The text has {len(places)} blanks, and to this model, which predicts from one side, "
+            f"{MASK} means nothing; {remedy} one after the other."
         )
-    likely = _log_probabilities(model, [built.ids], places)[0].exp().topk(top)
+    likely = _log_probabilities(model, tokenizer, [built.ids], askable)[0].exp().topk(top)
     blanks = [
         Blank(
             built.offsets[place][0],
@@ -120,18 +125,24 @@ def fill(
                 )
             ],
         )
-        for place, values, ids in zip(places, likely.values, likely.indices, strict=True)
+        for place, values, ids in zip(askable, likely.values, likely.indices, strict=True)
     ]
     fillings = _fill_jointly(model, tokenizer, built.ids, places, top) if joint else []
     return Filled(text, blanks, fillings, FROM_ONE_SIDE[objective])
 
 
-def _log_probabilities(model: Pretrained, rows: list[list[int]], places: list[int]) -> Tensor:
+def _log_probabilities(
+    model: Pretrained, tokenizer: Tokenizer, rows: list[list[int]], places: list[int]
+) -> Tensor:
     """Over the vocabulary at `places` of each of several equally long rows, [B, places, V]."""
     packed: Packed = pack(rows)
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
     with torch.inference_mode():
         nats_PV = _nats(model, packed, positions)
+        if objective_of(model) != "masked":
+            # They predict ends and unknown words too, neither of which fills a blank.
+            special = torch.tensor(sorted(tokenizer.special_ids))
+            nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
     return nats_PV.view(len(rows), len(places), -1)
 
 
@@ -155,7 +166,7 @@ def _fill_jointly(
 ) -> list[Filling]:
     beam: list[tuple[float, list[int]]] = [(0.0, ids)]
     for place in places:
-        scores = _log_probabilities(model, [row for _, row in beam], [place])[:, 0]
+        scores = _log_probabilities(model, tokenizer, [row for _, row in beam], [place])[:, 0]
         total = scores + torch.tensor([score for score, _ in beam])[:, None]
         best = total.flatten().topk(width)
         beam = [

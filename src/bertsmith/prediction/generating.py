@@ -1,6 +1,7 @@
 """Writing on: a pre-trained GPT continues a text, one token after the other."""
 
 import math
+from typing import Literal
 
 import msgspec
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from bertsmith.errors import UsageError
 from bertsmith.models.gpt import GptForPretraining
 from bertsmith.text.tokenizer import Tokenizer
+
+Ended = Literal["by the model", "after as many tokens as asked", "at the last position"]
 
 
 class WrittenToken(msgspec.Struct, frozen=True):
@@ -27,6 +30,8 @@ class Written(msgspec.Struct, frozen=True):
     """The prompt as the tokenizer reads it and what was written on, without `[SEP]`."""
     tokens: list[WrittenToken]
     """Those written; the last is `[SEP]` where the model ended the text itself."""
+    ended: Ended
+    """Why no more was written."""
 
 
 def generate(
@@ -46,7 +51,7 @@ def generate(
         model: in evaluation mode.
         tokenizer: its own.
         text: the beginning; empty for a text from the very start.
-        tokens: most tokens to write.
+        tokens: most tokens to write; special ones but `[SEP]` are never written.
         temperature: divides the scores before a token is drawn; 0 takes the most probable always.
         top_k: draws among so many most probable tokens; 0 for all.
         top_p: then among the fewest most probable ones that have this probability together.
@@ -72,26 +77,31 @@ def generate(
             f"{model.config.n_positions} and needs one to write on: shorten the text."
         )
     draws = torch.Generator().manual_seed(seed)
+    # Of the special tokens only the end is something that a text can go on with.
+    never = sorted(tokenizer.special_ids - set(tokenizer.end_ids))
+    ended: Ended = "after as many tokens as asked" if tokens <= room else "at the last position"
     past, new = model.gpt.nothing_yet(), ids
     written: list[WrittenToken] = []
     with torch.inference_mode():
         for _ in range(min(tokens, room)):
             last_D = model.gpt.extend(torch.tensor(new, device=device), past)[-1:]
             scores_V = model.logits(last_D)[0].double().cpu()
+            open_V = scores_V.index_fill(0, torch.tensor(never, dtype=torch.int64), -torch.inf)
             if temperature == 0:
-                chosen = int(scores_V.argmax())
+                chosen = int(open_V.argmax())
             else:
                 # From the highest downwards, so that no temperature is too low to divide by.
-                below_V = (scores_V - scores_V.max()) / temperature
+                below_V = (open_V - open_V.max()) / temperature
                 likely_V = _cut(below_V.softmax(-1), top_k, top_p)
                 chosen = int(torch.multinomial(likely_V, 1, generator=draws))
             probability = float(scores_V.log_softmax(-1)[chosen])
             written.append(WrittenToken(tokenizer.vocab[chosen], probability))
             if chosen in tokenizer.end_ids:
+                ended = "by the model"
                 break
             new = [chosen]
             ids.append(chosen)
-    return Written(text, tokenizer.decode(ids[len(start) :]), written)
+    return Written(text, tokenizer.decode(ids[len(start) :]), written, ended)
 
 
 def _cut(likely_V: Tensor, top_k: int, top_p: float) -> Tensor:

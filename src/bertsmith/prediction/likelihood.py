@@ -164,6 +164,17 @@ def table(scores: Sequence[SentenceScore]) -> str:
         lines.append("")
     if len(scores) > 1:
         for side in scores[0].totals:
-            best = max(scores, key=lambda found: found.totals[side])
-            lines.append(f"Likelier {_SIDES[side]}: {best.text}")
+            lines.append(_likelier(side, scores))
+        if len({len(found.tokens) for found in scores}) > 1:
+            lines.append(
+                "(The texts differ in length, and every token more makes a text less likely: "
+                "compare the nats a token too.)"
+            )
     return "\n".join(lines).rstrip()
+
+
+def _likelier(side: str, scores: Sequence[SentenceScore]) -> str:
+    best = max(scores, key=lambda found: found.totals[side])
+    if all(found.totals[side] == best.totals[side] for found in scores):
+        return f"Equally likely {_SIDES[side]}."
+    return f"Likelier {_SIDES[side]}: {best.text}"

@@ -114,11 +114,13 @@ class Predictor:
                 "`text-generation` of transformers writes on with this folder, and `bertsmith "
                 "score` says how likely a text is to it."
             )
+        if not isinstance(model, Pretrained):
+            raise UsageError(_NO_WORDS.format(folder=self.name, what="write a text on"))
         if not isinstance(model, GptForPretraining):
             raise UsageError(
-                f"{self.name} is no GPT: a model writes on if it predicts each word from those "
-                "before it and from nothing else. `bertsmith pretrain --model gpt` trains one; a "
-                "BERT fills in blanks (`bertsmith fill`)."
+                f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
+                "those before it. `bertsmith pretrain --model gpt` trains one; this model can be "
+                "asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith score`)."
             )
         return generating.generate(model, self.tokenizer, text, **settings)
 

@@ -141,4 +141,15 @@ def _about(config: PretrainConfig, shape: Shape, parameters: int) -> list[str]:
                 "et al. 2018)."
             )
     header = _HEADER.format(library=library, pipeline=pipeline, tag=tag)
-    return [header, f"# A {name} pre-trained by bertsmith", "", told, "", "## Use", "", use]
+    article = "An" if name == "ELMo" else "A"
+    title = f"# {article} {name} pre-trained by bertsmith"
+    return [
+        header,
+        title,
+        "",
+        told,
+        "",
+        "## Use",
+        "",
+        use,
+    ]
