@@ -1,7 +1,8 @@
 """Fine-tuning beside `transformers`' Trainer: speed, scores, and the building of SQuAD's inputs.
 
     python benchmarks/finetune.py speed --data ../shared/data [--tasks sst-2 mrpc] [--out FILE.json]
-    python benchmarks/finetune.py score --data ../shared/data [--seeds 5] [--out FILE.json]
+    python benchmarks/finetune.py score --data ../shared/data [--seeds 5] [--epochs 3]
+        [--runs OUT] [--contenders transformers] [--out FILE.json]
     python benchmarks/finetune.py squad --data ../shared/data [--out FILE.json]
 
 `--data` holds `glue/` (official layout) and `squad/` (`train*.json`, `dev*.json`). Every contender
@@ -15,7 +16,8 @@ timed. Ours is timed with its log. `Trainer` needs `accelerate` (`pip install ac
 
 `speed`: every contender is a process of its own that trains one epoch when it is its turn, while
 the others sleep; a ratio is taken inside a round, the first round is warm-up. `score`: the best
-epoch on dev by the same metrics, over seeds; what is in `--out` already is not run again. `squad`:
+epoch on dev by the same metrics, over seeds; what is in `--out` already is not run again, and of
+ours what is in `--runs`, the folder of runs/finetune-minilm.sh. `squad`:
 see `squad_features.py`.
 """
 
@@ -28,6 +30,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import squad_features
 import torch
 import transformers
@@ -35,14 +38,15 @@ from finetune_contenders import Job, contender, our_score, our_turns, their_scor
 from pretrain import cpu_name, summary
 from squad_features import ratios, shown
 
-from bertsmith.files import atomic_path
-from bertsmith.finetune_config import finetune_config
+from bertsmith.files import atomic_path, read_json
+from bertsmith.finetune_config import FinetuneConfig, finetune_config
 from bertsmith.models.folder import load_config
 from bertsmith.models.sources import MINILM, resolve
 from bertsmith.runtime import share_cores
 from bertsmith.train.parallel import has_native_bf16
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning.data import Source
+from bertsmith.tuning.run import RunResult
 
 OURS, THEIRS = squad_features.OURS, "transformers"
 SPEED_TASKS = ["sst-2", "mrpc"]
@@ -143,6 +147,9 @@ def score(arguments: argparse.Namespace) -> None:
             for name, found in mains.items():
                 key = run_key(job, name, seed)
                 done = [run for run in runs if {field: run[field] for field in key} == key]
+                if not done and name == OURS and arguments.runs is not None:
+                    done = [read_run(arguments.runs / task / "runs", job, key)]
+                    runs += done
                 if not done:
                     with contender(scored, job, name, seed) as turn:
                         seconds, _, outcome = turn()
@@ -169,6 +176,19 @@ def run_key(job: Job, name: str, seed: int) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
     }
+
+
+def read_run(folder: Path, job: Job, key: dict[str, Any]) -> dict[str, Any]:
+    """A run of ours that `bertsmith finetune` has made with these settings."""
+    wanted = msgspec.structs.replace(job.config, seed=key["seed"])
+    for path in folder.glob("*/result.json"):
+        config = read_json(path.with_name("finetune.json"), FinetuneConfig)
+        if msgspec.structs.replace(config, model=wanted.model) == wanted:
+            result = read_json(path, RunResult)
+            scores = next(iter(result.scores.values()))
+            outcome = {"main": result.main, "scores": scores, "best_epoch": result.best_epoch}
+            return {**key, **outcome, "seconds": round(result.seconds, 1)}
+    raise SystemExit(f"{folder} holds no finished run of seed {key['seed']} with these settings.")
 
 
 def scored(pause: Callable[..., None], job: Job, name: str, seed: int) -> None:
@@ -287,6 +307,9 @@ def main() -> None:
         if name == "score":
             command.add_argument("--epochs", type=int)
             command.add_argument("--seeds", type=int, default=5)
+            command.add_argument(
+                "--runs", type=Path, help="take ours from the folder of runs/finetune-minilm.sh"
+            )
             command.add_argument(
                 "--contenders", nargs="+", choices=(OURS, THEIRS), default=[OURS, THEIRS]
             )
