@@ -27,7 +27,7 @@ class Compare(Command):
     ablations: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=OPTIONAL)] = ""
     """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking."""
     budget: Annotated[str, arg(metavar="UNIT=X")] = "hours=0.1"
-    """What each pre-training gets: tokens=5e6, flops=1e14 or hours=0.1."""
+    """What each pre-training gets, before fine-tunings: tokens=5e6, flops=1e14 or hours=0.1."""
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Fine-tunings of each system on each task."""
     size: Annotated[str, arg(metavar="NAME")] = "mini"
