@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # BERT, GPT and ELMo and BERT's ablations, each pre-trained on the same English Wikipedia text and
-# fine-tuned on the same tasks. Under two hours on two cores.
+# fine-tuned on the same tasks. Made for two cores and two hours; see docs/results/compare.md.
 #
 #   runs/compare_cpu.sh TEXT GLUE OUT
 #

@@ -120,10 +120,12 @@ def look_inside(models: dict[str, Path], corpus: Corpus, say: Callable[[str], ob
         ]
         found.looks[name] = look(model, tokenizer, shown.sentences[0])
         if isinstance(model, BertForPretraining) and objective_of(model) == "masked":
-            found.independence[name] = [
+            measured = [
                 independence(model, tokenizer, corpus.split("heldout"), words)
                 for words in _BLANK_WORDS
             ]
+            # Held-out text may have no such place, of which there is nothing to say.
+            found.independence[name] = [one for one in measured if one.blanks]
     return found
 
 

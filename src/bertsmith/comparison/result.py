@@ -1,7 +1,5 @@
 """What a comparison came to (`compare.json`)."""
 
-from typing import Any
-
 import msgspec
 
 from bertsmith.comparison.bootstrap import Difference
@@ -107,10 +105,6 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         lines += ["", "Larger than the noise of dev examples and fine-tuning seeds:"]
         lines += [f"  {_told(found, titles)}" for found in sure] or ["  no difference"]
         return [*lines, f"  ({ONE_PRETRAINING})"]
-
-    def as_json(self) -> Any:
-        """For `--json`."""
-        return msgspec.to_builtins(self)
 
 
 ONE_PRETRAINING = "Each system was pre-trained once: the luck of that is in no interval."

@@ -13,7 +13,19 @@ import msgspec
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import parse_json, read_json, write_bytes, write_json
 from bertsmith.text import tokenizer_files
-from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, UNK, Cleaning, Frame
+from bertsmith.text.tokenizer_files import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL,
+    UNK,
+    Added,
+    Cleaning,
+    Frame,
+    Normalizer,
+    PreTokenizer,
+)
 
 END = "</w>"
 """What a piece that ends a word ends with."""
@@ -313,22 +325,6 @@ class _Glance(msgspec.Struct):
     model: _GlanceModel
 
 
-class _Added(msgspec.Struct):
-    id: int
-    content: str
-
-
-class _Normalizer(msgspec.Struct, tag="BertNormalizer"):
-    clean_text: bool = True
-    handle_chinese_chars: bool = True
-    strip_accents: bool | None = None
-    lowercase: bool = True
-
-
-class _PreTokenizer(msgspec.Struct):
-    type: str
-
-
 class _Model(msgspec.Struct, tag="BPE"):
     vocab: dict[str, int]
     merges: list[str | tuple[str, str]]
@@ -345,6 +341,6 @@ class _Whole(msgspec.Struct):
     """What concerns us in `tokenizer.json`."""
 
     model: _Model
-    normalizer: _Normalizer
-    pre_tokenizer: _PreTokenizer | None = None
-    added_tokens: list[_Added] = []
+    normalizer: Normalizer
+    pre_tokenizer: PreTokenizer | None = None
+    added_tokens: list[Added] = []

@@ -284,19 +284,25 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning]:
     return check_vocab([piece_of[index] for index in range(len(piece_of))], str(path)), cleaning
 
 
-class _Added(msgspec.Struct):
+class Added(msgspec.Struct):
+    """Of `tokenizer.json`: a piece beside the model's own."""
+
     id: int
     content: str
 
 
-class _Normalizer(msgspec.Struct, tag="BertNormalizer"):
+class Normalizer(msgspec.Struct, tag="BertNormalizer"):
+    """Of `tokenizer.json`: how text is cleaned."""
+
     clean_text: bool = True
     handle_chinese_chars: bool = True
     strip_accents: bool | None = None
     lowercase: bool = True
 
 
-class _PreTokenizer(msgspec.Struct):
+class PreTokenizer(msgspec.Struct):
+    """Of `tokenizer.json`: how text is cut into words."""
+
     type: str
 
 
@@ -311,9 +317,9 @@ class _Whole(msgspec.Struct):
     """What concerns us in `tokenizer.json`; a model other than WordPiece does not fit."""
 
     model: _Model
-    normalizer: _Normalizer
-    pre_tokenizer: _PreTokenizer | None = None
-    added_tokens: list[_Added] = []
+    normalizer: Normalizer
+    pre_tokenizer: PreTokenizer | None = None
+    added_tokens: list[Added] = []
 
 
 def _read_bytes(path: Path) -> bytes:
