@@ -223,6 +223,15 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     )
 
 
+def test_words_that_are_not_in_the_training_part_stay_as_they_were(folder, whole):
+    out, _ = whole
+    name = "bert.embeddings.word_embeddings.weight"
+    before_VD = load_file(folder / "model.safetensors")[name]
+    after_VD = load_file(out / "best" / "model.safetensors")[name]
+    moved = (before_VD != after_VD).any(1)
+    assert [VOCAB[piece] for piece in moved.nonzero()[:, 0]] == ["[CLS]", "[SEP]", *LETTERS]
+
+
 def test_a_run_that_is_over_is_not_done_again(
     folder: Path, whole: tuple[Path, RunResult], monkeypatch
 ):

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from bertsmith.models.attention import Group, Past, attend_to_past, attention, length_groups
 from bertsmith.models.dropout import Dropout
+from bertsmith.models.embedding import WordEmbedding
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import Activation, BertConfig
 
@@ -22,7 +23,7 @@ class Embeddings(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         width = config.hidden_size
-        self.word = nn.Embedding(config.vocab_size, width)
+        self.word = WordEmbedding(config.vocab_size, width)
         self.position = nn.Embedding(config.max_position_embeddings, width)
         self.segment = nn.Embedding(config.type_vocab_size, width)
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)

@@ -228,7 +228,9 @@ class Parallel:
             compile_blocks(model)
         self._losses: nn.Module = Losses(model)
         if place.world.size > 1:
-            self._losses = DistributedDataParallel(self._losses, gradient_as_bucket_view=True)
+            self._losses = DistributedDataParallel(
+                self._losses, gradient_as_bucket_view=True, broadcast_buffers=False
+            )
 
     def __enter__(self) -> Self:
         return self

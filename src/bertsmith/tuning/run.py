@@ -25,6 +25,7 @@ from bertsmith.errors import FolderError
 from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import TaskModel, TaskShape, build_for_task
+from bertsmith.models.embedding import WordEmbedding
 from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
 from bertsmith.models.tuned import FeatureBased
 from bertsmith.runtime import derive_seed
@@ -330,10 +331,17 @@ def _build_model(
         shape,
         task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
     )
+    lacking: list[str] = []
     if folder is None:
-        return model, load_encoder(source, model)
-    model.load_state_dict(load_task(folder).state_dict())
-    return model, []
+        lacking = load_encoder(source, model)
+    else:
+        model.load_state_dict(load_task(folder).state_dict())
+    specials = [tokenizer.cls_id, tokenizer.sep_id]
+    pieces_U = torch.from_numpy(np.union1d(data.train.pieces_T, specials))
+    for part in model.modules():
+        if isinstance(part, WordEmbedding) and part.weight.requires_grad:
+            part.train_only(pieces_U)
+    return model, lacking
 
 
 def task_shape_of(
