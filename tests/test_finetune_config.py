@@ -50,7 +50,8 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
 
 
 @pytest.mark.parametrize(
-    ("width", "rate"), [(128, 1e-4), (512, 1e-4), (767, 1e-4), (768, 3e-5), (1024, 3e-5)]
+    ("width", "rate"),
+    [(128, 3e-4), (256, 3e-4), (257, 1e-4), (767, 1e-4), (768, 3e-5), (1024, 3e-5)],
 )
 def test_small_models_learn_at_a_larger_rate(width, rate):
     assert config_of(width=width).learning_rate == rate

@@ -72,8 +72,10 @@ _SHORTEST = 8
 # More than anybody means: a slip of the finger, or the wish for as many as still help.
 _ENDLESS_EPOCHS = 10_000
 _ENDLESS_BATCH = 1024
-# What the paper calls base; its small relatives want larger rates (Google's README on them).
+# What the paper calls base; its small relatives want larger rates, the two smallest the largest of
+# Google's grid (README of the small models).
 _BASE_WIDTH = 768
+_SMALLEST_WIDTH = 256
 
 SWEPT = ("learning_rate", "batch_size", "epochs")
 """What a sweep varies."""
@@ -134,7 +136,7 @@ def finetune_config(
     wished = math.ceil(_WISHED_STEPS * batch_size / max(examples, 1))
     defaults: dict[str, Any] = {
         "batch_size": batch_size,
-        "learning_rate": 3e-5 if width >= _BASE_WIDTH else 1e-4,
+        "learning_rate": _usual_rate(width),
         "epochs": min(max(wished, _FEWEST_EPOCHS), _MOST_EPOCHS),
         "longest": longest,
         # Windows of any length overlap by the same share.
@@ -158,6 +160,12 @@ def finetune_config(
             f"{max(examples, 1)} to take all of them in one step, or fewer."
         )
     return config
+
+
+def _usual_rate(width: int) -> float:
+    if width >= _BASE_WIDTH:
+        return 3e-5
+    return 1e-4 if width > _SMALLEST_WIDTH else 3e-4
 
 
 def grid(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -42,6 +42,9 @@ class Compare(Command):
     """Of the fine-tunings."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Of the pre-trainings, and the first of the fine-tunings."""
+    engine: Literal["local", "ray"] = "local"
+    """local: one run after the other, here; ray: side by side, on the cluster of RAY_ADDRESS or
+    else on this machine's cores."""
     resume: bool = False
     """Continue in --out, perhaps with more systems, tasks or seeds; what is done stays done."""
 
@@ -65,7 +68,7 @@ class Compare(Command):
             epochs=self.epochs,
             seed=self.seed,
         )
-        done = compare(plan, self.out, resume=self.resume)
+        done = compare(plan, self.out, resume=self.resume, engine=self.engine)
         text = [*done.summary(), "", f"The page is {done.report}."]
         return Result(done, with_next(text, ["info", str(self.out)]))
 

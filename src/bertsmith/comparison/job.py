@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from bertsmith.comparison.bootstrap import (
     mean_scores,
     scores_of,
 )
+from bertsmith.comparison.cluster import find_ray, side_by_side
 from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import count_parameters, matched_shapes
 from bertsmith.comparison.page import write_page
@@ -23,9 +24,9 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.result import Compared, Curve, SystemResult, TaskAbout
 from bertsmith.comparison.runs import (
     Pretraining,
-    do_pretraining,
-    do_tunings,
+    Tuned,
     model_folder,
+    one_after_another,
     plan_pretraining,
     shape_file,
 )
@@ -48,11 +49,12 @@ from bertsmith.tuning.run import read_predictions
 PLAN = "plan.json"
 RESULT = "compare.json"
 REPORT = "compare.html"
+Engine = Literal["local", "ray"]
 MEAN = "mean"
 """The name under which differences stand that are of the mean over all tasks."""
 
 
-def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
+def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "local") -> Compared:
     """Trains and scores all systems of a plan, and writes `compare.json` and `compare.html`.
 
     Args:
@@ -60,8 +62,11 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
         out: folder of the comparison; must not hold anything unless `resume`.
         resume: continue in `out`: what is done is not done again. There may be more systems, tasks
             or seeds than before.
+        engine: `local` does one run after the other here, `ray` several at a time on a cluster,
+            all of whose machines see `out`, the corpus and the data at the same paths.
 
     Raises:
+        MissingExtra: Ray is asked for and not installed.
         UsageError: an unknown name, a budget too small, or, on a resume, other settings.
         DataError: files that cannot be read.
         FolderError: the corpus or a run is missing or damaged.
@@ -73,6 +78,9 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
     # 1. Everything that can be wrong in what the user gave, before anything is written.
     canvas.matplotlib("figure")  # the page at the end must not be what fails
     plan = plan.check()
+    if engine == "ray":
+        find_ray()
+        out, plan = out.resolve(), plan.resolved()
     _check_folder(out, plan, resume=resume)
     corpus = Corpus.open(Path(plan.corpus))
     parts = {
@@ -93,11 +101,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False) -> Compared:
         write_json(shape_file(out, name), shape_keys(shape))
 
     # 2. The runs.
-    for number, one in enumerate(todo.values(), 1):
-        what = "pre-training" if one.system.is_trained else "fresh weights"
-        _say(f"[{number} of {len(todo)}] {one.system.title}: {what}")
-        do_pretraining(one, out)
-    tuned = {(system.name, task): found for system, task, found in do_tunings(plan, out, _say)}
+    do_all = side_by_side if engine == "ray" else one_after_another
+    tuned = do_all(plan, list(todo.values()), out, _say)
 
     # 3. The numbers and the page; the result comes last: the comparison is done.
     result = Compared(
@@ -198,7 +203,7 @@ def _system(
     system: System,
     todo: Pretraining,
     out: Path,
-    tuned: dict[tuple[str, str], FinetuneResult],
+    tuned: Tuned,
 ) -> SystemResult:
     folder = model_folder(out, system)
     records = read_metrics(folder / "metrics.jsonl") if system.is_trained else []
@@ -269,9 +274,7 @@ def _curve(records: list[dict[str, Any]]) -> Curve:
     return curve
 
 
-def _differences(
-    plan: Plan, tuned: dict[tuple[str, str], FinetuneResult], parts: dict[str, Parts]
-) -> list[Difference]:
+def _differences(plan: Plan, tuned: Tuned, parts: dict[str, Parts]) -> list[Difference]:
     scores: dict[tuple[str, str], Scores] = {}
     for (name, task), result in tuned.items():
         labels, kind = parts[task].labels, parts[task].task.kind

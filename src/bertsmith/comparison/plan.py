@@ -1,5 +1,6 @@
 """What a comparison does: which systems, on what, under which budget. Written as `plan.json`."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -68,6 +69,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def tuning(self, system: System) -> dict[str, Any]:
         """The settings of a system's fine-tunings."""
         return {"epochs": self.epochs, "seed": self.seed, **system.tuning}
+
+    def resolved(self) -> "Plan":
+        """The same with paths that mean the same wherever they are read."""
+        corpus, data = (str(Path(path).resolve()) for path in (self.corpus, self.data))
+        return msgspec.structs.replace(self, corpus=corpus, data=data)
 
     def check(self) -> "Plan":
         """Refuses what cannot be compared; returns the plan with its budget spelled one way.

@@ -1,4 +1,4 @@
-"""The runs of a comparison, one after the other: pre-trainings, then fine-tunings of each.
+"""The runs of a comparison: pre-trainings, then fine-tunings of each.
 
 A comparison's folder::
 
@@ -13,7 +13,7 @@ Each run is the one that `bertsmith pretrain` and `bertsmith finetune` make, con
 stopped, and is skipped where it is done.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,6 +37,8 @@ _FEWEST_SECONDS = 20.0
 _MOVED = frozenset({"data", "size"})
 
 Say = Callable[[str], object]
+Tuned = dict[tuple[str, str], FinetuneResult]
+"""System and task -> its fine-tunings."""
 
 
 @dataclass(frozen=True)
@@ -121,23 +123,34 @@ def do_pretraining(todo: Pretraining, out: Path) -> None:
     pretrain.run(todo.config, folder, resume=begun)
 
 
-def do_tunings(plan: Plan, out: Path, say: Say) -> Iterator[tuple[System, str, FinetuneResult]]:
-    """Fine-tunes every system on every task; all systems on a task before the next task."""
-    todo = [(task, system) for task in plan.tasks for system in plan.systems]
-    for number, (task, system) in enumerate(todo, 1):
-        folder = tuning_folder(out, system, task)
-        say(
-            f"[{number} of {len(todo)}] {system.title}: {task}, "
-            f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
-        )
-        job = Job(
-            source=Source(task=task, data=plan.data),
-            model=str(model_folder(out, system)),
-            seeds=plan.seeds,
-            settings=plan.tuning(system),
-        )
-        # What there is to know of the data is the same for all of them.
-        first = system == plan.systems[0]
-        show: Say = say if first else lambda line: None
-        resume = (folder / "job.json").is_file()
-        yield system, task, finetune(job, folder, resume=resume, show=show)
+def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> FinetuneResult:
+    """Fine-tunes a system on a task; `show` is told what there is to know of the data."""
+    folder = tuning_folder(out, system, task)
+    job = Job(
+        source=Source(task=task, data=plan.data),
+        model=str(model_folder(out, system)),
+        seeds=plan.seeds,
+        settings=plan.tuning(system),
+    )
+    return finetune(job, folder, resume=(folder / "job.json").is_file(), show=show)
+
+
+def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
+    """Does all runs in this process; all systems on a task before the next task."""
+    for number, one in enumerate(todo, 1):
+        what = "pre-training" if one.system.is_trained else "fresh weights"
+        say(f"[{number} of {len(todo)}] {one.system.title}: {what}")
+        do_pretraining(one, out)
+    tuned = {}
+    pairs = [(task, system) for task in plan.tasks for system in plan.systems]
+    for number, (task, system) in enumerate(pairs, 1):
+        plural = "s" * (plan.seeds > 1)
+        say(f"[{number} of {len(pairs)}] {system.title}: {task}, {plan.seeds} seed{plural}")
+        # What there is to know of the data is the same for all systems.
+        show = say if system == plan.systems[0] else silent
+        tuned[system.name, task] = do_tuning(plan, system, task, out, show)
+    return tuned
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
