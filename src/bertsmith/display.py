@@ -2,6 +2,7 @@
 
 import sys
 import time
+import unicodedata
 from types import TracebackType
 from typing import Self
 
@@ -101,3 +102,8 @@ def clock(seconds: float) -> str:
 def percent(probability: float) -> str:
     """A probability as percent; several blanks together soon have so little that 0.0% says none."""
     return f"{probability:6.1%}" if probability >= 0.001 else f"{100 * probability:5.0e}%"
+
+
+def columns(text: str) -> int:
+    """Columns of a terminal that a text takes: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

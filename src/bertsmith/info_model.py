@@ -49,6 +49,8 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     layers: int
     width: int
     """Of a token's state."""
+    left_to_right: bool
+    """Whether every token sees those before it only."""
     heads: int
     """Of attention; 0 for an ELMo, which has none."""
     feed_forward: int
@@ -124,12 +126,14 @@ def model_info(folder: Path) -> ModelInfo:
         # The output weights repeat the word embeddings; `transformers` may write them too.
         if not name.startswith(("cls.predictions.decoder", "lm_head")):
             parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
+    architecture = architecture_of(shape)
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(
         path=str(folder),
-        architecture=architecture_of(shape),
+        architecture=architecture,
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
+        left_to_right=shape.is_decoder if isinstance(shape, BertConfig) else architecture == "gpt",
         heads=_heads(shape),
         feed_forward=_inner(shape),
         positions=shape.max_position_embeddings,

@@ -122,6 +122,8 @@ def _shape(info: ModelInfo) -> str:
             f"{info.width} wide together"
         )
     name = {"bert": "BERT", "gpt": "GPT"}[info.architecture]
+    if info.left_to_right and info.architecture == "bert":
+        name += " that reads from left to right"
     return (
         f"{name}, {info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
         f"{info.feed_forward}, up to {info.positions} tokens"

@@ -230,8 +230,14 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path):
     assert "the first is CNN/W_cnn_3 (perhaps you meant 'CNN/W_cnn_" in str(caught.value)
 
     words = {key: np.full(array.shape, b"x") for key, array in arrays.items()}
-    with pytest.raises(FolderError, match="is damaged or no HDF5 file"):
+    with pytest.raises(FolderError, match=r"weights.hdf5: \S+ holds \|S1, expected floating"):
         read_elmo(*write_published(tmp_path, words))
+    counts = arrays | {name: arrays[name].astype(np.int64)}
+    with pytest.raises(FolderError, match=f"{name} holds int64, expected floating-point numbers"):
+        read_elmo(*write_published(tmp_path, counts))
+    holes = arrays | {name: np.where(arrays[name] > 0, np.nan, arrays[name])}
+    with pytest.raises(FolderError, match=f"{name} holds numbers that are not finite"):
+        read_elmo(*write_published(tmp_path, holes))
 
 
 @pytest.mark.parametrize("kept", [0, 700, 0.5, 0.95])
@@ -273,7 +279,7 @@ def changed(part: str | None, **values) -> dict:
         (changed(None, char_cnn=None), FolderError, "lacks the key char_cnn"),
         (changed(None, lstm=3), FolderError, "lstm is 3, expected a part with keys"),
         (changed("lstm", dimension=3), FolderError, "unknown key 'dimension'"),
-        (changed("lstm", dim=-1), UsageError, "lstm_width is -1; it must be at least 1"),
+        (changed("lstm", dim=-1), UsageError, "lstm.dim is -1; it must be at least 1"),
         (changed("char_cnn", activation="gelu"), FolderError, "invalid enum value 'gelu'"),
     ],
 )

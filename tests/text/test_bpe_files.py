@@ -181,6 +181,13 @@ def test_bad_merges_are_one_sentence(tmp_path: Path, message: str) -> None:
     assert message in one_sentence(tmp_path)
 
 
+def test_merges_that_were_cut_short_are_told(tmp_path: Path) -> None:
+    path = write_openai(tmp_path) / "merges.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    said = "merges.txt: no merge makes 1 pieces of vocab.json, the first 'king</w>'; the file was"
+    assert said in one_sentence(tmp_path)
+
+
 def test_line_ends_of_windows(tmp_path: Path) -> None:
     data = (write_openai(tmp_path) / "merges.txt").read_bytes()
     (tmp_path / "merges.txt").write_bytes(data.replace(b"\n", b"\r\n"))

@@ -44,7 +44,7 @@ class Pretrain(Command):
     pair_task: Annotated[
         PairTask | None, arg(metavar="{nsp,sop,none}", help_behavior_hint=RECIPE)
     ] = None
-    """nsp (the paper's), sop (same document, order swapped) or none."""
+    """BERT: nsp (the paper's), sop (same document, order swapped) or none."""
     phases: Annotated[str | None, arg(metavar="L:S,...", help_behavior_hint=RECIPE)] = None
     """Sequence lengths and their shares of the run, e.g. 128:0.9,512:0.1."""
     batch_size: Count = None
@@ -66,15 +66,15 @@ class Pretrain(Command):
     dropout: Number = None
     """Dropout, everywhere the paper has it."""
     mask_share: Number = None
-    """Part of the tokens to predict (evaluation always uses 0.15)."""
+    """BERT: part of the tokens to predict (evaluation always uses 0.15)."""
     masking: Annotated[Masking | None, arg(metavar="{piece,word}", help_behavior_hint=RECIPE)] = (
         None
     )
-    """piece: single WordPieces; word: whole words."""
+    """BERT: piece masks single WordPieces, word whole words."""
     mask_mix: Annotated[
         tuple[float, float, float] | None, arg(metavar="M R K", help_behavior_hint=RECIPE)
     ] = None
-    """Parts of the tokens to predict seen as [MASK], as a random token, as they are."""
+    """BERT: parts of the tokens to predict seen as [MASK], as a random token, as they are."""
     short_share: Number = None
     """Part of the sequences that get a random shorter length."""
     seed: Count = None

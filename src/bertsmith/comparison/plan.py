@@ -81,10 +81,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Raises:
             UsageError: an unknown name, or a number out of range.
         """
-        for names in (self.tasks, self.models, self.ablations):
+        for flag in ("tasks", "models", "ablations"):
+            names = getattr(self, flag)
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
-                raise UsageError(f"'{twice}' is named twice; name it once.")
+                raise UsageError(f"--{flag} names '{twice}' twice; name it once.")
         for task in self.tasks:
             if task not in TASKS:
                 raise UsageError(

@@ -155,6 +155,8 @@ def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
         systems |= {system.name: system for system in ABLATIONS[name]}
     if ablations and "bert" not in systems:
         raise UsageError("--ablations are of the BERT, which is not in --models; name bert too.")
+    if not models:
+        raise UsageError(f"--models is empty; choose from {', '.join(MODELS)}, with commas.")
     if len(systems) < 2:
         raise UsageError("One system is no comparison; name two --models, or --ablations.")
     return list(systems.values())

@@ -1,9 +1,9 @@
 """A pre-training batch as text for people: what is hidden, behind what, and what the pair is."""
 
 import re
-import unicodedata
 
 from bertsmith.config import PairTask
+from bertsmith.display import columns
 from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -117,16 +117,12 @@ def wrap(pieces: list[str], width: int) -> list[str]:
     lines = [""]
     used = 0
     for piece in pieces:
-        columns = _columns(piece)
-        if used and used + columns > width:
+        needed = columns(piece)
+        if used and used + needed > width:
             lines.append("")
             used = 0
         if not used:
-            piece, columns = piece.lstrip(), _columns(piece.lstrip())
+            piece, needed = piece.lstrip(), columns(piece.lstrip())
         lines[-1] += piece
-        used += columns
+        used += needed
     return lines
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -4,6 +4,7 @@ One table says where each parameter is in the file; a row serves reading and wri
 not in these files. HDF5 comes through `h5py` (extra `elmo`).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,9 @@ _CNN_KEYS = {
     "activation": "cnn_act",
     "max_characters_per_token": "characters",
 }
+_THEIR_NAMES = {ours: f"lstm.{theirs}" for theirs, ours in _LSTM_KEYS.items()}
+_THEIR_NAMES |= {ours: f"char_cnn.{theirs}" for theirs, ours in _CNN_KEYS.items()}
+_THEIR_NAMES |= {"char_width": "char_cnn.embedding.dim", "vocab_size": "n_tokens_vocab"}
 
 
 class _Row(NamedTuple):
@@ -98,7 +102,7 @@ def _rows(config: ElmoConfig) -> Iterator[_Row]:
             yield _Row((f"{ours}.projection",), f"{theirs}/W_P_0", _turned, _turned)
 
 
-def read_elmo(options: Path, weights: Path) -> Elmo:
+def read_elmo(options: str | Path, weights: str | Path) -> Elmo:
     """The published model in two files, for whole words, in fp32 on the CPU, in evaluation mode.
 
     Raises:
@@ -107,8 +111,8 @@ def read_elmo(options: Path, weights: Path) -> Elmo:
         UsageError: the options describe something that is not computed here.
         MissingExtra: `h5py` is not installed.
     """
-    config = read_options(options)
-    stored = _read_datasets(weights)
+    config = read_options(Path(options))
+    stored = _read_datasets(Path(weights))
     model = Elmo(config)
     state = model.state_dict()
     for row in _rows(config):
@@ -194,7 +198,12 @@ def read_options(path: Path) -> ElmoConfig:
         raise FolderError(
             f"{path}: unknown key '{min(left)}'; remove it if the model does not need it."
         )
-    return elmo_config_from_keys(known, str(path))
+    try:
+        return elmo_config_from_keys(known, str(path))
+    except (FolderError, UsageError) as error:
+        # It speaks of our keys, which whoever wrote the file has never seen.
+        said = re.sub(r"\w+", lambda word: _THEIR_NAMES.get(word[0], word[0]), str(error))
+        raise type(error)(said) from error
 
 
 def _section(keys: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
@@ -225,8 +234,19 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
     stored: dict[str, np.ndarray] = {}
 
     def keep(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            stored[name] = item[...].astype(np.float32)
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.dtype.kind != "f":
+            raise FolderError(
+                f"{path}: {name} holds {item.dtype}, expected floating-point numbers; it is no "
+                "ELMo's, or damaged."
+            )
+        stored[name] = item[...].astype(np.float32)
+        if not np.isfinite(stored[name]).all():
+            raise FolderError(
+                f"{path}: {name} holds numbers that are not finite; restore the file from a good "
+                "copy."
+            )
 
     # What h5py raises for damaged bytes depends on where they are.
     try:

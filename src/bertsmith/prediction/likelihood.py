@@ -15,6 +15,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from bertsmith.display import columns
 from bertsmith.errors import UsageError
 from bertsmith.models.architectures import Pretrained, objective_of
 from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch, pack
@@ -59,22 +60,22 @@ def score_sentences(
     Raises:
         UsageError: a text is empty or has more tokens than the model has positions.
     """
-    return [_score(model, tokenizer, text) for text in texts]
+    return [_score(model, tokenizer, text, number) for number, text in enumerate(texts, 1)]
 
 
-def _score(model: Pretrained, tokenizer: Tokenizer, text: str) -> SentenceScore:
+def _score(model: Pretrained, tokenizer: Tokenizer, text: str, number: int) -> SentenceScore:
     built = encode.single(tokenizer, text)
     if len(built.ids) <= len(tokenizer.start_ids) + len(tokenizer.end_ids):
-        raise UsageError("A text is empty; there is nothing to score.")
+        raise UsageError(f"Text {number} is empty; there is nothing to score.")
     if len(built.ids) == 1:
         raise UsageError(
-            "A text has one token, and the vocabulary no [CLS] that would predict it; there is "
-            "nothing to score."
+            f"Text {number} has one token, and the vocabulary no [CLS] that would predict it; "
+            "there is nothing to score."
         )
     limit = model.config.max_position_embeddings
     if len(built.ids) > limit:
         raise UsageError(
-            f"The text has {len(built.ids)} tokens, its beginning and end counted; this model "
+            f"Text {number} has {len(built.ids)} tokens, its beginning and end counted; this model "
             f"reads {limit}: score it in parts."
         )
     pieces = tokenizer.tokens(built.ids)
@@ -150,12 +151,13 @@ def table(scores: Sequence[SentenceScore]) -> str:
     lines: list[str] = []
     for found in scores:
         sides = [side for side in _SIDES if side in found.totals]
-        width = max(len(token.token) for token in found.tokens)
+        width = max(columns(token.token) for token in found.tokens)
         lines += [found.text, f"  {'':{width}}  " + "  ".join(f"{side:>8}" for side in sides)]
         for token in found.tokens:
             cells = (token.nats.get(side) for side in sides)
             shown = "  ".join(" " * 8 if nats is None else f"{nats:8.2f}" for nats in cells)
-            lines.append(f"  {token.token:{width}}  {shown}")
+            gap = " " * (width - columns(token.token))
+            lines.append(f"  {token.token}{gap}  {shown}")
         for side in sides:
             lines.append(
                 f"  log-probability {_SIDES[side]}: {found.totals[side]:.2f} nats in all, "

@@ -173,6 +173,7 @@ def _read_two(folder: Path, config: "_Config") -> tuple[tuple[str, ...], Cleanin
     vocab = _read_vocab(folder / VOCAB)
     merges, first_line = _read_merges(folder / MERGES)
     check_merges(vocab, merges, f"{folder / MERGES}, line", first=first_line)
+    _check_whole(vocab, merges, folder / MERGES)
     cleaning = Cleaning(
         lower_case=config.do_lower_case is not False,
         strip_accents=config.strip_accents,
@@ -255,6 +256,18 @@ def check_merges(vocab: tuple[str, ...], merges: Merges, source: str, *, first: 
                     "in the vocabulary; the merges belong to another vocabulary, or one of the two "
                     "is damaged."
                 )
+
+
+def _check_whole(vocab: tuple[str, ...], merges: Merges, path: Path) -> None:
+    """Refuses merges that were cut short: every end of a word of several signs is one's result."""
+    made = {left + right for left, right in merges}
+    lost = [piece for piece in vocab if piece.endswith(END) and len(piece) > len(END) + 1]
+    lost = [piece for piece in lost if piece not in made]
+    if lost:
+        raise FolderError(
+            f"{path}: no merge makes {len(lost):,} pieces of {VOCAB}, the first {lost[0]!r}; the "
+            "file was cut short or belongs to another vocabulary: restore it from a good copy."
+        )
 
 
 def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:

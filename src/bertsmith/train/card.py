@@ -112,7 +112,7 @@ def pretraining_card(
 
 def _about(config: PretrainConfig, shape: Shape, parameters: int) -> list[str]:
     """Header, what the model is, and how it is used."""
-    pieces = f"{parameters:,} parameters, {shape.vocab_size:,} WordPieces"
+    pieces = f"{parameters:,} parameters, vocabulary of {shape.vocab_size:,}"
     match shape:
         case BertConfig():
             direction = " that reads from left to right" if shape.is_decoder else ""
