@@ -84,7 +84,8 @@ def test_loss_and_gradients_do_not_depend_on_packing_order_or_micro_batches():
 
 
 @pytest.mark.parametrize("elements", [1, 170, 10**6])
-def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, monkeypatch):
+@pytest.mark.parametrize("shared", [False, True])
+def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, shared, monkeypatch):
     monkeypatch.setitem(heads._SLICE, "cpu", elements)
     generator = torch.Generator().manual_seed(2)
     shapes = ((13, 6), (50, 6), (50,))
@@ -92,8 +93,10 @@ def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, monkeyp
     labels = torch.randint(0, 50, (13,), generator=generator)
     ours = [value.clone().requires_grad_() for value in values]
     theirs = [value.clone().requires_grad_() for value in values]
-    loss = projected_cross_entropy(*ours, labels)
-    expected = functional.cross_entropy(functional.linear(*theirs), labels, reduction="sum")
+    shares = torch.rand(13, generator=generator) if shared else None
+    loss = projected_cross_entropy(*ours, labels, shares)
+    each = functional.cross_entropy(functional.linear(*theirs), labels, reduction="none")
+    expected = each.sum() if shares is None else each @ shares
     torch.testing.assert_close(loss, expected)
     (loss * 0.25).backward()
     (expected * 0.25).backward()

@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 
 from bertsmith.config import Kind
-from bertsmith.models import tuned_gpt
+from bertsmith.models import heads
 from bertsmith.models.gpt_keys import to_ours, to_theirs
 from bertsmith.models.packed import pack
 from bertsmith.models.tuned import TaskBatch
@@ -178,9 +178,9 @@ def test_scores_equal_those_of_transformers(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("logits_at_once", [31 * 5, 10**6])
-def test_the_loss_is_the_tasks_and_half_the_language_models(kind, logits_at_once, monkeypatch):
-    monkeypatch.setattr(tuned_gpt, "_LOGITS_AT_ONCE", logits_at_once)
+@pytest.mark.parametrize("elements", [31 * 5, 10**6])
+def test_the_loss_is_the_tasks_and_half_the_language_models(kind, elements, monkeypatch):
+    monkeypatch.setitem(heads._SLICE, "cpu", elements)
     model, batch = new_model(kind), new_batch(kind, PAIRS)
     scores, targets = model.outputs(batch), batch.targets
     rows = list(scores.split(batch.packed.lengths)) if kind == "answer" else []

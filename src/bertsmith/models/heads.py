@@ -160,14 +160,20 @@ def vocabulary_scores(
 
 
 def projected_cross_entropy(
-    hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor
+    hidden_PD: Tensor,
+    word_VD: Tensor,
+    bias_V: Tensor | None,
+    labels_P: Tensor,
+    shares_P: Tensor | None = None,
 ) -> Tensor:
-    """Sum over P of -log softmax(hidden @ word^T + bias)[label], in nats; None is no bias.
+    """Sum over P of share * -log softmax(hidden @ word^T + bias)[label], in nats.
 
-    The gradients are formed slice by slice while the logits are still in the cache, so the [P, V]
+    Without a bias, or where every share is 1, None stands for it. The gradients are formed slice by slice while the logits are still in the cache, so the [P, V]
     matrix is never held whole and never passed over again in the backward pass.
     """
-    loss: Tensor = _ProjectedCrossEntropy.apply(hidden_PD, word_VD, bias_V, labels_P)  # type: ignore[no-untyped-call]
+    if shares_P is None:
+        shares_P = hidden_PD.new_ones(len(labels_P), dtype=torch.float32)
+    loss: Tensor = _ProjectedCrossEntropy.apply(hidden_PD, word_VD, bias_V, labels_P, shares_P)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -178,7 +184,12 @@ def _slice_elements(tensor: Tensor) -> int:
 class _ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_PD: Tensor, word_VD: Tensor, bias_V: Tensor | None, labels_P: Tensor
+        ctx: Any,
+        hidden_PD: Tensor,
+        word_VD: Tensor,
+        bias_V: Tensor | None,
+        labels_P: Tensor,
+        shares_P: Tensor,
     ) -> Tensor:
         device = hidden_PD.device.type
         dtype = (
@@ -197,17 +208,17 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             for start in range(0, hidden.shape[0], step):
                 rows = slice(start, start + step)
-                labels = labels_P[rows, None]
+                labels, shares = labels_P[rows, None], shares_P[rows, None]
                 logits = functional.linear(hidden[rows], word, bias).float()
                 logits -= logits.amax(1, keepdim=True)
                 right = logits.gather(1, labels)
                 exponentials = logits.exp_()
                 sums = exponentials.sum(1, keepdim=True)
-                total += (sums.log() - right).sum()
+                total += ((sums.log() - right) * shares).sum()
                 if grad_hidden is None or grad_word is None:
                     continue
-                grad = exponentials.mul_(sums.reciprocal_())
-                grad.scatter_add_(1, labels, grad.new_full((), -1.0).expand_as(labels))
+                grad = exponentials.mul_(shares / sums)
+                grad.scatter_add_(1, labels, -shares)
                 if grad_bias is not None:
                     grad_bias += grad.sum(0)
                 grad = grad.to(dtype)
@@ -219,7 +230,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         grad_hidden, grad_word, grad_bias = ctx.saved_tensors
         scaled_bias = None if grad_bias is None else grad_bias * grad
-        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, scaled_bias, None
+        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, scaled_bias, None, None

@@ -10,20 +10,18 @@ has read everything and the answer is read; a pair whose order means nothing is 
 - `tag`: every word at its last piece, where the model has read all of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from bertsmith.config import Kind
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
+from bertsmith.models.heads import projected_cross_entropy
 from bertsmith.models.packed import LanguageBatch, Packed
 from bertsmith.models.tuned import OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import GptConfig
@@ -36,9 +34,6 @@ GPT_ARCHITECTURES: dict[Kind, str] = {
 
 LANGUAGE_WEIGHT = 0.5
 """Of the auxiliary objective (lambda, section 4.1)."""
-
-# Logits held at once in the auxiliary objective, in elements.
-_LOGITS_AT_ONCE = 32 * 2**20
 
 
 class GptForTask(nn.Module):
@@ -165,27 +160,8 @@ class GptForTask(nn.Module):
         counts_B = packed.starts.diff() - 1
         shares_R = (shares_B / counts_B).repeat_interleave(counts_B, output_size=len(followed_R))
         labels_R = packed.ids_T[followed_R + 1]
-        step = max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
         word_VD = self.gpt.embeddings.word.weight
-        nats: Callable[..., Tensor] = _weighted_nats
-        if len(followed_R) > step:
-            # Several slices' logits are never held at once: the backward pass forms them again.
-            nats = partial(
-                checkpoint, _weighted_nats, use_reentrant=False, preserve_rng_state=False
-            )
-        loss = hidden_TD.new_zeros((), dtype=torch.float32)
-        for first in range(0, len(followed_R), step):
-            rows = slice(first, first + step)
-            states_SD = hidden_TD[followed_R[rows]]
-            loss = loss + nats(states_SD, word_VD, labels_R[rows], shares_R[rows])
-        return loss
-
-
-def _weighted_nats(
-    hidden_RD: Tensor, word_VD: Tensor, labels_R: Tensor, shares_R: Tensor
-) -> Tensor:
-    logits_RV = functional.linear(hidden_RD, word_VD).float()
-    return functional.cross_entropy(logits_RV, labels_R, reduction="none") @ shares_R
+        return projected_cross_entropy(hidden_TD[followed_R], word_VD, None, labels_R, shares_R)
 
 
 def _other_way_round(packed: Packed) -> Tensor:
