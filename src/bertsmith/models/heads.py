@@ -168,8 +168,9 @@ def projected_cross_entropy(
 ) -> Tensor:
     """Sum over P of share * -log softmax(hidden @ word^T + bias)[label], in nats.
 
-    Without a bias, or where every share is 1, None stands for it. The gradients are formed slice by slice while the logits are still in the cache, so the [P, V]
-    matrix is never held whole and never passed over again in the backward pass.
+    None stands for no bias, and for shares of 1. The gradients are formed slice by slice while the
+    logits are still in the cache, so the [P, V] matrix is never held whole and never passed over
+    again in the backward pass.
     """
     if shares_P is None:
         shares_P = hidden_PD.new_ones(len(labels_P), dtype=torch.float32)
