@@ -1,10 +1,19 @@
 import errno
 import os
+import pickle
 
 import pytest
 
 from bertsmith import errors
-from bertsmith.errors import BertsmithError, MissingExtra, SystemFault, explain_os_error, nearest
+from bertsmith.errors import (
+    BertsmithError,
+    MissingExtra,
+    Stopped,
+    SystemFault,
+    UsageError,
+    explain_os_error,
+    nearest,
+)
 
 
 def test_the_tree_is_small_and_flat():
@@ -20,6 +29,16 @@ def test_the_tree_is_small_and_flat():
     }
     assert not issubclass(BertsmithError, OSError | ValueError)
     assert errors.EXIT_CODE == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UsageError("wrong"), MissingExtra("data", "Reading"), Stopped(15, "at step 3", again="")],
+)
+def test_errors_cross_processes(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+    assert back.exit_code == error.exit_code
 
 
 AGAIN = "free some space and run the command again (pretrain and finetune: with --resume)"

@@ -18,6 +18,8 @@ PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 Precision = Literal["auto", "fp32", "bf16"]
 Masking = Literal["piece", "word"]
+Engine = Literal["local", "ray"]
+"""Where independent runs are done: one after the other here, or side by side on Ray."""
 Kind = Literal["classify", "regress", "choose", "tag", "answer"]
 """What a fine-tuned model says of its input (paper, section 4 and figure 4)."""
 

@@ -10,6 +10,7 @@ import errno
 import signal
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 EXIT_CODE = 2
 
@@ -19,6 +20,19 @@ class BertsmithError(Exception):
 
     exit_code = EXIT_CODE
     """What the command ends with."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross processes, whatever a constructor wants instead of the message."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    kind: type[BertsmithError], args: tuple[Any, ...], state: dict[str, Any]
+) -> BertsmithError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(BertsmithError):

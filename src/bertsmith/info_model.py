@@ -50,7 +50,7 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     width: int
     """Of a token's state."""
     left_to_right: bool
-    """Whether every token sees those before it only."""
+    """Whether every token sees itself and those before it only."""
     heads: int
     """Of attention; 0 for an ELMo, which has none."""
     feed_forward: int

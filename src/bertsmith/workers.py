@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bertsmith import errors
 from bertsmith.errors import BertsmithError, SystemFault, UsageError
 
 Job = TypeVar("Job")
@@ -129,7 +128,7 @@ class _Worker:
         except (EOFError, ConnectionResetError) as error:
             raise self._died() from error
         if failed:
-            raise _rebuild(*answer)
+            raise answer
         return answer
 
     def _died(self) -> SystemFault:
@@ -152,14 +151,6 @@ class _Worker:
         self.process.wait()
 
 
-def _rebuild(kind: str, message: str) -> BertsmithError:
-    """The error that a worker raised; its constructor may want something else than the message."""
-    known: type[BertsmithError] = getattr(errors, kind)
-    error = known.__new__(known)
-    error.args = (message,)
-    return error
-
-
 def serve(descriptor: int) -> None:
     """A worker's life: receives the function, then jobs, until the other end closes."""
     connection = Connection(descriptor)
@@ -171,5 +162,5 @@ def serve(descriptor: int) -> None:
             try:
                 answer = (False, function(job))
             except BertsmithError as error:
-                answer = (True, (type(error).__name__, str(error)))
+                answer = (True, error)
             connection.send_bytes(pickle.dumps(answer))

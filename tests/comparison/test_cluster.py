@@ -1,22 +1,27 @@
 """A comparison whose runs lie side by side on Ray, here on this machine's cores."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
+import psutil
 import pytest
 from conftest import write_toy_corpus
 from official_files import mrpc
 
+from bertsmith.comparison.cluster import how_far, share
 from bertsmith.comparison.job import compare
 from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.systems import MODELS
 from bertsmith.config import Phase
-from bertsmith.errors import FolderError, MissingExtra, SystemFault
+from bertsmith.errors import FolderError, MissingExtra, SystemFault, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +57,10 @@ def done(files):
 
 
 def test_it_is_the_comparison_that_one_process_makes(done, files):
-    again = compare(plan(files), files / "out", resume=True)
     assert [system.name for system in done.systems] == ["bert", "gpt"]
     assert all(len(system.runs["mrpc"]) == 1 for system in done.systems)
+    assert "Runs lay side by side" in (files / "out" / "compare.html").read_text()
+    again = compare(plan(files), files / "out", resume=True)
     # Nothing was left to do, and nothing had to be done again.
     kept = ("systems", "differences", "tasks")
     assert [msgspec.to_builtins(getattr(done, name)) for name in kept] == [
@@ -76,34 +82,86 @@ def test_what_a_run_raises_is_raised_here(done, files):
     assert not (out / "compare.json").exists()
 
 
-def test_a_cluster_that_is_not_there_is_told(files, tmp_path, monkeypatch):
+def test_what_cannot_be_done_side_by_side_leaves_nothing(files, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"--budget hours=0\.1 would not be the same for all"):
+        compare(plan(files, budget="hours=0.1"), out, engine="ray")
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
     with pytest.raises(SystemFault, match="The Ray cluster at nonsense does not answer"):
-        compare(plan(files), tmp_path / "out", engine="ray")
-
-
-def test_without_ray_nothing_is_begun(files, tmp_path, monkeypatch):
+        compare(plan(files), out, engine="ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'bertsmith\[cluster\]'"):
-        compare(plan(files), tmp_path / "out", engine="ray")
-    assert not (tmp_path / "out").exists()
+        compare(plan(files), out, engine="ray")
+    assert not out.exists()
 
 
-def test_a_signal_lets_the_runs_save(files, tmp_path):
+def test_a_killed_run_starts_again_and_a_signal_lets_all_save(files, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bertsmith", "compare", "--engine", "ray", "--out", str(out)]
     command += ["--corpus", str(files / "corpus"), "--data", str(files / "data")]
     command += ["--tasks", "mrpc", "--models", "bert,gpt", "--size", "tiny"]
     command += ["--phases", "32:1", "--batch-size", "16", "--budget", "tokens=5e7"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    metrics = out / "pretraining" / "bert" / "metrics.jsonl"
-    limit = time.monotonic() + 90
-    while not (metrics.exists() and '"train"' in metrics.read_text()):
-        assert process.poll() is None
-        assert time.monotonic() < limit
-        time.sleep(0.2)
+    metrics = [out / "pretraining" / name / "metrics.jsonl" for name in ("bert", "gpt")]
+
+    def wait_for_steps(*paths: Path) -> None:
+        limit = time.monotonic() + 90
+        while not all(path.exists() and '"train"' in path.read_text() for path in paths):
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.2)
+
+    # On one core the runs follow each other.
+    several = len(os.sched_getaffinity(0)) > 1
+    wait_for_steps(*metrics[: 1 + several])
+    children = psutil.Process(process.pid).children(recursive=True)
+    runs = [child for child in children if "ray::_pretrain" in " ".join(child.cmdline())]
+    assert len(runs) == 1 + several
+    metrics[0].unlink()
+    for run in runs:
+        run.kill()
+    wait_for_steps(metrics[0])
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=90)
     assert process.returncode == 128 + signal.SIGTERM
+    assert "waiting for the runs to save what they have" in said
     assert "Stopped by SIGTERM with 0 of 4 runs done" in said
     assert list((out / "pretraining" / "bert" / "checkpoints").glob("step-*"))
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("machines", "runs", "cores", "gpus"),
+    [
+        ([{"CPU": 2}], 5, 1, 0),
+        ([{"CPU": 64}], 3, 21, 0),
+        ([{"CPU": 3}, {"CPU": 3}], 3, 1, 0),
+        ([{"CPU": 8}, {"CPU": 4}], 3, 4, 0),
+        ([{"CPU": 64}, {"CPU": 4, "GPU": 1}], 3, 4, 1),
+        ([{"CPU": 16, "GPU": 4}], 3, 5, 1),
+        ([{"CPU": 16, "GPU": 2}, {"GPU": 1}], 5, 8, 1),
+    ],
+)
+def test_runs_get_the_cores_that_leave_room_for_all(machines, runs, cores, gpus):
+    assert share(machines, runs) == (cores, gpus)
+
+
+def test_a_cluster_without_cores_is_told():
+    with pytest.raises(SystemFault, match="No machine of the Ray cluster offers a core"):
+        share([{"memory": 1.0}, {"CPU": 0}], 2)
+
+
+def test_how_far_the_pretrainings_are(tmp_path):
+    def one(name):
+        return SimpleNamespace(system=MODELS[name], config=SimpleNamespace(steps=50))
+
+    todo = [one("bert"), one("gpt"), one("elmo")]
+    assert how_far(todo, tmp_path) == ""
+    for name, steps in (("bert", 10), ("gpt", 50)):
+        folder = tmp_path / "pretraining" / name
+        folder.mkdir(parents=True)
+        lines = [f'{{"kind": "train", "step": {step + 1}}}\n' for step in range(steps)]
+        (folder / "metrics.jsonl").write_text("".join(lines))
+    (tmp_path / "pretraining" / "gpt" / "config.json").touch()
+    assert how_far(todo, tmp_path) == "pre-training: BERT 20%"

@@ -103,7 +103,19 @@ def test_the_page_stands_alone_and_tells_all(done):
     assert "http" not in html.replace("http://www.w3.org", "")
     for system in result.systems:
         assert system.title in html
-    for heading in ("Scores", "The systems", "price", "table 5", "can see", "Where they look"):
+    found = next(one for one in result.differences if (one.task, one.second) == ("mrpc", "gpt"))
+    side = "better" if found.value > 0 else "worse"
+    said = f"{side} by {100 * abs(found.value):.1f} points" if found.is_sure else "no difference"
+    assert f"mrpc against GPT: {said}" in html
+    for heading in (
+        "Does BERT win here?",
+        "Scores",
+        "The systems",
+        "price",
+        "table 5",
+        "can see",
+        "Where they look",
+    ):
         assert heading in html
     saved = json.loads((out / RESULT).read_text())
     assert [system["name"] for system in saved["systems"]] == [s.name for s in result.systems]

@@ -280,11 +280,13 @@ def changed(part: str | None, **values) -> dict:
         (changed(None, lstm=3), FolderError, "lstm is 3, expected a part with keys"),
         (changed("lstm", dimension=3), FolderError, "unknown key 'dimension'"),
         (changed("lstm", dim=-1), UsageError, "lstm.dim is -1; it must be at least 1"),
-        (changed("char_cnn", activation="gelu"), FolderError, "invalid enum value 'gelu'"),
+        (changed("char_cnn", activation="gelu"), FolderError, "at `$.char_cnn.activation`"),
+        (changed("char_cnn", filters=[]), UsageError, "filters is (); give at least one, as its w"),
     ],
 )
 def test_options_that_are_not_computed_are_refused(tmp_path, options, error, message):
-    path = tmp_path / "options.json"
+    path = tmp_path / "projection" / "options.json"
+    path.parent.mkdir()
     path.write_text(json.dumps(options))
     with pytest.raises(error) as caught:
         read_options(path)

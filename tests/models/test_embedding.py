@@ -1,5 +1,6 @@
 """The table of word embeddings, whole and by rows."""
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -24,6 +25,12 @@ def test_rows_are_those_of_the_table() -> None:
     assert torch.equal(words(ids_T), before_VD[ids_T])
     everything_T = torch.arange(9)
     assert torch.equal(words.eval()(everything_T), before_VD)
+
+
+def test_a_piece_that_is_not_trained_is_a_mistake_in_training() -> None:
+    words, _ = made()
+    with pytest.raises(IndexError):
+        words(torch.tensor([1, 3]))
 
 
 def test_gradients_are_those_of_the_whole_table() -> None:

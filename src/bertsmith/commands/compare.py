@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import arg
 
 from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
 from bertsmith.commands.pretrain import parse_phases
+from bertsmith.config import Engine
 
 
 @dataclass(kw_only=True)
@@ -42,9 +43,9 @@ class Compare(Command):
     """Of the fine-tunings."""
     seed: Annotated[int, arg(metavar="N")] = 0
     """Of the pre-trainings, and the first of the fine-tunings."""
-    engine: Literal["local", "ray"] = "local"
-    """local: one run after the other, here; ray: side by side, on the cluster of RAY_ADDRESS or
-    else on this machine's cores."""
+    engine: Engine = "local"
+    """local: one run after the other, here; ray: side by side, on this machine's cores or the
+    cluster of RAY_ADDRESS, whose machines all have bertsmith and see --corpus, --data and --out."""
     resume: bool = False
     """Continue in --out, perhaps with more systems, tasks or seeds; what is done stays done."""
 

@@ -1,17 +1,19 @@
 """The runs of a comparison side by side on Ray: all pre-trainings, and fine-tunings as they end.
 
-Every run is a task of its own that continues in its own folder, so a machine that is lost costs
-what its runs had not saved: Ray starts them again on another one.
+Every run is a task of its own that continues in its own folder, so a process that dies costs what
+it had not saved: Ray starts it again, on another machine if need be.
 """
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.runs import (
     Pretraining,
@@ -20,11 +22,19 @@ from bertsmith.comparison.runs import (
     do_pretraining,
     do_tuning,
     model_folder,
-    silent,
+    tuning_title,
 )
 from bertsmith.comparison.systems import System
-from bertsmith.errors import BertsmithError, FolderError, Stopped, SystemFault
+from bertsmith.errors import (
+    BertsmithError,
+    FolderError,
+    Stopped,
+    SystemFault,
+    UsageError,
+    explain_os_error,
+)
 from bertsmith.extras import require
+from bertsmith.runtime import core_count
 from bertsmith.train.loop import listening
 from bertsmith.train.progress import read_metrics
 from bertsmith.tuning.result import FinetuneResult
@@ -34,6 +44,28 @@ _LOOK_SECONDS = 1.0
 _TELL_SECONDS = 20.0
 _SAVE_SECONDS = 60.0
 """That runs get to write their checkpoints when all is to stop."""
+_TRIES = 3
+"""More, of a run whose process died or was told to end."""
+
+
+def check_side_by_side(plan: Plan) -> None:
+    """Refuses what cannot be done side by side.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        UsageError: the budget is time.
+    """
+    _ray()
+    if Budget.parse(plan.budget).unit == "hours":
+        raise UsageError(
+            f"--engine ray: runs side by side slow each other down, so --budget {plan.budget} "
+            "would not be the same for all; give tokens or flops, e.g. tokens=5e6."
+        )
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    return require("ray", extra="cluster", purpose="Running side by side")
 
 
 @dataclass(frozen=True)
@@ -41,151 +73,217 @@ class _Run:
     """A task that was handed to Ray."""
 
     title: str
-    tunes: tuple[str, str] | None
+    tunes: tuple[str, str] | None = None
     """System and task of a fine-tuning."""
 
 
-def side_by_side(plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
-    """Does all runs on the cluster that `RAY_ADDRESS` names, or else on this machine's cores.
-
-    Args:
-        plan: what is compared; with absolute paths.
-        todo: the pre-trainings.
-        out: folder of the comparison, absolute, which every machine sees.
-        say: is told what was done.
+class Cluster:
+    """The machines of a Ray that `RAY_ADDRESS` names, or this machine's cores; a context manager.
 
     Raises:
         MissingExtra: Ray is not installed.
-        SystemFault: the cluster cannot be reached, or the process of a run died again and again.
-        Stopped: SIGINT or SIGTERM came; the runs were asked to save what they had.
-        BertsmithError: what a run raised.
+        SystemFault: from `with`, when the cluster does not answer or does not start.
     """
-    ray = find_ray()
-    _join(ray)
-    waiting: list[Any] = []
-    try:
+
+    def __init__(self) -> None:
+        self._ray = _ray()
+
+    def __enter__(self) -> Self:
+        address = os.environ.get(_ADDRESS)
+        # Its own start counts all cores of the machine, not those that this process may use.
+        where: dict[str, Any] = {} if address else {"address": "local", "num_cpus": core_count()}
+        try:
+            self._ray.init(
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                # See `runtime.share_cores`; workers of a cluster do not have our environment.
+                runtime_env={"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}},
+                **where,
+            )
+        except Exception as error:  # Ray has no class for it
+            why = str(error).strip().partition("\n")[0]
+            if address:
+                raise SystemFault(
+                    f"The Ray cluster at {address} does not answer ({why}); correct {_ADDRESS}, or "
+                    "unset it to use this machine alone."
+                ) from error
+            raise SystemFault(
+                f"Ray did not start on this machine ({why}); run the same command without --engine "
+                "ray."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ray.shutdown()
+
+    def side_by_side(self, plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
+        """Does all runs.
+
+        Args:
+            plan: what is compared; with absolute paths.
+            todo: the pre-trainings.
+            out: folder of the comparison, absolute.
+            say: is told what was done.
+
+        Raises:
+            SystemFault: no machine has room for a run, or a run failed where it cannot be helped.
+            Stopped: SIGINT or SIGTERM came; the runs were asked to save what they had.
+            FolderError: a machine does not see the folders, or a run's is damaged.
+            BertsmithError: what else a run raised.
+        """
+        ray = self._ray
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        cores, gpus = share(machines, len(todo))
+        tuned: Tuned = {}
+        waiting: list[Any] = []
         with listening() as stop:
-            cores, gpus = _share(ray, len(todo))
-            runs = _submit(ray.remote(num_cpus=cores, num_gpus=gpus), plan, todo, out, cores)
-            waiting, told, tuned = list(runs), time.monotonic(), Tuned()
-            say(f"{len(runs)} runs on Ray, each on {cores} core{'s' * (cores > 1)}")
-            while waiting:
-                ended, waiting = ray.wait(waiting, timeout=_LOOK_SECONDS)
-                for reference in ended:
-                    run, result = runs[reference], _result(ray, reference)
-                    if run.tunes is not None:
-                        tuned[run.tunes] = result
-                    say(f"[{len(runs) - len(waiting)} of {len(runs)} done] {run.title}")
-                if stop.signal:
-                    where = f"with {len(runs) - len(waiting)} of {len(runs)} runs done"
-                    raise Stopped(stop.signal, where)
-                if time.monotonic() - told > _TELL_SECONDS:
-                    _tell(todo, out, say)
-                    told = time.monotonic()
-            return tuned
-    finally:
+            try:
+                runs = self._submit(plan, todo, out, cores, gpus)
+                waiting, told = list(runs), time.monotonic()
+                say(f"{len(runs)} runs on Ray, each on {cores} core{'s' * (cores > 1)}")
+                while waiting:
+                    ended, waiting = ray.wait(waiting, timeout=_LOOK_SECONDS)
+                    done = f"{len(runs) - len(waiting)} of {len(runs)}"
+                    for reference in ended:
+                        run = runs[reference]
+                        result = self._result(reference, run)
+                        if run.tunes is not None:
+                            tuned[run.tunes], lines = result
+                            for line in lines if run.tunes[0] == plan.systems[0].name else ():
+                                say(line)
+                        say(f"[{done} done] {run.title}")
+                    if stop.signal:
+                        raise Stopped(stop.signal, f"with {done} runs done")
+                    if time.monotonic() - told > _TELL_SECONDS:
+                        told = time.monotonic()
+                        if line := how_far(todo, out):
+                            say(line)
+            except BaseException:
+                self._let_save(waiting, say)
+                raise
+        return tuned
+
+    def _submit(
+        self, plan: Plan, todo: list[Pretraining], out: Path, cores: int, gpus: int
+    ) -> dict[Any, _Run]:
+        """All runs by their references; a fine-tuning waits for its pre-training."""
+        # A machine that is shut down asks its runs to end, which they take for a stop.
+        remote = self._ray.remote(
+            num_cpus=cores, num_gpus=gpus, max_retries=_TRIES, retry_exceptions=[Stopped]
+        )
+        pretrain, tune = remote(_pretrain), remote(_tune)
+        runs, pretrained = {}, {}
+        for one in todo:
+            reference = pretrain.remote(one, out, cores)
+            pretrained[one.system.name] = reference
+            runs[reference] = _Run(one.title)
+        for task in plan.tasks:
+            for system in plan.systems:
+                after = pretrained[system.pretrained]
+                reference = tune.remote(after, plan, system, task, out, cores)
+                title = tuning_title(plan, system, task)
+                runs[reference] = _Run(title, (system.name, task))
+        return runs
+
+    def _result(self, reference: Any, run: _Run) -> Any:
+        """What a run returned, or its error as it was raised."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(reference)
+        except errors.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, BertsmithError):
+                raise cause from None
+            if isinstance(cause, OSError):
+                raise explain_os_error(cause, f"do a run ({run.title})") from error
+            raise SystemFault(
+                f"{run.title} failed ({type(cause).__name__}: {cause}); check that every machine "
+                "of the cluster has this version of bertsmith, or run without --engine ray."
+            ) from error
+        except errors.RayError as error:
+            raise SystemFault(
+                f"The process of a run died {_TRIES + 1} times ({run.title}), perhaps for want of "
+                "memory; run the same command with --resume, without --engine ray where it happens "
+                "again."
+            ) from error
+
+    def _let_save(self, waiting: list[Any], say: Say) -> None:
+        """Asks the runs to stop and waits for their checkpoints."""
+        if not waiting:
+            return
+        say("waiting for the runs to save what they have")
         for reference in waiting:
-            ray.cancel(reference)
-        ray.wait(waiting, num_returns=max(len(waiting), 1), timeout=_SAVE_SECONDS)
-        ray.shutdown()
+            self._ray.cancel(reference)
+        _, late = self._ray.wait(waiting, num_returns=len(waiting), timeout=_SAVE_SECONDS)
+        if late:
+            say(f"{len(late)} runs took too long to save; they go on from what they saved before")
 
 
-def find_ray() -> Any:
-    """The module.
+def share(machines: Sequence[dict[str, float]], runs: int) -> tuple[int, int]:
+    """Cores and GPUs of a run: as many cores as let all that fit at once still do so.
+
+    Args:
+        machines: what each has, as Ray tells it.
+        runs: how many should be done at once.
 
     Raises:
-        MissingExtra: it is not installed.
+        SystemFault: no machine has a core.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    return require("ray", extra="cluster", purpose="Running side by side")
+    with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
+    gpus = 1 if with_gpu else 0
+    sizes = [
+        (int(machine.get("CPU", 0)), int(machine.get("GPU", 0))) for machine in with_gpu or machines
+    ]
 
+    def at_once(cores: int) -> int:
+        return sum(min(size // cores, count) if gpus else size // cores for size, count in sizes)
 
-def _join(ray: Any) -> None:
-    try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError) as error:
+    wanted = min(runs, at_once(1))
+    if not wanted:
         raise SystemFault(
-            f"The Ray cluster at {os.environ.get(_ADDRESS)} does not answer; correct {_ADDRESS}, "
-            "or unset it to use this machine alone."
-        ) from error
-
-
-def _share(ray: Any, pretrainings: int) -> tuple[int, int]:
-    """Cores and GPUs of a run: so many that all pre-trainings run at once, where there are."""
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    cores = [int(machine.get("CPU", 0)) for machine in machines]
-    gpus = sum(int(machine.get("GPU", 0)) for machine in machines)
-    return max(1, min(max(cores), sum(cores) // pretrainings)), min(gpus, 1)
-
-
-def _submit(
-    remote: Any, plan: Plan, todo: list[Pretraining], out: Path, cores: int
-) -> dict[Any, _Run]:
-    """All runs by their references; a fine-tuning waits for its pre-training."""
-    pretrain, tune = remote(_pretrain), remote(_tune)
-    runs, pretrained = {}, {}
-    for one in todo:
-        reference = pretrain.remote(one, out, cores)
-        pretrained[one.system.name] = reference
-        what = "pre-training" if one.system.is_trained else "fresh weights"
-        runs[reference] = _Run(f"{one.system.title}: {what}", None)
-    for task in plan.tasks:
-        for system in plan.systems:
-            reference = tune.remote(pretrained[system.pretrained], plan, system, task, out, cores)
-            title = f"{system.title}: {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}"
-            runs[reference] = _Run(title, (system.name, task))
-    return runs
-
-
-def _pretrain(todo: Pretraining, out: Path, cores: int) -> None:
-    """The task of a pre-training, in a process of its own."""
-    _settle(out, cores)
-    do_pretraining(todo, out)
-
-
-def _tune(
-    after: None, plan: Plan, system: System, task: str, out: Path, cores: int
-) -> FinetuneResult:
-    """The task of a fine-tuning; `after` is what its pre-training returned."""
-    _settle(out, cores)
-    return do_tuning(plan, system, task, out, silent)
-
-
-def _settle(out: Path, cores: int) -> None:
-    torch.set_num_threads(cores)
-    if not out.is_dir():
-        raise FolderError(
-            f"{os.uname().nodename} does not see {out}; give an --out that every machine of the "
-            "cluster sees at the same path."
+            "No machine of the Ray cluster offers a core; start it with some, or run the same "
+            "command without --engine ray."
         )
+    largest = max(size for size, _ in sizes)
+    return max(cores for cores in range(1, largest + 1) if at_once(cores) >= wanted), gpus
 
 
-def _result(ray: Any, reference: Any) -> Any:
-    """What a run returned, or its error as it was raised."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, BertsmithError):
-            raise error.cause from None
-        raise
-    except ray.exceptions.RayError as error:
-        raise SystemFault(
-            "The process of a run died and could not be started again, perhaps for want of memory; "
-            "run the same command with --resume, without --engine ray where it happens again."
-        ) from error
-
-
-def _tell(todo: list[Pretraining], out: Path, say: Say) -> None:
-    """How far the pre-trainings are that have begun and are not done."""
+def how_far(todo: Sequence[Pretraining], out: Path) -> str:
+    """The pre-trainings that have begun and are not done; empty if there are none."""
     shown = []
     for one in todo:
         folder = model_folder(out, one.system)
         if (folder / "config.json").is_file() or not (folder / "metrics.jsonl").is_file():
             continue
         steps = [row for row in read_metrics(folder / "metrics.jsonl") if row["kind"] == "train"]
-        if steps:
-            length = one.config.steps or (one.config.hours or 0) * 3600
-            done = steps[-1]["step" if one.config.steps else "elapsed"]
-            shown.append(f"{one.system.title} {done / length:.0%}")
-    if shown:
-        say(f"pre-training: {', '.join(shown)}")
+        if steps and one.config.steps:
+            shown.append(f"{one.system.title} {steps[-1]['step'] / one.config.steps:.0%}")
+    return f"pre-training: {', '.join(shown)}" if shown else ""
+
+
+# --- in the processes of the cluster ------------------------------------------------------------
+
+
+def _pretrain(todo: Pretraining, out: Path, cores: int) -> None:
+    _settle(cores, out, todo.config.data)
+    do_pretraining(todo, out)
+
+
+def _tune(
+    after: None, plan: Plan, system: System, task: str, out: Path, cores: int
+) -> tuple[FinetuneResult, list[str]]:
+    """Also what there is to know of the data; `after` is what the pre-training returned."""
+    _settle(cores, out, plan.corpus, plan.data)
+    told: list[str] = []
+    return do_tuning(plan, system, task, out, told.append), told
+
+
+def _settle(cores: int, *folders: Path | str) -> None:
+    torch.set_num_threads(cores)
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise FolderError(
+                f"{os.uname().nodename} does not see {folder}; the corpus, the data and --out must "
+                "be at the same paths on every machine of the cluster."
+            )

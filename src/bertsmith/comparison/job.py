@@ -3,9 +3,10 @@
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from bertsmith.comparison.bootstrap import (
     mean_scores,
     scores_of,
 )
-from bertsmith.comparison.cluster import find_ray, side_by_side
+from bertsmith.comparison.cluster import Cluster, check_side_by_side
 from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import count_parameters, matched_shapes
 from bertsmith.comparison.page import write_page
@@ -31,6 +32,7 @@ from bertsmith.comparison.runs import (
     shape_file,
 )
 from bertsmith.comparison.systems import ABLATIONS, System
+from bertsmith.config import Engine
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import UsageError
 from bertsmith.files import read_json, write_json
@@ -49,7 +51,6 @@ from bertsmith.tuning.run import read_predictions
 PLAN = "plan.json"
 RESULT = "compare.json"
 REPORT = "compare.html"
-Engine = Literal["local", "ray"]
 MEAN = "mean"
 """The name under which differences stand that are of the mean over all tasks."""
 
@@ -67,7 +68,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
 
     Raises:
         MissingExtra: Ray is asked for and not installed.
-        UsageError: an unknown name, a budget too small, or, on a resume, other settings.
+        UsageError: an unknown name, a budget too small or one that Ray cannot keep, or, on a
+            resume, other settings.
         DataError: files that cannot be read.
         FolderError: the corpus or a run is missing or damaged.
         DivergedError: a loss or the gradient of a run stopped being finite.
@@ -79,8 +81,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     canvas.matplotlib("figure")  # the page at the end must not be what fails
     plan = plan.check()
     if engine == "ray":
-        find_ray()
         out, plan = out.resolve(), plan.resolved()
+        check_side_by_side(plan)
     _check_folder(out, plan, resume=resume)
     corpus = Corpus.open(Path(plan.corpus))
     parts = {
@@ -94,21 +96,25 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         system.name: plan_pretraining(plan, system, shapes, corpus, out)
         for system in _pretrained(plan.systems)
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / PLAN, plan)
-    (out / "shapes").mkdir(exist_ok=True)
-    for name, shape in shapes.items():
-        write_json(shape_file(out, name), shape_keys(shape))
 
     # 2. The runs.
-    do_all = side_by_side if engine == "ray" else one_after_another
-    tuned = do_all(plan, list(todo.values()), out, _say)
+    with ExitStack() as stack:
+        do_all = one_after_another
+        if engine == "ray":
+            do_all = stack.enter_context(Cluster()).side_by_side
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / PLAN, plan)
+        (out / "shapes").mkdir(exist_ok=True)
+        for name, shape in shapes.items():
+            write_json(shape_file(out, name), shape_keys(shape))
+        tuned = do_all(plan, list(todo.values()), out, _say)
 
     # 3. The numbers and the page; the result comes last: the comparison is done.
     result = Compared(
         out=str(out),
         report=str(out / REPORT),
         plan=plan,
+        engine=engine,
         corpus_documents=corpus.manifest.documents("train"),
         corpus_tokens=corpus.manifest.tokens("train"),
         vocab_size=corpus.manifest.vocab_size,

@@ -13,6 +13,11 @@ from bertsmith.tasks.metrics import METRICS
 
 _MODELS = ("bert", "gpt", "elmo")
 
+_SIDE_BY_SIDE = (
+    "Runs lay side by side, so that times are of machines that other runs shared, and say less "
+    "than tokens and operations."
+)
+
 
 def write_page(result: Compared, path: Path) -> None:
     """Writes the page, whole or not at all.
@@ -41,6 +46,7 @@ def write_page(result: Compared, path: Path) -> None:
             if system.name in _MODELS
         ]
     )
+    _verdict(page, result)
     _scores(page, result)
     _systems(page, result)
     _price(page, result)
@@ -56,13 +62,49 @@ def write_page(result: Compared, path: Path) -> None:
         "fine-tuning's score is that of its best epoch on dev. An interval is of dev examples "
         "(a paired bootstrap) and of fine-tuning seeds (Student's t, because they are few). "
         f"{ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are counted "
-        "in matrix products only.",
+        f"in matrix products only. {_SIDE_BY_SIDE if result.engine == 'ray' else ''}",
     )
     page.write(path)
 
 
 def _mean_score(result: Compared, system: SystemResult) -> float:
     return sum(system.scores[task.name].mean for task in result.tasks) / len(result.tasks)
+
+
+def _verdict(page: Report, result: Compared) -> None:
+    """Where BERT wins and where it does not, and what each had learned before its tasks."""
+    others = [system for system in result.systems if system.name in ("gpt", "elmo")]
+    berts = [system for system in result.systems if system.name == "bert"]
+    if not others or not berts:
+        return
+    outcomes = [
+        f"{found.task} against {other.title}: {_outcome(found)}"
+        for other in others
+        for found in result.differences
+        if (found.first, found.second) == ("bert", other.name)
+    ]
+    learned = [
+        f"{system.title}, asked {round(system.predictions_per_token * system.tokens):,} times, is "
+        f"{_word(system.baseline, 'loss') - _word(system.evaluation, 'loss'):.2f} nats a word "
+        "better than guessing by frequency"
+        for system in (*berts, *others)
+        if system.evaluation
+    ]
+    page.section(
+        "Does BERT win here?",
+        f"{'; '.join(outcomes)}. A model can bring to a task what it has learned before: on "
+        f"held-out text {'; '.join(learned)}. BERT is asked for a part of the words that it reads, "
+        "with others hidden too, so it learns slowest at first, and where all have read little the "
+        "others may be ahead; the paper's BERT, base size and 3.3 billion words forty times over, "
+        "is far beyond that (its appendix C.1 finds masked words slower at first and better soon "
+        "after).",
+    )
+
+
+def _outcome(found: Difference) -> str:
+    if not found.is_sure:
+        return "no difference larger than the noise"
+    return f"{'better' if found.value > 0 else 'worse'} by {100 * abs(found.value):.1f} points"
 
 
 def _scores(page: Report, result: Compared) -> None:

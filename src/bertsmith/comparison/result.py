@@ -5,6 +5,7 @@ import msgspec
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.insight import Insight
 from bertsmith.comparison.plan import Plan
+from bertsmith.config import Engine
 from bertsmith.tuning.result import Summary
 
 
@@ -78,6 +79,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     out: str
     report: str
     plan: Plan
+    engine: Engine
+    """Of the last call."""
     corpus_documents: int
     corpus_tokens: int
     vocab_size: int

@@ -51,6 +51,12 @@ class Pretraining:
     steps: dict[int, Step]
     """Longest input of a phase -> a mean step of it."""
 
+    @property
+    def title(self) -> str:
+        """What is done, for people."""
+        what = "pre-training" if self.system.is_trained else "fresh weights"
+        return f"{self.system.title}: {what}"
+
     def flops(self, length: int) -> float:
         """Floating-point operations of a step of that phase."""
         return training_flops(self.shape, self.steps[length])
@@ -105,6 +111,11 @@ def tuning_folder(out: Path, system: System, task: str) -> Path:
     return out / "tuning" / system.name / task
 
 
+def tuning_title(plan: Plan, system: System, task: str) -> str:
+    """What is done, for people."""
+    return f"{system.title}: {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}"
+
+
 def do_pretraining(todo: Pretraining, out: Path) -> None:
     """Trains a system, or makes its fresh weights where it is not trained at all.
 
@@ -138,19 +149,13 @@ def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> Fi
 def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
     """Does all runs in this process; all systems on a task before the next task."""
     for number, one in enumerate(todo, 1):
-        what = "pre-training" if one.system.is_trained else "fresh weights"
-        say(f"[{number} of {len(todo)}] {one.system.title}: {what}")
+        say(f"[{number} of {len(todo)}] {one.title}")
         do_pretraining(one, out)
     tuned = {}
     pairs = [(task, system) for task in plan.tasks for system in plan.systems]
     for number, (task, system) in enumerate(pairs, 1):
-        plural = "s" * (plan.seeds > 1)
-        say(f"[{number} of {len(pairs)}] {system.title}: {task}, {plan.seeds} seed{plural}")
+        say(f"[{number} of {len(pairs)}] {tuning_title(plan, system, task)}")
         # What there is to know of the data is the same for all systems.
-        show = say if system == plan.systems[0] else silent
+        show: Say = say if system == plan.systems[0] else lambda line: None
         tuned[system.name, task] = do_tuning(plan, system, task, out, show)
     return tuned
-
-
-def silent(line: str) -> None:
-    """Says nothing."""

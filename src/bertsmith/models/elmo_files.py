@@ -44,6 +44,9 @@ _CNN_KEYS = {
 _THEIR_NAMES = {ours: f"lstm.{theirs}" for theirs, ours in _LSTM_KEYS.items()}
 _THEIR_NAMES |= {ours: f"char_cnn.{theirs}" for theirs, ours in _CNN_KEYS.items()}
 _THEIR_NAMES |= {"char_width": "char_cnn.embedding.dim", "vocab_size": "n_tokens_vocab"}
+# Where an error names a key: behind the file's name, and as a place in its JSON.
+_OPTIONS_HERE = "<options>"
+_OUR_KEY = re.compile(rf"(?<={_OPTIONS_HERE}: )\w+|(?<=\$\.)\w+")
 
 
 class _Row(NamedTuple):
@@ -199,11 +202,11 @@ def read_options(path: Path) -> ElmoConfig:
             f"{path}: unknown key '{min(left)}'; remove it if the model does not need it."
         )
     try:
-        return elmo_config_from_keys(known, str(path))
+        return elmo_config_from_keys(known, _OPTIONS_HERE)
     except (FolderError, UsageError) as error:
         # It speaks of our keys, which whoever wrote the file has never seen.
-        said = re.sub(r"\w+", lambda word: _THEIR_NAMES.get(word[0], word[0]), str(error))
-        raise type(error)(said) from error
+        said = _OUR_KEY.sub(lambda key: _THEIR_NAMES.get(key[0], key[0]), str(error))
+        raise type(error)(said.replace(_OPTIONS_HERE, str(path))) from error
 
 
 def _section(keys: dict[str, Any], name: str, path: Path) -> dict[str, Any]:

@@ -173,7 +173,7 @@ def _read_two(folder: Path, config: "_Config") -> tuple[tuple[str, ...], Cleanin
     vocab = _read_vocab(folder / VOCAB)
     merges, first_line = _read_merges(folder / MERGES)
     check_merges(vocab, merges, f"{folder / MERGES}, line", first=first_line)
-    _check_whole(vocab, merges, folder / MERGES)
+    _check_word_ends(vocab, merges, folder / MERGES)
     cleaning = Cleaning(
         lower_case=config.do_lower_case is not False,
         strip_accents=config.strip_accents,
@@ -258,8 +258,8 @@ def check_merges(vocab: tuple[str, ...], merges: Merges, source: str, *, first: 
                 )
 
 
-def _check_whole(vocab: tuple[str, ...], merges: Merges, path: Path) -> None:
-    """Refuses merges that were cut short: every end of a word of several signs is one's result."""
+def _check_word_ends(vocab: tuple[str, ...], merges: Merges, path: Path) -> None:
+    """Every piece of several characters that ends a word must come out of a merge."""
     made = {left + right for left, right in merges}
     lost = [piece for piece in vocab if piece.endswith(END) and len(piece) > len(END) + 1]
     lost = [piece for piece in lost if piece not in made]

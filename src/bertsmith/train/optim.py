@@ -86,6 +86,7 @@ def load_state_by_name(
             expected = "no such parameter" if parameter is None else str(tuple(parameter.shape))
             raise FolderError(
                 f"{source} holds {key} of shape {tuple(value.shape)}, but the model has "
-                f"{expected}; the folder mixes files of two runs, restore it from a good copy."
+                f"{expected}; the folder mixes files of two runs or is of an earlier version: "
+                "restore it from a good copy, or begin the run again."
             )
         optimizer.state[parameter][moment] = value.to(parameter.device, copy=True)
