@@ -72,8 +72,8 @@ _SHORTEST = 8
 # More than anybody means: a slip of the finger, or the wish for as many as still help.
 _ENDLESS_EPOCHS = 10_000
 _ENDLESS_BATCH = 1024
-# What the paper calls base; its small relatives want larger rates (Google's README on them), the two
-# smallest the largest of Google's grid: docs/log.md has what we measured.
+# What the paper calls base; its small relatives want larger rates (Google's README on them), the
+# two smallest the largest of Google's grid: docs/log.md has what we measured.
 _BASE_WIDTH = 768
 _SMALLEST_WIDTH = 256
 
