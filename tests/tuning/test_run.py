@@ -115,7 +115,19 @@ def asked(count: int, seed: int) -> list[Example]:
     return found
 
 
-MAKERS = {"classify": texts, "tag": tagged, "answer": asked}
+def rated(count: int, seed: int) -> list[Example]:
+    """The more letters, the higher."""
+    draw = np.random.default_rng(seed)
+    found: list[Example] = []
+    for number in range(count):
+        letters = draw.choice(list(LETTERS), draw.integers(2, 9))
+        found.append(
+            TextExample(f"f:{number}", str(number), " ".join(letters), None, 100.0 + len(letters))
+        )
+    return found
+
+
+MAKERS = {"classify": texts, "tag": tagged, "answer": asked, "regress": rated}
 
 
 def data_of(kind: Kind, *, train: int = 48, dev: int = 18) -> TaskData:
@@ -134,7 +146,7 @@ def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneCo
         "seed": 1,
         "precision": "fp32",
     }
-    if kind != "classify":
+    if kind not in ("classify", "regress"):
         plain["stride"] = 12
     return finetune_config(
         task=kind,
@@ -221,6 +233,15 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         f"| dev | accuracy | {result.scores['dev']['accuracy']:.4f} |"
         in (out / "best" / "README.md").read_text()
     )
+
+
+def test_a_regression_begins_at_the_mean_of_the_labels(folder, tmp_path):
+    labels = [example.label for example in rated(48, 1)]
+    go(config_of(folder, "regress", epochs=1, learning_rate=1e-6), tmp_path / "run")
+    bias = load_file(tmp_path / "run" / "best" / "model.safetensors")["classifier.bias"]
+    assert bias.item() == pytest.approx(np.mean(labels), abs=1e-3)
+    # From 0 on, the loss would be the mean of the squared labels: some 11,000.
+    assert losses(tmp_path / "run")[0] < 2 * np.var(labels)
 
 
 def test_words_that_are_not_in_the_training_part_stay_as_they_were(folder, whole):

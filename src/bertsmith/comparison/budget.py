@@ -47,6 +47,15 @@ class Budget:
             )
         return cls(unit, amount)
 
+    @property
+    def told(self) -> str:
+        """For people."""
+        if self.unit == "hours":
+            return f"{self.amount:g} hours"
+        if self.unit == "tokens":
+            return f"{self.amount:,.0f} tokens"
+        return f"{self.amount:.3g} operations"
+
     def __str__(self) -> str:
         return f"{self.unit}={self.amount:g}"
 

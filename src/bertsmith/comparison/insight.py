@@ -143,7 +143,7 @@ def word_uses(
     pieces = tokenizer.encode(meaning.word).ids
     if len(pieces) != 1:
         return []
-    contexts = occurrences(split, pieces[0])
+    contexts = occurrences(split, tokenizer, pieces[0])
     if len(contexts) < 2 * _NEAREST:
         return []
     frame = (tokenizer.cls_id, tokenizer.sep_id)
@@ -169,14 +169,19 @@ def word_uses(
     return uses
 
 
-def occurrences(split: Split, piece: int) -> list[list[int]]:
-    """Stretches of the text around a piece, at most so many and evenly spread, as ids."""
+def occurrences(split: Split, tokenizer: Tokenizer, piece: int) -> list[list[int]]:
+    """Stretches of the text around a word of one piece, as ids: whole words, evenly spread."""
     count = min(split.token_count, _READ)
-    ids = split.gather(np.array([0]), np.array([count])).astype(np.int64)
-    places = np.flatnonzero(ids == piece)
+    ids_T = split.gather(np.array([0]), np.array([count])).astype(np.int64)
+    # A word ends before the next one begins; at both edges of the text one may be cut.
+    begins_T = np.append(tokenizer.word_starts(ids_T), True)
+    places = np.flatnonzero((ids_T == piece) & begins_T[:-1] & begins_T[1:])
     if len(places) > _CANDIDATES:
         places = places[np.linspace(0, len(places) - 1, _CANDIDATES, dtype=np.int64)]
-    return [ids[max(0, place - _AROUND // 2) : place + _AROUND // 2].tolist() for place in places]
+    edges = np.flatnonzero(begins_T)
+    first = edges[np.searchsorted(edges, places - _AROUND // 2)]
+    last = edges[np.searchsorted(edges, places + _AROUND // 2, side="right") - 1]
+    return [ids_T[a:b].tolist() for a, b in zip(first, last, strict=True)]
 
 
 def _states_of(model: Pretrained, rows: list[list[int]], piece: int) -> Tensor:

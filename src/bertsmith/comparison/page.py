@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bertsmith.comparison.bootstrap import Difference
+from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.page_insight import write_insight
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult
@@ -31,8 +32,8 @@ def write_page(result: Compared, path: Path) -> None:
         "BERT, GPT and ELMo under one budget",
         f"{len(result.systems)} systems, pre-trained on the same {result.corpus_documents:,} "
         f"documents ({result.corpus_tokens:,} tokens) with the same vocabulary of "
-        f"{result.vocab_size:,} pieces, {plan.budget} each, and fine-tuned on the same examples "
-        f"with {plan.seeds} seeds each.",
+        f"{result.vocab_size:,} pieces, {Budget.parse(plan.budget).told} each, and fine-tuned "
+        f"on the same examples with {plan.seeds} seeds each.",
     )
     page.facts(
         [
@@ -161,7 +162,7 @@ def _scores(page: Report, result: Compared) -> None:
                 titles[found.first],
                 titles[found.second],
                 found.task,
-                round(100 * found.value, 1),
+                f"{100 * found.value:+.1f}",
                 _interval(found),
                 "yes" if found.is_sure else "",
             ]
@@ -182,34 +183,29 @@ def _interval(found: Difference) -> str | None:
 def _systems(page: Report, result: Compared) -> None:
     page.section("The systems", "What each is, and what its pre-training cost.")
     page.table(
+        ["system", "a word is predicted from", "objective", "trained in fine-tuning"],
         [
-            "system",
-            "architecture",
-            "a word is predicted from",
-            "objective",
-            "trained in fine-tuning",
-            "parameters",
-            "steps",
-            "tokens",
-            "10^12 operations",
-            "time",
+            [system.title, system.direction, system.objective, system.tuned_as]
+            for system in result.systems
         ],
+    )
+    page.table(
+        ["system", "parameters", "steps", "tokens", "10^12 operations", "time", "tuning, seconds"],
         [
             [
                 system.title,
-                system.architecture,
-                system.direction,
-                system.objective,
-                system.tuned_as,
                 system.parameters,
                 system.steps,
                 system.tokens,
-                round(system.flops / 1e12, 1),
+                f"{system.flops / 1e12:.1f}",
                 clock(system.seconds),
+                ", ".join(
+                    f"{task} {seconds:.0f}" for task, seconds in system.tuning_seconds.items()
+                ),
             ]
             for system in result.systems
-            if system.pretrained == system.name
         ],
+        caption="What it cost: pre-training, and a fine-tuning of each task",
     )
 
 
@@ -227,9 +223,9 @@ def _price(page: Report, result: Compared) -> None:
         [
             [
                 system.title,
-                round(system.predictions_per_token, 3),
+                f"{system.predictions_per_token:.2f}",
                 *(
-                    round(_word(numbers, "loss"), 3)
+                    f"{_word(numbers, 'loss'):.2f}"
                     for numbers in (system.evaluation, system.baseline)
                 ),
                 f"{_word(system.evaluation, 'accuracy'):.1%}",
@@ -289,8 +285,8 @@ def _published(page: Report, result: Compared) -> None:
             [
                 [
                     ours[name].title,
-                    *(round(100 * ours[name].scores[task].mean, 1) for task in tasks),
-                    *(row[task] for task in shared),
+                    *(f"{100 * ours[name].scores[task].mean:.1f}" for task in tasks),
+                    *(f"{row[task]:.1f}" for task in shared),
                 ]
                 for name, row in TABLE_5.items()
                 if name in ours
@@ -314,8 +310,8 @@ def _published(page: Report, result: Compared) -> None:
                     ours[name].title
                     if name != "bert"
                     else "BERT, 80% [MASK], 10% kept, 10% random",
-                    *(round(100 * ours[name].scores[task].mean, 1) for task in tasks),
-                    *row,
+                    *(f"{100 * ours[name].scores[task].mean:.1f}" for task in tasks),
+                    *(f"{value:.1f}" for value in row),
                 ]
                 for name, row in TABLE_8.items()
                 if name in ours

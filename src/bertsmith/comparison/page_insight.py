@@ -90,7 +90,7 @@ def _chance(nats: float | None) -> str | None:
     if nats is None:
         return None
     chance = math.exp(nats)
-    return f"{chance:.1%}" if chance >= 0.001 else f"{chance:.0e}"
+    return f"{chance:.1%}" if chance >= 0.001 else f"{100 * chance:.1g}%"
 
 
 def _uses(page: Report, title: str, uses: list[WordUse]) -> None:

@@ -254,6 +254,13 @@ class BertForTask(nn.Module):
         first_BD: Tensor = self.bert(packed, rows_B)
         return first_BD
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """What the scores are where the states are 0, one number a score."""
+        layer = self.span if self.classifier is None else self.classifier
+        assert layer is not None
+        return layer.bias
+
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
         scores = self.outputs(batch)

@@ -154,6 +154,11 @@ class ElmoForTask(nn.Module):
         scores: Tensor = self.output(self.dropout(rows))
         return scores.float()
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """As `BertForTask.output_bias`."""
+        return self.output.bias
+
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
         return {"task": task_loss(self.kind, self.outputs(batch), batch, self.class_weights)}

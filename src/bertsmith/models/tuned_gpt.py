@@ -87,6 +87,13 @@ class GptForTask(nn.Module):
         rows_R = self._rows(packed, batch)
         return self._scores(self.gpt(packed, rows_R))
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """As `BertForTask.output_bias`; None where there is none."""
+        layer = self.span if self.classifier is None else self.classifier
+        assert layer is not None
+        return layer.bias
+
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`.
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from torch import nn
 
 from bertsmith.config import Phase
 from bertsmith.errors import FolderError
@@ -334,6 +335,11 @@ def _build_model(
     lacking: list[str] = []
     if folder is None:
         lacking = load_encoder(source, model)
+        if config.kind == "regress" and model.output_bias is not None:
+            # Or the first epoch is spent on finding the mean, by states that saturate on the way
+            # (docs/log.md).
+            assert data.train.targets is not None
+            nn.init.constant_(model.output_bias, float(data.train.targets.mean()))
     else:
         model.load_state_dict(load_task(folder).state_dict())
     specials = [tokenizer.cls_id, tokenizer.sep_id]
