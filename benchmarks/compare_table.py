@@ -38,8 +38,7 @@ def table(columns: list[str], rows: list[list[object]]) -> None:
 
 
 def score(system: SystemResult, task: str) -> str:
-    found = system.scores[task]
-    return f"{100 * found.mean:.1f} ± {100 * found.deviation:.1f}"
+    return system.scores[task].told
 
 
 def mean(system: SystemResult) -> str:

@@ -147,6 +147,10 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
         )
 
 
+# More than anybody means: the paper trains for 10^6 steps of 256 sequences.
+_ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
+
+
 def _check_pretrain(config: PretrainConfig) -> None:
     def require(holds: bool, flag: str, value: object, expected: str) -> None:
         if not holds:
@@ -163,6 +167,14 @@ def _check_pretrain(config: PretrainConfig) -> None:
     for name in ("batch_size", "evaluate_sequences", "keep"):
         value = getattr(config, name)
         require(value >= 1, name, value, "at least 1")
+    for name, most in (
+        ("steps", _ENDLESS_STEPS),
+        ("hours", _ENDLESS_HOURS),
+        ("batch_size", _ENDLESS_BATCH),
+        ("evaluate_sequences", _ENDLESS_BATCH),
+    ):
+        value = getattr(config, name)
+        require(value is None or value <= most, name, value, f"at most {most:,}")
     for name in ("evaluate_every", "save_every", "micro_tokens", "seed"):
         value = getattr(config, name)
         require(value >= 0, name, value, "at least 0")

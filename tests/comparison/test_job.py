@@ -11,7 +11,7 @@ from bertsmith.cli import main
 from bertsmith.comparison.job import RESULT, compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.config import Phase
-from bertsmith.errors import UsageError
+from bertsmith.errors import DataError, UsageError
 
 ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
 
@@ -105,8 +105,8 @@ def test_the_page_stands_alone_and_tells_all(done):
         assert system.title in html
     found = next(one for one in result.differences if (one.task, one.second) == ("mrpc", "gpt"))
     side = "better" if found.value > 0 else "worse"
-    said = f"{side} by {100 * abs(found.value):.1f} points" if found.is_sure else "no difference"
-    assert f"mrpc against GPT: {said}" in html
+    said = f"{side} by {100 * abs(found.value):.1f} points" if found.is_sure else "within the noise"
+    assert f"<td>GPT</td><td>{said}</td>" in html
     for heading in (
         "Does BERT win here?",
         "Scores",
@@ -184,6 +184,9 @@ def test_a_resume_may_compare_more(done, files):
         ({"budget": "hours=0.001"}, "4 seconds, too short for one evaluation"),
         ({"budget": "euros=5"}, "--budget is 'euros=5'; write what each pre-training gets"),
         ({"seeds": 0}, "--seeds is 0; it must be at least 1"),
+        ({"seeds": 1001}, "--seeds is 1001; it must be at most 1,000"),
+        ({"budget": "tokens=1e300"}, "--budget tokens=1e+300 is 2e+297 steps, more than anybody"),
+        ({"batch_size": 10**9}, "--batch-size is 1000000000; it must be at most 131,072"),
         ({"size": "huge"}, "--size huge: not a preset"),
     ],
 )
@@ -191,6 +194,17 @@ def test_bad_plans_are_told_and_leave_nothing(files, tmp_path, changes, said):
     with pytest.raises(UsageError) as caught:
         compare(plan(files, **changes), tmp_path / "out")
     assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_nothing_can_be_learned_from_is_told_before_anything_is_trained(files, tmp_path):
+    shutil.copytree(files / "data", tmp_path / "data")
+    path = tmp_path / "data" / "MRPC" / "msr_paraphrase_train.txt"
+    path = path if path.exists() else next((tmp_path / "data" / "MRPC").glob("*train*"))
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text(head + "".join("1" + row[1:] for row in rows))
+    with pytest.raises(DataError, match="has the label '1'"):
+        compare(plan(files, data=str(tmp_path / "data")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -26,9 +26,10 @@ class Compare(Command):
     models: Annotated[str, arg(metavar="NAME,...")] = "bert,gpt,elmo"
     """Systems to compare."""
     ablations: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=OPTIONAL)] = ""
-    """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking."""
+    """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking (five pre-trainings)."""
     budget: Annotated[str, arg(metavar="UNIT=X")] = "hours=0.1"
-    """What each pre-training gets, before fine-tunings: tokens=5e6, flops=1e14 or hours=0.1."""
+    """What each pre-training gets: tokens=5e6, flops=1e14 or hours=0.1; fine-tunings, one a system,
+    task and seed, come on top."""
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Fine-tunings of each system on each task."""
     size: Annotated[str, arg(metavar="NAME")] = "mini"

@@ -18,6 +18,7 @@ Unit = Literal["tokens", "flops", "hours"]
 UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")
 
 _FORWARD_AND_BACKWARD = 3
+_ENDLESS_STEPS = 1e9
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,11 @@ def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> in
         UsageError: it does not pay for as many tokens as one evaluation reads.
     """
     cost = {"tokens": tokens, "flops": flops}[budget.unit]
+    if budget.amount / cost > _ENDLESS_STEPS:
+        raise UsageError(
+            f"--budget {budget} is {budget.amount / cost:.0e} steps, more than anybody can wait "
+            f"for; a step here has {tokens:.0f} tokens and {flops:.1e} operations: give less."
+        )
     steps = round(budget.amount / cost)
     if steps * tokens < least:
         needed = math.ceil(least / tokens) * cost

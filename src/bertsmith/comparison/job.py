@@ -91,6 +91,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         )
         for task in plan.tasks
     }
+    for found in parts.values():
+        finetune_data.inspect(found)
     shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
     todo = {
         system.name: plan_pretraining(plan, system, shapes, corpus, out)

@@ -36,7 +36,7 @@ def matched_shapes(size: str, *, vocab_size: int) -> dict[Architecture, Shape]:
             raise UsageError(
                 f"--size {size} with a vocabulary of {vocab_size:,}: the {name} would have "
                 f"{found:,} parameters, the BERT has {wanted:,}, which differ by more than 5%; "
-                "choose another size."
+                "choose another size, or train a larger vocabulary."
             )
     return shapes
 

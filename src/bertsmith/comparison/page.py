@@ -78,33 +78,52 @@ def _verdict(page: Report, result: Compared) -> None:
     berts = [system for system in result.systems if system.name == "bert"]
     if not others or not berts:
         return
-    outcomes = [
-        f"{found.task} against {other.title}: {_outcome(found)}"
-        for other in others
-        for found in result.differences
-        if (found.first, found.second) == ("bert", other.name)
-    ]
-    learned = [
-        f"{system.title}, asked {round(system.predictions_per_token * system.tokens):,} times, is "
-        f"{_word(system.baseline, 'loss') - _word(system.evaluation, 'loss'):.2f} nats a word "
-        "better than guessing by frequency"
-        for system in (*berts, *others)
-        if system.evaluation
-    ]
     page.section(
         "Does BERT win here?",
-        f"{'; '.join(outcomes)}. A model can bring to a task what it has learned before: on "
-        f"held-out text {'; '.join(learned)}. BERT is asked for a part of the words that it reads, "
-        "with others hidden too, so it learns slowest at first, and where all have read little the "
-        "others may be ahead; the paper's BERT, base size and 3.3 billion words forty times over, "
-        "is far beyond that (its appendix C.1 finds masked words slower at first and better soon "
-        "after).",
+        "A model can bring to a task what it has learned before; the second table says how far "
+        "that went. BERT is asked for a part of the words that it reads, with others hidden too: "
+        "it learns slowest at first, and where all have read little the others may be ahead. What "
+        "is trained for the task matters as much: ELMo's network compares the texts of a pair word "
+        "by word, which BERT and GPT must learn. The paper's BERT, base size and 3.3 billion words "
+        "forty times over, is far beyond that (its appendix C.1 finds masked words slower at first "
+        "and better soon after).",
     )
+    page.table(
+        ["BERT against", *(task.name for task in result.tasks)],
+        [
+            [
+                other.title,
+                *(
+                    _outcome(found)
+                    for task in result.tasks
+                    for found in result.differences
+                    if (found.first, found.second, found.task) == ("bert", other.name, task.name)
+                ),
+            ]
+            for other in others
+        ],
+    )
+    page.table(
+        ["system", "was asked for words", "better than guessing by frequency"],
+        [
+            [
+                system.title,
+                round(system.predictions_per_token * system.tokens),
+                f"{_gain(system):+.2f} nats a word",
+            ]
+            for system in (*berts, *others)
+            if system.evaluation
+        ],
+    )
+
+
+def _gain(system: SystemResult) -> float:
+    return _word(system.baseline, "loss") - _word(system.evaluation, "loss")
 
 
 def _outcome(found: Difference) -> str:
     if not found.is_sure:
-        return "no difference larger than the noise"
+        return "within the noise"
     return f"{'better' if found.value > 0 else 'worse'} by {100 * abs(found.value):.1f} points"
 
 
@@ -120,10 +139,7 @@ def _scores(page: Report, result: Compared) -> None:
             [
                 system.title,
                 *(
-                    f"{100 * system.scores[task.name].mean:.1f} ± "
-                    f"{100 * system.scores[task.name].deviation:.1f}"
-                    + "*"
-                    * bool(system.degenerate[task.name])
+                    system.scores[task.name].told + "*" * bool(system.degenerate[task.name])
                     for task in result.tasks
                 ),
                 f"{100 * _mean_score(result, system):.1f}",

@@ -18,6 +18,8 @@ PHASES = (Phase(0.4, 32), Phase(0.3, 64), Phase(0.3, 128))
 _POSITIONS = 512
 # Twenty evaluations of a short run must not cost more than the training.
 _EVALUATED = 256
+# Seeds, and epochs; more than anybody means.
+_MOST = 1000
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +100,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             value = getattr(self, name)
             if value < 1:
                 raise UsageError(f"--{name} is {value}; it must be at least 1.")
+            if value > _MOST:
+                raise UsageError(f"--{name} is {value}; it must be at most {_MOST:,}.")
         if self.size not in SIZES:
             raise UsageError(
                 f"--size {self.size}: not a preset{nearest(self.size, SIZES)}; choose one of "

@@ -98,10 +98,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         width = max(len(system.title) for system in self.systems)
         lines = [f"{'':{width}}  " + "  ".join(f"{name:>14}" for name in names)]
         for system in self.systems:
-            cells = [
-                f"{100 * found.mean:.1f} ± {100 * found.deviation:.1f}"
-                for found in (system.scores[name] for name in names)
-            ]
+            cells = [system.scores[name].told for name in names]
             lines.append(f"{system.title:{width}}  " + "  ".join(f"{cell:>14}" for cell in cells))
         titles = {system.name: system.title for system in self.systems}
         sure = [found for found in self.differences if found.is_sure]

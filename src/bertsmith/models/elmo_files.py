@@ -145,17 +145,23 @@ def read_elmo(options: str | Path, weights: str | Path) -> Elmo:
     return model.eval()
 
 
-def write_elmo(folder: Path, model: Elmo) -> None:
+def write_elmo(folder: str | Path, model: Elmo) -> None:
     """Writes the model as `options.json` and `weights.hdf5`; each is whole or absent.
 
     Their readers take whole words: of a model of WordPieces they hold the weights, not the rule by
     which a piece that goes on with a word is spelled.
 
     Raises:
+        UsageError: the model is another.
         SystemFault: the disk is full or the folder cannot be written.
         MissingExtra: `h5py` is not installed.
     """
-    h5py = _h5py()
+    h5py, folder = _h5py(), Path(folder)
+    if not isinstance(model, Elmo):
+        raise UsageError(
+            f"write_elmo takes an Elmo, found {type(model).__name__}; of a pre-trained ELMo give "
+            "its `.elmo`."
+        )
     state = model.state_dict()
     with atomic_path(folder / WEIGHTS) as temporary, h5py.File(temporary, "w") as file:
         for row in _rows(model.config):
@@ -239,12 +245,13 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
     def keep(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset):
             return
-        if item.dtype.kind != "f":
+        if item.dtype.kind != "f" or item.shape is None:
             raise FolderError(
                 f"{path}: {name} holds {item.dtype}, expected floating-point numbers; it is no "
                 "ELMo's, or damaged."
             )
-        stored[name] = item[...].astype(np.float32)
+        with np.errstate(over="ignore"):
+            stored[name] = item[...].astype(np.float32)
         if not np.isfinite(stored[name]).all():
             raise FolderError(
                 f"{path}: {name} holds numbers that are not finite; restore the file from a good "

@@ -27,7 +27,7 @@ from bertsmith.models.architectures import (
     task_shape,
 )
 from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
-from bertsmith.shapes import GptConfig, Shape
+from bertsmith.shapes import ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import Tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -238,7 +238,15 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
 
 def _pieces(folder: Path, shape: Shape) -> tuple[str, ...]:
     """The vocabulary, where the model reads its characters."""
-    return Tokenizer.load(folder).vocab if architecture_of(shape) == "elmo" else ()
+    if not isinstance(shape, ElmoConfig):
+        return ()
+    pieces = Tokenizer.load(folder).vocab
+    if len(pieces) != shape.vocab_size:
+        raise FolderError(
+            f"{folder / CONFIG}: vocab_size is {shape.vocab_size:,}, but the tokenizer beside it "
+            f"has {len(pieces):,} pieces; one of the two is from another model."
+        )
+    return pieces
 
 
 def _read_state(folder: Path) -> dict[str, Tensor]:

@@ -109,10 +109,11 @@ def fill(
     # from left to right for the next when the first is filled.
     askable = places if objective == "masked" else places[:1]
     if objective != "masked" and len(places) > 1 and not (joint and objective == "forward"):
-        remedy = "add --joint, which fills them" if objective == "forward" else "ask for them"
+        what = "add --joint, which fills them" if objective == "forward" else "ask for them"
+        remedy = f"{what} one after the other" if not joint else "give words for all blanks but one"
         raise UsageError(
             f"The text has {len(places)} blanks, and to this model, which predicts from one side, "
-            f"{MASK} means nothing; {remedy} one after the other."
+            f"{MASK} means nothing; {remedy}."
         )
     likely = _log_probabilities(model, tokenizer, [built.ids], askable)[0].exp().topk(top)
     blanks = [

@@ -29,6 +29,12 @@ class Summary(msgspec.Struct, frozen=True):
     best: float
     runs: int
 
+    @property
+    def told(self) -> str:
+        """Mean and, of several runs, deviation, in percent."""
+        deviation = f" ± {100 * self.deviation:.1f}" if self.runs > 1 else ""
+        return f"{100 * self.mean:.1f}{deviation}"
+
 
 class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a job came to (`results.json`)."""
