@@ -1,17 +1,20 @@
 """A comparison of all three on toy text and toy tasks: everything runs, resumes, and adds up."""
 
 import json
+import os
 import shutil
+import signal
 
 import pytest
 from conftest import write_toy_corpus
 from official_files import mrpc, sts_b
 
 from bertsmith.cli import main
+from bertsmith.comparison import runs as running
 from bertsmith.comparison.job import RESULT, compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.config import Phase
-from bertsmith.errors import DataError, UsageError
+from bertsmith.errors import DataError, Stopped, UsageError
 
 ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
 
@@ -206,6 +209,16 @@ def test_data_that_nothing_can_be_learned_from_is_told_before_anything_is_traine
     with pytest.raises(DataError, match="has the label '1'"):
         compare(plan(files, data=str(tmp_path / "data")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_signal_between_two_runs_is_told(files, tmp_path, monkeypatch):
+    def done_and_asked_to_stop(todo, out):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(running, "do_pretraining", done_and_asked_to_stop)
+    with pytest.raises(Stopped, match="SIGTERM before pre-training 2 of 3; everything up to there"):
+        compare(plan(files, ablations=()), tmp_path / "out")
+    assert (tmp_path / "out" / "plan.json").is_file()
 
 
 def test_the_command_says_what_is_wrong(files, tmp_path, capsys):

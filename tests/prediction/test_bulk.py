@@ -82,6 +82,17 @@ def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
     assert [json.loads(line)["text"] for line in lines] == ["red green", "blue"]
 
 
+def test_what_loses_its_end_is_told(classifier: Predictor, tmp_path: Path) -> None:
+    longest = classifier.taught.limits.longest
+    (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
+    done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
+    assert (done.rows, done.cut) == (2, 1)
+    assert done.told.startswith("1 of the rows are longer than the model was taught to read")
+    (tmp_path / "in.txt").write_text("red green\n")
+    done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out2.jsonl", columns=Columns())
+    assert done.told == ""
+
+
 def test_running_text_is_cut_into_words_for_a_tagger(small_model: Path, tmp_path: Path) -> None:
     predictor = tuned(small_model, tmp_path / "model", "tag", ("O", "B-X"))
     (tmp_path / "in.txt").write_text("red, green!\n我喜欢 blue\n")

@@ -121,7 +121,8 @@ class Predict(_Asking):
                 columns=self.columns(predictor, labelled=False),
                 progress=lambda count: bar("predict", count, None),
             )
-        return Result(done, f"{done.rows:,} rows with their answers are in {done.out}.")
+        text = [f"{done.rows:,} rows with their answers are in {done.out}."]
+        return Result(done, "\n".join([*text, *filter(None, [done.told])]))
 
 
 @dataclass(kw_only=True)

@@ -23,8 +23,9 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import UsageError
+from bertsmith.errors import Stopped, UsageError
 from bertsmith.shapes import Architecture, Shape
+from bertsmith.train.loop import Stop, listening
 from bertsmith.train.start import check_same_settings
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
@@ -147,15 +148,30 @@ def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> Fi
 
 
 def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
-    """Does all runs in this process; all systems on a task before the next task."""
-    for number, one in enumerate(todo, 1):
-        say(f"[{number} of {len(todo)}] {one.title}")
-        do_pretraining(one, out)
+    """Does all runs in this process; all systems on a task before the next task.
+
+    Raises:
+        Stopped: SIGINT or SIGTERM came; everything so far was saved.
+        BertsmithError: what a run raised.
+    """
     tuned = {}
     pairs = [(task, system) for task in plan.tasks for system in plan.systems]
-    for number, (task, system) in enumerate(pairs, 1):
-        say(f"[{number} of {len(pairs)}] {tuning_title(plan, system, task)}")
-        # What there is to know of the data is the same for all systems.
-        show: Say = say if system == plan.systems[0] else lambda line: None
-        tuned[system.name, task] = do_tuning(plan, system, task, out, show)
+    # A run listens by itself; this is for a signal that comes between two.
+    with listening() as stop:
+        for number, one in enumerate(todo, 1):
+            _go_on(stop, f"before pre-training {number} of {len(todo)}")
+            say(f"[{number} of {len(todo)}] {one.title}")
+            do_pretraining(one, out)
+        for number, (task, system) in enumerate(pairs, 1):
+            _go_on(stop, f"before fine-tuning {number} of {len(pairs)}")
+            say(f"[{number} of {len(pairs)}] {tuning_title(plan, system, task)}")
+            # What there is to know of the data is the same for all systems.
+            show: Say = say if system == plan.systems[0] else lambda line: None
+            tuned[system.name, task] = do_tuning(plan, system, task, out, show)
+        _go_on(stop, "before the page")
     return tuned
+
+
+def _go_on(stop: Stop, where: str) -> None:
+    if stop.signal:
+        raise Stopped(stop.signal, where)

@@ -117,6 +117,8 @@ def read_manifest(folder: Path) -> Manifest:
         FolderError: it is missing or damaged, or another version of the format.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise FolderError(f"{folder} is no folder, so it holds no corpus; check the path.")
     if not path.is_file():
         raise FolderError(
             f"{folder} is not a finished corpus: {MANIFEST} is missing; make it with "

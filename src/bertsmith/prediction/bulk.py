@@ -41,6 +41,18 @@ class Done(msgspec.Struct, frozen=True):
 
     out: str
     rows: int
+    cut: int = 0
+    """Rows whose text lost its end, because the model was taught on shorter inputs."""
+
+    @property
+    def told(self) -> str:
+        """What was cut, in words; empty if nothing was."""
+        if not self.cut:
+            return ""
+        return (
+            f"{self.cut:,} of the rows are longer than the model was taught to read, and lost "
+            "their end; fine-tune with --long windows or a larger --longest to have all of it read."
+        )
 
 
 def predict_file(
@@ -69,18 +81,21 @@ def predict_file(
     """
     taught = predictor.taught
     _check_apart(source, out)
-    count = 0
+    count = cut = 0
     with open_writer(out) as write:
         for block in _blocks(reading.asked(taught, source, columns=columns), alike=_same_document):
             _check_equal_choices([example for _, example in block])
-            answers = predictor.predict([example for _, example in block])
+            examples = [example for _, example in block]
+            features = predictor.scorer.features(examples, taught)
+            answers = predictor.scorer.predict(examples, taught, features)
+            cut += features.cut
             for (values, example), answer in zip(block, answers, strict=True):
                 told = columns_of(answer)
                 _check_free(values, told, example.where)
                 write(values | told)
             count += len(block)
             progress(count)
-    return Done(str(out), count)
+    return Done(str(out), count, cut)
 
 
 def embed_file(

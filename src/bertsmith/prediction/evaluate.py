@@ -45,6 +45,8 @@ class PartScores(msgspec.Struct, frozen=True):
     """Metric -> 95% bootstrap interval over examples."""
     rows: list[Row]
     """A row for each class or type of entity; empty for other kinds."""
+    cut: int = 0
+    """Examples that lost their end to the model's limit."""
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -60,7 +62,8 @@ class Evaluation(msgspec.Struct, frozen=True):
         """The same in words."""
         lines = []
         for part, found in self.parts.items():
-            lines.append(f"{part}: {found.examples:,} examples")
+            cut = f", {found.cut:,} of which lost their end to the limit" if found.cut else ""
+            lines.append(f"{part}: {found.examples:,} examples{cut}")
             for name, value in found.scores.items():
                 low, high = found.intervals.get(name, (None, None))
                 spread = f" (95% interval {low:.4f} to {high:.4f})" if low is not None else ""
@@ -148,8 +151,9 @@ def evaluate(
         if taught.kind == "tag":
             examples = tagging.in_scheme(examples, tagging.known_scheme(taught.labels))
         _check_labels(examples, taught.labels)
-        answers = predictor.predict(examples)
-        found[part] = _scored(predictor, names, examples, answers)
+        features = predictor.scorer.features(examples, taught)
+        answers = predictor.scorer.predict(examples, taught, features)
+        found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
     return Evaluation(str(predictor.folder), taught.task, found, skipped)
 
 
@@ -158,6 +162,8 @@ def _scored(
     names: Sequence[str],
     examples: Sequence[Example],
     answers: Sequence[Prediction],
+    *,
+    cut: int,
 ) -> PartScores:
     taught = predictor.taught
     right = gold(taught.kind, examples, taught.labels)
@@ -171,7 +177,7 @@ def _scored(
         rows = metrics.per_type(right, given)
     known = {name: found for name, found in intervals.items() if found is not None}
     usual = baseline(taught.kind, names, seen=right, right=right)
-    return PartScores(len(examples), scores, usual, known, rows)
+    return PartScores(len(examples), scores, usual, known, rows, cut)
 
 
 def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:

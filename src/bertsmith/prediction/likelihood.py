@@ -20,6 +20,7 @@ from bertsmith.errors import UsageError
 from bertsmith.models.architectures import Pretrained, objective_of
 from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch, pack
 from bertsmith.text import encode
+from bertsmith.text.bpe_files import END
 from bertsmith.text.tokenizer import Tokenizer
 
 # Tokens of masked copies that are computed at once.
@@ -151,13 +152,14 @@ def table(scores: Sequence[SentenceScore]) -> str:
     lines: list[str] = []
     for found in scores:
         sides = [side for side in _SIDES if side in found.totals]
-        width = max(columns(token.token) for token in found.tokens)
+        # A byte pair's mark for the end of a word says nothing to a reader.
+        names = [token.token.removesuffix(END) for token in found.tokens]
+        width = max(map(columns, names))
         lines += [found.text, f"  {'':{width}}  " + "  ".join(f"{side:>8}" for side in sides)]
-        for token in found.tokens:
+        for name, token in zip(names, found.tokens, strict=True):
             cells = (token.nats.get(side) for side in sides)
             shown = "  ".join(" " * 8 if nats is None else f"{nats:8.2f}" for nats in cells)
-            gap = " " * (width - columns(token.token))
-            lines.append(f"  {token.token}{gap}  {shown}")
+            lines.append(f"  {name}{' ' * (width - columns(name))}  {shown}")
         for side in sides:
             lines.append(
                 f"  log-probability {_SIDES[side]}: {found.totals[side]:.2f} nats in all, "

@@ -121,6 +121,12 @@ class Scorer:
             )
         return outputs
 
+    def features(self, examples: Sequence[Example], taught: Taught) -> Features:
+        """The inputs of examples that are asked, as the model was taught to be asked."""
+        return build(
+            taught.kind, examples, self.tokenizer, taught.limits, taught.labels, asked=True
+        )
+
     def predict(
         self,
         examples: Sequence[Example],
@@ -139,9 +145,7 @@ class Scorer:
         if not examples:
             return []
         if features is None:
-            features = build(
-                taught.kind, examples, self.tokenizer, taught.limits, taught.labels, asked=True
-            )
+            features = self.features(examples, taught)
         return decode(
             features,
             self.outputs(features, progress),
