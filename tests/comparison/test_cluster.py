@@ -95,6 +95,7 @@ def test_what_cannot_be_done_side_by_side_leaves_nothing(files, tmp_path, monkey
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_starts_again_and_a_signal_lets_all_save(files, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "bertsmith", "compare", "--engine", "ray", "--out", str(out)]

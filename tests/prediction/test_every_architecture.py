@@ -75,7 +75,7 @@ def test_info_names_it(folders, name, capsys):
     said = capsys.readouterr().out
     assert {
         "bert": "BERT, 2 layers",
-        "left": "BERT, 2 layers",
+        "left": "BERT that reads from left to right, 2 layers",
         "gpt": "GPT, 2 layers, 16 wide",
     }.get(name, "ELMo, 2 LSTM layers of 16 in each direction, 16 wide together") in said
 
@@ -204,7 +204,7 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
             source=source, model=str(folders / "elmo"), settings={"epochs": 1} | settings
         )
         result = bertsmith.finetune(job, tmp_path / name)
-        assert result.config.learning_rate == (1e-3 if same else 1e-4)
+        assert result.config.learning_rate == (1e-3 if same else 3e-4)
         after = load_task(tmp_path / name).elmo.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before) == same
 
