@@ -5,8 +5,8 @@
 #   runs/compare_cpu.sh TEXT GLUE OUT
 #
 # TEXT holds enwiki-train-*.jsonl.gz (an article a line, field "text"), GLUE a folder a task. Kill it
-# and run it again: it goes on, also with more ABLATIONS (masking needs half an hour more). ENGINE=ray (extra `cluster`) does as many
-# runs at a time as there are cores.
+# and run it again: it goes on, also with more ABLATIONS (masking: five more pre-trainings).
+# ENGINE=ray (extra `cluster`) does as many runs at a time as there are cores.
 set -euo pipefail
 text=$1 glue=$2 out=$3
 ablations=${ABLATIONS:-untrained,no-nsp,left-to-right,left-to-right+bilstm}

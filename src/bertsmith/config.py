@@ -148,7 +148,7 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
 
 
 # More than anybody means: the paper trains for 10^6 steps of 256 sequences.
-_ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
+ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
@@ -168,7 +168,7 @@ def _check_pretrain(config: PretrainConfig) -> None:
         value = getattr(config, name)
         require(value >= 1, name, value, "at least 1")
     for name, most in (
-        ("steps", _ENDLESS_STEPS),
+        ("steps", ENDLESS_STEPS),
         ("hours", _ENDLESS_HOURS),
         ("batch_size", _ENDLESS_BATCH),
         ("evaluate_sequences", _ENDLESS_BATCH),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from bertsmith.config import ENDLESS_STEPS
 from bertsmith.errors import UsageError
 from bertsmith.models.packed import TextBatch
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
@@ -18,7 +19,6 @@ Unit = Literal["tokens", "flops", "hours"]
 UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")
 
 _FORWARD_AND_BACKWARD = 3
-_ENDLESS_STEPS = 1e9
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> in
         UsageError: it does not pay for as many tokens as one evaluation reads.
     """
     cost = {"tokens": tokens, "flops": flops}[budget.unit]
-    if budget.amount / cost > _ENDLESS_STEPS:
+    if budget.amount / cost > ENDLESS_STEPS:
         raise UsageError(
             f"--budget {budget} is {budget.amount / cost:.0e} steps, more than anybody can wait "
             f"for; a step here has {tokens:.0f} tokens and {flops:.1e} operations: give less."

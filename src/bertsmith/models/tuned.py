@@ -256,10 +256,8 @@ class BertForTask(nn.Module):
 
     @property
     def output_bias(self) -> Tensor | None:
-        """What the scores are where the states are 0, one number a score."""
-        layer = self.span if self.classifier is None else self.classifier
-        assert layer is not None
-        return layer.bias
+        """What the scores of `classifier` are where the states are 0; None without one."""
+        return None if self.classifier is None else self.classifier.bias
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""

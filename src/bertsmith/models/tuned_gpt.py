@@ -89,10 +89,8 @@ class GptForTask(nn.Module):
 
     @property
     def output_bias(self) -> Tensor | None:
-        """As `BertForTask.output_bias`; None where there is none."""
-        layer = self.span if self.classifier is None else self.classifier
-        assert layer is not None
-        return layer.bias
+        """As `BertForTask.output_bias`; a GPT's classifier has none."""
+        return None
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`.
