@@ -229,10 +229,10 @@ def test_every_recipe_loads_and_comes_back_from_json(recipe):
         ({"steps": 1, "mask_share": 1.0}, "--mask-share is 1.0; it must be between 0 and 1."),
         ({"steps": 1, "weight_decay": -1.0}, "--weight-decay is -1.0; it must be at least 0."),
         ({"steps": 1, "seed": -1}, "--seed is -1; it must be at least 0."),
-        ({"steps": 1, "phases": ()}, "--phases is 0; it must be shares adding to 1."),
+        ({"steps": 1, "phases": ()}, "--phases: the shares add to 0; they must add to 1."),
         (
             {"steps": 1, "phases": (Phase(0.5, 128),)},
-            "--phases is 0.5; it must be shares adding to",
+            "--phases: the shares add to 0.5; they must add to 1.",
         ),
         (
             {"steps": 1, "phases": (Phase(1.0, 7),)},

@@ -186,7 +186,8 @@ def _check_pretrain(config: PretrainConfig) -> None:
     require(min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1")
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
     shares = sum(phase.share for phase in config.phases)
-    require(bool(config.phases) and abs(shares - 1) < 1e-9, "phases", shares, "shares adding to 1")
+    if abs(shares - 1) > 1e-9:
+        raise UsageError(f"--phases: the shares add to {shares:g}; they must add to 1.")
     for phase in config.phases:
         require(phase.share > 0, "phases", phase.share, "made of shares above 0")
         require(phase.length >= 8, "phases", phase.length, "made of lengths of at least 8 tokens")

@@ -3,7 +3,7 @@
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,7 @@ class TokenizerInfo(msgspec.Struct, frozen=True, tag="tokenizer", tag_field="kin
     """A vocabulary and its cleaning rules."""
 
     path: str
+    pieces: Literal["WordPiece", "byte pairs"]
     vocab_size: int
     lower_case: bool
     strip_accents: bool
@@ -101,6 +102,7 @@ def tokenizer_info(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
     """The numbers of the tokenizer that was loaded from `folder`."""
     return TokenizerInfo(
         path=str(folder),
+        pieces="WordPiece" if tokenizer.merges is None else "byte pairs",
         vocab_size=len(tokenizer.vocab),
         lower_case=tokenizer.cleaning.lower_case,
         strip_accents=tokenizer.cleaning.strips_accents,

@@ -52,7 +52,8 @@ def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
     accents = "stripped" if info.strip_accents else "kept"
     chinese = "split" if info.split_chinese else "not split"
     return [
-        ("vocabulary", f"{info.vocab_size:,} pieces, {case}, accents {accents}, Chinese {chinese}"),
+        ("vocabulary", f"{info.vocab_size:,} pieces ({info.pieces}), {case}, accents {accents}, "
+                       f"Chinese {chinese}"),
         ("fingerprint", info.fingerprint[:12]),
     ]
 

@@ -137,6 +137,7 @@ def run(
 
         # Free memory, too, is measured by one process, or each would cut the batches its own way.
         state, folder = place.first_decides(decide)
+        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
         model, fresh_heads = build_model(config, shape, corpus, folder or from_folder)
         evaluated = evaluation_batches(
             config,
@@ -185,7 +186,6 @@ def run(
             reporter.baseline(baseline_numbers)
 
         # 3. Training.
-        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
         parallel = stack.enter_context(Parallel(model, place))
         optimizer = adamw(
             model,

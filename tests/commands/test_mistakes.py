@@ -144,6 +144,10 @@ def test_parameters_are_those_of_the_help(name: str, capsys: pytest.CaptureFixtu
             "prepare x --tokenizer t --out o --workers 2 --held_out=x",
             "--held-out is 'x'; expected a number; see `bertsmith prepare --help`.",
         ),
+        (
+            "pretrain --data a --out b --mask-mix 1 0",
+            "--mask-mix needs M R K, a number each; see `bertsmith pretrain --help`.",
+        ),
     ],
 )
 def test_each_mistake_is_one_sentence(

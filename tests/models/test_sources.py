@@ -17,11 +17,11 @@ from bertsmith.models.sources import resolve
 
 NAME = "google-bert/bert-base-uncased"
 UNREACHABLE = (
-    f"--model {NAME}: no such folder, and the hub cannot be reached to fetch a model of that name; "
+    f"{NAME}: no such folder, and the hub cannot be reached to fetch a model of that name; "
     "check the connection (and HF_HUB_OFFLINE), or give a folder or 'minilm'."
 )
 UNKNOWN = (
-    f"--model {NAME}: no such folder, and the hub has no public model of that name; check the "
+    f"{NAME}: no such folder, and the hub has no public model of that name; check the "
     "spelling."
 )
 
@@ -92,7 +92,7 @@ def test_what_can_be_no_name_is_not_looked_for(name, monkeypatch):
     with pytest.raises(UsageError) as caught:
         resolve(name)
     assert str(caught.value) == (
-        f"--model {name}: no such folder; give the folder of a model, 'minilm', or a name of the "
+        f"{name}: no such folder; give the folder of a model, 'minilm', or a name of the "
         "Hugging Face hub such as google-bert/bert-base-uncased."
     )
     assert asked == []
@@ -165,6 +165,6 @@ def test_a_name_without_the_hubs_package(monkeypatch):
     with pytest.raises(MissingExtra) as caught:
         resolve(NAME)
     assert str(caught.value) == (
-        f"--model {NAME}: no such folder; the hub needs an optional package: run `pip install "
+        f"{NAME}: no such folder; the hub needs an optional package: run `pip install "
         "'bertsmith[hub]'`."
     )

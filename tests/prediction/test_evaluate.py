@@ -136,18 +136,19 @@ def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> N
     # Untrained: the loss of guessing among all pieces.
     assert found.scores["mlm_loss"] == pytest.approx(np.log(len(tokenizer)), abs=0.05)
     assert found.baseline["nsp_loss"] <= np.log(2)
-    words = [line.split(":")[0] for line in found.lines()[:-1]]
+    words = [line.split(":")[0] for line in found.lines()[:-2]]
     assert words == ["mlm loss", "mlm accuracy", "nsp loss", "nsp accuracy"]
     assert found.pair_task == "nsp"
+    assert found.lines()[-2] == "on sequences of up to 64 tokens"
     assert found.lines()[-1] == (
         "nsp: the pairs are labelled as next sentences; the folder does not say which pair task "
         "the model was trained on (pretrain.json is not there)."
     )
 
 
-@pytest.mark.parametrize("pair_task", ["nsp", "sop"])
-def test_pairs_are_labelled_as_the_run_labelled_them(
-    toy_corpus: Path, tmp_path: Path, pair_task: str
+@pytest.mark.parametrize(("pair_task", "masking"), [("nsp", "piece"), ("sop", "word")])
+def test_a_run_is_scored_as_it_scored_itself(
+    toy_corpus: Path, tmp_path: Path, pair_task: str, masking: str
 ) -> None:
     write_json(tmp_path / "shape.json", SHAPE)
     config = pretrain_config(
@@ -157,7 +158,8 @@ def test_pairs_are_labelled_as_the_run_labelled_them(
         steps=2,
         batch_size=4,
         pair_task=pair_task,
-        phases=(Phase(1.0, 128),),
+        masking=masking,
+        phases=(Phase(1.0, 48),),
         evaluate_sequences=2048,
         save_every=1,
     )
@@ -165,8 +167,8 @@ def test_pairs_are_labelled_as_the_run_labelled_them(
     for folder in (tmp_path / "out", tmp_path / "out" / "checkpoints" / "step-00000002"):
         found = evaluate(Predictor(folder), toy_corpus)
         assert isinstance(found, CorpusScores)
-        assert found.pair_task == pair_task
+        assert (found.pair_task, found.length) == (pair_task, 48)
         # The same examples as the run's own evaluation.
         assert found.scores == pytest.approx(done.metrics, abs=1e-5)
         sop = ["nsp: the pairs are labelled by sentence order (sop), as in training."]
-        assert found.lines()[4:] == (sop if pair_task == "sop" else [])
+        assert found.lines()[5:] == (sop if pair_task == "sop" else [])

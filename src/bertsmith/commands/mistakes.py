@@ -112,6 +112,9 @@ class _Line:
                 name = _name(event.argument)
                 for kind, expected in _EXPECTED.items():
                     if kind in self.takes.get(name, ()):
+                        wanted = str(event.argument.lowered.metavar)
+                        if " " in wanted:
+                            return f"{name} needs {wanted}, {expected} each"
                         return f"{name} is {self._found(event.argument)}; expected {expected}"
         return None
 

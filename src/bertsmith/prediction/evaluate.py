@@ -94,6 +94,8 @@ class CorpusScores(msgspec.Struct, frozen=True):
     scores: dict[str, float]
     baseline: dict[str, float]
     """The same for guessing by frequency."""
+    length: int
+    """Tokens of the longest sequences that it was scored on."""
     pair_task: PairTask
     """How the pairs are labelled."""
     note: str = ""
@@ -105,6 +107,7 @@ class CorpusScores(msgspec.Struct, frozen=True):
             f"{name.replace('_', ' ')}: {value:.4f} (by frequency {self.baseline[name]:.4f})"
             for name, value in self.scores.items()
         ]
+        lines.append(f"on sequences of up to {self.length} tokens")
         return [*lines, self.note] if self.note else lines
 
 
@@ -203,14 +206,20 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
             f"The corpus {data} was prepared with another tokenizer than that of "
             f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
         )
-    pair_task, note = _pair_task(predictor)
+    settings = _run_settings(predictor.folder.resolve())
+    pair_task, note = _pair_task(predictor.model, settings)
+    # As the run evaluated, so that its numbers come again.
+    length = min(_LENGTH, model.config.max_position_embeddings)
+    if settings is not None:
+        length = settings.phases[-1].length
     batches = heldout_batches(
         corpus.split("heldout"),
         corpus.tokenizer,
         sequences=_SEQUENCES,
-        length=min(_LENGTH, model.config.max_position_embeddings),
+        length=length,
         objective=objective_of(model),
         pair_task=pair_task,
+        masking="piece" if settings is None else settings.masking,
         micro_tokens=TOKENS_AT_ONCE["cpu"],
     )
     device = torch.device("cpu")
@@ -219,27 +228,26 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
         str(predictor.folder),
         evaluation.evaluate(model, batches, place),
         evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer),
+        length,
         pair_task,
         note,
     )
 
 
-def _pair_task(predictor: Predictor) -> tuple[PairTask, str]:
-    """What the model was pre-trained to say of pairs, and how that is known.
+def _run_settings(folder: Path) -> PretrainConfig | None:
+    """Of the run that made a model, where its folder has them; a checkpoint is two floors below."""
+    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+    return read_json(run / SETTINGS, PretrainConfig) if (run / SETTINGS).is_file() else None
 
-    Its folder holds the settings of the run; a checkpoint is two floors below them.
-    """
-    model = predictor.model
+
+def _pair_task(model: Pretrained, settings: PretrainConfig | None) -> tuple[PairTask, str]:
+    """What the model was pre-trained to say of pairs, and how that is known."""
     if not isinstance(model, BertForPretraining) or model.next_sentence is None:
         return "none", ""
-    folder = predictor.folder.resolve()
-    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
-    if (run / SETTINGS).is_file():
-        found = read_json(run / SETTINGS, PretrainConfig).pair_task
-        if found == "sop":
-            return found, "nsp: the pairs are labelled by sentence order (sop), as in training."
-        if found == "nsp":
-            return found, ""
+    if settings is not None and settings.pair_task == "sop":
+        return "sop", "nsp: the pairs are labelled by sentence order (sop), as in training."
+    if settings is not None and settings.pair_task == "nsp":
+        return "nsp", ""
     return "nsp", (
         "nsp: the pairs are labelled as next sentences; the folder does not say which pair task "
         f"the model was trained on ({SETTINGS} is not there)."
