@@ -22,11 +22,14 @@ only=$*
 for task in wnli cola rte mrpc sts-b; do
   tune $task $task --data "$data/glue" --seeds "$seeds"
 done
-# QNLI: of the official files only dev is at hand; every tenth line of it is the dev part here.
+# QNLI: of the official files only dev is at hand; the sentences of every tenth question of it are
+# the dev part here. (Not every tenth line: of two sentences of a question one is an answer and the
+# other none, so a question that is in both parts gives its label away.)
 mkdir -p "$out/qnli-data"
-awk -v out="$out/qnli-data" '
+awk -F '\t' -v out="$out/qnli-data" '
   NR == 1 { print > (out "/train.tsv"); print > (out "/dev.tsv"); next }
-  { print > (out (NR % 10 ? "/train.tsv" : "/dev.tsv")) }' "$data/glue/QNLI/dev.tsv"
+  !($2 in number) { number[$2] = ++questions }
+  { print > (out (number[$2] % 10 ? "/train.tsv" : "/dev.tsv")) }' "$data/glue/QNLI/dev.tsv"
 tune qnli-dev qnli --data "$out/qnli-data" --seeds "$seeds"
 tune wnut17 tag --train "$data/ner/wnut17/train/wnut17train.conll" \
   --dev "$data/ner/wnut17/dev/emerging.dev.conll" --seeds "$seeds"

@@ -52,8 +52,11 @@ def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
     accents = "stripped" if info.strip_accents else "kept"
     chinese = "split" if info.split_chinese else "not split"
     return [
-        ("vocabulary", f"{info.vocab_size:,} pieces ({info.pieces}), {case}, accents {accents}, "
-                       f"Chinese {chinese}"),
+        (
+            "vocabulary",
+            f"{info.vocab_size:,} pieces ({info.pieces}), {case}, accents {accents}, "
+            f"Chinese {chinese}",
+        ),
         ("fingerprint", info.fingerprint[:12]),
     ]
 

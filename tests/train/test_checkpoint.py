@@ -73,8 +73,8 @@ def test_a_state_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(FolderError, match=r"trainer\.json is not valid JSON.*delete "):
         checkpoint.load(folder)
-    path.write_text('{"version": 99}')
-    with pytest.raises(FolderError, match="is of version 99, expected 1"):
+    path.write_text('{"version": 99, "of_then": 1}')
+    with pytest.raises(FolderError, match="is of version 99, expected 2"):
         checkpoint.load(folder)
 
 

@@ -353,6 +353,30 @@ def test_a_power_cut_costs_what_was_not_saved_and_nothing_else(
     same_run(whole[0], out)
 
 
+def test_the_best_weights_and_what_is_said_of_them_are_of_one_epoch(folder, tmp_path, monkeypatch):
+    """Where an epoch that was lost comes out otherwise when it is done again (as on a GPU)."""
+    out = tmp_path / "run"
+    mains = iter([0.5, 0.9, 0.4, 0.3])
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "decisive", lambda task, scores: next(mains))
+        # The checkpoint is of the first epoch's end; the second epoch, the best one, is lost.
+        Interruption([7, 14], terminate).install(patch)
+        with pytest.raises(Stopped, match="at step 8"):
+            go(config_of(folder), out)
+        patch.setattr(running.checkpoint, "save", lambda *_, **__: None)
+        with pytest.raises(Stopped, match="at step 15"):
+            go(config_of(folder), out)
+    answers = (out / "predictions.jsonl").read_bytes()
+    weights = (out / "best" / "model.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "decisive", lambda task, scores: next(mains, 0.9))
+        result = go(config_of(folder, epochs=4), out)
+    assert result.best_epoch == 2
+    assert (out / "predictions.jsonl").read_bytes() == answers
+    assert (out / "best" / "model.safetensors").read_bytes() == weights
+    assert not (out / "best.json").exists()
+
+
 def test_a_run_is_continued_with_its_own_settings_model_and_data(folder, tmp_path, monkeypatch):
     out = tmp_path / "run"
     with monkeypatch.context() as patch:

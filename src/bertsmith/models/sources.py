@@ -36,9 +36,7 @@ def resolve(name: str) -> Path:
             f"{name}: no such folder; give the folder of a model, '{MINILM}', or a name of "
             "the Hugging Face hub such as google-bert/bert-base-uncased."
         )
-    hub = require(
-        "huggingface_hub", extra="hub", purpose=f"{name}: no such folder; the hub"
-    )
+    hub = require("huggingface_hub", extra="hub", purpose=f"{name}: no such folder; the hub")
     errors = require("huggingface_hub.errors", extra="hub", purpose="The hub")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES))

@@ -207,7 +207,7 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
             f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
         )
     settings = _run_settings(predictor.folder.resolve())
-    pair_task, note = _pair_task(predictor.model, settings)
+    pair_task, note = _pair_task(model, settings)
     # As the run evaluated, so that its numbers come again.
     length = min(_LENGTH, model.config.max_position_embeddings)
     if settings is not None:

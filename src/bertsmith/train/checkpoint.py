@@ -21,7 +21,7 @@ from bertsmith.errors import FolderError
 from bertsmith.files import atomic_folder, checksum, read_json, remove_leftovers, write_json
 from bertsmith.models.folder import load_tensors, save_tensors
 
-VERSION = 1
+VERSION = 2
 _STATE = "trainer.json"
 _MOMENTS = "trainer.safetensors"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -55,10 +55,6 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When it ended, on the run's clock."""
     micro_tokens: int = 0
     """Tokens computed at once, as resolved; it decides the last bits of sums."""
-    best: float | None = None
-    """Best result of an evaluation, where a run keeps the weights that had it."""
-    best_at: int = -1
-    """Step of that evaluation."""
     data: str = ""
     """SHA-256 of what is trained on."""
     config: Any = None
@@ -67,6 +63,10 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Of bertsmith, torch and Python; for the reader's information."""
     checksums: dict[str, str] = {}
     """SHA-256 of every other file of the checkpoint."""
+
+
+class _Versioned(msgspec.Struct):
+    version: int
 
 
 def versions() -> dict[str, str]:
@@ -134,15 +134,17 @@ def load(folder: Path) -> TrainerState:
     again = "continue from the checkpoint before it" if earlier else "begin the run again"
     remedy = f"delete {folder} to {again}"
     try:
-        state = read_json(folder / _STATE, TrainerState)
+        # Another version has other fields.
+        version = read_json(folder / _STATE, _Versioned).version
+        state = read_json(folder / _STATE, TrainerState) if version == VERSION else None
     except FolderError as error:
         raise FolderError(
             f"The checkpoint is damaged: {str(error).rstrip('.')}; {remedy}."
         ) from error
-    if state.version != VERSION:
+    if state is None:
         raise FolderError(
-            f"{folder / _STATE} is of version {state.version}, expected {VERSION}; continue the "
-            "run with the bertsmith that wrote it."
+            f"{folder / _STATE} is of version {version}, expected {VERSION}; continue the run with "
+            "the bertsmith that wrote it."
         )
     for name, expected in state.checksums.items():
         path = folder / name

@@ -186,6 +186,7 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
         labels=parts.labels,
         columns=columns if task.name in OWN_KINDS else None,
         train=made(parts.train),
+        train_examples=len(parts.train),
         evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
         baseline=baseline(
             task.kind,

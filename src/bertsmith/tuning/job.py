@@ -13,7 +13,6 @@ A folder, while and after the job::
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -87,7 +86,6 @@ def finetune(
         Stopped: SIGINT or SIGTERM ended it; everything so far was saved.
         SystemFault: the disk is full, memory ran out, the hub cannot be reached, ...
     """
-    began = time.monotonic()
     if not 1 <= job.seeds <= _MOST_SEEDS:
         expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
         raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
@@ -166,9 +164,7 @@ def finetune(
 
             # 3. The best of them.
             return place.first_decides(
-                lambda: _finish(
-                    out, job, parts, data, runs, inspection, lengths, time.monotonic() - began
-                )
+                lambda: _finish(out, job, parts, data, runs, inspection, lengths)
             )
 
 
@@ -298,7 +294,6 @@ def _finish(
     runs: _Runs,
     inspection: Inspection,
     lengths: Lengths,
-    seconds: float,
 ) -> FinetuneResult:
     """The model folder, the numbers, the page; config.json comes last: the job is over."""
     alike = runs.of_best_setting
@@ -338,7 +333,7 @@ def _finish(
         summary=summary,
         degenerate=[Path(run.out).name for run in runs.results if run.degenerate],
         intervals={name: found for name, found in intervals.items() if found is not None},
-        seconds=seconds,
+        seconds=sum(run.seconds for run in runs.results),
     )
     write_json(out / RESULTS, result)
     write_report(result, examples=examples, predictions=predictions)

@@ -7,6 +7,7 @@ The folder, while and after a run::
     checkpoints/       the newest; removed when the run is over
     best/              the model folder of the epoch that was best on dev
     predictions.jsonl  its answers to the dev examples, in order
+    best.json          which epoch that was, written after the two; removed when the run is over
     result.json        what the run came to, written last
 """
 
@@ -53,6 +54,7 @@ SETTINGS = "finetune.json"
 RESULT = "result.json"
 PREDICTIONS = "predictions.jsonl"
 BEST = "best"
+_BEST_EVALUATION = "best.json"
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +82,19 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`answer` with questions that have none: see `tasks.decode`."""
 
 
+class _Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The evaluation whose weights are in `best/` (`best.json`).
+
+    It lies beside them and not in the checkpoint, which is older or newer: where an epoch that is
+    done again comes out otherwise (on a GPU, or with other micro-batches), the weights, their
+    answers and what is said of them are still of one epoch.
+    """
+
+    step: int
+    main: float
+    """Mean of the deciding metrics."""
+
+
 @dataclass(frozen=True)
 class TaskData:
     """A task's examples as inputs, made once for all runs that share the limits."""
@@ -89,6 +104,8 @@ class TaskData:
     columns: Columns | None
     """Of the user's own files."""
     train: Features
+    train_examples: int
+    """Of which `train` has the inputs: one each, or windows."""
     evaluated: Mapping[str, tuple[Sequence[Example], Features]]
     """Part -> labelled examples; the first part decides which epoch and which run is best."""
     baseline: Scores
@@ -137,7 +154,7 @@ def run(
     with ExitStack() as stack:
         # 1. Where the run stands.
 
-        def decide() -> tuple[TrainerState, Path | None]:
+        def decide() -> tuple[TrainerState, Path | None, _Best | None]:
             state, folder = find_start(
                 out,
                 config,
@@ -155,10 +172,11 @@ def run(
             )
             # An untrained head has nothing to show.
             state.evaluated_at = max(state.evaluated_at, 0)
-            return state, folder
+            has_best = folder is not None and (out / _BEST_EVALUATION).is_file()
+            return state, folder, read_json(out / _BEST_EVALUATION, _Best) if has_best else None
 
-        state, folder = place.first_decides(decide)
-        model, fresh = _build_model(config, data, tokenizer, source, folder)
+        state, folder, best = place.first_decides(decide)
+        model, fresh = build_model(config, data, tokenizer, source, folder)
         opened: list[Reporter] = []
 
         def open_folder() -> None:
@@ -208,16 +226,18 @@ def run(
             write_json(target / TAUGHT, taught)
 
         def evaluate() -> dict[str, float]:
+            nonlocal best
             taught = _taught(config, data)
             predictions = scorer.predict(examples, taught, features)
             taught, predictions = tune_threshold(data.task, taught, examples, predictions)
             scores = score(data.task, examples, predictions, data.labels)
             main = decisive(data.task, scores)
-            if state.best is None or main > state.best:
-                state.best, state.best_at = main, state.step
+            if best is None or main > best.main:
+                best = _Best(state.step, main)
                 if place.world.first:
                     write_model(out / BEST, taught, {data.deciding: scores})
                     write_predictions(out / PREDICTIONS, predictions)
+                    write_json(out / _BEST_EVALUATION, best)
             return {name: value for name, value in scores.items() if value is not None}
 
         def save() -> None:
@@ -246,21 +266,25 @@ def run(
             reporter=reporter,
             evaluate=evaluate,
             save=save,
-            enough=lambda: _enough(config, state, per_epoch),
+            enough=lambda: _enough(config, state, best, per_epoch),
         )
 
         # 4. The best epoch on every part, and the result. (The first process has written the model
         #    when the others are told so.)
-        place.first_decides(lambda: None)
-        best = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
-        taught = read_json(out / BEST / TAUGHT, Taught)
-        scores = {}
-        for part, (examples, made) in data.evaluated.items():
-            if part == data.deciding:
-                answers = place.first_decides(lambda: read_predictions(out))
-            else:
-                answers = best.predict(examples, taught, made)
-            scores[part] = score(data.task, examples, answers, data.labels)
+        best, taught, answers = place.first_decides(
+            lambda: (
+                read_json(out / _BEST_EVALUATION, _Best),
+                read_json(out / BEST / TAUGHT, Taught),
+                read_predictions(out),
+            )
+        )
+        scores = {data.deciding: score(data.task, examples, answers, data.labels)}
+        others = {part: rows for part, rows in data.evaluated.items() if part != data.deciding}
+        if others:
+            scorer = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
+        for part, (rows, made) in others.items():
+            answers = scorer.predict(rows, taught, made)
+            scores[part] = score(data.task, rows, answers, data.labels)
         main = decisive(data.task, scores[data.deciding])
         chance = decisive(data.task, data.baseline) if data.baseline else None
         result = RunResult(
@@ -272,11 +296,11 @@ def run(
             scores=scores,
             main=main,
             degenerate=chance is not None and main <= chance,
-            best_epoch=state.best_at / per_epoch,
+            best_epoch=best.step / per_epoch,
             steps=state.step,
-            seconds=state.elapsed,
+            seconds=schedule.elapsed,
             examples_per_second=(
-                state.step * data.train.items / per_epoch / state.busy if state.busy else 0.0
+                state.step / per_epoch * data.train_examples / state.busy if state.busy else 0.0
             ),
             fingerprint=fingerprint,
             threshold=taught.threshold,
@@ -284,6 +308,7 @@ def run(
         if place.world.first:
             write_json(out / RESULT, result)
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            (out / _BEST_EVALUATION).unlink(missing_ok=True)
             remove_leftovers(out)
         return result
 
@@ -313,14 +338,14 @@ def read_predictions(out: Path) -> list[Prediction]:
     return [msgspec.json.decode(line, type=Prediction) for line in lines]
 
 
-def _build_model(
+def build_model(
     config: FinetuneConfig,
     data: TaskData,
     tokenizer: Tokenizer,
     source: Path,
-    folder: Path | None,
+    checkpoint_folder: Path | None = None,
 ) -> tuple[TaskModel, list[str]]:
-    """The encoder of `source` under a fresh output layer, or the model of a checkpoint.
+    """The encoder of `source` under a fresh output layer, or the model of a checkpoint, to train.
 
     Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
     """
@@ -333,7 +358,7 @@ def _build_model(
         task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
     )
     lacking: list[str] = []
-    if folder is None:
+    if checkpoint_folder is None:
         lacking = load_encoder(source, model)
         if config.kind == "regress" and model.output_bias is not None:
             # Or the first epoch is spent on finding the mean, by states that saturate on the way
@@ -341,7 +366,7 @@ def _build_model(
             assert data.train.targets is not None
             nn.init.constant_(model.output_bias, float(data.train.targets.mean()))
     else:
-        model.load_state_dict(load_task(folder).state_dict())
+        model.load_state_dict(load_task(checkpoint_folder).state_dict())
     specials = [tokenizer.cls_id, tokenizer.sep_id]
     pieces_U = torch.from_numpy(np.union1d(data.train.pieces_T, specials))
     for part in model.modules():
@@ -395,6 +420,9 @@ def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
     )
 
 
-def _enough(config: FinetuneConfig, state: TrainerState, per_epoch: int) -> bool:
-    waited = (state.evaluated_at - state.best_at) / per_epoch
-    return bool(config.patience) and state.best_at >= 0 and waited >= config.patience
+def _enough(
+    config: FinetuneConfig, state: TrainerState, best: _Best | None, per_epoch: int
+) -> bool:
+    if not config.patience or best is None:
+        return False
+    return (state.evaluated_at - best.step) / per_epoch >= config.patience
