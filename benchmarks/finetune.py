@@ -7,7 +7,9 @@
 
 `--data` holds `glue/` (official layout) and `squad/` (`train*.json`, `dev*.json`). Every contender
 starts from the same weights (MiniLM, 6 layers of 384) and has the same examples, token ids (checked
-against each other), epochs, batch size, learning rate, warm-up, weight decay and dropout.
+against each other), epochs, batch size, learning rate, warm-up, weight decay and dropout. What
+differs is what each does of its own: ours begins a regression at the mean of the labels and
+trains only the rows of the word embeddings that the examples meet.
 
 The peer gets what its documentation advises: dynamic padding, batches grouped by length, fused
 AdamW, SDPA attention (eager attention and `torch.compile` are contenders of their own), bf16
@@ -42,7 +44,6 @@ from bertsmith.files import atomic_path, read_json
 from bertsmith.finetune_config import FinetuneConfig, finetune_config
 from bertsmith.models.folder import load_config
 from bertsmith.models.sources import MINILM, resolve
-from bertsmith.runtime import share_cores
 from bertsmith.train.parallel import has_native_bf16
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning.data import Source
@@ -77,7 +78,7 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
     cpu_seconds: dict[str, dict[str, list[float]]] = {}
     prints = set()
     with ExitStack() as stack:
-        turns = {OURS: stack.enter_context(contender(our_turns, job))}
+        turns = {OURS: stack.enter_context(contender(our_turns, job, ours=True))}
         for name, (attention, is_compiled) in peers.items():
             entered = contender(their_turns, job, attention, is_compiled)
             turns[name] = stack.enter_context(entered)
@@ -151,7 +152,7 @@ def score(arguments: argparse.Namespace) -> None:
                     done = [read_run(arguments.runs / task / "runs", job, key)]
                     runs += done
                 if not done:
-                    with contender(scored, job, name, seed) as turn:
+                    with contender(scored, job, name, seed, ours=name == OURS) as turn:
                         seconds, _, outcome = turn()
                     done = [{**key, **outcome, "seconds": round(seconds, 1)}]
                     runs += done
@@ -318,7 +319,6 @@ def main() -> None:
                 "--no-compile", action="store_true", help="leave out torch.compile"
             )
     arguments = parser.parse_args()
-    share_cores()  # For every contender alike; the processes that compute inherit it.
     arguments.action(arguments)
 
 

@@ -1,11 +1,13 @@
 """The two who fine-tune in `finetune.py`, each with its own tokenizer, batches and loop.
 
-`our_turns` and `their_turns` build the inputs once a round and then train an epoch a round, and
-pause after each; `our_score` and `their_score` train once and give the best epoch's scores on dev.
+`our_turns` and `their_turns` build the inputs once a round, with a new tokenizer, which has no word
+in its cache yet, and then train an epoch a round, and pause after each; `our_score` and
+`their_score` train once and give the best epoch's scores on dev.
 """
 
 import hashlib
 import multiprocessing
+import os
 import tempfile
 import time
 import warnings
@@ -23,9 +25,8 @@ import transformers
 
 from bertsmith.config import Phase
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.folder import load_config, load_encoder
-from bertsmith.models.tuned import BertForTask
-from bertsmith.runtime import derive_seed
+from bertsmith.models.folder import load_config
+from bertsmith.runtime import derive_seed, share_cores
 from bertsmith.tasks.decode import decode
 from bertsmith.tasks.features import Features, Limits, build
 from bertsmith.tasks.task import TextExample
@@ -41,7 +42,7 @@ from bertsmith.tuning import run as tuning
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, Source
 
-Pause = Callable[..., None]
+Pause = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,24 @@ class Job:
 
 
 @contextmanager
-def contender(action: Callable[..., None], *arguments: Any) -> Iterator[Callable[[], Any]]:
+def contender(
+    action: Callable[..., None], *arguments: Any, ours: bool = False
+) -> Iterator[Callable[[], Any]]:
     """A process that runs `action(pause, *arguments)` up to its next pause when it is called.
 
     A call gives the seconds from the last pause to the next, the processor's seconds in all threads
-    (which other work on the machine stretches less), and what was told there.
+    (which other work on the machine stretches less), and what was told there. `ours` has the
+    environment of the `bertsmith` command, the others that of their caller.
     """
     context = multiprocessing.get_context("spawn")
     link, other = context.Pipe()
     process = context.Process(target=serve, args=(other, action, *arguments), daemon=True)
+    environment = dict(os.environ)
+    if ours:
+        share_cores()
     process.start()
+    os.environ.clear()
+    os.environ.update(environment)
     other.close()
 
     def turn() -> Any:
@@ -100,11 +109,14 @@ def serve(link: Connection, action: Callable[..., None], *arguments: Any) -> Non
     warnings.simplefilter("ignore")
     began = time.perf_counter(), time.process_time()
 
-    def pause(told: Any = None) -> None:
+    def pause(told: Any = None, prepare: Callable[[], Any] = lambda: None) -> Any:
+        """Ends a turn; in the next one `prepare` is not counted, and what it gives comes back."""
         nonlocal began
         link.send((time.perf_counter() - began[0], time.process_time() - began[1], told))
         link.recv()
+        prepared = prepare()
         began = time.perf_counter(), time.process_time()
+        return prepared
 
     link.recv()
     action(pause, *arguments)
@@ -115,12 +127,13 @@ def serve(link: Connection, action: Callable[..., None], *arguments: Any) -> Non
 
 def our_turns(pause: Pause, job: Job) -> None:
     """Builds the inputs once a round, then trains an epoch a round."""
-    parts, tokenizer = job.parts(), Tokenizer.load(job.config.model, backend="auto")
-    pause()
+    parts, told = job.parts(), None
     for number in range(job.config.epochs):
+        tokenizer = pause(told, lambda: Tokenizer.load(job.config.model, backend="auto"))
         features = build(parts.task.kind, parts.train, tokenizer, job.limits, parts.labels)
-        pause(fingerprint(features, tokenizer) if number == 0 else None)  # In the warm-up alone.
-    train_ours(job, parts, features, tokenizer, after_epoch=pause)
+        told = fingerprint(features, tokenizer) if number == 0 else None  # In the warm-up alone.
+    pause(told)
+    train_ours(job, parts, tokenizer, after_epoch=pause)
 
 
 def fingerprint(features: Features, tokenizer: Tokenizer) -> tuple[int, str]:
@@ -128,19 +141,12 @@ def fingerprint(features: Features, tokenizer: Tokenizer) -> tuple[int, str]:
     return len(ids_T), hashlib.sha256(ids_T.astype(np.int64).tobytes()).hexdigest()
 
 
-def train_ours(
-    job: Job, parts: Parts, features: Features, tokenizer: Tokenizer, *, after_epoch: Pause
-) -> None:
+def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pause) -> None:
     """As `bertsmith.tuning.run` does it, with a pause in the place of the evaluation."""
     config = job.config
-    shape = msgspec.structs.replace(
-        load_config(Path(config.model)),
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-    )
-    torch.manual_seed(config.seed)
-    model = BertForTask(shape, config.kind, labels=parts.labels)
-    load_encoder(Path(config.model), model)
+    shape = load_config(Path(config.model))
+    data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
+    model, _ = tuning.build_model(config, data, tokenizer, Path(config.model))
     optimizer = adamw(
         model,
         weight_decay=config.weight_decay,
@@ -160,7 +166,7 @@ def train_ours(
         Parallel(model, place) as parallel,
     ):
         batches = TaskBatches(
-            features,
+            data.train,
             tokenizer,
             batch_size=config.batch_size,
             seed=derive_seed(config.seed, "batches"),
@@ -199,6 +205,7 @@ def our_score(job: Job, seed: int) -> dict[str, Any]:
             config,
             data,
             Path(folder) / "run",
+            source=Path(config.model),
             tokenizer=tokenizer,
             place=place,
             title=f"{config.task} {seed}",
@@ -222,11 +229,12 @@ class AfterEpoch(transformers.TrainerCallback):
 
 
 def their_turns(pause: Pause, job: Job, attention: str, compiled: bool) -> None:
-    parts, tokenizer = job.parts(), their_tokenizer(job)
-    pause()
+    parts, told = job.parts(), None
     for number in range(job.config.epochs):
+        tokenizer = pause(told, lambda: their_tokenizer(job))
         rows = their_rows(job, parts.train, parts, tokenizer)
-        pause(their_fingerprint(rows) if number == 0 else None)
+        told = their_fingerprint(rows) if number == 0 else None
+    pause(told)
     with tempfile.TemporaryDirectory() as folder:
         trainer = their_trainer(
             job, parts, rows, tokenizer, Path(folder), attention=attention, compiled=compiled
