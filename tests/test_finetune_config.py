@@ -128,12 +128,25 @@ def test_the_papers_grid_has_twenty_four_settings():
     }
 
 
-def test_googles_grid_for_small_models_has_twenty():
-    found = grid(config_of(), width=512)
-    assert len(found) == len(set(found)) == 20
+def test_googles_grid_for_small_models_has_twenty_and_what_the_data_wants():
+    config = config_of()
+    first, *found = grid(config, width=512)
+    assert first == config
+    assert len(found) == len({first, *found}) - 1 == 20
     assert {one.learning_rate for one in found} == {3e-4, 1e-4, 5e-5, 3e-5}
     assert {one.batch_size for one in found} == {8, 16, 32, 64, 128}
     assert {one.epochs for one in found} == {4}
+
+
+@pytest.mark.parametrize("flags", [{"kind": "tag", "features": (-1,)}, {"architecture": "elmo"}])
+def test_networks_on_frozen_layers_have_a_grid_of_their_own(flags):
+    config = config_of(epochs=7, **flags)
+    found = grid(config, width=768)
+    assert config in found
+    assert {(one.learning_rate, one.batch_size) for one in found} == {
+        (rate, batch) for rate in (3e-3, 1e-3, 3e-4) for batch in (8, 16, 32)
+    }
+    assert {one.epochs for one in found} == {7}
 
 
 ABOVE, ONE, ZERO = "above 0 and finite", "at least 1", "at least 0"

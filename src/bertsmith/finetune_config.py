@@ -82,6 +82,9 @@ SWEPT = ("learning_rate", "batch_size", "epochs")
 _Grid = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]
 _GRID: _Grid = ((5e-5, 4e-5, 3e-5, 2e-5), (16, 32), (2, 3, 4))
 _WIDER_GRID: _Grid = ((3e-4, 1e-4, 5e-5, 3e-5), (8, 16, 32, 64, 128), (4,))
+# A network of its own on states that stay as they are learns at a BiLSTM's pace.
+_RATE_ON_FROZEN = 1e-3
+_GRID_ON_FROZEN: _Grid = ((3e-3, 1e-3, 3e-4), (8, 16, 32), ())
 
 
 class _Usual(NamedTuple):
@@ -145,8 +148,7 @@ def finetune_config(
     if architecture == "elmo":
         defaults["frozen"] = True
     if given.get("features") or given.get("frozen", defaults.get("frozen")):
-        # A network of its own on states that stay as they are learns at a BiLSTM's pace.
-        defaults["learning_rate"] = 1e-3
+        defaults["learning_rate"] = _RATE_ON_FROZEN
     values = {"task": task, "kind": kind, "model": model} | defaults | given
     try:
         config = msgspec.convert(values, FinetuneConfig)
@@ -171,20 +173,25 @@ def _usual_rate(width: int) -> float:
 def grid(
     config: FinetuneConfig, *, width: int, fixed: Collection[str] = ()
 ) -> list[FinetuneConfig]:
-    """Every combination that a sweep tries; values that are `fixed` stay the config's own.
+    """What a sweep tries: every combination, values that are `fixed` staying the config's own.
 
     The paper's (appendix A.3) for models of its sizes; Google's wider one (README of the small
-    models: rates up to 3e-4, batches from 8 to 128, 4 epochs) for smaller ones.
+    models: rates up to 3e-4, batches from 8 to 128, 4 epochs) for smaller ones; larger rates and
+    the config's epochs where the encoder is frozen. The config itself is among them: small data may
+    want more epochs than any grid has.
     """
     choices = _GRID if width >= _BASE_WIDTH else _WIDER_GRID
+    if config.features or config.frozen:
+        choices = _GRID_ON_FROZEN
     axes = [
-        (getattr(config, name),) if name in fixed else values
+        (getattr(config, name),) if name in fixed or not values else values
         for name, values in zip(SWEPT, choices, strict=True)
     ]
-    return [
+    points = [
         msgspec.structs.replace(config, **dict(zip(SWEPT, point, strict=True)))
         for point in product(*axes)
     ]
+    return points if config in points else [config, *points]
 
 
 def _check(config: FinetuneConfig, positions: int) -> None:

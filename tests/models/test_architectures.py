@@ -101,7 +101,9 @@ def test_a_tuned_folder_answers_as_before(shape, kind, tmp_path):
     model = build_for_task(shape, task).eval()
     load_encoder(tmp_path / "pre", model)
     words = torch.tensor([1, 2, 7]) if kind == "tag" else None
-    batch = TaskBatch(pack(ROWS, SEGMENTS), None, words_P=words, group=2 if kind == "choose" else 1)
+    group = 2 if kind == "choose" else 1
+    packed = pack(ROWS, SEGMENTS)
+    batch = TaskBatch(packed, None, words_P=words, ends_P=words, group=group)
     with torch.no_grad():
         before = model.outputs(batch)
     save_model(tmp_path / "tuned", model, Tokenizer(TOY_VOCAB), card="")
@@ -176,9 +178,9 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
         bare = {"bert": ["BertModel"], "gpt": ["OpenAIGPTModel"]}
         assert keys.get("architectures") == bare.get(architecture_of(shape))
         assert keys["bertsmith_task"]["kind"] == kind
-        assert not is_known_to_transformers(model)
+        assert not is_known_to_transformers(keys)
         return
-    assert is_known_to_transformers(model)
+    assert is_known_to_transformers(keys)
     theirs = PEERS[kind].from_pretrained(tmp_path).eval()
     assert keys["architectures"] == [type(theirs).__name__]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)

@@ -21,8 +21,7 @@ UNREACHABLE = (
     "check the connection (and HF_HUB_OFFLINE), or give a folder or 'minilm'."
 )
 UNKNOWN = (
-    f"{NAME}: no such folder, and the hub has no public model of that name; check the "
-    "spelling."
+    f"{NAME}: no such folder, and the hub has no public model of that name; check the spelling."
 )
 
 

@@ -306,7 +306,6 @@ def test_its_keys_say_how_to_build_it_again(case):
     assert elmo_config_from_keys(shape, "c") == CONFIG
     if kind in LABELS:
         assert keys["id2label"] == {str(n): name for n, name in enumerate(LABELS[kind])}
-    assert model.feature_based is None
     again = ElmoForTask(CONFIG, PIECES, kind, tune=False, paired=paired, labels=model.labels)
     again.load_state_dict(model.state_dict())
     batch = batch_of(case, groups_of(case))

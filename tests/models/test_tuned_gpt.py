@@ -83,9 +83,9 @@ def new_batch(kind: Kind, lengths: list[tuple[int, int]], *, chosen: list[int] |
                 for start, row in zip(starts, rows, strict=False)
                 for word in range(len(tags[row]))
             ]
-            return TaskBatch(
-                packed, torch.cat([tags[row] for row in rows]), words_P=torch.tensor(words)
-            )
+            words_P = torch.tensor(words)
+            tags_P = torch.cat([tags[row] for row in rows])
+            return TaskBatch(packed, tags_P, words_P=words_P, ends_P=words_P + 1)
     return TaskBatch(packed, targets, group=group)
 
 
@@ -251,15 +251,24 @@ def test_neighbours_and_order_change_no_output_loss_or_gradient(kind, both_order
 
 
 def test_a_word_is_read_at_its_last_piece():
-    """Where the batch says where the word ends: not for the last one of an input."""
     ids = [[CLS, 9, 8, 7, 6, 5, SEP], [CLS, 9, 8, SEP], [CLS, 10, 11, 12, SEP]]
     packed = pack(ids)
-    words_P = torch.tensor([1, 3, 4, 8, 12, 14])
+    words_P, ends_P = torch.tensor([[1, 3, 4, 8, 12, 14], [2, 3, 5, 9, 13, 14]])
     model = new_model("tag")
     hidden_TD = model.gpt(model.arranged(packed))
-    expected = model.classifier(hidden_TD[[2, 3, 4, 8, 13, 14]])
-    found = model.outputs(TaskBatch(packed, None, words_P=words_P))
+    expected = model.classifier(hidden_TD[[2, 3, 5, 9, 13, 14]])
+    found = model.outputs(TaskBatch(packed, None, words_P=words_P, ends_P=ends_P))
     torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_no_answer_is_read_where_everything_was():
+    packed = pack([[CLS, 9, SEP, 7, 6, SEP], [CLS, 10, SEP, 12, SEP]])
+    model = new_model("answer")
+    scores_T2 = model.span(model.gpt(model.arranged(packed)))
+    found = model.outputs(TaskBatch(packed, None))
+    torch.testing.assert_close(found[[0, 6]], scores_T2[[5, 10]], **CLOSE)
+    others = [1, 2, 3, 4, 5, 7, 8, 9, 10]
+    torch.testing.assert_close(found[others], scores_T2[others], **CLOSE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -309,4 +318,3 @@ def test_names_and_keys_go_there_and_back(kind):
     assert keys.get("id2label", {}) == {str(n): name for n, name in enumerate(names)}
     shape = msgspec.structs.asdict(CONFIG)
     assert gpt_config_from_keys({"model_type": "openai-gpt"} | keys | shape, "x") == CONFIG
-    assert model.feature_based is None

@@ -86,6 +86,27 @@ def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path:
         evaluate(other, path, skip_misplaced=True)
 
 
+def test_a_tagger_is_scored_whatever_the_scheme_of_its_tags(small_model, tmp_path):
+    """CoNLL's own IOB1 begins an entity with I, and the shared task's labels have no B-PER."""
+    labels = ("O", "B-LOC", "I-LOC", "I-PER")
+    torch.manual_seed(2)
+    model = BertForTask(load_config(small_model), "tag", labels=labels)
+    save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
+    taught = Taught(task="tag", kind="tag", labels=labels, limits=Limits(longest=64, stride=32))
+    write_json(tmp_path / "model" / TAUGHT, taught)
+    predictor = Predictor(tmp_path / "model")
+    found = {}
+    for scheme, mark in (("iob1", "I"), ("iob2", "B")):
+        path = tmp_path / f"{scheme}.conll"
+        path.write_text(f"red {mark}-PER\nblue O\n\ngreen {mark}-LOC\nold I-LOC\n")
+        found[scheme] = evaluate(predictor, path).parts[path.name]
+    assert found["iob1"].scores == found["iob2"].scores
+    assert [(row.name, row.support) for row in found["iob1"].rows] == [("LOC", 1), ("PER", 1)]
+    (tmp_path / "other.conll").write_text("red B-ORG\n")
+    with pytest.raises(DataError, match=r"other\.conll.*the model does not know the label 'B-ORG'"):
+        evaluate(predictor, tmp_path / "other.conll")
+
+
 def test_labels_that_the_model_does_not_know(small_model: Path, tmp_path: Path) -> None:
     predictor = classifier(small_model, tmp_path / "model")
     (tmp_path / "own.csv").write_text("text,label\nred,1\nblue,2\n")

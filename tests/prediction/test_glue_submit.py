@@ -1,5 +1,6 @@
 """The zip for GLUE's server: names, headers, row counts, labels and ranges."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from official_files import SIZES, WRITERS
 
 from bertsmith.errors import DataError, UsageError
+from bertsmith.files import read_json, write_json
 from bertsmith.prediction import glue_submit as module
 from bertsmith.prediction.glue_submit import SHEETS, glue_submit
+from bertsmith.tasks.features import Limits
+from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
 
@@ -71,6 +75,18 @@ def test_a_whole_submission(runs: dict[str, Path], tmp_path: Path) -> None:
             assert answers <= {"entailment", "neutral", "contradiction"}
         else:
             assert answers <= {"0", "1"}
+
+
+@pytest.mark.usefixtures("small_sheets")
+def test_what_loses_its_end_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = shutil.copytree(runs["rte"], tmp_path / "rte")
+    taught = read_json(run / TAUGHT, Taught)
+    short = Limits(longest=8, stride=4)
+    write_json(run / TAUGHT, msgspec.structs.replace(taught, limits=short))
+    told: list[str] = []
+    glue_submit([run], tmp_path / "glue.zip", partial=True, show=told.append)
+    cut = "RTE: 5 of the inputs lost their end to the model's limit"
+    assert told == [f"RTE: {run}", cut]
 
 
 def test_rows_are_counted(runs: dict[str, Path], tmp_path: Path) -> None:

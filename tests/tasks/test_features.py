@@ -99,15 +99,17 @@ def test_every_word_is_tagged_once_where_its_context_is_best(sentences, limit):
         first = 0
         for word in own:
             sides = {r: min(first - s, e - 1 - first) for s, e, r in spans if s <= first < e}
-            places += [(sides, {r: first - s + 1 for s, _, r in spans}, word[0])]
+            places += [(sides, {r: first - s + 1 for s, _, r in spans}, word[0], len(word))]
             places += [None] * (len(word) - 1)
             first += len(word)
     assert row == len(rows)
     for word, place in zip(table, filter(None, places), strict=True):
-        sides, inside, piece = place
+        sides, inside, piece, size = place
         assert sides[word["row"]] == max(sides.values())
         assert word["place"] == inside[word["row"]]
         assert rows[word["row"]][word["place"]] == piece
+        # The last piece, or the last that the window has.
+        assert word["end"] == min(word["place"] + size - 1, len(rows[word["row"]]) - 2)
     assert features.word_edges.tolist() == [
         int((table["row"] < row).sum()) for row in range(len(rows) + 1)
     ]

@@ -263,6 +263,9 @@ def test_microsofts_file_of_mrpc_is_parted_by_glues_list(tmp_path):
         f"{tmp_path}/dev_ids.tsv is missing; expected GLUE's list of the rows of "
         "msr_paraphrase_train.txt that are the dev part: download it, or put a dev.tsv there."
     )
+    # A dev.tsv of GLUE's holds rows of the same file: none of them is trained on.
+    put(tmp_path, [lines[0], lines[2], lines[3]], name="dev.tsv")
+    assert [example.a for example in mrpc.read(path, "train")] == ["a0", "a3"]
     put(tmp_path, [["11", "21"], ["13", "23"]], name="dev_ids.tsv")
     assert [(e.a, e.key) for e in mrpc.read(path, "train")] == [("a0", "0"), ("a2", "1")]
     assert [(e.a, e.label) for e in mrpc.read(path, "dev")] == [("a1", "1"), ("a3", "1")]

@@ -396,8 +396,7 @@ def test_a_task_learns_its_labels_from_the_training_file(tmp_path):
     assert (task.name, task.kind, task.labels) == ("classify", "classify", ("9", "10", "a", "b"))
     assert task.metrics == ("accuracy", "macro_f1")
     assert not task.pair
-    assert [example.label for example in task.read(path, "dev")] == ["10", "9", "b", "a", "10"]
-    assert [example.label for example in task.read(path, "test")] == [None] * 5
+    assert task.read is None
     pair = own_task("regress", columns=Columns(text_pair="b"), train=[])
     assert (pair.pair, pair.labels, pair.metrics) == (True, (), ("pearson", "spearman"))
 

@@ -157,6 +157,7 @@ def test_words_are_found_in_whatever_row_they_are():
     for order in (every, every[::-1], every[[2]]):
         batch = make_batch(features, order, TOKENIZER)
         found = TOKENIZER.tokens(batch.packed.ids_T[batch.words_P].tolist())
+        assert torch.equal(batch.ends_P, batch.words_P)  # Each word is one piece.
         numbers = words_of(features, order)
         assert found == ["abcdefghijklmnop"[number] for number in numbers]
         assert batch.targets.tolist() == features.words["target"][numbers].tolist()

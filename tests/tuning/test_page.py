@@ -117,7 +117,7 @@ def made_result(tmp_path, kind, **changes):
         },
         "degenerate": [Path(run.out).name for run in runs if run.degenerate],
         "intervals": {name: (0.625, 0.875) for name, value in scores.items() if value is not None},
-        "seconds": 100.0,
+        "seconds": 61.0,
     }
     result = FinetuneResult(**values | changes)
     folder = Path(result.best_run.out)
@@ -295,6 +295,7 @@ def test_runs_of_a_sweep_and_seeds(tmp_path, drawn):
         runs=runs,
         best=1,
         summary=summary,
+        seconds=244.0,
     )
     html = page(result, *classified(*_SIX))
     assert "This is the best of 4 runs.</p>" in html
@@ -635,9 +636,10 @@ def test_a_model_that_transformers_does_not_know_is_not_loaded_with_it(tmp_path,
     pair = tagged("Rome fell", "B-LOC O", "B-LOC O", [0.75, 1.0])
     result = made_result(tmp_path, "tag")
     config = msgspec.structs.replace(result.config, features=(-2, -1))
-    html = page(msgspec.structs.replace(result, config=config), [pair[0]], [pair[1]])
+    result = msgspec.structs.replace(result, config=config, in_transformers=False)
+    html = page(result, [pair[0]], [pair[1]])
     assert ", on layers -2, -1 of a model that itself stayed as it was." in html
-    assert "which transformers does not have: use it with bertsmith." in html
+    assert "transformers has no model that gives its outputs: use it with bertsmith." in html
     assert html.count("<pre>") == 1
 
 

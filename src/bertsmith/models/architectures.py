@@ -28,7 +28,7 @@ from bertsmith.models.tuned import (
 )
 from bertsmith.models.tuned_elmo import ElmoForTask
 from bertsmith.models.tuned_gpt import GPT_ARCHITECTURES, GptForTask
-from bertsmith.shape_files import MODEL_TYPES, architecture_of
+from bertsmith.shape_files import MODEL_TYPES
 from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import Frame
 
@@ -203,16 +203,15 @@ def frame_of(model: Pretrained | TaskModel) -> Frame:
     return "text"
 
 
-def is_known_to_transformers(model: TaskModel) -> bool:
-    """Whether `transformers` has a model that gives the same outputs."""
-    named = set(model.config_keys.get("architectures", []))
-    return bool(named & set(_TASK_ARCHITECTURES[architecture_of(model.config)].values()))
+def is_known_to_transformers(config_keys: dict[str, Any]) -> bool:
+    """Whether `transformers` has a model under a task that gives the outputs of a folder's."""
+    named = set(config_keys.get("architectures") or [])
+    return bool(named & set(_task_architectures(config_keys).values()))
 
 
 def is_for_task(config_keys: dict[str, Any]) -> bool:
     """Whether a folder's model is under the output layer of a task."""
-    named = set(config_keys.get("architectures") or [])
-    return OWN_TASK in config_keys or bool(named & set(_task_architectures(config_keys).values()))
+    return OWN_TASK in config_keys or is_known_to_transformers(config_keys)
 
 
 def task_shape(

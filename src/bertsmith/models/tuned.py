@@ -102,6 +102,8 @@ class TaskBatch:
     int64 [P]; None where only the outputs are wanted."""
     words_P: Tensor | None = None
     """`tag`: indices into T of the words' first pieces."""
+    ends_P: Tensor | None = None
+    """`tag`: of their last pieces."""
     group: int = 1
     """Sequences that are answered together (the choices of an example)."""
 
@@ -126,6 +128,7 @@ class TaskBatch:
             packed=self.packed.to(device),
             targets=move(self.targets),
             words_P=move(self.words_P),
+            ends_P=move(self.ends_P),
         )
 
 

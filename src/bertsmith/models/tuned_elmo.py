@@ -118,7 +118,6 @@ class ElmoForTask(nn.Module):
         self.labels = tuple(labels)
         self.tune = tune
         self.paired = kind in ("choose", "answer") or (paired and kind != "tag")
-        self.feature_based = None
         self.elmo = Elmo(config, pieces).requires_grad_(tune)
         width = config.hidden_size
         self.mix = ScalarMix(config.lstm_layers + 1)

@@ -6,7 +6,8 @@ has read everything and the answer is read; a pair whose order means nothing is 
 
 - `classify`, `regress`: the state at the extract token to classes, or to one number.
 - `choose`: the state at each choice's extract token to one score.
-- `answer`: a start and an end vector, their products with every token.
+- `answer`: a start and an end vector, their products with every token. Those of the first token,
+  which stand for "no answer here", are taken at the extract token: the first has read nothing.
 - `tag`: every word at its last piece, where the model has read all of it.
 """
 
@@ -38,8 +39,6 @@ LANGUAGE_WEIGHT = 0.5
 
 class GptForTask(nn.Module):
     """An encoder and the output layer of one kind of task, with the interface of `BertForTask`."""
-
-    feature_based = None
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class GptForTask(nn.Module):
         """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
         packed = self.arranged(batch.packed)
         rows_R = self._rows(packed, batch)
-        return self._scores(self.gpt(packed, rows_R))
+        return self._scores(self.gpt(packed, rows_R), packed)
 
     @property
     def output_bias(self) -> Tensor | None:
@@ -104,7 +103,7 @@ class GptForTask(nn.Module):
         packed = self.arranged(batch.packed)
         hidden_TD: Tensor = self.gpt(packed)
         rows_R = self._rows(packed, batch)
-        scores = self._scores(hidden_TD if rows_R is None else hidden_TD[rows_R])
+        scores = self._scores(hidden_TD if rows_R is None else hidden_TD[rows_R], packed)
         loss = task_loss(self.kind, scores, batch, self.class_weights)
         shares_B = LANGUAGE_WEIGHT * self._predictions(packed, batch)
         return {"task": loss + self._language_loss(hidden_TD, packed, shares_B)}
@@ -136,14 +135,13 @@ class GptForTask(nn.Module):
         if self.kind == "answer":
             return None
         if self.kind == "tag":
-            assert batch.words_P is not None
-            return _last_pieces(packed, batch.words_P)
+            return batch.ends_P
         return packed.lasts_B
 
-    def _scores(self, hidden_RD: Tensor) -> Tensor:
+    def _scores(self, hidden_RD: Tensor, packed: Packed) -> Tensor:
         if self.span is not None:
-            answers: Tensor = self.span(hidden_RD)
-            return answers.float()
+            answers_T2: Tensor = self.span(hidden_RD).float()
+            return answers_T2.index_copy(0, packed.firsts_B, answers_T2[packed.lasts_B])
         assert self.classifier is not None
         if self.both_orders:
             hidden_RD = torch.add(*hidden_RD.chunk(2))
@@ -191,15 +189,3 @@ def _other_way_round(packed: Packed) -> Tensor:
 def _rows_of(packed: Packed, places_P: Tensor) -> Tensor:
     """The sequences that tokens are in."""
     return torch.searchsorted(packed.starts[1:].to(torch.int64), places_P, right=True)
-
-
-def _last_pieces(packed: Packed, words_P: Tensor) -> Tensor:
-    """The words' last pieces, from their first: those before the next tagged word's first.
-
-    Behind an input's last tagged word there may be words that are tagged in another window, and a
-    batch does not say where they begin: that word alone is read at its first piece.
-    """
-    rows_P = _rows_of(packed, words_P)
-    next_P = torch.cat([words_P[1:], words_P[-1:]])
-    has_next_P = torch.cat([rows_P[1:] == rows_P[:-1], rows_P.new_zeros(1, dtype=torch.bool)])
-    return torch.where(has_next_P, next_P - 1, words_P)

@@ -65,7 +65,7 @@ def embed(
         states = list(encoder.layers(batch.packed))
         hidden_TD = torch.stack([states[layer] for layer in chosen]).mean(0)
         if pooling == "cls":
-            return hidden_TD[batch.packed.starts[:-1].to(torch.int64)]
+            return hidden_TD[batch.packed.firsts_B]
         return torch.segment_reduce(hidden_TD, "sum", lengths=batch.packed.starts.diff())
 
     weights = np.zeros(len(texts))

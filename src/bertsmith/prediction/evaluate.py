@@ -19,6 +19,7 @@ from bertsmith.runtime import World
 from bertsmith.tasks import metrics, own, reading, table, tagging
 from bertsmith.tasks.checks import labels_of
 from bertsmith.tasks.decode import Prediction, gold, said
+from bertsmith.tasks.entities import MARKS
 from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
@@ -184,9 +185,13 @@ def _scored(
 
 
 def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
+    known = set(labels)
+    if tagging.name_entities(labels):
+        # Entities are compared, whatever scheme their tags are written in.
+        known |= {f"{mark}-{name.partition('-')[2]}" for mark in MARKS for name in labels}
     for example in examples:
         for name in labels_of(example):
-            if name not in labels:
+            if name not in known:
                 raise DataError(
                     f"{example.where}: the model does not know the label '{name}'"
                     f"{nearest(name, labels)}; it was taught {', '.join(labels)}."

@@ -98,7 +98,7 @@ def glue_submit(
         if _can_answer(sheet, folders):
             show(f"{sheet.name}: {models[sheet.task]}")
             sheets[f"{sheet.name}.tsv"] = _answer(
-                sheet, models[sheet.task], folders[sheet.task], *_test_part(sheet)
+                sheet, models[sheet.task], folders[sheet.task], *_test_part(sheet), show
             )
     with (
         atomic_path(out) as temporary,
@@ -139,14 +139,25 @@ def _by_task(runs: Sequence[Path]) -> dict[str, Path]:
     return models
 
 
-def _answer(sheet: Sheet, run: Path, folder: Path, task: Task, part: str) -> str:
+def _answer(
+    sheet: Sheet,
+    run: Path,
+    folder: Path,
+    task: Task,
+    part: str,
+    show: Callable[[str], object],
+) -> str:
     examples = table.load(folder, task, part)
     if len(examples) != sheet.rows:
         raise DataError(
             f"{table.find(folder, task, part)}: found {len(examples):,} rows, expected the "
             f"{sheet.rows:,} of the official test file of {sheet.name}; download it again."
         )
-    answers = Predictor(run).predict(examples)
+    predictor = Predictor(run)
+    features = predictor.scorer.features(examples, predictor.taught)
+    if features.cut:
+        show(f"{sheet.name}: {features.cut:,} of the inputs lost their end to the model's limit")
+    answers = predictor.scorer.predict(examples, predictor.taught, features)
     lines = [f"{number}\t{_spelled(task, answer)}" for number, answer in enumerate(answers)]
     return "\n".join(["index\tprediction", *lines]) + "\n"
 

@@ -45,8 +45,9 @@ ROW = np.dtype(
     ]
 )
 """One input. Without a segment B the last two are 0."""
-WORD = np.dtype([("row", np.int64), ("place", np.int64), ("target", np.int64)])
-"""A word to tag: its input, the place of its first piece there, and the number of its tag (-1)."""
+WORD = np.dtype([("row", np.int64), ("place", np.int64), ("end", np.int64), ("target", np.int64)])
+"""A word to tag: its input, the places of its first and last piece there, and the number of its tag
+(-1). A window may end within a word."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -300,6 +301,8 @@ def _tags(
         table["row"][first:last] = count + window
         count += len(spans)
         table["place"][first:last] = 1 + pieces - spans[window, 0]
+        after = np.minimum(pieces + lengths[first:last], spans[window, 1])
+        table["end"][first:last] = after - spans[window, 0]
         rows = np.zeros(len(spans), dtype=ROW)
         rows["example"] = sentence_of[first]
         rows["a_start"], rows["a_length"] = begin + spans[:, 0], spans[:, 1] - spans[:, 0]

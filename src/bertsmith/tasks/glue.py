@@ -105,24 +105,30 @@ def _rows(path: Path, header: tuple[str, ...], *, has_broken: bool) -> Iterator[
 def _of_part(table: Iterable[rows.Row], path: Path, part: str) -> Iterator[rows.Row]:
     """Microsoft's file holds train and dev; GLUE's list of pairs says which row belongs to which.
 
-    Without the list there is no dev, and all rows are for training.
+    Without the list, a dev.tsv that is there says so; without both, all rows are for training.
     """
-    ids = path.with_name("dev_ids.tsv")
-    if not ids.exists():
-        if part == "dev":
-            raise DataError(
-                f"{ids} is missing; expected GLUE's list of the rows of {path.name} that are the "
-                "dev part: download it, or put a dev.tsv there."
-            )
-        dev = set()
-    else:
+    ids, whole_dev = path.with_name("dev_ids.tsv"), path.with_name("dev.tsv")
+    dev: set[tuple[str, ...]] = set()
+    if ids.exists():
         dev = {
             tuple(streams.decode_line(str(ids), line, number, offset).split())
             for line, number, offset in streams.lines(str(ids))
         }
+    elif part == "dev":
+        raise DataError(
+            f"{ids} is missing; expected GLUE's list of the rows of {path.name} that are the dev "
+            "part: download it, or put a dev.tsv there."
+        )
+    elif whole_dev.exists():
+        dev = {_pair(row) for row in _rows(whole_dev, (), has_broken=False)}
     for row in table:
-        if ((row.values.get("#1 ID"), row.values.get("#2 ID")) in dev) == (part == "dev"):
+        if (_pair(row) in dev) == (part == "dev"):
             yield row
+
+
+def _pair(row: rows.Row) -> tuple[str, ...]:
+    """What Microsoft numbers a pair of sentences by."""
+    return tuple(_column(row, name) for name in ("#1 ID", "#2 ID"))
 
 
 def _example(layout: Layout, row: rows.Row, number: int, *, is_test: bool) -> TextExample:

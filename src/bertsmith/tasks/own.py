@@ -183,18 +183,8 @@ def metrics_of(kind: Kind, labels: Sequence[str]) -> tuple[str, ...]:
     return _METRICS[kind]
 
 
-def own_task(
-    kind: Kind, *, columns: Columns, train: Sequence[Example], skipped: list[str] | None = None
-) -> Task:
-    """The row that a table would have for the user's files; labels are learned from `train`.
-
-    Its `read` takes every part but `test` for labelled, and `skipped` is as for `read_own`.
-    """
-
-    def read(path: Path, part: str) -> list[Example]:
-        labelled = part != "test"
-        return list(read_own(kind, path, columns=columns, labelled=labelled, skipped=skipped))
-
+def own_task(kind: Kind, *, columns: Columns, train: Sequence[Example]) -> Task:
+    """The row that a table would have for the user's files; labels are learned from `train`."""
     labels = classes(train)
     names = metrics_of(kind, labels)
     return Task(
@@ -204,7 +194,6 @@ def own_task(
         metrics=names,
         deciding=("entity_f1",) if "entity_f1" in names else (),
         files={},
-        read=read,
         labels=labels,
         pair=columns.text_pair is not None,
         may_be_impossible=any(
@@ -347,7 +336,7 @@ def _answers(row: Row, name: str, context: str, misplaced: list[str]) -> tuple[A
             return None
     try:
         start = int(start)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{row.where}: '{start}' in column 'answer_start' is not a number; expected that of "
             "the character at which the answer begins, from 0."

@@ -217,6 +217,7 @@ def read(path: Path | str, task: Task, part: str) -> list[Example]:
         SystemFault: it cannot be read.
     """
     rows.refuse_folder(path)
+    assert task.read is not None
     examples = task.read(on_disk(path), part)
     if not examples:
         raise DataError(f"{path} is empty: it holds no example; give another file.")

@@ -85,8 +85,9 @@ class Task:
     files: Mapping[str, tuple[str, ...]]
     """Part -> names its file may have in the data folder, the first that exists is taken. Parts are
     `train`, `dev`, `test` and, where a task has more of a sort, `dev-mismatched` and so on."""
-    read: Callable[[Path, str], list[Example]]
-    """(file, part) -> its examples in order. Raises DataError with file and line."""
+    read: Callable[[Path, str], list[Example]] | None = None
+    """(file, part) -> its examples in order. Raises DataError with file and line. None for the
+    user's own files, which `own.read_own` reads."""
     labels: tuple[str, ...] = ()
     """Classes in the order of the model's outputs; empty: those of the training file, sorted."""
     pair: bool = False

@@ -1,5 +1,7 @@
 """What a fine-tuned model needs to know beside its weights: `task.json` in its folder."""
 
+from typing import Literal
+
 import msgspec
 
 from bertsmith.config import Kind
@@ -12,7 +14,7 @@ TAUGHT = "task.json"
 class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a model was taught to be asked, and how to read its answers."""
 
-    version: int = 1
+    version: Literal[1] = 1
     task: str
     """A row of the table of tasks, or the kind of the user's own files."""
     kind: Kind

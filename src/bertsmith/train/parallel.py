@@ -184,8 +184,10 @@ def choose_micro_tokens(device: torch.device, *, bytes_per_token: int) -> int:
 
 
 @contextlib.contextmanager
-def explaining_memory(device: torch.device, micro_tokens: int) -> Iterator[None]:
-    """Around what trains: where memory runs out, says what to make smaller.
+def explaining_memory(
+    device: torch.device, micro_tokens: int, *, remedy: str = "take a smaller --size"
+) -> Iterator[None]:
+    """Around what trains: where memory runs out, says what to make smaller; `remedy`: what else.
 
     Raises:
         SystemFault: torch could not allocate what it needed.
@@ -200,7 +202,7 @@ def explaining_memory(device: torch.device, micro_tokens: int) -> Iterator[None]
         raise SystemFault(
             f"Memory ran out on {device} with {micro_tokens:,} tokens computed at once; run the "
             f"same command with --resume and fewer, e.g. --micro-tokens {micro_tokens // 2}, or "
-            "take a smaller --size."
+            f"{remedy}."
         ) from error
 
 

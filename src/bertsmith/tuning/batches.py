@@ -97,10 +97,12 @@ def make_batch(features: Features, chosen: Integers, tokenizer: Tokenizer) -> Ta
     words = features.words[words_of(features, chosen)]
     starts = np.cumsum(lengths) - lengths
     counts = features.word_edges[rows + 1] - features.word_edges[rows]
+    before_P = np.repeat(starts, counts)
     return TaskBatch(
         packed,
         torch.from_numpy(words["target"].copy()),
-        words_P=torch.from_numpy(np.repeat(starts, counts) + words["place"]),
+        words_P=torch.from_numpy(before_P + words["place"]),
+        ends_P=torch.from_numpy(before_P + words["end"]),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from bertsmith.config import Kind
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import NAMES, TaskModel, is_known_to_transformers
-from bertsmith.shape_files import MODEL_TYPES, architecture_of
+from bertsmith.shape_files import MODEL_TYPES, architecture_of, shape_keys
 from bertsmith.shapes import Architecture, BertConfig
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.task import Task
@@ -37,7 +37,8 @@ def task_card(
         scores: part -> metric -> score.
     """
     architecture = architecture_of(model.config)
-    name, alike = NAMES[architecture], is_known_to_transformers(model)
+    name = NAMES[architecture]
+    alike = is_known_to_transformers(model.config_keys | shape_keys(model.config))
     kept = ""
     if config.features:
         kept = f", on layers {list(config.features)} of a frozen encoder"

@@ -24,8 +24,8 @@ import msgspec
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
-from bertsmith.models.architectures import build_for_task
-from bertsmith.models.folder import load_config, load_encoder
+from bertsmith.models.architectures import build_for_task, is_known_to_transformers
+from bertsmith.models.folder import CONFIG, load_config, load_encoder
 from bertsmith.models.sources import resolve
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
@@ -314,6 +314,7 @@ def _finish(
         for name in parts.task.metrics
         if best.scores[data.deciding][name] is not None
     }
+    source = Path(best.out) / tuning.BEST
     result = FinetuneResult(
         out=str(out),
         report=str(out / REPORT),
@@ -334,12 +335,12 @@ def _finish(
         degenerate=[Path(run.out).name for run in runs.results if run.degenerate],
         intervals={name: found for name, found in intervals.items() if found is not None},
         seconds=sum(run.seconds for run in runs.results),
+        in_transformers=is_known_to_transformers(read_json(source / CONFIG, dict[str, Any])),
     )
     write_json(out / RESULTS, result)
     write_report(result, examples=examples, predictions=predictions)
     # A folder with another model's files in it must not look whole.
     (out / "config.json").unlink(missing_ok=True)
-    source = Path(best.out) / tuning.BEST
     for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
         with atomic_path(out / file.name) as copy:
             shutil.copyfile(file, copy)

@@ -18,7 +18,6 @@ from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
 from bertsmith.tuning.page_examples import MOST, errors
 from bertsmith.tuning.page_scores import (
     ALWAYS,
-    deciding_metrics,
     write_curves,
     write_runs,
     write_scores,
@@ -92,7 +91,7 @@ def _about(result: FinetuneResult, example: Example) -> str:
 
 def _facts(result: FinetuneResult) -> list[Fact]:
     facts = []
-    for name in deciding_metrics(result):
+    for name in result.deciding_metrics:
         notes = []
         if name in result.intervals:
             low, high = result.intervals[name]
@@ -110,7 +109,7 @@ def _facts(result: FinetuneResult) -> list[Fact]:
             )
     speed = f"{result.best_run.examples_per_second:,.0f}"
     count = len(result.runs)
-    took = clock(sum(run.seconds for run in result.runs))
+    took = clock(result.seconds)
     return [
         *facts,
         Fact(speed, "examples a second", "in training"),
@@ -281,11 +280,8 @@ def _write_next(page: Report, result: FinetuneResult, example: Example) -> None:
             f"bertsmith evaluate {out} --data FILE",
         ]
     )
-    if result.config.features:
-        page.text(
-            "It reads the layers of an encoder that stayed as it was through a BiLSTM, which "
-            "transformers does not have: use it with bertsmith."
-        )
+    if not result.in_transformers:
+        page.text("transformers has no model that gives its outputs: use it with bertsmith.")
         return
     page.text("Or load it with transformers, in Python:")
     page.commands(_transformers(result, example))

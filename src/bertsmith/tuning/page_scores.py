@@ -51,11 +51,6 @@ _MEANINGS = {
 }
 
 
-def deciding_metrics(result: FinetuneResult) -> list[str]:
-    """The metrics that decide which run is best; their mean is a run's score."""
-    return list(result.deciding_metrics)
-
-
 def write_scores(page: Report, result: FinetuneResult) -> None:
     """Writes what the scores are and mean."""
     best = result.best_run
@@ -101,7 +96,7 @@ def write_scores(page: Report, result: FinetuneResult) -> None:
 def write_runs(page: Report, result: FinetuneResult) -> None:
     """Writes the score of every run, the best first."""
     ranked = sorted(result.runs, key=lambda run: -run.main)
-    titles = [METRICS[name].title for name in deciding_metrics(result)]
+    titles = [METRICS[name].title for name in result.deciding_metrics]
     score = titles[0] if len(titles) == 1 else f"mean of {' and '.join(titles)}"
     groups: dict[str, list[float]] = {}
     for run in ranked:
@@ -115,7 +110,7 @@ def write_runs(page: Report, result: FinetuneResult) -> None:
             x_label=f"{score} on {result.deciding}",
             marks=_baseline_marks(
                 result,
-                [deciding_metrics(result)],
+                [result.deciding_metrics],
                 [run.main for run in ranked if not run.degenerate],
             ),
         ),

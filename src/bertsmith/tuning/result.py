@@ -68,6 +68,9 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     intervals: dict[str, tuple[float, float]]
     """Metric -> 95% bootstrap interval of the best run on the deciding part, over its examples."""
     seconds: float
+    """Of all runs together, evaluations counted."""
+    in_transformers: bool = True
+    """Whether `transformers` has a model that gives the same outputs."""
 
     @property
     def best_run(self) -> RunResult:

@@ -189,7 +189,8 @@ def run(
             reporter.note(f"{config.model} has no weights for {', '.join(fresh)}; it starts anew.")
 
         # 2. What the loop needs.
-        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
+        shorter = "start anew with shorter inputs (--longest) or a smaller model"
+        stack.enter_context(explaining_memory(place.device, state.micro_tokens, remedy=shorter))
         model.class_weights = _class_weights(config, data, place)
         parallel = stack.enter_context(Parallel(model, place))
         optimizer = adamw(
