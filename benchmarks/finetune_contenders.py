@@ -41,6 +41,7 @@ from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, Source
+from bertsmith.tuning.model import build_model
 
 Pause = Callable[..., Any]
 
@@ -146,7 +147,7 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
     config = job.config
     shape = load_config(Path(config.model))
     data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
-    model, _ = tuning.build_model(config, data, tokenizer, Path(config.model))
+    model, _ = build_model(config, data, tokenizer, Path(config.model))
     optimizer = adamw(
         model,
         weight_decay=config.weight_decay,

@@ -39,8 +39,9 @@ from bertsmith.train.progress import read_metrics
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as running
 from bertsmith.tuning.batches import TaskBatches
-from bertsmith.tuning.data import Parts
-from bertsmith.tuning.run import RunResult, TaskData, read_predictions, run
+from bertsmith.tuning.data import Parts, TaskData
+from bertsmith.tuning.model import class_weights
+from bertsmith.tuning.run import RunResult, read_predictions, run
 
 LETTERS = "abcdefghijklmnop"
 VOCAB = (*SPECIAL, *LETTERS)
@@ -410,10 +411,10 @@ def test_a_run_that_learns_nothing_is_called_degenerate(folder, tmp_path):
 
 def test_class_weights_have_the_mean_one(folder):
     data = data_of("classify")
-    weights_C = running._class_weights(config_of(folder, weights="balanced"), data, PLACE)
+    weights_C = class_weights(config_of(folder, weights="balanced"), data, PLACE)
     assert weights_C.tolist() == [1.5, 0.75]  # 16 early, 32 late
     assert float(weights_C[data.train.targets].mean()) == 1.0
-    assert running._class_weights(config_of(folder), data, PLACE) is None
+    assert class_weights(config_of(folder), data, PLACE) is None
 
 
 def test_class_weights_are_in_the_loss(folder, whole, tmp_path):

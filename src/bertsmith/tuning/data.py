@@ -1,6 +1,6 @@
 """Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +16,7 @@ from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
 from bertsmith.tasks.task import Example, Task
 from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning.run import TaskData
-from bertsmith.tuning.scoring import baseline
+from bertsmith.tuning.scoring import Scores, baseline
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
@@ -171,6 +170,31 @@ def inspect(parts: Parts) -> Inspection:
         DataError: data that nothing can be learned from or scored on.
     """
     return checks.inspect(parts.task, parts.train, next(iter(parts.evaluated.values())))
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples as inputs, made once for all runs that share the limits."""
+
+    task: Task
+    labels: tuple[str, ...]
+    columns: own.Columns | None
+    """Of the user's own files."""
+    train: Features
+    train_examples: int
+    """Of which `train` has the inputs: one each, or windows."""
+    evaluated: Mapping[str, tuple[Sequence[Example], Features]]
+    """Part -> labelled examples; the first part decides which epoch and which run is best."""
+    baseline: Scores
+    """Scores on the deciding part of always giving the most frequent answer; empty if there is
+    none such."""
+    fingerprint: str
+    """SHA-256 of everything that is trained and evaluated on."""
+
+    @property
+    def deciding(self) -> str:
+        """The part that decides."""
+        return next(iter(self.evaluated))
 
 
 def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Columns) -> TaskData:

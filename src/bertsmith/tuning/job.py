@@ -39,12 +39,13 @@ from bertsmith.train.parallel import Place, join
 from bertsmith.train.start import alone_in
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
-from bertsmith.tuning.data import Lengths, Parts, Source
+from bertsmith.tuning.data import Lengths, Parts, Source, TaskData
 from bertsmith.tuning.identity import IDENTITY, Identity, check_same_job, identity_of
 from bertsmith.tuning.inference import check_vocabulary, limits_of
+from bertsmith.tuning.model import task_shape_of
 from bertsmith.tuning.page import write_report
 from bertsmith.tuning.result import FinetuneResult, summarise
-from bertsmith.tuning.run import RunResult, TaskData, task_shape_of
+from bertsmith.tuning.run import RunResult
 
 JOB = "job.json"
 RESULTS = "results.json"

@@ -14,27 +14,17 @@ The folder, while and after a run::
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
-import torch
-from torch import nn
 
 from bertsmith.config import Phase
 from bertsmith.errors import FolderError
 from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.architectures import TaskModel, TaskShape, build_for_task
-from bertsmith.models.embedding import WordEmbedding
-from bertsmith.models.folder import WEIGHTS, load_config, load_encoder, load_task, save_model
-from bertsmith.models.tuned import FeatureBased
+from bertsmith.models.folder import WEIGHTS, load_config, load_task, save_model
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.features import Features
-from bertsmith.tasks.own import Columns
-from bertsmith.tasks.task import Example, Task
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
@@ -47,7 +37,9 @@ from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import CHECKPOINTS, check_same_settings, enter, find_start
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
+from bertsmith.tuning.data import TaskData
 from bertsmith.tuning.inference import Scorer, limits_of
+from bertsmith.tuning.model import build_model, class_weights
 from bertsmith.tuning.scoring import Scores, decisive, score, tune_threshold
 
 SETTINGS = "finetune.json"
@@ -93,31 +85,6 @@ class _Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: int
     main: float
     """Mean of the deciding metrics."""
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """A task's examples as inputs, made once for all runs that share the limits."""
-
-    task: Task
-    labels: tuple[str, ...]
-    columns: Columns | None
-    """Of the user's own files."""
-    train: Features
-    train_examples: int
-    """Of which `train` has the inputs: one each, or windows."""
-    evaluated: Mapping[str, tuple[Sequence[Example], Features]]
-    """Part -> labelled examples; the first part decides which epoch and which run is best."""
-    baseline: Scores
-    """Scores on the deciding part of always giving the most frequent answer; empty if there is
-    none such."""
-    fingerprint: str
-    """SHA-256 of everything that is trained and evaluated on."""
-
-    @property
-    def deciding(self) -> str:
-        """The part that decides."""
-        return next(iter(self.evaluated))
 
 
 def run(
@@ -191,7 +158,7 @@ def run(
         # 2. What the loop needs.
         shorter = "start anew with shorter inputs (--longest) or a smaller model"
         stack.enter_context(explaining_memory(place.device, state.micro_tokens, remedy=shorter))
-        model.class_weights = _class_weights(config, data, place)
+        model.class_weights = class_weights(config, data, place)
         parallel = stack.enter_context(Parallel(model, place))
         optimizer = adamw(
             model,
@@ -337,76 +304,6 @@ def read_predictions(out: Path) -> list[Prediction]:
     """What the best epoch of the run in `out` said of the deciding part, in the examples' order."""
     lines = (out / PREDICTIONS).read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Prediction) for line in lines]
-
-
-def build_model(
-    config: FinetuneConfig,
-    data: TaskData,
-    tokenizer: Tokenizer,
-    source: Path,
-    checkpoint_folder: Path | None = None,
-) -> tuple[TaskModel, list[str]]:
-    """The encoder of `source` under a fresh output layer, or the model of a checkpoint, to train.
-
-    Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
-    """
-    shape = load_config(source).with_dropout(config.dropout)
-    # Special tokens that the vocabulary lacked are behind it.
-    shape = msgspec.structs.replace(shape, vocab_size=len(tokenizer))
-    torch.manual_seed(derive_seed(config.seed, "weights"))
-    model = build_for_task(
-        shape,
-        task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
-    )
-    lacking: list[str] = []
-    if checkpoint_folder is None:
-        lacking = load_encoder(source, model)
-        if config.kind == "regress" and model.output_bias is not None:
-            # Or the first epoch is spent on finding the mean, by states that saturate on the way
-            # (docs/log.md).
-            assert data.train.targets is not None
-            nn.init.constant_(model.output_bias, float(data.train.targets.mean()))
-    else:
-        model.load_state_dict(load_task(checkpoint_folder).state_dict())
-    specials = [tokenizer.cls_id, tokenizer.sep_id]
-    pieces_U = torch.from_numpy(np.union1d(data.train.pieces_T, specials))
-    for part in model.modules():
-        if isinstance(part, WordEmbedding) and part.weight.requires_grad:
-            part.train_only(pieces_U)
-    return model, lacking
-
-
-def task_shape_of(
-    config: FinetuneConfig,
-    task: Task,
-    labels: Sequence[str],
-    tokenizer: Tokenizer,
-    *,
-    paired: bool,
-) -> TaskShape:
-    """What a model must know of the task that it is built for."""
-    return TaskShape(
-        kind=config.kind,
-        labels=tuple(labels),
-        pieces=tokenizer.vocab,
-        mask_id=tokenizer.mask_id,
-        paired=paired,
-        symmetric=task.symmetric,
-        frozen=config.frozen,
-        features=FeatureBased(config.features, config.combine) if config.features else None,
-        bilstm=config.bilstm,
-    )
-
-
-def _class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:
-    """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
-    if config.weights == "none":
-        return None
-    assert data.train.targets is not None
-    counts = np.bincount(data.train.targets.astype(np.int64), minlength=len(data.labels))
-    # An official class may have no example here.
-    weights = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
-    return torch.tensor(weights, dtype=torch.float32, device=place.device)
 
 
 def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
