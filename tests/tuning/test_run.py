@@ -37,6 +37,7 @@ from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.progress import read_metrics
 from bertsmith.tuning import data as finetune_data
+from bertsmith.tuning import model as modelling
 from bertsmith.tuning import run as running
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, TaskData
@@ -424,7 +425,7 @@ def test_class_weights_are_in_the_loss(folder, whole, tmp_path):
 
 def test_features_are_trained_on_and_the_encoder_stays(folder, tmp_path, monkeypatch):
     # The paper's width takes its time.
-    monkeypatch.setattr(running, "FeatureBased", partial(FeatureBased, width=32))
+    monkeypatch.setattr(modelling, "FeatureBased", partial(FeatureBased, width=32))
     result = go(
         config_of(folder, "tag", features=(-1, -2), combine="sum", learning_rate=1e-2, epochs=5),
         tmp_path,
