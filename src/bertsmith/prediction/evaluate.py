@@ -188,7 +188,8 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
     known = set(labels)
     if tagging.name_entities(labels):
         # Entities are compared, whatever scheme their tags are written in.
-        known |= {f"{mark}-{name.partition('-')[2]}" for mark in MARKS for name in labels}
+        types = {name.partition("-")[2] for name in labels if name != "O"}
+        known |= {f"{mark}-{kind}" for mark in MARKS for kind in types}
     for example in examples:
         for name in labels_of(example):
             if name not in known:
