@@ -1,6 +1,6 @@
 """Fixtures that more than one room's tests need."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,22 @@ from bertsmith.models.folder import save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.shapes import BertConfig
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.train import parallel
 
 # Tests are many small operations, on which two threads lose time waiting for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def hardware_without_bf16() -> Iterator[None]:
+    """Numbers are asserted for fp32, so `--precision auto` means that here on any CPU."""
+    native = parallel.has_native_bf16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            parallel, "has_native_bf16", lambda device: device.type != "cpu" and native(device)
+        )
+        yield
+
 
 TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))
 

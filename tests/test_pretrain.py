@@ -51,6 +51,7 @@ def settings(corpus: Path, **flags: Any) -> PretrainConfig:
         "phases": (Phase(0.75, 32), Phase(0.25, 48)),
         "dropout": 0.1,
         "micro_tokens": 100,
+        "precision": "fp32",
         "evaluate_every": 6,
         "evaluate_sequences": 16,
         "save_every": 3,
@@ -286,8 +287,6 @@ def test_wrong_settings_leave_nothing_behind(
     message: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises((UsageError, FolderError), match=message):
         pretrain.run(settings(toy_corpus, **flags), tmp_path / "out")

@@ -121,10 +121,15 @@ def test_freed_memory_goes_back_to_the_system():
 
 
 def test_idle_threads_sleep_unless_the_user_wants_them_to_spin(monkeypatch):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")  # so that it is put back
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "0")  # So that it is put back.
+        monkeypatch.delenv(name)
     share_cores()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    share_cores()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     share_cores()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    assert "GOMP_SPINCOUNT" not in os.environ

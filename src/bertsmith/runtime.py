@@ -21,6 +21,10 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what `mallopt` sets."""
+
+
 @dataclass(frozen=True)
 class World:
     """This process's place among the processes of a run, as `torchrun` tells it."""
@@ -71,6 +75,20 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def keep_freed_memory() -> None:
+    """Lets the C library keep what is freed for what comes next, until `return_freed_memory`.
+
+    glibc gives back the end of its heap as soon as it is free. In training that is most of the
+    gradients, in every step, and the next step has all their pages cleared anew: 6,000 of them, a
+    twentieth of a step of MiniLM on a virtual machine.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+            mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # Where glibc's own choice ends after a while.
+
+
 def return_freed_memory() -> None:
     """Gives memory that was freed back to the system, where the C library would keep it.
 
@@ -83,10 +101,18 @@ def return_freed_memory() -> None:
             trim(0)
 
 
+SHARED_CORES = {"GOMP_SPINCOUNT": "10000"}
+"""How long an idle thread spins before it sleeps: under a millisecond, see `share_cores`."""
+
+
 def share_cores() -> None:
-    """Lets idle threads sleep instead of spin, unless the user has chosen; before torch is loaded.
+    """Lets idle threads sleep after a short spin, unless the user has chosen; before torch loads.
 
     GNU's OpenMP waits by spinning. Where anything else wants the cores, the threads of a matrix
-    product then spin against each other: on two busy cores a `tiny` trained 4 to 6 times slower.
+    product then spin against each other and a step takes four times as long; threads that sleep at
+    once must be woken hundreds of times in a step, which on idle cores takes nearly twice as long
+    (docs/log.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        for name, value in SHARED_CORES.items():
+            os.environ.setdefault(name, value)

@@ -5,7 +5,6 @@ import torch
 
 from bertsmith.models import attention as module
 from bertsmith.models.attention import (
-    Group,
     Past,
     attend_to_past,
     attention,
@@ -23,28 +22,33 @@ def random_qkv(tokens: int) -> torch.Tensor:
     return torch.randn(tokens, 3, HEADS, WIDTH, generator=generator, dtype=torch.float64)
 
 
-def shapes(lengths: list[int]) -> list[tuple[int, int, int, int]]:
-    return [(one.start, one.sequences, one.length, one.tokens) for one in length_groups(lengths)]
+def shapes(lengths: list[int]) -> list[tuple[int, int, int]]:
+    return [(one.sequences, one.length, one.tokens) for one in length_groups(lengths)]
 
 
-def test_groups_are_runs_of_equal_length():
-    assert shapes([9, 9, 9, 9, 2, 2, 2, 2]) == [(0, 4, 9, 36), (36, 4, 2, 8)]
-    assert shapes([200, 199, 200]) == [(0, 1, 200, 200), (200, 1, 199, 199), (399, 1, 200, 200)]
-    assert all(group.real_BL is None for group in length_groups([9, 9, 9, 9, 2, 300]))
-    assert Group(8, 3, 2, 6).rows == slice(8, 14)
+def test_groups_are_runs_of_like_length():
+    assert shapes([32, 32, 32, 32, 16, 16, 16, 16]) == [(4, 32, 128), (4, 16, 64)]
+    assert all(group.real_BL is None for group in length_groups([32, 32, 32, 32, 200, 200]))
+    # Beyond 128 tokens a group of one length is taken as it is, of several is padded.
+    assert shapes([200, 200, 130]) == [(2, 200, 400), (1, 130, 130)]
+    assert shapes([200, 199, 195]) == [(3, 208, 594)]
 
 
-def test_small_groups_of_short_sequences_are_padded_to_one():
-    [joined, rest] = length_groups([10, 9, 9, 5, 3])
-    assert (joined.start, joined.sequences, joined.length, joined.tokens) == (0, 4, 10, 33)
-    assert joined.real_BL.sum(1).tolist() == [10, 9, 9, 5]
-    assert (rest.start, rest.length, rest.real_BL) == (33, 3, None)
+def test_groups_of_unlike_or_short_lengths_are_padded():
+    [group] = length_groups([4, 3, 3])
+    assert (group.sequences, group.length, group.tokens) == (3, 16, 10)
+    assert group.real_BL.sum(1).tolist() == [4, 3, 3]
+    assert group.places.tolist() == [0, 1, 2, 3, 16, 17, 18, 32, 33, 34]
+
+
+def test_small_groups_of_short_sequences_are_joined():
+    assert shapes([40, 30, 17, 16, 9]) == [(3, 48, 87), (2, 16, 25)]
     # Nothing joins a run that is large enough by itself.
-    assert shapes([10, 10, 10, 10, 9]) == [(0, 4, 10, 40), (40, 1, 9, 9)]
+    assert shapes([32, 31, 30, 29, 16]) == [(4, 32, 122), (1, 16, 16)]
 
 
 @pytest.mark.parametrize(
-    "lengths", [[1], [7, 7, 7], [3, 9, 1, 1, 4], [40, 40, 12], [11, 9, 9, 6, 5, 5, 5, 5, 4]]
+    "lengths", [[1], [16, 16], [3, 9, 1, 1, 4], [40, 40, 12], [150, 150, 145, 33, 29, 5, 5, 4]]
 )
 @pytest.mark.parametrize("dense_length", [0, 20, 1000])
 @pytest.mark.parametrize("causal", [False, True])
@@ -158,3 +162,19 @@ def test_the_cuda_kernel_is_asked_as_it_wants_to_be(causal, monkeypatch):
     assert (asked["max_q"], asked["max_k"]) == (4, 4)
     # The kernel's own way to say: everything to the left, nothing to the right.
     assert asked["window_size"] == ((-1, 0) if causal else (-1, -1))
+
+
+@pytest.mark.parametrize("lengths", [[32, 32], [48, 40], [7]])
+def test_in_half_precision_attention_is_close_and_rows_beyond_the_last_token_cost_nothing(lengths):
+    packed, tokens = pack([[1] * length for length in lengths]), sum(lengths)
+    exact = random_qkv(tokens).requires_grad_()
+    expected = padded(exact, packed, Dropout(0.0))
+    filled = torch.cat([exact.detach(), torch.full((5, 3, HEADS, WIDTH), 9.0)])
+    half = filled.bfloat16().requires_grad_()
+    found = attention(half, packed, Dropout(0.0), length_groups(lengths))
+    assert (found.shape, found.dtype) == ((tokens + 5, HEADS * WIDTH), torch.bfloat16)
+    torch.testing.assert_close(found[:tokens].double(), expected, rtol=0.03, atol=0.03)
+    found[:tokens].float().cos().sum().backward()
+    expected.cos().sum().backward()
+    torch.testing.assert_close(half.grad[:tokens].double(), exact.grad, rtol=0.05, atol=0.05)
+    assert not half.grad[tokens:].any()

@@ -83,17 +83,17 @@ def test_loss_and_gradients_do_not_depend_on_packing_order_or_micro_batches():
         assert_same(whole, total(bert, parts))
 
 
-@pytest.mark.parametrize("elements", [1, 170, 10**6])
+@pytest.mark.parametrize("elements", [1, 50 * 70, 10**6])
 @pytest.mark.parametrize("shared", [False, True])
 def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, shared, monkeypatch):
     monkeypatch.setitem(heads._SLICE, "cpu", elements)
     generator = torch.Generator().manual_seed(2)
-    shapes = ((13, 6), (50, 6), (50,))
+    shapes = ((77, 6), (50, 6), (50,))
     values = [torch.randn(shape, generator=generator) * 3 for shape in shapes]
-    labels = torch.randint(0, 50, (13,), generator=generator)
+    labels = torch.randint(0, 50, (77,), generator=generator)
     ours = [value.clone().requires_grad_() for value in values]
     theirs = [value.clone().requires_grad_() for value in values]
-    shares = torch.rand(13, generator=generator) if shared else None
+    shares = torch.rand(77, generator=generator) if shared else None
     loss = projected_cross_entropy(*ours, labels, shares)
     each = functional.cross_entropy(functional.linear(*theirs), labels, reduction="none")
     expected = each.sum() if shares is None else each @ shares
@@ -102,6 +102,23 @@ def test_projected_cross_entropy_equals_pytorchs_for_any_slice(elements, shared,
     (expected * 0.25).backward()
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_projected_cross_entropy_in_half_precision_counts_no_filled_rows():
+    generator = torch.Generator().manual_seed(2)
+    values = [torch.randn(shape, generator=generator) for shape in ((45, 6), (50, 6), (50,))]
+    labels = torch.randint(0, 50, (45,), generator=generator)
+    ours = [value.clone().requires_grad_() for value in values]
+    theirs = [value.clone().requires_grad_() for value in values]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = projected_cross_entropy(*ours, labels)
+    expected = functional.cross_entropy(functional.linear(*theirs), labels, reduction="sum")
+    torch.testing.assert_close(loss, expected, rtol=5e-3, atol=0)
+    loss.backward()
+    expected.backward()
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.grad.shape == b.grad.shape
+        torch.testing.assert_close(a.grad, b.grad, rtol=0.05, atol=0.02)
 
 
 def test_projected_cross_entropy_survives_huge_logits():

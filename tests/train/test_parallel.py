@@ -13,6 +13,7 @@ from bertsmith.models.elmo import ElmoForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.runtime import World
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
+from bertsmith.train import parallel
 from bertsmith.train.parallel import (
     Place,
     choose_micro_tokens,
@@ -35,6 +36,7 @@ def test_bf16_only_where_the_hardware_has_it(
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(parallel, "has_native_bf16", has_native_bf16)  # Not that of the fixture.
     assert has_native_bf16(CPU) is native
     assert choose_precision("auto", CPU) == ("bf16" if native else "fp32")
     assert choose_precision("fp32", CPU) == "fp32"

@@ -3,13 +3,12 @@
 Everything else in a model sees one row of tokens. Here every token must meet the tokens of its own
 sequence and no others (causal: those up to itself), and the fastest way depends on where it runs:
 
-- CPU: consecutive sequences of equal length form a group without a copy (batches come sorted by
-  length), and each group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
+- CPU: consecutive sequences of like length form a group (batches come sorted by length), and each
+  group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
   the scores are formed outright: for such lengths that beats the tiled kernel, whose backward
   recomputes them, and the tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
-  Short sequences of a few each of many lengths, as labelled texts are, would make many small
-  groups, whose calls cost more than their arithmetic: such sequences are padded to one group, here
-  and nowhere else.
+  Where lengths in a group differ it is padded, here and nowhere else. (A group for each length, as
+  labelled texts have them, would make many small calls, which cost more than their arithmetic.)
 - CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
 - elsewhere (CUDA in fp32, with attention dropout or an odd head width): padded to the longest,
   with a mask. This is also the reference that the tests hold the others against.
@@ -31,56 +30,62 @@ from bertsmith.models.dropout import Dropout, keep_mask
 from bertsmith.models.packed import Packed
 
 _DENSE_LENGTH = 256
-# Runs of fewer equally long sequences than this, and no longer than this, are padded to a group in
-# which the shortest fills at least this share. A step of 32 sentences of MiniLM took 1.4 times as
-# long with a group for each of their 19 lengths as with one (docs/log.md).
+# Short groups, and those of unlike lengths, are padded to whole vectors of fp32: a softmax over 13
+# takes ten times as long as one over 16, and then few shapes occur (see `linear.py`).
+_STEP = 16
+# Groups of fewer sequences than this, and no longer than this, are joined to one in which the
+# shortest fills at least this share. A step of 32 sentences of MiniLM took 1.4 times as long with a
+# group for each of their 19 lengths as with one (docs/log.md).
 _FEW, _SHORT, _FILLED = 4, 128, 0.4
 
 
 @dataclass(frozen=True)
 class Group:
-    """Consecutive sequences, rows `start : start + tokens` of T, computed as `[B, length]`."""
+    """Consecutive sequences, together `tokens` of T, computed as `[B, length]`."""
 
-    start: int
     sequences: int
     length: int
     tokens: int
     real_BL: Tensor | None = None
     """Which of the padded places are tokens; None where all are."""
-
-    @property
-    def rows(self) -> slice:
-        """The group's place in T."""
-        return slice(self.start, self.start + self.tokens)
+    places: Tensor | None = None
+    """int64 [tokens]: where those are among the B * L."""
 
 
 def length_groups(lengths: Sequence[int]) -> list[Group]:
-    """Runs of equal length, in order, the small ones of short sequences joined."""
-    runs = [(length, sum(1 for _ in run)) for length, run in groupby(lengths)]
+    """Runs of like length, in order, the small ones of short sequences joined."""
     joined: list[list[int]] = []
-    for length, count in runs:
-        few = count < _FEW and length <= _SHORT
-        if few and joined and _joins(joined[-1], length):
-            joined[-1] += [length] * count
+    for _, run in groupby(lengths, key=_whole):
+        members = list(run)
+        small = len(members) < _FEW and members[0] <= _SHORT
+        if small and joined and _joins(joined[-1], members):
+            joined[-1] += members
         else:
-            joined.append([length] * count)
+            joined.append(members)
     groups = []
-    start = 0
     for members in joined:
-        longest, tokens = max(members), sum(members)
-        real_BL = None
-        if tokens < longest * len(members):
-            real_BL = torch.arange(longest) < torch.tensor(members)[:, None]
-        groups.append(Group(start, len(members), longest, tokens, real_BL))
-        start += tokens
+        length, tokens = max(members), sum(members)
+        is_whole = length % _STEP == 0 or length > _SHORT
+        if is_whole and tokens == length * len(members):
+            groups.append(Group(len(members), length, tokens))
+            continue
+        length = _whole(length)
+        real_BL = torch.arange(length) < torch.tensor(members)[:, None]
+        places = real_BL.flatten().nonzero()[:, 0]
+        groups.append(Group(len(members), length, tokens, real_BL, places))
     return groups
 
 
-def _joins(members: list[int], length: int) -> bool:
+def _whole(length: int) -> int:
+    """`length`, up to the next whole step."""
+    return -(-length // _STEP) * _STEP
+
+
+def _joins(members: list[int], run: list[int]) -> bool:
     """Whether a small run goes into the group before it, which must be of small runs too."""
-    if min(members) == max(members) and len(members) >= _FEW:
+    if len(members) >= _FEW and _whole(min(members)) == _whole(max(members)):
         return False
-    longest, shortest = max(*members, length), min(*members, length)
+    longest, shortest = max(*members, *run), min(*members, *run)
     return longest <= _SHORT and shortest >= _FILLED * longest
 
 
@@ -116,29 +121,25 @@ def attention(
 
 
 def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout, causal: bool) -> Tensor:
-    heads, width = qkv_T3NH.shape[2:]
+    p = dropout.p if dropout.active else 0.0
+    width = qkv_T3NH.shape[-1]
+    sizes = [group.tokens for group in groups]
+    spare = len(qkv_T3NH) - sum(sizes)
+    *pieces, beyond = torch.split(qkv_T3NH, [*sizes, spare])
     parts = []
-    for group in groups:
-        qkv = qkv_T3NH[group.rows]
-        p = dropout.p if dropout.active else 0.0
-        dense = dropout.active or group.length <= _DENSE_LENGTH or group.real_BL is not None
-        bias = _bias(group, qkv, causal=causal) if dense else None
-        if group.real_BL is not None:
-            places = group.real_BL.flatten().nonzero()[:, 0]
-            blank = qkv.new_zeros(group.real_BL.numel(), *qkv.shape[1:])
-            qkv = blank.index_copy(0, places, qkv)
-            qkv = qkv.view(group.sequences, group.length, 3, heads, width)
-            out = _Dense.apply(qkv, p, bias)  # type: ignore[no-untyped-call]
-            parts.append(out.reshape(-1, heads * width)[places])
-            continue
-        qkv = qkv.view(group.sequences, group.length, 3, heads, width)
-        if dense:
-            out = _Dense.apply(qkv, p, bias)  # type: ignore[no-untyped-call]
+    for group, qkv in zip(groups, pieces, strict=True):
+        if p > 0 or group.length <= _DENSE_LENGTH:
+            out = _Dense.apply(qkv, group, p, causal)  # type: ignore[no-untyped-call]
         else:
-            q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-            out = functional.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2)
-        parts.append(out.reshape(-1, heads * width))
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+            q, k, v = _laid_out(qkv, group).view(3, group.sequences, -1, group.length, width)
+            # Padding comes after the tokens of its sequence, where a causal token does not look.
+            seen = None if causal or group.real_BL is None else group.real_BL[:, None, None]
+            out = functional.scaled_dot_product_attention(q, k, v, seen, is_causal=causal)
+            out = _tokens(out.flatten(0, 1)[None], group)[:, 0]
+        parts.append(out)
+    if spare:
+        parts.append(beyond[:, 2])  # Any numbers: nobody looks at them.
+    return (torch.cat(parts) if len(parts) > 1 else parts[0]).flatten(1)
 
 
 def _bias(group: Group, qkv: Tensor, *, causal: bool) -> Tensor | None:
@@ -155,56 +156,74 @@ def _bias(group: Group, qkv: Tensor, *, causal: bool) -> Tensor | None:
 
 
 class _Dense(torch.autograd.Function):
-    """Attention of equally long sequences with the score matrix formed: [B,L,3,N,H] -> [B,L,N,H].
+    """Attention of a group with the score matrix formed: [tokens, 3, N, H] -> [tokens, N, H].
 
     Written out so that queries, keys and values are laid out for the matrix products by a single
-    copy and their gradients come back by a single copy. `bias`, of any shape that the scores
+    copy and their gradients come back by a single copy. The bias, of any shape that the scores
     [B * N, L, L] can be written over, starts the product that forms them, so it costs no pass.
     """
 
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, p: float, bias: Tensor | None) -> Tensor:
-        sequences, length, _, heads, width = qkv.shape
-        flat = qkv.permute(2, 0, 3, 1, 4).reshape(3, sequences * heads, length, width)
+    def forward(ctx: Any, qkv: Tensor, group: Group, p: float, causal: bool) -> Tensor:
+        flat = _laid_out(qkv, group)
         q, k, v = flat.unbind(0)
-        scale = width**-0.5
+        scale = q.shape[-1] ** -0.5
+        bias = _bias(group, qkv, causal=causal)
         if bias is None:
             scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
         else:
             scores = torch.baddbmm(bias, q, k.mT, alpha=scale)
-        probabilities = torch.softmax(scores, -1)
+        # PyTorch's softmax in half precision is quick for whole vectors only, of twice as many.
+        is_slow = scores.dtype.itemsize == 2 and group.length % (2 * _STEP) != 0
+        exact = torch.float32 if is_slow else scores.dtype
+        probabilities = torch.softmax(scores, -1, dtype=exact)
+        dropped = probabilities.to(flat.dtype)
+        mask = None
         if p > 0:
-            mask = keep_mask(probabilities.shape, p, probabilities.dtype)
-            dropped = probabilities * mask
-            ctx.save_for_backward(flat, probabilities, mask, dropped)
-        else:
-            dropped = probabilities
-            ctx.save_for_backward(flat, probabilities)
-        ctx.shape = qkv.shape
-        out = torch.bmm(dropped, v).view(sequences, heads, length, width)
-        return out.transpose(1, 2).contiguous()
+            mask = keep_mask(dropped.shape, p, dropped.dtype)
+            dropped = dropped * mask
+        ctx.save_for_backward(flat, probabilities, dropped, mask)
+        ctx.group = group
+        return _tokens(torch.bmm(dropped, v)[None], group)[:, 0]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        flat, probabilities, *dropout = ctx.saved_tensors
-        mask, dropped = dropout or (None, probabilities)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        flat, probabilities, dropped, mask = ctx.saved_tensors
+        group = ctx.group
         q, k, v = flat.unbind(0)
-        sequences, length, _, heads, width = ctx.shape
-        scale = width**-0.5
-        grad_out = grad.transpose(1, 2).reshape(sequences * heads, length, width)
+        scale = q.shape[-1] ** -0.5
+        [grad_out] = _laid_out(grad[:, None], group)
         grad_flat = torch.empty_like(flat)
         torch.bmm(dropped.mT, grad_out, out=grad_flat[2])
         grad_probabilities = torch.bmm(grad_out, v.mT)
         if mask is not None:
             grad_probabilities.mul_(mask)
+        exact = probabilities.dtype
         grad_scores = torch._softmax_backward_data(
-            grad_probabilities, probabilities, -1, probabilities.dtype
-        )
+            grad_probabilities.to(exact), probabilities, -1, exact
+        ).to(flat.dtype)
         empty = q.new_empty(1, 1, 1)
         torch.baddbmm(empty, grad_scores, k, beta=0, alpha=scale, out=grad_flat[0])
         torch.baddbmm(empty, grad_scores.mT, q, beta=0, alpha=scale, out=grad_flat[1])
-        grad_qkv = grad_flat.view(3, sequences, heads, length, width).permute(1, 3, 0, 2, 4)
-        return grad_qkv.contiguous(), None, None
+        return _tokens(grad_flat, group), None, None, None
+
+
+def _laid_out(rows: Tensor, group: Group) -> Tensor:
+    """[tokens, K, N, H] -> [K, B * N, L, H], with zeros in the padded places."""
+    _, kinds, heads, width = rows.shape
+    if group.places is not None:
+        blank = rows.new_zeros(group.sequences * group.length, kinds, heads, width)
+        rows = blank.index_copy_(0, group.places, rows)
+    by_sequence = rows.view(group.sequences, group.length, kinds, heads, width)
+    return by_sequence.permute(2, 0, 3, 1, 4).reshape(kinds, -1, group.length, width)
+
+
+def _tokens(laid_out: Tensor, group: Group) -> Tensor:
+    """The way back: [K, B * N, L, H] -> [tokens, K, N, H]."""
+    kinds, _, length, width = laid_out.shape
+    by_sequence = laid_out.view(kinds, group.sequences, -1, length, width).permute(1, 3, 0, 2, 4)
+    rows = by_sequence.reshape(group.sequences * length, kinds, -1, width)
+    return rows if group.places is None else rows[group.places]
 
 
 def _variable_length(qkv_T3NH: Tensor, packed: Packed, causal: bool) -> Tensor:

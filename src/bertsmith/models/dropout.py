@@ -22,8 +22,12 @@ def keep_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
     threshold = min(round(p * _LEVELS), _LEVELS - 1)
     seed = int(torch.randint(1 << 62, (), dtype=torch.int64))
     raw = np.random.SFC64(seed).random_raw((count + 3) // 4)
-    kept = torch.from_numpy(raw.view(np.uint16)[:count] >= threshold)
-    return torch.mul(kept, _LEVELS / (_LEVELS - threshold)).to(dtype).view(shape)
+    kept = raw.view(np.uint16)[:count] >= threshold
+    scale = _LEVELS / (_LEVELS - threshold)
+    if dtype == torch.bfloat16:  # NumPy has none, but its bits are those of an integer.
+        bits = torch.tensor(scale, dtype=dtype).view(torch.int16).numpy()
+        return torch.from_numpy(np.multiply(kept.view(np.int8), bits)).view(dtype).view(shape)
+    return torch.from_numpy(np.multiply(kept, np.float32(scale))).to(dtype).view(shape)
 
 
 class _MaskedAdd(torch.autograd.Function):
@@ -70,6 +74,6 @@ class Dropout(nn.Module):
             return residual + hidden
         if hidden.device.type != "cpu":
             return residual + nn.functional.dropout(hidden, self.p)
-        mask = keep_mask(hidden.shape, self.p, hidden.dtype)
+        mask = keep_mask(hidden.shape, self.p, residual.dtype)
         added: Tensor = _MaskedAdd.apply(hidden, residual, mask)  # type: ignore[no-untyped-call]
         return added

@@ -28,6 +28,7 @@ from bertsmith.models.characters import (
 )
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import projected_cross_entropy, vocabulary_scores
+from bertsmith.models.linear import Linear, linear
 from bertsmith.models.lstm import ProjectedLstm, steps_of
 from bertsmith.models.packed import LanguageBatch, Packed, TextBatch, pack
 from bertsmith.shapes import ElmoConfig
@@ -41,7 +42,7 @@ class Highway(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.carry, self.transform = nn.Linear(width, width), nn.Linear(width, width)
+        self.carry, self.transform = Linear(width, width), Linear(width, width)
 
     def forward(self, hidden_UF: Tensor) -> Tensor:
         """[U, F] -> [U, F]."""
@@ -65,7 +66,7 @@ class CharacterEncoder(nn.Module):
         self.highways = nn.ModuleList(Highway(width) for _ in range(config.highways))
         # The published code projects only where the widths differ.
         same = width == config.projection
-        self.projection = nn.Identity() if same else nn.Linear(width, config.projection)
+        self.projection = nn.Identity() if same else Linear(width, config.projection)
         self._initialize(config)
 
     def _initialize(self, config: ElmoConfig) -> None:
@@ -289,4 +290,4 @@ class ElmoForPretraining(nn.Module):
 
     def logits(self, hidden_RP: Tensor) -> Tensor:
         """Scores over the vocabulary, [R, V]."""
-        return nn.functional.linear(hidden_RP, self.word_VP, self.bias_V)
+        return linear(hidden_RP, self.word_VP, self.bias_V)

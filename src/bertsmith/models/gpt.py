@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from bertsmith.models.attention import Past
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import projected_cross_entropy, vocabulary_scores
 from bertsmith.models.layers import Block, Stack
+from bertsmith.models.linear import linear
 from bertsmith.models.packed import LanguageBatch, Packed, TextBatch
 from bertsmith.shapes import GptConfig
 
@@ -142,4 +142,4 @@ class GptForPretraining(nn.Module):
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """Scores over the vocabulary, [R, V]."""
-        return functional.linear(hidden_RD, self.gpt.embeddings.word.weight)
+        return linear(hidden_RD, self.gpt.embeddings.word.weight)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.layers import activate
+from bertsmith.models.linear import TILE, Linear, is_half_on_cpu, linear, whole_tiles
 from bertsmith.models.packed import LanguageBatch, Packed, PretrainBatch, TextBatch
 from bertsmith.shapes import BertConfig
 
@@ -21,7 +22,7 @@ class Pooler(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, first_BD: Tensor) -> Tensor:
         """[B, D] -> [B, D]."""
@@ -33,7 +34,7 @@ class MlmHead(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias_V = nn.Parameter(torch.zeros(config.vocab_size))
         self.activation = config.hidden_act
@@ -57,7 +58,7 @@ class BertForPretraining(nn.Module):
         self.bert = Bert(config)
         self.mlm = MlmHead(config)
         self.pooler = Pooler(config) if pair_task else None
-        self.next_sentence = nn.Linear(config.hidden_size, 2) if pair_task else None
+        self.next_sentence = Linear(config.hidden_size, 2) if pair_task else None
         initialize(self, config.initializer_range)
 
     @property
@@ -116,7 +117,7 @@ class BertForPretraining(nn.Module):
         """Scores over the vocabulary, [P, V]."""
         transformed_PD = self.mlm.transform(hidden_PD)
         word_VD = self.bert.embeddings.word.weight
-        return functional.linear(transformed_PD, word_VD, self.mlm.bias_V)
+        return linear(transformed_PD, word_VD, self.mlm.bias_V)
 
     def pair_logits(self, first_BD: Tensor) -> Tensor:
         """Scores [B, 2] from the first tokens' hidden states.
@@ -199,13 +200,17 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             else hidden_PD.dtype
         )
         hidden, word = hidden_PD.to(dtype), word_VD.to(dtype)
+        if is_half_on_cpu(hidden_PD):  # The rows that are filled in have no share in the loss.
+            hidden = whole_tiles(hidden)
+            spare = len(hidden) - len(hidden_PD)
+            labels_P, shares_P = (functional.pad(row, (0, spare)) for row in (labels_P, shares_P))
         bias = None if bias_V is None else bias_V.to(dtype)
         needs_grad = any(ctx.needs_input_grad[:3])
         grad_hidden = torch.empty_like(hidden) if needs_grad else None
         grad_word = torch.zeros_like(word_VD) if needs_grad else None
         grad_bias = torch.zeros_like(bias_V) if needs_grad and bias_V is not None else None
         total = hidden_PD.new_zeros((), dtype=torch.float32)
-        step = max(1, _slice_elements(hidden_PD) // word_VD.shape[0])
+        step = max(1, _slice_elements(hidden_PD) // word_VD.shape[0] // TILE) * TILE
         with torch.autocast(device, enabled=False):
             for start in range(0, hidden.shape[0], step):
                 rows = slice(start, start + step)
@@ -227,11 +232,12 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                 grad_word += grad.mT @ hidden[rows]
         if grad_hidden is not None:
             ctx.save_for_backward(grad_hidden, grad_word, grad_bias)
-            ctx.dtype = hidden_PD.dtype
+            ctx.dtype, ctx.rows = hidden_PD.dtype, len(hidden_PD)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
         grad_hidden, grad_word, grad_bias = ctx.saved_tensors
         scaled_bias = None if grad_bias is None else grad_bias * grad
-        return (grad_hidden * grad).to(ctx.dtype), grad_word * grad, scaled_bias, None, None
+        scaled_hidden = (grad_hidden[: ctx.rows] * grad).to(ctx.dtype)
+        return scaled_hidden, grad_word * grad, scaled_bias, None, None

@@ -13,6 +13,7 @@ from torch.nn import functional
 from bertsmith.models.attention import Group, Past, attend_to_past, attention, length_groups
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.embedding import WordEmbedding
+from bertsmith.models.linear import Linear, is_half_on_cpu, whole_tiles
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import Activation, BertConfig
 
@@ -45,8 +46,8 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.causal = causal
-        self.qkv = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.output = Linear(width, width)
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -84,8 +85,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, inner: int, *, activation: Activation) -> None:
         super().__init__()
-        self.inner = nn.Linear(width, inner)
-        self.output = nn.Linear(inner, width)
+        self.inner = Linear(width, inner)
+        self.output = Linear(inner, width)
         self.activation = activation
 
     def forward(self, hidden_TD: Tensor) -> Tensor:
@@ -174,10 +175,13 @@ class Stack(nn.Module):
         groups = length_groups(packed.lengths) if on_cpu else []
         hidden_TD: Tensor = self.embeddings(packed)
         yield hidden_TD
+        tokens = len(hidden_TD)
+        if is_half_on_cpu(hidden_TD):  # Once, so that no layer need do it.
+            hidden_TD = whole_tiles(hidden_TD)
         for number, block in enumerate(self.blocks, 1):
             rows = rows_R if number == len(self.blocks) else None
             hidden_TD = block(hidden_TD, packed, groups, rows)
-            yield hidden_TD
+            yield hidden_TD if rows is not None else hidden_TD[:tokens]
 
     def attention_weights(self, packed: Packed) -> list[Tensor]:
         """Of each layer the attention inside the batch's one sequence, [N, L, L]."""

@@ -28,6 +28,7 @@ from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import Pooler
 from bertsmith.models.keys import LSTM_LAYERS
+from bertsmith.models.linear import Linear
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import BertConfig
 
@@ -208,8 +209,8 @@ class BertForTask(nn.Module):
         self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
         self.dropout = Dropout(config.hidden_dropout_prob)
         width = config.hidden_size if features is None else features.width
-        self.classifier = nn.Linear(width, max(len(labels), 1)) if kind != "answer" else None
-        self.span = nn.Linear(width, 2) if kind == "answer" else None
+        self.classifier = Linear(width, max(len(labels), 1)) if kind != "answer" else None
+        self.span = Linear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
         initialize(self, config.initializer_range)

@@ -27,6 +27,7 @@ from bertsmith.config import Kind
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.elmo import Elmo, ScalarMix
+from bertsmith.models.linear import Linear
 from bertsmith.models.packed import Packed
 from bertsmith.models.tuned import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import ElmoConfig
@@ -48,7 +49,7 @@ class PairAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.compare = nn.Linear(4 * width, width)
+        self.compare = Linear(4 * width, width)
 
     def forward(self, first: Padded, second: Padded) -> tuple[Padded, Padded]:
         """The same texts, D wide as before."""
@@ -72,7 +73,7 @@ class QuestionAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.similarity = nn.Linear(3 * width, 1, bias=False)
+        self.similarity = Linear(3 * width, 1, bias=False)
 
     def forward(self, context: Padded, question: Padded) -> Tensor:
         """[B, K, 4D] of the context."""
@@ -126,9 +127,9 @@ class ElmoForTask(nn.Module):
         self.question = QuestionAttention(width) if kind == "answer" else None
         self.spans = BiLstm(4 * width, width) if kind == "answer" else None
         pooled_width = width * (4 if self.paired else 2)
-        self.hidden = nn.Linear(pooled_width, width) if kind not in ("tag", "answer") else None
+        self.hidden = Linear(pooled_width, width) if kind not in ("tag", "answer") else None
         self.dropout = Dropout(config.dropout)
-        self.output = nn.Linear(width, 2 if kind == "answer" else max(len(labels), 1))
+        self.output = Linear(width, 2 if kind == "answer" else max(len(labels), 1))
         initialize(self.output, config.initializer_range)
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""

@@ -23,6 +23,7 @@ from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
 from bertsmith.models.heads import projected_cross_entropy
+from bertsmith.models.linear import Linear
 from bertsmith.models.packed import LanguageBatch, Packed
 from bertsmith.models.tuned import OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import GptConfig
@@ -74,8 +75,8 @@ class GptForTask(nn.Module):
         self.dropout = Dropout(config.resid_pdrop)
         width, classes = config.n_embd, max(len(labels), 1)
         # No bias, as in equation 3 and in `transformers`.
-        self.classifier = nn.Linear(width, classes, bias=False) if kind != "answer" else None
-        self.span = nn.Linear(width, 2) if kind == "answer" else None
+        self.classifier = Linear(width, classes, bias=False) if kind != "answer" else None
+        self.span = Linear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
         initialize(self, config.initializer_range, cut=False)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from bertsmith.errors import DivergedError, Stopped, UsageError
-from bertsmith.runtime import derive_seed, return_freed_memory
+from bertsmith.runtime import derive_seed, keep_freed_memory, return_freed_memory
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.optim import clip, set_learning_rate
 from bertsmith.train.parallel import Batch, Parallel, Place
@@ -132,6 +132,7 @@ def train(
     returned = time.monotonic()
     settled = False
     schedule.set_clock(state.elapsed)
+    keep_freed_memory()
     model.train()
 
     with listening() as stop:
