@@ -8,6 +8,7 @@ import hashlib
 import os
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from bertsmith.errors import UsageError
 
@@ -76,33 +77,36 @@ def core_count() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep what is freed for what comes next, until `return_freed_memory`.
+    """From now on the C library keeps what is freed for what comes next.
 
     glibc gives back the end of its heap as soon as it is free. In training that is most of the
     gradients, in every step, and the next step has all their pages cleared anew: 6,000 of them, a
     twentieth of a step of MiniLM on a virtual machine.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_TRIM_THRESHOLD, 1 << 30)
-            mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # Where glibc's own choice ends after a while.
+    mallopt = _c_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # Where glibc's own choice ends after a while.
 
 
 def return_freed_memory() -> None:
-    """Gives memory that was freed back to the system, where the C library would keep it.
+    """Gives memory that was freed so far back to the system, where the C library keeps it.
 
     Packed batches differ a little in size from step to step, and glibc's heap fragments over that:
     a run of a small BERT on a CPU held ten times its live memory after some hundred steps.
     """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    trim = _c_function("malloc_trim")
+    if trim is not None:
+        trim(0)
 
 
-SHARED_CORES = {"GOMP_SPINCOUNT": "10000"}
-"""How long an idle thread spins before it sleeps: under a millisecond, see `share_cores`."""
+def _c_function(name: str) -> Any:
+    """A function of Linux's C library, or None where there is none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+SPIN_COUNT = "10000"
+"""Looks at a lock before an idle thread sleeps: under a millisecond, see `share_cores`."""
 
 
 def share_cores() -> None:
@@ -114,5 +118,4 @@ def share_cores() -> None:
     (docs/log.md).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in SHARED_CORES.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

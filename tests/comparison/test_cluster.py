@@ -22,6 +22,8 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import MODELS
 from bertsmith.config import Phase
 from bertsmith.errors import FolderError, MissingExtra, SystemFault, UsageError
+from bertsmith.train import parallel
+from bertsmith.train.parallel import has_native_bf16
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,9 @@ def done(files):
         return compare(plan(files, corpus="corpus", data="data"), Path("out"), engine="ray")
 
 
-def test_it_is_the_comparison_that_one_process_makes(done, files):
+def test_it_is_the_comparison_that_one_process_makes(done, files, monkeypatch):
+    # The workers take the precision of their hardware, so this process must too.
+    monkeypatch.setattr(parallel, "has_native_bf16", has_native_bf16)
     assert [system.name for system in done.systems] == ["bert", "gpt"]
     assert all(len(system.runs["mrpc"]) == 1 for system in done.systems)
     assert "Runs lay side by side" in (files / "out" / "compare.html").read_text()

@@ -48,6 +48,28 @@ def test_add_equals_dropout_then_sum_with_its_gradients():
     torch.testing.assert_close(hidden.grad, 2 * added.detach() * mask)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9999])
+def test_a_mask_in_half_precision_is_the_other_rounded(p):
+    masks = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        torch.manual_seed(2)
+        masks[dtype] = keep_mask(torch.Size((31, 9)), p, dtype)
+    assert masks[torch.bfloat16].dtype == torch.bfloat16
+    assert torch.equal(masks[torch.bfloat16], masks[torch.float32].bfloat16())
+
+
+def test_half_precision_is_added_to_a_residual_of_full():
+    dropout = Dropout(0.4).train()
+    hidden, residual = torch.randn(9, 7).bfloat16().requires_grad_(), torch.randn(9, 7)
+    torch.manual_seed(1)
+    mask = dropout(torch.ones(9, 7))
+    torch.manual_seed(1)
+    added = dropout.add(hidden, residual)
+    torch.testing.assert_close(added, residual + hidden.detach().float() * mask)
+    added.sum().backward()
+    assert torch.equal(hidden.grad, mask.bfloat16())
+
+
 def test_evaluation_and_zero_change_nothing():
     hidden = torch.randn(5, 5)
     assert Dropout(0.5).eval()(hidden) is hidden

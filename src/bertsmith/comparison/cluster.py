@@ -34,7 +34,7 @@ from bertsmith.errors import (
     explain_os_error,
 )
 from bertsmith.extras import require
-from bertsmith.runtime import SHARED_CORES, core_count
+from bertsmith.runtime import SPIN_COUNT, core_count
 from bertsmith.train.loop import listening
 from bertsmith.train.progress import read_metrics
 from bertsmith.tuning.result import FinetuneResult
@@ -98,7 +98,7 @@ class Cluster:
                 log_to_driver=False,
                 logging_level="ERROR",
                 # See `runtime.share_cores`; workers of a cluster do not have our environment.
-                runtime_env={"env_vars": SHARED_CORES},
+                runtime_env={"env_vars": {"GOMP_SPINCOUNT": SPIN_COUNT} if address else {}},
                 **where,
             )
         except Exception as error:  # Ray has no class for it

@@ -4,11 +4,11 @@ Everything else in a model sees one row of tokens. Here every token must meet th
 sequence and no others (causal: those up to itself), and the fastest way depends on where it runs:
 
 - CPU: consecutive sequences of like length form a group (batches come sorted by length), and each
-  group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout,
-  the scores are formed outright: for such lengths that beats the tiled kernel, whose backward
-  recomputes them, and the tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
-  Where lengths in a group differ it is padded, here and nowhere else. (A group for each length, as
-  labelled texts have them, would make many small calls, which cost more than their arithmetic.)
+  group is one dense attention. Up to `_DENSE_LENGTH` tokens, or with dropout, the scores are formed
+  outright: for such lengths that beats the tiled kernel, whose backward recomputes them, and the
+  tiled kernel has no dropout. Beyond, it is PyTorch's tiled kernel.
+  Groups of unlike or short odd lengths are padded, here and nowhere else. (A group for each length,
+  as labelled texts have them, would make many small calls, which cost more than their arithmetic.)
 - CUDA in half precision: PyTorch's variable-length kernel, on the packed row as it is.
 - elsewhere (CUDA in fp32, with attention dropout or an odd head width): padded to the longest,
   with a mask. This is also the reference that the tests hold the others against.
@@ -100,7 +100,8 @@ def attention(
     """Scaled dot-product attention inside each sequence (paper, section 3; Vaswani et al. 3.2.1).
 
     Args:
-        qkv_T3NH: queries, keys and values of every packed token, [T, 3, N, H].
+        qkv_T3NH: queries, keys and values of every packed token, [T, 3, N, H]; on a CPU rows may
+            follow that are of no token.
         packed: says where sequences start.
         dropout: applied to the attention probabilities.
         groups: `length_groups(packed.lengths)`, needed on the CPU only; one list serves
@@ -108,7 +109,7 @@ def attention(
         causal: whether a token sees only itself and those before it (Radford et al. 2018).
 
     Returns:
-        [T, N * H].
+        [T, N * H]; of the rows that follow, any numbers.
     """
     device = qkv_T3NH.device.type
     if device == "cpu":
@@ -132,7 +133,6 @@ def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout, causal: b
             out = _Dense.apply(qkv, group, p, causal)  # type: ignore[no-untyped-call]
         else:
             q, k, v = _laid_out(qkv, group).view(3, group.sequences, -1, group.length, width)
-            # Padding comes after the tokens of its sequence, where a causal token does not look.
             seen = None if causal or group.real_BL is None else group.real_BL[:, None, None]
             out = functional.scaled_dot_product_attention(q, k, v, seen, is_causal=causal)
             out = _tokens(out.flatten(0, 1)[None], group)[:, 0]
@@ -173,8 +173,8 @@ class _Dense(torch.autograd.Function):
             scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.mT, beta=0, alpha=scale)
         else:
             scores = torch.baddbmm(bias, q, k.mT, alpha=scale)
-        # PyTorch's softmax in half precision is quick for whole vectors only, of twice as many.
-        is_slow = scores.dtype.itemsize == 2 and group.length % (2 * _STEP) != 0
+        # A softmax over 16 numbers takes four times as long in half precision.
+        is_slow = scores.dtype.itemsize == 2 and group.length <= _STEP
         exact = torch.float32 if is_slow else scores.dtype
         probabilities = torch.softmax(scores, -1, dtype=exact)
         dropped = probabilities.to(flat.dtype)

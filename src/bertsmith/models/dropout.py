@@ -74,6 +74,7 @@ class Dropout(nn.Module):
             return residual + hidden
         if hidden.device.type != "cpu":
             return residual + nn.functional.dropout(hidden, self.p)
+        # Of the residual's type, because `addcmul` would convert it to that.
         mask = keep_mask(hidden.shape, self.p, residual.dtype)
         added: Tensor = _MaskedAdd.apply(hidden, residual, mask)  # type: ignore[no-untyped-call]
         return added

@@ -199,11 +199,13 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             if torch.is_autocast_enabled(device)
             else hidden_PD.dtype
         )
-        hidden, word = hidden_PD.to(dtype), word_VD.to(dtype)
+        word = word_VD.to(dtype)
         if is_half_on_cpu(hidden_PD):  # The rows that are filled in have no share in the loss.
-            hidden = whole_tiles(hidden)
+            hidden = whole_tiles(hidden_PD, dtype)
             spare = len(hidden) - len(hidden_PD)
             labels_P, shares_P = (functional.pad(row, (0, spare)) for row in (labels_P, shares_P))
+        else:
+            hidden = hidden_PD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         needs_grad = any(ctx.needs_input_grad[:3])
         grad_hidden = torch.empty_like(hidden) if needs_grad else None

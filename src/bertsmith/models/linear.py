@@ -18,13 +18,14 @@ TILE = 32
 
 def is_half_on_cpu(tensor: Tensor) -> bool:
     """Whether autocast computes the products of `tensor` in half precision on a CPU."""
-    return tensor.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    on_cpu = tensor.device.type == "cpu" and tensor.dtype != torch.float64
+    return on_cpu and torch.is_autocast_enabled("cpu")
 
 
 def whole_tiles(rows_RD: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """`rows_RD` with rows of zeros after it, up to the next whole tile, as `dtype` if given."""
     rows, width = rows_RD.shape
-    dtype = rows_RD.dtype if dtype is None else dtype
+    dtype = dtype or rows_RD.dtype
     spare = -rows % TILE
     if not spare:
         return rows_RD.to(dtype)
@@ -35,10 +36,10 @@ def whole_tiles(rows_RD: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 class _TiledLinear(torch.autograd.Function):
-    """`x @ weight^T + bias` in `dtype` over whole tiles of rows; gradients of the weights in fp32.
+    """`x @ weight^T + bias` in `dtype` over whole tiles of rows.
 
     The conversions that autocast would do as operations of their own happen here as well, those of
-    the rows together with the filling up.
+    the rows together with the filling up; autograd converts the gradients.
     """
 
     @staticmethod
@@ -47,24 +48,22 @@ class _TiledLinear(torch.autograd.Function):
     ) -> Tensor:
         x, half = whole_tiles(x_RD, dtype), weight.to(dtype)
         ctx.save_for_backward(x, half)
-        ctx.dtypes = x_RD.dtype, weight.dtype
-        ctx.has_bias = bias is not None
         out = x @ half.mT if bias is None else torch.addmm(bias.to(dtype), x, half.mT)
         return out[: len(x_RD)]
 
     @staticmethod
     def backward(
-        ctx: Any, grad: Tensor
+        ctx: Any, grad_RD: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, half = ctx.saved_tensors
-        x_dtype, dtype = ctx.dtypes
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        rows = len(grad)
-        grad = whole_tiles(grad, half.dtype)
-        grad_x = (grad @ half)[:rows].to(x_dtype) if needs_x else None
-        grad_weight = (grad.mT @ x).to(dtype) if needs_weight else None
-        grad_bias = grad.sum(0).to(dtype) if ctx.has_bias and needs_bias else None
-        return grad_x, grad_weight, grad_bias, None
+        grad = whole_tiles(grad_RD, half.dtype)
+        return (
+            (grad @ half)[: len(grad_RD)] if needs_x else None,
+            grad.mT @ x if needs_weight else None,
+            grad.sum(0) if needs_bias else None,
+            None,
+        )
 
 
 def linear(x_RD: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -76,14 +75,14 @@ def linear(x_RD: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         bias: [out].
 
     Returns:
-        [R, out].
+        [R, out], after the same dimensions.
     """
     if not is_half_on_cpu(x_RD):
         return functional.linear(x_RD, weight, bias)
     flat_RD = x_RD.reshape(-1, x_RD.shape[-1])
     dtype = torch.get_autocast_dtype("cpu")
     out: Tensor = _TiledLinear.apply(flat_RD, weight, bias, dtype)  # type: ignore[no-untyped-call]
-    return out.view(*x_RD.shape[:-1], -1)
+    return out.view(*x_RD.shape[:-1], len(weight))
 
 
 class Linear(nn.Linear):
