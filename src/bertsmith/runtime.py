@@ -22,10 +22,6 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""glibc's names for what `mallopt` sets."""
-
-
 @dataclass(frozen=True)
 class World:
     """This process's place among the processes of a run, as `torchrun` tells it."""
@@ -74,6 +70,10 @@ def _from_environment(name: str, default: int, *, lowest: int) -> int:
 def core_count() -> int:
     """Cores that this process may use (its affinity, not the machine's total)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what `mallopt` sets."""
 
 
 def keep_freed_memory() -> None:
