@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bertsmith.models.bert import Bert
 from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.linear import TILE, Linear, linear, whole_tiles
+from bertsmith.models.linear import TILE, Linear, OutputLinear, linear, whole_tiles
 from bertsmith.models.packed import PretrainBatch, pack
 from bertsmith.runtime import World
 from bertsmith.shapes import BertConfig
@@ -58,6 +58,18 @@ def test_other_precisions_are_torchs_own():
         assert torch.equal(layer(x), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):  # It leaves float64 alone.
         assert torch.equal(layer(x), expected)
+
+
+def test_an_output_layer_gives_fp32():
+    torch.manual_seed(3)
+    layer, states = OutputLinear(24, 2), torch.randn(9, 24).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = layer(states)
+    assert out.dtype == torch.float32
+    assert torch.equal(out, functional.linear(states.float(), layer.weight, layer.bias))
+    out.sum().backward()
+    assert states.grad.dtype == torch.bfloat16
+    assert layer.weight.grad.dtype == torch.float32
 
 
 class Products(TorchDispatchMode):

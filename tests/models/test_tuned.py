@@ -480,3 +480,12 @@ def test_every_kind_has_an_architecture_and_counts_its_predictions():
     assert counts == [4, 4, 2, 12, 4]
     unlabelled = replace(new_batch("tag", [9, 3]), targets=None)
     assert (unlabelled.counts, unlabelled.tokens) == ({"task": 0}, 12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_not_rounded_to_half_precision(kind):
+    model, batch = new_model(kind), new_batch(kind, [9, 14, 30, 5])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = model.outputs(batch)
+    assert scores.dtype == torch.float32
+    assert (scores == scores.bfloat16()).float().mean() < 0.2

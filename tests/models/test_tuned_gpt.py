@@ -318,3 +318,12 @@ def test_names_and_keys_go_there_and_back(kind):
     assert keys.get("id2label", {}) == {str(n): name for n, name in enumerate(names)}
     shape = msgspec.structs.asdict(CONFIG)
     assert gpt_config_from_keys({"model_type": "openai-gpt"} | keys | shape, "x") == CONFIG
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_not_rounded_to_half_precision(kind):
+    model, batch = new_model(kind), new_batch(kind, [(3, 5), (9, 2), (7, 7), (12, 4)])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = model.outputs(batch)
+    assert scores.dtype == torch.float32
+    assert (scores == scores.bfloat16()).float().mean() < 0.2

@@ -91,3 +91,16 @@ class Linear(nn.Linear):
     def forward(self, x_RD: Tensor) -> Tensor:
         """[R, D] -> [R, out]."""
         return linear(x_RD, self.weight, self.bias)
+
+
+class OutputLinear(nn.Linear):
+    """The layer that gives a task's scores, in fp32; half precision would round them.
+
+    bf16 has eight significant bits: a regression's answers between 2 and 4 would be 1/64 apart.
+    """
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        """[R, D] of any precision -> [R, out]."""
+        with torch.autocast(x_RD.device.type, enabled=False):
+            states_RD = x_RD.to(self.weight.dtype)
+            return functional.linear(states_RD, self.weight, self.bias).float()

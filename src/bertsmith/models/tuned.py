@@ -28,7 +28,7 @@ from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import Pooler
 from bertsmith.models.keys import LSTM_LAYERS
-from bertsmith.models.linear import Linear
+from bertsmith.models.linear import OutputLinear
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import BertConfig
 
@@ -209,8 +209,8 @@ class BertForTask(nn.Module):
         self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
         self.dropout = Dropout(config.hidden_dropout_prob)
         width = config.hidden_size if features is None else features.width
-        self.classifier = Linear(width, max(len(labels), 1)) if kind != "answer" else None
-        self.span = Linear(width, 2) if kind == "answer" else None
+        self.classifier = OutputLinear(width, max(len(labels), 1)) if kind != "answer" else None
+        self.span = OutputLinear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
         initialize(self, config.initializer_range)
@@ -230,8 +230,8 @@ class BertForTask(nn.Module):
             hidden_TD = self.bert(packed)
             if self.bilstm is not None:
                 hidden_TD = self.bilstm(hidden_TD, packed.lengths)
-            answers: Tensor = self.span(hidden_TD)
-            return answers.float()
+            answers_T2: Tensor = self.span(hidden_TD)
+            return answers_T2
         assert self.classifier is not None
         if self.pooler is not None:
             rows = self.pooler(self._pooled(packed))
@@ -246,7 +246,7 @@ class BertForTask(nn.Module):
         else:
             rows = self.bert(packed, batch.words_P)
         scores: Tensor = self.classifier(self.dropout(rows))
-        return scores.float()
+        return scores
 
     def _pooled(self, packed: Packed) -> Tensor:
         """The state that stands for each sequence, [B, D]."""

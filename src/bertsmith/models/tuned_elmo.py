@@ -27,7 +27,7 @@ from bertsmith.config import Kind
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.elmo import Elmo, ScalarMix
-from bertsmith.models.linear import Linear
+from bertsmith.models.linear import Linear, OutputLinear
 from bertsmith.models.packed import Packed
 from bertsmith.models.tuned import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import ElmoConfig
@@ -129,7 +129,7 @@ class ElmoForTask(nn.Module):
         pooled_width = width * (4 if self.paired else 2)
         self.hidden = Linear(pooled_width, width) if kind not in ("tag", "answer") else None
         self.dropout = Dropout(config.dropout)
-        self.output = Linear(width, 2 if kind == "answer" else max(len(labels), 1))
+        self.output = OutputLinear(width, 2 if kind == "answer" else max(len(labels), 1))
         initialize(self.output, config.initializer_range)
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
@@ -152,7 +152,7 @@ class ElmoForTask(nn.Module):
             assert self.hidden is not None
             rows = torch.tanh(self.hidden(self.dropout(self._pooled(batch.packed))))
         scores: Tensor = self.output(self.dropout(rows))
-        return scores.float()
+        return scores
 
     @property
     def output_bias(self) -> Tensor | None:
@@ -192,7 +192,7 @@ class ElmoForTask(nn.Module):
         beside_BKD = self.question(context, question)
         lengths = texts.lengths[packed.sequences :]
         states_SD = self.dropout(self.spans(beside_BKD[context.real_BL], lengths))
-        scores_S2: Tensor = self.output(states_SD).float()
+        scores_S2: Tensor = self.output(states_SD)
         places_S = places_S[-len(scores_S2) :]
         # The [SEP] after the context is no part of it.
         inside_S = ~torch.isin(places_S, packed.starts[1:] - 1)

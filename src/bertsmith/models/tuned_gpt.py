@@ -23,7 +23,7 @@ from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
 from bertsmith.models.heads import projected_cross_entropy
-from bertsmith.models.linear import Linear
+from bertsmith.models.linear import OutputLinear
 from bertsmith.models.packed import LanguageBatch, Packed
 from bertsmith.models.tuned import OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import GptConfig
@@ -75,8 +75,8 @@ class GptForTask(nn.Module):
         self.dropout = Dropout(config.resid_pdrop)
         width, classes = config.n_embd, max(len(labels), 1)
         # No bias, as in equation 3 and in `transformers`.
-        self.classifier = Linear(width, classes, bias=False) if kind != "answer" else None
-        self.span = Linear(width, 2) if kind == "answer" else None
+        self.classifier = OutputLinear(width, classes, bias=False) if kind != "answer" else None
+        self.span = OutputLinear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
         initialize(self, config.initializer_range, cut=False)
@@ -141,13 +141,13 @@ class GptForTask(nn.Module):
 
     def _scores(self, hidden_RD: Tensor, packed: Packed) -> Tensor:
         if self.span is not None:
-            answers_T2: Tensor = self.span(hidden_RD).float()
+            answers_T2: Tensor = self.span(hidden_RD)
             return answers_T2.index_copy(0, packed.firsts_B, answers_T2[packed.lasts_B])
         assert self.classifier is not None
         if self.both_orders:
             hidden_RD = torch.add(*hidden_RD.chunk(2))
         scores: Tensor = self.classifier(self.dropout(hidden_RD))
-        return scores.float()
+        return scores
 
     def _predictions(self, packed: Packed, batch: TaskBatch) -> Tensor:
         """How many predictions of the task are made from each input, [B] or, both ways, [2B]."""
