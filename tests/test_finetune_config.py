@@ -122,7 +122,7 @@ def test_the_papers_grid_has_twenty_four_settings():
     assert {one.learning_rate for one in found} == {5e-5, 4e-5, 3e-5, 2e-5}
     assert {one.batch_size for one in found} == {16, 32}
     assert {one.epochs for one in found} == {2, 3, 4}
-    free = {"learning_rate": 1.0, "batch_size": 1, "epochs": 1}
+    free = {"learning_rate": 0.1, "batch_size": 1, "epochs": 1}
     assert {msgspec.structs.replace(one, **free) for one in found} == {
         msgspec.structs.replace(config, **free)
     }
@@ -162,7 +162,7 @@ SHARE = "at least 0 and below 1"
                 ("batch_size", ONE, (0, -4)),
                 (
                     "learning_rate",
-                    "above 0 and at most 1",
+                    "above 0 and at most 0.1",
                     (0.0, -1e-5, 1.5, float("inf"), float("nan")),
                 ),
                 ("epsilon", ABOVE, (0.0,)),
@@ -250,7 +250,7 @@ def test_the_edges_of_the_ranges_are_allowed():
     assert config_of(kind="tag", longest=512, stride=1, **edges).longest == 512
     assert config_of(kind="tag", longest=8, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
-    assert config_of(epochs=10_000, learning_rate=1).epochs == 10_000
+    assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
     assert config_of(weights="balanced", long="windows").weights == "balanced"
     assert config_of(kind="tag", features=(-4, -1), combine="sum").features == (-4, -1)
 

@@ -44,6 +44,7 @@ def test_classes_duplicates_and_leaks_are_counted():
         numbers={},
         duplicates=2,
         contradictions=1,
+        contradicting_places=["train.csv:6 = train.csv:2"],
         leaked=3,
         leaked_places=[
             "dev.csv:3 = train.csv:3",
@@ -115,7 +116,8 @@ def test_one_class_alone_is_named():
     train = texts("train", ("a", "x"), ("b", "x"))
     assert message("classify", train, train) == (
         "train.csv:2: this and every other example of the train part has the label 'x'; expected "
-        "at least two different ones: check that the right column is read."
+        "at least two different ones: add examples of another, or check that the right column is "
+        "read."
     )
     train = texts("train", ("a", 3.0), ("b", 3.0))
     assert message("regress", train, train).startswith(

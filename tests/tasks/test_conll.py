@@ -39,9 +39,11 @@ def message(path: Path, **more: bool | None) -> str:
 def test_sentences_keep_their_documents(tmp_path, end):
     path = put(tmp_path, "\ufeff" + CONLL2003.replace("\n", end))
     assert conll.read_part(path, "train") == [
-        TagExample(f"{path}:3", "0", ("EU", "rejects", "#"), ("I-ORG", "O", "O"), 1),
-        TagExample(f"{path}:7", "1", ("Peter",), ("I-PER",), 1),
-        TagExample(f"{path}:11", "2", ("Berlin",), ("I-LOC",), 2),
+        TagExample(
+            f"{path}:3", "0", ("EU", "rejects", "#"), ("I-ORG", "O", "O"), 1, word_a_line=True
+        ),
+        TagExample(f"{path}:7", "1", ("Peter",), ("I-PER",), 1, word_a_line=True),
+        TagExample(f"{path}:11", "2", ("Berlin",), ("I-LOC",), 2, word_a_line=True),
     ]
 
 
@@ -105,7 +107,7 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
         (
             b"EU O\n\xe4 O\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
-            "to UTF-8, for instance from GB18030 with `iconv -f GB18030 -t UTF-8`.",
+            "to UTF-8, perhaps with `iconv -f WINDOWS-1252 -t UTF-8`.",
         ),
     ],
 )
@@ -118,7 +120,7 @@ def test_line_ends_of_old_and_utf16_are_named(tmp_path):
         ":1: found a carriage return alone, expected lines that end in a line feed; "
     )
     assert message(put(tmp_path, "red O\n".encode("utf-16-le"))).endswith(
-        "it looks like UTF-16: convert it with `iconv -f UTF-16LE -t UTF-8`."
+        "it looks like UTF-16; convert it with `iconv -f UTF-16LE -t UTF-8`."
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bertsmith.errors import DataError, UsageError
 from bertsmith.tasks.own import Columns, own_task, read_own
-from bertsmith.tasks.task import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
+from bertsmith.tasks.task import Answer, AnswerExample, TagExample, TextExample
 
 ABC = Columns(choices=("a", "b", "c"))
 LIST = Columns(choices=("choices",))
@@ -35,10 +35,8 @@ def put(folder: Path, *values: dict[str, Any], name: str = "a.jsonl") -> Path:
     return path
 
 
-def read(
-    kind: Any, path: Path, columns: Columns | None = None, *, labelled: bool = True, **more: Any
-) -> Any:
-    return list(read_own(kind, path, columns=columns or Columns(), labelled=labelled, **more))
+def read(kind: Any, path: Path, columns: Columns | None = None, **more: Any) -> Any:
+    return list(read_own(kind, path, columns=columns or Columns(), **more))
 
 
 def message(kind: Any, path: Path, columns: Columns | None = None, **more: Any) -> str:
@@ -64,18 +62,19 @@ def test_texts_and_pairs_are_read_from_every_format(tmp_path, name):
         TextExample(f"{path}:{first}", "0", 'An "a", b.', "二。", "yes"),
         TextExample(f"{path}:{first + 1}", "1", " c", "d", "no"),
     ]
-    assert [e.label for e in read("classify", path, columns, labelled=False)] == [None, None]
     single = read("classify", path, Columns(text="head", label="class"))
     assert [(e.a, e.b) for e in single] == [('An "a", b.', None), (" c", None)]
 
 
-def test_lines_of_text_are_read_where_no_labels_are_needed(tmp_path):
+@pytest.mark.parametrize("kind", ["classify", "regress", "choose", "answer"])
+def test_lines_of_text_have_no_labels(tmp_path, kind):
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\n")
-    assert [e.a for e in read("classify", path, labelled=False)] == ["one", "two"]
-    path.write_text("one\n\ntwo\n")
-    assert message("regress", path, labelled=False) == (
-        ":2: the text in column 'text' is empty; remove the row."
+    with pytest.raises(UsageError) as caught:
+        read(kind, path)
+    assert str(caught.value) == (
+        f"{path} has one text a line and no labels; give both as columns of a .csv, .tsv, .jsonl "
+        "or .parquet."
     )
 
 
@@ -191,9 +190,6 @@ def test_the_right_choice_is_a_number_a_column_or_a_text(tmp_path, name, label):
         tmp_path, {"text": "x", "a": "one", "b": "two ", "c": "3", "label": label}, name=name
     )
     assert read("choose", path, ABC)[0].label == 1
-    assert read("choose", path, ABC, labelled=False) == [
-        ChoiceExample(f"{path}:{2 if name == 'a.csv' else 1}", "0", "x", ("one", "two ", "3"), None)
-    ]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
@@ -218,7 +214,7 @@ def test_a_label_that_means_no_one_choice_is_named(tmp_path, label, count):
     path = put(tmp_path, {"text": "x", "a": "same", "b": "same", "c": "0", "label": label})
     assert message("choose", path, ABC) == (
         f":1: the label '{label}' names {count} of the choices, expected a number from 0 to 2, the "
-        "name of a choice's column or the text of one choice."
+        "name of a choice's column or the text of one choice; correct it."
     )
 
 
@@ -269,10 +265,9 @@ def test_files_of_columns_are_read_for_tags(tmp_path, name):
     path = tmp_path / name
     path.write_text("EU\tB-ORG\nrejects\tO\n\nPeter\tB-PER\n")
     assert read("tag", path) == [
-        TagExample(f"{path}:1", "0", ("EU", "rejects"), ("B-ORG", "O"), 0),
-        TagExample(f"{path}:4", "1", ("Peter",), ("B-PER",), 1),
+        TagExample(f"{path}:1", "0", ("EU", "rejects"), ("B-ORG", "O"), 0, word_a_line=True),
+        TagExample(f"{path}:4", "1", ("Peter",), ("B-PER",), 1, word_a_line=True),
     ]
-    assert [example.tags for example in read("tag", path, labelled=False)] == [None, None]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
@@ -284,9 +279,6 @@ def test_lists_of_words_and_tags_are_read(tmp_path, name):
         TagExample(f"{path}:1", "0", ("EU", "rejects"), ("B-ORG", "O"), 0),
         TagExample(f"{path}:2", "1", ("x",), ("O",), 1),
     ]
-    assert read("tag", path, columns, labelled=False)[1] == TagExample(
-        f"{path}:2", "1", ("x",), None, 1
-    )
 
 
 @pytest.mark.parametrize(
@@ -331,7 +323,6 @@ def test_answers_are_found_in_their_context(tmp_path):
         AnswerExample(f"{path}:2", "1", "When?", "In 1999.", ()),
         AnswerExample(f"{path}:3", "2", "Who?", "In 1999.", ()),
     ]
-    assert [example.answers for example in read("answer", path, labelled=False)] == [None] * 3
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
@@ -369,7 +360,6 @@ def test_answers_that_are_not_in_their_context_are_counted_and_left_out_if_asked
         ":3: the answer 'Rome' is not at character 4 of its context, where 'ome.' is",
         ":4: the answer 'Paris' does not occur in its context",
     ]
-    assert len(read("answer", path, labelled=False)) == 4
 
 
 def test_squads_structure_is_read(tmp_path):
@@ -384,7 +374,6 @@ def test_squads_structure_is_read(tmp_path):
         ("q", (Answer("Rome", 3),)),
         ("r", ()),
     ]
-    assert [example.answers for example in read("answer", path, labelled=False)] == [None, None]
 
 
 # The task.

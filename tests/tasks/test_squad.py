@@ -127,7 +127,8 @@ def test_misplaced_answers_are_counted_named_and_left_out_if_asked(tmp_path):
     ]
     assert [line.removeprefix(str(path)) for line in skipped] == [
         ": question q2: the answer '北京' is not at character 17 of its context, where '. ' is",
-        ": question q3: the answer 'Rome' is not at character 45 of its context, where '' is",
+        ": question q3: the answer 'Rome' is not at character 45 of its context, which has 44 "
+        "characters",
         ": question q4: the answer 'Zoë' is not at character -1 of its context, where 'Zoë' is",
         ": question q4: the answer '' is not at character 3 of its context, where ' ' is",
     ]
@@ -148,10 +149,15 @@ def test_ids_and_texts_are_checked(tmp_path):
     assert message(path) == ": question q1: the question is empty; remove the question."
 
 
+def test_a_file_that_is_cut_short_is_named(tmp_path):
+    path = tmp_path / "dev.json"
+    path.write_bytes(b'{"data": [')
+    assert message(path) == " ends in the middle of its JSON; copy or download the file again."
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b'{"data": [', "Input data was truncated"),
         (b'{"articles": []}', "Object missing required field `data`"),
         (
             b'{"data": [{"paragraphs": [{"context": 3, "qas": []}]}]}',
@@ -169,14 +175,15 @@ def test_a_file_of_another_structure_is_named(tmp_path, data, why):
     )
 
 
-@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("coding", ["UTF-16", "UTF-16LE", "UTF-16BE"])
 def test_utf16_is_named(tmp_path, coding):
     path = tmp_path / "dev.json"
     path.write_bytes('{"data": []}'.encode(coding))
     with pytest.raises(DataError) as caught:
         squad.read(path, may_be_impossible=True)
     assert str(caught.value) == (
-        f"{path} looks like UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`."
+        f"{path} is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f {coding} -t "
+        "UTF-8`."
     )
 
 

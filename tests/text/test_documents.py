@@ -224,7 +224,7 @@ def test_a_line_past_the_limit_is_an_error(tmp_path, monkeypatch):
 
 
 def test_nul_bytes_stay_in_the_text(tmp_path):
-    assert texts(put(tmp_path, "a.txt", b"a\0b\n\n\0c")) == ["a\0b", "\0c"]
+    assert texts(put(tmp_path, "a.txt", b"ab\0b\n\n\0c")) == ["ab\0b", "\0c"]
     assert texts(put(tmp_path, "a.jsonl", rb'{"text": "a\u0000b"}')) == ["a\0b"]
     assert texts(put(tmp_path, "a.csv", b"text\na\0b\n")) == ["a\0b"]
 
@@ -303,6 +303,37 @@ def test_bad_bytes_far_into_a_file_and_at_its_end_are_placed(tmp_path):
     assert message(path).startswith(":1: byte 0xe4 at offset 4 is not UTF-8 (unexpected end of")
 
 
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (b"PK\x03\x04\x14\0", "a workbook of Excel; unpack it, or save its sheet as CSV in UTF-8."),
+        (b"\xd0\xcf\x11\xe0", "an old workbook of Excel; save its sheet as CSV in UTF-8."),
+        (b"\x89PNG\r\n\x1a\n", "a picture (PNG); give a file of text."),
+        (b"PAR1\x15\x04", "it looks like Parquet; give its name the ending .parquet."),
+        ("wörld".encode("utf-16-be"), "with `iconv -f UTF-16BE -t UTF-8`."),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+def test_files_of_another_sort_are_recognised(tmp_path, name, data, advice):
+    found = message(put(tmp_path, name, data))
+    assert found.startswith(" is no text in UTF-8: it looks like ")
+    assert found.endswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("text", "coding"),
+    [
+        ("Ein Maß für Öl, größer als dort", "WINDOWS-1252"),
+        ("“Curly quotes”, naïve café – déjà vu", "WINDOWS-1252"),
+        ("一个人在路上走，看见了三只羊。", "GB18030"),
+        ("BERT 模型在 GLUE 上得分 80.5", "GB18030"),
+    ],
+)
+def test_a_coding_is_proposed_that_may_be_it(tmp_path, text, coding):
+    found = message(put(tmp_path, "a.txt", text.encode(coding)))
+    assert found.endswith(f"perhaps with `iconv -f {coding} -t UTF-8`.")
+
+
 def test_files_saved_in_another_way_are_recognised(tmp_path):
     assert "with `iconv -f UTF-16 " in message(put(tmp_path, "a.txt", "text".encode("utf-16")))
     assert "give its name the ending .gz." in message(put(tmp_path, "b.txt", gzip.compress(b"x")))
@@ -363,7 +394,7 @@ def test_columns_that_do_not_exist_name_the_nearest(tmp_path):
 
 def test_rows_that_do_not_fit_the_header_are_named(tmp_path):
     path = put(tmp_path, "a.csv", b"id,text\n1,a\n2\n")
-    assert message(path).startswith(":3: found 1 column, expected 2 as in the header; put a field")
+    assert message(path).startswith(":3: found 1 column, expected 2 as in the header; add what")
     path = put(tmp_path, "c.csv", b"id,text\n1,Hello, world\n")
     assert message(path).startswith(":2: found 3 columns, expected 2 as in the header; put a field")
     path = put(tmp_path, "b.csv", b'id,text\n1,a\n2,"open\n3,c\n')

@@ -91,12 +91,11 @@ def test_every_reader_is_tested():
 
 
 @pytest.mark.parametrize("packing", PACK)
-def test_a_line_of_text_is_a_row_and_so_is_a_blank_line(tmp_path, packing):
-    path = put(tmp_path, "a.txt" + packing, PACK[packing]("\ufeffone\r\n\r\n  zwei é\n".encode()))
+def test_a_line_of_text_is_a_row(tmp_path, packing):
+    path = put(tmp_path, "a.txt" + packing, PACK[packing]("\ufeffone\r\n  zwei é\n".encode()))
     assert list(read(path)) == [
         Row({"text": "one"}, f"{path}:1"),
-        Row({"text": ""}, f"{path}:2"),
-        Row({"text": "  zwei é"}, f"{path}:3"),
+        Row({"text": "  zwei é"}, f"{path}:2"),
     ]
 
 
@@ -128,8 +127,8 @@ def test_rows_are_read_one_at_a_time(tmp_path):
         (
             "a.csv",
             "text,label\na,1\nb\n",
-            ":3: found 1 column, expected 2 as in the header; put a field that holds a separator "
-            'in "double quotes".',
+            ":3: found 1 column, expected 2 as in the header; add what is missing, or put a field "
+            'that holds a line break in "double quotes".',
         ),
         (
             "a.tsv",
@@ -171,29 +170,31 @@ def test_rows_are_read_one_at_a_time(tmp_path):
         (
             "a.csv",
             "text,label\nred,0\n".encode("utf-16"),
-            ":1: byte 0xff at offset 0 is not UTF-8 (invalid start byte); it looks like UTF-16; "
-            "convert it with `iconv -f UTF-16 -t UTF-8`.",
+            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16 -t "
+            "UTF-8`.",
         ),
         (
             "a.tsv",
             "text\tlabel\nred\t0\n".encode("utf-16-le"),
-            ":1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
-            "convert it with `iconv -f UTF-16LE -t UTF-8`.",
+            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16LE -t "
+            "UTF-8`.",
         ),
         (
             "a.jsonl",
             '{"text": "a"}'.encode("utf-16-be"),
-            ":1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
-            "convert it with `iconv -f UTF-16BE -t UTF-8`.",
+            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16BE -t "
+            "UTF-8`.",
         ),
         ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
-        ("a.csv", "text,label\n", " is empty: it holds no row; give another file."),
+        ("a.csv", "\n", " is empty: it holds no row; give another file."),
+        ("a.csv", "text,label\n", ":1: found no row below the header; give a file that has some."),
+        ("a.txt", "one\n \n", ":2: the line is blank, expected a text a line; remove it."),
         ("a.txt", "", " is empty: it holds no row; give another file."),
         (
             "a.txt",
             b"one\nt\xe4t\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
-            "to UTF-8, for instance from GB18030 with `iconv -f GB18030 -t UTF-8`.",
+            "to UTF-8, perhaps with `iconv -f WINDOWS-1252 -t UTF-8`.",
         ),
     ],
 )
@@ -263,8 +264,11 @@ def test_files_that_are_not_there_or_of_no_format_are_named(tmp_path):
     )
     with pytest.raises(UsageError) as usage:
         list(read("a.xlsx"))
+    assert str(usage.value) == "a.xlsx is a workbook; save its sheet as CSV in UTF-8 and give that."
+    with pytest.raises(UsageError) as usage:
+        list(read("a.docx"))
     assert str(usage.value) == (
-        "a.xlsx: the ending is not supported; expected .csv, .tsv, .jsonl, .json, .parquet, "
+        "a.docx: the ending is not supported; expected .csv, .tsv, .jsonl, .json, .parquet, "
         ".arrow, .txt (each also with .gz or .zst)."
     )
 

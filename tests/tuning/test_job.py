@@ -303,9 +303,22 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
 def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen I-Y\n\nnew B-Y\n\n")
     source = Source(task="tag", train=str(tmp_path / "t.conll"))
-    expected = r"t\.conll:4: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
+    expected = r"t\.conll:5: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
     with pytest.raises(DataError, match=expected):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
+
+
+def test_a_slip_in_the_tags_of_entities_is_named(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen b_y\n\nnew B-Y\n\n")
+    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    with pytest.raises(DataError) as caught:
+        finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path / 't.conll'}:5: the tag of word 2, 'green', is 'b_y' (perhaps you meant "
+        "'B-Y'), expected O or a mark (B, I, E, S), a hyphen and a type, as most others are; "
+        "correct it."
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Path) -> None:

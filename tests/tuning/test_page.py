@@ -387,6 +387,7 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
             result.inspection,
             duplicates=12,
             contradictions=3,
+            contradicting_places=["train.csv:8 = train.csv:5"],
             leaked=2,
             leaked_places=["dev.csv:3 = train.csv:8", "dev.csv:4 = train.csv:9"],
             seen_once=["rare"],
@@ -401,7 +402,8 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
         "Examples of dev that are in train too: 2 of 6, for instance dev.csv:3 = train.csv:8, "
         "dev.csv:4 = train.csv:9. The score on them says little of new ones.",
         "Inputs of train that are too long and lose their end: 1,200.",
-        "Training examples that repeat an earlier one with another label: 3.",
+        "Training examples that repeat an earlier one with another label: 3, for instance "
+        "train.csv:8 = train.csv:5.",
         "Labels of a single example of train: rare. That is too few to learn from.",
     ]
     assert table_row("train", "1,000", "1,200", 0).replace("<td>1", '<td class="n">1') in html

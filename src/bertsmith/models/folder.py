@@ -92,6 +92,8 @@ def _read_keys(folder: Path) -> dict[str, Any]:
         newest = max(folder.glob("checkpoints/step-*"), default=None)
         if newest is not None:
             hint = f"the run has not finished: its newest checkpoint is {newest}"
+        elif (folder / "job.json").is_file():
+            hint = "the fine-tuning in it has not finished: run its command again with --resume"
         raise FolderError(f"{folder} holds no {CONFIG}; {hint}.")
     return read_json(folder / CONFIG, dict[str, Any])
 

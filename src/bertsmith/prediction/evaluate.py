@@ -195,7 +195,8 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
             if name not in known:
                 raise DataError(
                     f"{example.where}: the model does not know the label '{name}'"
-                    f"{nearest(name, labels)}; it was taught {', '.join(labels)}."
+                    f"{nearest(name, labels)}; it was taught {', '.join(labels)}: correct the "
+                    "label, or fine-tune on examples of it."
                 )
 
 

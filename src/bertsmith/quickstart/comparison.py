@@ -124,7 +124,7 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
     folder = out / tuned
     result = read_json(folder / RESULTS, FinetuneResult)
     run = folder / "runs" / Path(result.best_run.out).name
-    dev = read_own("classify", out / "task" / "dev.csv", columns=plan.columns, labelled=True)
+    dev = read_own("classify", out / "task" / "dev.csv", columns=plan.columns)
     examples = [example for example in dev if isinstance(example, TextExample)]
     predictions = read_predictions(run)
     right = np.asarray(gold("classify", examples, result.labels))

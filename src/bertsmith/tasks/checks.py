@@ -43,6 +43,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """Examples of train whose input was there before."""
     contradictions: int
     """Those of them whose label is another than before."""
+    contradicting_places: list[str] = []
+    """The first few of them, as `train.csv:9 = train.csv:4`."""
     leaked: int
     """Examples of dev whose input is in train too."""
     leaked_places: list[str]
@@ -67,12 +69,14 @@ def inspect(task: Task, train: Sequence[Example], dev: Sequence[Example]) -> Ins
     if task.kind in ("classify", "tag"):
         _check_known(train, dev)
     first: dict[Hashable, Example] = {}
-    duplicates = contradictions = 0
+    duplicates = 0
+    contradicting: list[str] = []
     for example in train:
         before = first.setdefault(content(example), example)
         if before is not example:
             duplicates += 1
-            contradictions += _said(before) != _said(example)
+            if _said(before) != _said(example):
+                contradicting.append(f"{example.where} = {before.where}")
     leaked = [
         f"{example.where} = {first[content(example)].where}"
         for example in dev
@@ -84,7 +88,8 @@ def inspect(task: Task, train: Sequence[Example], dev: Sequence[Example]) -> Ins
         classes={} if is_number else counts,
         numbers={part: _numbers(count) for part, count in counts.items()} if is_number else {},
         duplicates=duplicates,
-        contradictions=contradictions,
+        contradictions=len(contradicting),
+        contradicting_places=contradicting[:_PLACES],
         leaked=len(leaked),
         leaked_places=leaked[:_PLACES],
         seen_once=[name for name, count in counts["train"].items() if count == 1 and not is_number],
@@ -172,8 +177,8 @@ def check_several(kind: Kind, train: Sequence[Example]) -> None:
         what = "word" if kind == "tag" else "example"
         raise DataError(
             f"{train[0].where}: this and every other {what} of the train part has the label "
-            f"'{next(iter(counts))}'; expected at least two different ones: check that the right "
-            "column is read."
+            f"'{next(iter(counts))}'; expected at least two different ones: add examples of "
+            "another, or check that the right column is read."
         )
 
 

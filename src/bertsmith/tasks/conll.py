@@ -12,7 +12,7 @@ from pathlib import Path
 from bertsmith.errors import DataError, explain_os_error
 from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.task import Example, TagExample
-from bertsmith.text import rows
+from bertsmith.text import rows, streams
 
 _DOCUMENT = "-DOCSTART-"
 _LOOKED_AT = 100
@@ -84,6 +84,7 @@ def read(path: Path | str, *, labelled: bool | None = True) -> list[Example]:
             tuple(word for word, *_ in columns),
             tuple(rest[-1] for _, *rest in columns) if has_tags else None,
             document if documents else number,
+            word_a_line=True,
         )
         for number, (line, document, columns) in enumerate(found)
     ]
@@ -127,7 +128,7 @@ def _sentences(path: Path | str, *, least: int) -> Iterator[tuple[int, list[list
 
 def _columns(path: Path | str) -> Iterator[tuple[list[str], int]]:
     """The columns of each line, none of a blank one, and its number."""
-    for number, text in enumerate(rows.checked_lines(str(path)), 1):
+    for number, text in enumerate(streams.decoded_lines(str(path)), 1):
         line = text.rstrip(" \r\n")
         if "\r" in line:
             raise rows.lone_return(f"{path}:{number}")

@@ -8,7 +8,7 @@ format: JSON's 1 and true are the classes `1` and `true`, as they would be in a 
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -106,38 +106,63 @@ def read_own(
     path: Path | str,
     *,
     columns: Columns,
-    labelled: bool,
     skipped: list[str] | None = None,
 ) -> Iterator[Example]:
-    """The examples of one file, in order, one at a time where the format has rows.
+    """The labelled examples of one file, in order, one at a time where the format has rows.
 
     Args:
         kind: what the task does.
         path: the file, possibly packed; its ending tells the format.
         columns: what its columns are called.
-        labelled: whether every example must have its label; if not, none is looked for.
         skipped: None makes answers that are not in their context an error; into a list goes, a
             sentence each, what is wrong with them, and they are left out.
 
     Raises:
         DataError: a missing column, an empty text, a missing label, or one that is not what the
             kind needs, by file and line; or as the format's reader.
-        UsageError: the path is a folder, the ending is not supported, or `choose` has no columns of
-            choices.
+        UsageError: the path is a folder, the ending is not supported or that of mere lines of text,
+            or `choose` has no columns of choices.
         SystemFault: the file cannot be read.
     """
+    if kind != "tag" and streams.endings(str(path))[0] == ".txt":
+        raise UsageError(
+            f"{path} has one text a line and no labels; give both as columns of a .csv, .tsv, "
+            ".jsonl or .parquet."
+        )
     match layout(kind, path, labelled=True):
         case "columns":
-            yield from conll.read(path, labelled=labelled)
+            yield from conll.read(path)
         case "squad":
-            yield from squad.read(path, may_be_impossible=True, labelled=labelled, skipped=skipped)
+            yield from squad.read(path, may_be_impossible=True, skipped=skipped)
         case "rows" if kind == "answer":
-            yield from _read_answers(path, columns, labelled=labelled, skipped=skipped)
+            yield from _read_answers(path, columns, skipped)
         case "rows" if kind == "choose":
-            yield from _of_equal_number(path, columns, labelled=labelled)
+            yield from _of_equal_number(path, columns)
         case "rows":
             for number, row in enumerate(rows.read(path)):
-                yield _PARSERS[kind](row, str(number), columns, labelled)
+                yield _PARSERS[kind](row, str(number), columns, True)
+
+
+def columns_in(path: Path | str, kind: Kind, columns: Columns) -> Columns:
+    """What the columns of one file are called: a `.txt` has the text alone, by its own name.
+
+    Raises:
+        UsageError: a `.txt`, and the model is asked more than one text at a time.
+    """
+    if streams.endings(str(path))[0] != ".txt":
+        return columns
+    wanted: tuple[str | None, ...] = columns.text, columns.text_pair
+    if kind == "choose":
+        wanted = columns.text, *columns.choices
+    elif kind == "answer":
+        wanted = columns.question, columns.context
+    if None not in wanted:
+        listed = ", ".join(f"'{name}'" for name in wanted)
+        raise UsageError(
+            f"{path} has one text a line, but here {listed} belong together; give them as columns "
+            "of a .csv, .tsv, .jsonl or .parquet."
+        )
+    return replace(columns, text=rows.TEXT)
 
 
 def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:
@@ -254,7 +279,7 @@ def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
     return TagExample(row.where, key, tuple(words), names, int(key))
 
 
-def _of_equal_number(path: Path | str, columns: Columns, *, labelled: bool) -> Iterator[Example]:
+def _of_equal_number(path: Path | str, columns: Columns) -> Iterator[Example]:
     """Rows with choices: as many as there are columns for them, else as many as the first has."""
     if not columns.choices:
         raise UsageError("`choose` needs the columns of the choices; name them with --choices.")
@@ -268,7 +293,7 @@ def _of_equal_number(path: Path | str, columns: Columns, *, labelled: bool) -> I
                 f"{row.where}: found {len(choices) or 'no'} choice{'s' * (len(choices) != 1)}, "
                 f"expected {expected}; give every row the same number of choices, none empty."
             )
-        label = _right_choice(row, columns, choices) if labelled else None
+        label = _right_choice(row, columns, choices)
         yield ChoiceExample(row.where, str(number), a, choices, label)
 
 
@@ -301,22 +326,21 @@ def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:
         raise DataError(
             f"{row.where}: the label '{label[:60]}' names {len(meant) or 'none'} of the choices, "
             f"expected a number from 0 to {len(choices) - 1}, the name of a choice's column or the "
-            "text of one choice."
+            "text of one choice; correct it."
         )
     return meant.pop()
 
 
 def _read_answers(
-    path: Path | str, columns: Columns, *, labelled: bool, skipped: list[str] | None
+    path: Path | str, columns: Columns, skipped: list[str] | None
 ) -> Iterator[Example]:
     misplaced: list[str] = []
     for number, row in enumerate(rows.read(path)):
         question = text_of(row, columns.question, "--question")
         context = text_of(row, columns.context, "--context")
-        answers = _answers(row, columns.answer, context, misplaced) if labelled else None
-        if answers is None and labelled:
-            continue
-        yield AnswerExample(row.where, str(number), question, context, answers)
+        answers = _answers(row, columns.answer, context, misplaced)
+        if answers is not None:
+            yield AnswerExample(row.where, str(number), question, context, answers)
     squad.judge(misplaced, skipped)
 
 

@@ -126,7 +126,7 @@ def labelled(
     name = str(path).rpartition("/")[2]
     if task is not None:
         return {name: table.read(path, task, "dev")}
-    found = own.read_own(taught.kind, path, columns=columns, labelled=True, skipped=skipped)
+    found = own.read_own(taught.kind, path, columns=columns, skipped=skipped)
     return {name: list(found)}
 
 
@@ -152,6 +152,7 @@ def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
             case "squad":
                 examples = squad.read(path, may_be_impossible=True, labelled=False)
             case "rows":
+                columns = own.columns_in(path, taught.kind, columns)
                 for number, row in enumerate(rows.read(path)):
                     yield row.values, own.asked(taught.kind, row, str(number), columns=columns)
                 return

@@ -112,9 +112,9 @@ def place(text: str, start: int, *, context: str, where: str, misplaced: list[st
     if body and start >= 0 and context.startswith(text, start):
         return [Answer(body, start + text.index(body))]
     there = context[max(start, 0) :][: max(len(text), 1)]
+    found = f"where '{there[:60]}' is" if there else f"which has {len(context)} characters"
     misplaced.append(
-        f"{where}: the answer '{text[:60]}' is not at character {start} of its context, where "
-        f"'{there[:60]}' is"
+        f"{where}: the answer '{text[:60]}' is not at character {start} of its context, {found}"
     )
     return []
 
@@ -137,17 +137,16 @@ def _questions(path: Path | str) -> Iterator[tuple[_Question, str, str]]:
 
 def _load(path: Path | str) -> _Squad:
     try:
-        data = b"".join(streams.blocks(str(path))).removeprefix(b"\xef\xbb\xbf")
+        data = b"".join(streams.text_blocks(str(path))).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
-    # JSON begins with a bracket, beside which only UTF-16 has a 0.
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data[:2]:
-        raise DataError(
-            f"{path} looks like UTF-16, expected UTF-8; convert it with `iconv -f UTF-16 -t UTF-8`."
-        )
     try:
         return msgspec.json.decode(data, type=_Squad)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if "truncated" in str(error):
+            raise DataError(
+                f"{path} ends in the middle of its JSON; copy or download the file again."
+            ) from error
         raise DataError(
             f"{path} has not the structure of SQuAD ({error}); expected JSON with {_SHAPE}."
         ) from error

@@ -1,10 +1,11 @@
 """Tags as a model is taught them: entities in a scheme that says where each begins, checked."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
-from bertsmith.errors import DataError
+from bertsmith.errors import DataError, nearest
 from bertsmith.tasks.entities import (
     Scheme,
     convert,
@@ -25,9 +26,14 @@ def taught_scheme(train: Sequence[Example]) -> Scheme | None:
     """The scheme that a model is taught: BIOES if the tags came so, else IOB2; None for other tags.
 
     IOB1 writes B only between entities that touch, which a model sees too rarely to learn.
+
+    Raises:
+        DataError: most words with another tag than O have one of entities, but not all, by file and
+            line.
     """
     tags = _tags(train)
     if not name_entities(tag for row in tags for tag in row):
+        _refuse_slips(cast(Sequence[TagExample], train))
         return None
     return "BIOES" if detect_scheme(tags) == "BIOES" else "IOB2"
 
@@ -54,13 +60,29 @@ def in_scheme(examples: Sequence[Example], scheme: Scheme | None) -> list[Exampl
     for sentence, row in zip(sentences, tags, strict=True):
         for position, what in scheme_faults(row, own):
             raise DataError(
-                f"{sentence.where}: the tag of word {position + 1}, '{sentence.words[position]}', "
-                f"is not legal: {what}; correct it."
+                f"{sentence.where_is(position)}: the tag of word {position + 1}, "
+                f"'{sentence.words[position]}', is not legal: {what}; correct it."
             )
     return [
         replace(sentence, tags=tuple(convert(row, scheme)))
         for sentence, row in zip(sentences, tags, strict=True)
     ]
+
+
+def _refuse_slips(train: Sequence[TagExample]) -> None:
+    """Refuses a tag like `B_PER` among those of entities; others may be of any kind (`NN`)."""
+    counts = Counter(tag for sentence in train for tag in sentence.tags or () if tag != "O")
+    known = [tag for tag in counts if is_entity_tag(tag)]
+    if 2 * sum(counts[tag] for tag in known) <= counts.total():
+        return
+    for sentence in train:
+        for position, tag in enumerate(sentence.tags or ()):
+            if tag != "O" and not is_entity_tag(tag):
+                raise DataError(
+                    f"{sentence.where_is(position)}: the tag of word {position + 1}, "
+                    f"'{sentence.words[position]}', is '{tag}'{nearest(tag, known)}, expected O or "
+                    "a mark (B, I, E, S), a hyphen and a type, as most others are; correct it."
+                )
 
 
 def _tags(examples: Sequence[Example]) -> list[tuple[str, ...]]:

@@ -47,6 +47,15 @@ class TagExample:
     tags: tuple[str, ...] | None = None
     document: int = 0
     """Sentences that follow each other with one number are context for one another."""
+    word_a_line: bool = False
+    """Whether each word has a line of its own, the first the one in `where`."""
+
+    def where_is(self, position: int) -> str:
+        """`file:line` of a word, counted from 0."""
+        if not self.word_a_line:
+            return self.where
+        path, _, line = self.where.rpartition(":")
+        return f"{path}:{int(line) + position}"
 
 
 @dataclass(frozen=True, slots=True)

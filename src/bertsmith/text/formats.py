@@ -33,7 +33,7 @@ def _read_text(path: str, text_field: str) -> Iterator[Text]:
     """Documents between blank lines; any of the three customs of ending a line is understood."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     text, line, fed = "", 1, 0
-    for block in chain(streams.blocks(path), [b""]):
+    for block in chain(streams.text_blocks(path), [b""]):
         if not fed and block.startswith(codecs.BOM_UTF8):
             block, fed = block[len(codecs.BOM_UTF8) :], len(codecs.BOM_UTF8)
         try:

@@ -22,7 +22,11 @@ from bertsmith.errors import DataError, UsageError, explain_os_error, nearest
 from bertsmith.extras import require
 from bertsmith.text import streams
 
+TEXT = "text"
+"""What the one column of a `.txt` is called."""
+
 _BATCH = 1024
+_BOOKS = (".xlsx", ".xls", ".ods")
 _QUOTED = re.compile(r'"[^"]*"?')
 
 
@@ -52,6 +56,8 @@ def read(path: str | Path) -> Iterator[Row]:
     path = str(path)
     refuse_folder(path)
     ending = streams.endings(path)[0]
+    if ending in _BOOKS:
+        raise UsageError(f"{path} is a workbook; save its sheet as CSV in UTF-8 and give that.")
     if ending not in READERS:
         raise UsageError(
             f"{path}: the ending is not supported; expected {', '.join(READERS)} "
@@ -116,7 +122,7 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
     csv.field_size_limit(streams.LONGEST_LINE)
     number, width = 1, 0
     held: list[str] = []
-    lines = _held(checked_lines(path), held)
+    lines = _held(streams.decoded_lines(path), held)
     first = next(lines, None)
     if first is None:
         return
@@ -140,32 +146,6 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
             'fields in "double quotes" where they hold quotes, line breaks or separators: check '
             "for a quote left open."
         ) from error
-
-
-def checked_lines(path: str) -> Iterator[str]:
-    """Lines as strings, as `streams.decoded_lines`; UTF-16 without its mark is named.
-
-    Raises:
-        DataError: as there, or the file begins with a NUL, as Latin letters do in UTF-16.
-    """
-    for number, line in enumerate(streams.decoded_lines(path)):
-        if not number:
-            refuse_utf16(path, line)
-        yield line
-
-
-def refuse_utf16(path: str, first: str) -> None:
-    """Refuses a file by its first line.
-
-    Raises:
-        DataError: every other byte of it seems to be 0, which UTF-8 would allow.
-    """
-    if "\0" in first[:2]:
-        order = "BE" if first.startswith("\0") else "LE"
-        raise DataError(
-            f"{path}:1: found a NUL beside the first letter, expected UTF-8; it looks like UTF-16: "
-            f"convert it with `iconv -f UTF-16{order} -t UTF-8`."
-        )
 
 
 def lone_return(where: str) -> DataError:
@@ -208,9 +188,13 @@ def _check_stray_quote(path: str, number: int, lines: Sequence[str], width: int)
 
 def ragged(where: str, found: int, expected: int) -> DataError:
     """The complaint about a row of another length than the header."""
+    quoted = 'put a field that holds a {} in "double quotes"'
+    remedy = quoted.format("separator")
+    if found < expected:
+        remedy = f"add what is missing, or {quoted.format('line break')}"
     return DataError(
         f"{where}: found {found} {'columns' if found > 1 else 'column'}, expected {expected} as in "
-        'the header; put a field that holds a separator in "double quotes".'
+        f"the header; {remedy}."
     )
 
 
@@ -313,7 +297,7 @@ def _arrow_errors(path: str) -> Iterator[None]:
 
 def _read_delimited(path: str) -> Iterator[Row]:
     names: list[str] = []
-    header = ""
+    header, below = "", False
     for fields, number in delimited(path):
         where = f"{path}:{number}"
         if not names:
@@ -326,7 +310,10 @@ def _read_delimited(path: str) -> Iterator[Row]:
         elif len(fields) != len(names):
             raise ragged(where, len(fields), len(names))
         else:
+            below = True
             yield Row(dict(zip(names, fields, strict=True)), where, header)
+    if header and not below:
+        raise DataError(f"{header}: found no row below the header; give a file that has some.")
 
 
 def _named(header: list[str]) -> list[str]:
@@ -337,7 +324,7 @@ def _named(header: list[str]) -> list[str]:
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(checked_lines(path), 1):
+    for number, line in enumerate(streams.decoded_lines(path), 1):
         yield line.removesuffix("\n"), f"{path}:{number}"
 
 
@@ -353,9 +340,11 @@ def _read_table(path: str) -> Iterator[Row]:
 
 
 def _read_text(path: str) -> Iterator[Row]:
-    """Blank lines are rows too: what is predicted for line 7 must stand in row 7."""
+    """No line may be blank: what is predicted for line 7 must stand in row 7."""
     for text, where in _texts(path):
-        yield Row({"text": text.removesuffix("\r")}, where)
+        if not text.strip():
+            raise DataError(f"{where}: the line is blank, expected a text a line; remove it.")
+        yield Row({TEXT: text.removesuffix("\r")}, where)
 
 
 READERS: dict[str, Callable[[str], Iterator[Row]]] = {

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -23,14 +24,24 @@ PACKED = (".gz", ".zst")
 # zstandard unpacks all of what it is fed, up to 11,000 times as much: a small bite bounds memory.
 _BITE = 1 << 12
 
-# How files begin that often carry a wrong name or were saved in a wrong way.
+_UTF16 = "it looks like UTF-16; convert it with `iconv -f {} -t UTF-8`"
+_BOOK = "save its sheet as CSV in UTF-8"
+# How files begin that are given for text by mistake, and what to do.
 _SIGNATURES = {
-    codecs.BOM_UTF16_LE: "it looks like UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
-    codecs.BOM_UTF16_BE: "it looks like UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`",
+    codecs.BOM_UTF16_LE: _UTF16.format("UTF-16"),
+    codecs.BOM_UTF16_BE: _UTF16.format("UTF-16"),
     b"\x1f\x8b": "it looks gzipped; give its name the ending .gz",
     b"\x28\xb5\x2f\xfd": "it looks packed by zstd; give its name the ending .zst",
+    b"PK\x03\x04": f"it looks like a zip archive or a workbook of Excel; unpack it, or {_BOOK}",
+    b"\xd0\xcf\x11\xe0": f"it looks like an old workbook of Excel; {_BOOK}",
+    b"PAR1": "it looks like Parquet; give its name the ending .parquet",
+    b"ARROW1": "it looks like Arrow; give its name the ending .arrow",
+    b"%PDF-": "it looks like a PDF; export its text",
+    b"\x89PNG": "it looks like a picture (PNG); give a file of text",
+    b"\xff\xd8\xff": "it looks like a picture (JPEG); give a file of text",
+    b"SQLite format 3\0": "it looks like a database of SQLite; export its table as CSV",
 }
-_CONVERT = "convert the file to UTF-8, for instance from GB18030 with `iconv -f GB18030 -t UTF-8`"
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
 def is_url(path: str) -> bool:
@@ -64,6 +75,30 @@ def blocks(path: str) -> Iterator[bytes]:
             yield from _unpack_zstd(path, file)
         else:
             yield from iter(lambda: file.read(BLOCK), b"")
+
+
+def text_blocks(path: str) -> Iterator[bytes]:
+    """The blocks of a file that has to be text.
+
+    Raises:
+        DataError: it begins as another sort of file does, or as `blocks`.
+    """
+    is_first = True
+    for block in blocks(path):
+        if is_first:
+            _refuse_other(path, block)
+            is_first = False
+        yield block
+
+
+def _refuse_other(path: str, block: bytes) -> None:
+    for mark, advice in _SIGNATURES.items():
+        if block.startswith(mark):
+            raise DataError(f"{path} is no text in UTF-8: {advice}.")
+    # In UTF-16 every other byte of Latin letters and line breaks is 0.
+    for coding, half in (("UTF-16LE", block[1:32:2]), ("UTF-16BE", block[0:32:2])):
+        if 2 * half.count(0) > len(half):
+            raise DataError(f"{path} is no text in UTF-8: {_UTF16.format(coding)}.")
 
 
 def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
@@ -121,12 +156,12 @@ def lines(path: str) -> Iterator[tuple[bytes, int, int]]:
     """Lines without their line break: bytes, number from 1, byte offset in the unpacked file.
 
     Raises:
-        DataError: as `blocks`, or a line longer than `LONGEST_LINE`.
+        DataError: as `text_blocks`, or a line longer than `LONGEST_LINE`.
     """
     number, offset = 1, 0
     begun: list[bytes] = []
     waiting = 0
-    for block in blocks(path):
+    for block in text_blocks(path):
         if block.find(b"\n") < 0:
             begun.append(block)
             waiting += len(block)
@@ -171,11 +206,13 @@ def decoded_lines(path: str) -> Iterator[str]:
 def not_utf8(path: str, line: int, offset: int, error: UnicodeDecodeError) -> DataError:
     """The complaint about the byte at `error.start`, which lies at `offset` in the file."""
     data = error.object
-    found = (text for mark, text in _SIGNATURES.items() if data.startswith(mark))
-    advice = next(found, _CONVERT) if offset < 2 else _CONVERT
+    # Where Latin letters have accents, single bytes are no ASCII; in Chinese text most are not.
+    runs = _NOT_ASCII.findall(data)
+    coding = "WINDOWS-1252" if 2 * sum(len(run) == 1 for run in runs) > len(runs) else "GB18030"
     return DataError(
         f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {offset} is not UTF-8 "
-        f"({error.reason}); {advice}."
+        f"({error.reason}); convert the file to UTF-8, perhaps with "
+        f"`iconv -f {coding} -t UTF-8`."
     )
 
 

@@ -95,7 +95,7 @@ def read(source: Source, *, seed: int) -> Parts:
 
         def load(path: str) -> list[Example]:
             columns = source.columns
-            return list(own.read_own(kind, path, columns=columns, labelled=True, skipped=misplaced))
+            return list(own.read_own(kind, path, columns=columns, skipped=misplaced))
 
         train = load(source.train or "")
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
@@ -271,9 +271,11 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
             what = "documents" if parts.task.kind == "tag" else "inputs"
             lines.append(f"{part}: {count:,} {what} are read through several windows")
     if inspection.duplicates:
+        places = inspection.contradicting_places
         lines.append(
             f"train: {inspection.duplicates:,} examples repeat an earlier one, "
             f"{inspection.contradictions:,} of them with another label"
+            + (f", for instance {places[0]}" if places else "")
         )
     if inspection.leaked:
         lines.append(
@@ -296,5 +298,7 @@ def _fingerprint(parts: Parts) -> str:
         found.update(part.encode())
         for example in examples:
             values = msgspec.to_builtins(example)
-            found.update(msgspec.json.encode({k: v for k, v in values.items() if k != "where"}))
+            for place in ("where", "word_a_line"):
+                values.pop(place, None)
+            found.update(msgspec.json.encode(values))
     return found.hexdigest()

@@ -148,7 +148,8 @@ def _warnings(result: FinetuneResult) -> list[str]:
     if inspection.contradictions:
         found.append(
             "Training examples that repeat an earlier one with another label: "
-            f"{inspection.contradictions:,}."
+            f"{inspection.contradictions:,}, for instance "
+            f"{_listed(inspection.contradicting_places)}."
         )
     if inspection.seen_once:
         found.append(
