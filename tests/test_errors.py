@@ -84,6 +84,7 @@ def test_the_nearest_word_is_offered_only_when_it_is_near():
     assert nearest("hiden_size", ["hidden_size", "vocab_size"]) == (
         " (perhaps you meant 'hidden_size')"
     )
+    assert nearest("Gut", ["schlecht", "gut"]) == " (perhaps you meant 'gut')"
     assert nearest("zebra", ["hidden_size"]) == ""
     assert nearest("x", []) == ""
 

@@ -7,10 +7,11 @@ import pytest
 
 from bertsmith import pretrain
 from bertsmith.config import Phase, pretrain_config
-from bertsmith.errors import FolderError
+from bertsmith.errors import DataError, FolderError
 from bertsmith.files import write_json
-from bertsmith.info import RunInfo, describe
+from bertsmith.info import RunInfo, TextInfo, describe
 from bertsmith.info_words import lines
+from bertsmith.models.folder import load_config
 
 SHAPE = {
     "hidden_size": 32,
@@ -133,3 +134,17 @@ def test_a_fine_tuning_that_is_not_finished(tmp_path: Path) -> None:
     (tmp_path / "runs" / "one" / "result.json").write_text("{}")
     with pytest.raises(FolderError, match=r"not finished \(1 of its runs is\): run its command"):
         describe(str(tmp_path))
+    with pytest.raises(FolderError, match=r"holds no config\.json; the fine-tuning in it has not"):
+        load_config(tmp_path)
+
+
+def test_the_text_of_a_table_is_in_a_column_that_may_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("review,mark\none,1\nthree,2\n")
+    with pytest.raises(
+        DataError, match=r"no column 'text'; found 'review', 'mark': .*--text-field"
+    ):
+        describe(str(path))
+    found = describe(str(path), text_field="review")
+    assert isinstance(found, TextInfo)
+    assert (found.documents, found.characters) == (2, 8)

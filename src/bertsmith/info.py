@@ -105,8 +105,12 @@ class ComparisonInfo(msgspec.Struct, frozen=True, tag="comparison", tag_field="k
 Info = ComparisonInfo | TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
 
 
-def describe(path: str) -> Info:
+def describe(path: str, *, text_field: str = "text") -> Info:
     """Tells what `path` is: a folder of ours or of `transformers`, or text (also globs and URLs).
+
+    Args:
+        path: the folder or file.
+        text_field: the key or column that holds the text, of files that have such.
 
     Raises:
         FolderError: a damaged folder, or one that holds nothing known.
@@ -116,7 +120,7 @@ def describe(path: str) -> Info:
     """
     folder = Path(path)
     if not folder.is_dir():
-        return _text(path)
+        return _text(path, text_field)
     if (folder / MANIFEST).is_file() or (folder / ".parts").is_dir():
         return _corpus(folder)
     if (folder / "pretrain.json").is_file():
@@ -140,15 +144,15 @@ def describe(path: str) -> Info:
             f"{path} holds no corpus (manifest.json), run (pretrain.json), model (config.json), "
             "tokenizer (vocab.txt) or text files; check the path."
         ) from error
-    return _text(path)
+    return _text(path, text_field)
 
 
-def _text(path: str) -> TextInfo:
+def _text(path: str, text_field: str) -> TextInfo:
     names = documents.list_files([path])
     count = characters = 0
     sample = ""
     for name in names:
-        for document in documents.read(name):
+        for document in documents.read(name, text_field=text_field):
             count += 1
             characters += len(document.text)
             if len(sample) < _LANGUAGE_SAMPLE:

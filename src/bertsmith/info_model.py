@@ -87,9 +87,11 @@ _PARTS = (
     ("_lstms.", "LSTMs"),
     ("word_VP", "output words"),
     ("bias_V", "output words"),
-    ("pooler", "pooler and next-sentence head"),
-    ("seq_relationship", "pooler and next-sentence head"),
+    ("pooler", "pooler"),
+    ("seq_relationship", "next-sentence head"),
     ("cls.predictions", "masked-word head"),
+    ("classifier", "output layer"),
+    ("qa_outputs", "output layer"),
 )
 
 

@@ -143,7 +143,7 @@ def _score(name: str, found: PartScores) -> str:
     words = f"{METRICS[name].title} {told(found.scores[name])}"
     if name in found.intervals:
         words += " (95% interval {:.4f} to {:.4f})".format(*found.intervals[name])
-    if name in found.baseline:
+    if found.baseline.get(name) is not None:
         words += f", most frequent answer {told(found.baseline[name])}"
     return words
 

@@ -82,12 +82,50 @@ def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
     assert [json.loads(line)["text"] for line in lines] == ["red green", "blue"]
 
 
+def test_a_line_is_the_text_whatever_its_column_was_called(
+    classifier: Predictor, small_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("red green\nblue\n")
+    (tmp_path / "in.csv").write_text("review\nred green\nblue\n")
+    said = []
+    for name in ("in.txt", "in.csv"):
+        out = tmp_path / f"{name}.jsonl"
+        predict_file(classifier, tmp_path / name, out, columns=Columns(text="review"))
+        said.append([json.loads(line)["probability"] for line in out.read_text().splitlines()])
+    assert said[0] == said[1]
+    reader = tuned(small_model, tmp_path / "reader", "answer")
+    for predictor, columns, together in (
+        (classifier, Columns(text="a", text_pair="b"), "'a', 'b'"),
+        (reader, Columns(), "'question', 'context'"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            predict_file(predictor, tmp_path / "in.txt", tmp_path / "o.csv", columns=columns)
+        assert str(caught.value) == (
+            f"{tmp_path / 'in.txt'} has one text a line, but here {together} belong together; give "
+            "them as columns of a .csv, .tsv, .jsonl or .parquet."
+        )
+
+
+def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.txt", tmp_path / "mine.csv"
+    source.write_text("red green\n")
+    out.write_text("kept")
+    with pytest.raises(UsageError) as caught:
+        predict_file(classifier, source, out, columns=Columns())
+    assert str(caught.value) == (
+        f"--out {out} is there already; choose another name, or delete it first."
+    )
+    with pytest.raises(UsageError, match=r"mine\.csv is there already"):
+        embed_file(classifier, source, out, text="text", pooling="mean", layers=(-1,))
+    assert out.read_text() == "kept"
+
+
 def test_what_loses_its_end_is_told(classifier: Predictor, tmp_path: Path) -> None:
     longest = classifier.taught.limits.longest
     (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     assert (done.rows, done.cut) == (2, 1)
-    assert done.told.startswith("1 of the rows are longer than the model was taught to read")
+    assert done.told.startswith("Of them 1 lost the end, being longer than the model was taught to")
     (tmp_path / "in.txt").write_text("red green\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out2.jsonl", columns=Columns())
     assert done.told == ""

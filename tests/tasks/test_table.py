@@ -96,6 +96,10 @@ def test_an_unknown_task_names_the_nearest():
         "cola, sts-b, mrpc, rte, wnli, squad, squad2, swag, conll2003, or, for files of your own, "
         "classify, regress, choose, tag or answer."
     )
+    with pytest.raises(
+        UsageError, match=r"Unknown task 'clasify' \(perhaps you meant 'classify'\)"
+    ):
+        get("clasify")
 
 
 @pytest.mark.parametrize(

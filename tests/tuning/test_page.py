@@ -90,7 +90,7 @@ def made_result(tmp_path, kind, **changes):
         "deciding": "dev",
         "deciding_metrics": ("entity_f1",) if kind == "tag" else tuple(runs[0].scores["dev"]),
         "inspection": Inspection(
-            examples={"train": 1000, "dev": 6},
+            examples={"train": 1000, "dev": 30},
             classes={} if kind == "regress" else {"train": {"a": 750, "b": 250}, "dev": {"a": 6}},
             numbers={"train": Numbers(0.0, 4.0, 5.0)} if kind == "regress" else {},
             duplicates=0,
@@ -385,6 +385,7 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
         result,
         inspection=msgspec.structs.replace(
             result.inspection,
+            examples={"train": 1000, "dev": 6},
             duplicates=12,
             contradictions=3,
             contradicting_places=["train.csv:8 = train.csv:5"],
@@ -399,6 +400,7 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
     html = page(result, *classified(*_SIX))
     first = html[html.index("Before you trust the score") : html.index("<h2>Scores</h2>")]
     assert re.findall("<p>(.*?)</p>", first) == [
+        "The score is over 6 examples of dev: too few for it to say much, whatever its interval.",
         "Examples of dev that are in train too: 2 of 6, for instance dev.csv:3 = train.csv:8, "
         "dev.csv:4 = train.csv:9. The score on them says little of new ones.",
         "Inputs of train that are too long and lose their end: 1,200.",

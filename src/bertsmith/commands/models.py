@@ -122,12 +122,14 @@ class Info(Command):
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
     """A tokenizer, corpus, model or run, or text files."""
+    text_field: Annotated[str, arg(metavar="KEY")] = "text"
+    """Of text files: JSON key or column that holds the text."""
 
     def run(self) -> Result:
         """Describes."""
         from bertsmith import info, info_words
 
-        found = info.describe(self.path)
+        found = info.describe(self.path, text_field=self.text_field)
         return Result(found, "\n".join(info_words.lines(found)))
 
 

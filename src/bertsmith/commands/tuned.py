@@ -121,7 +121,7 @@ class Predict(_Asking):
                 columns=self.columns(predictor, labelled=False),
                 progress=lambda count: bar("predict", count, None),
             )
-        text = [f"{done.rows:,} rows with their answers are in {done.out}."]
+        text = [f"{done.counted} with the model's answers: {done.out}"]
         return Result(done, "\n".join([*text, *filter(None, [done.told])]))
 
 
@@ -160,7 +160,7 @@ class Embed(Command):
                 layers=parse_layers(self.layers, flag="--layers"),
                 progress=lambda count: bar("embed", count, None),
             )
-        return Result(done, f"The vectors of {done.rows:,} rows are in {done.out}.")
+        return Result(done, f"A vector for each of {done.counted}: {done.out}")
 
 
 @dataclass(kw_only=True)

@@ -45,13 +45,18 @@ class Done(msgspec.Struct, frozen=True):
     """Rows whose text lost its end, because the model was taught on shorter inputs."""
 
     @property
+    def counted(self) -> str:
+        """How many rows, in words."""
+        return f"{self.rows:,} row{'s' * (self.rows != 1)}"
+
+    @property
     def told(self) -> str:
         """What was cut, in words; empty if nothing was."""
         if not self.cut:
             return ""
         return (
-            f"{self.cut:,} of the rows are longer than the model was taught to read, and lost "
-            "their end; fine-tune with --long windows or a larger --longest to have all of it read."
+            f"Of them {self.cut:,} lost the end, being longer than the model was taught to read; "
+            "fine-tune with --long windows or a larger --longest to have all of it read."
         )
 
 
@@ -75,12 +80,12 @@ def predict_file(
 
     Raises:
         DataError: a row that cannot be asked about, by file and line.
-        UsageError: the model is not fine-tuned, an ending is not supported, or a column of the file
-            has the name of one of the answer's.
+        UsageError: the model is not fine-tuned, `out` is there already, an ending is not supported,
+            or a column of the file has the name of one of the answer's.
         SystemFault: the disk is full, ...
     """
     taught = predictor.taught
-    _check_apart(source, out)
+    _check_out(source, out)
     count = cut = 0
     with open_writer(out) as write:
         for block in _blocks(reading.asked(taught, source, columns=columns), alike=_same_document):
@@ -121,10 +126,11 @@ def embed_file(
 
     Raises:
         DataError: a row without a text, by file and line.
-        UsageError: the ending is not supported, or the model has no such layer.
+        UsageError: `out` is there already, the ending is not supported, or the model has no such
+            layer.
         SystemFault: the disk is full, ...
     """
-    _check_apart(source, out)
+    _check_out(source, out)
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
@@ -201,9 +207,13 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
             )
 
 
-def _check_apart(source: Path | str, out: Path) -> None:
-    if out.exists() and Path(source).exists() and out.samefile(source):
+def _check_out(source: Path | str, out: Path) -> None:
+    if not out.exists() or out.is_dir():
+        return  # What writes the file knows what to say of a folder.
+    if Path(source).exists() and out.samefile(source):
         raise UsageError(f"--out {out} is the input itself; choose another name.")
+    if out.is_file():
+        raise UsageError(f"--out {out} is there already; choose another name, or delete it first.")
 
 
 def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:

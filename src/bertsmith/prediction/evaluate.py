@@ -68,7 +68,9 @@ class Evaluation(msgspec.Struct, frozen=True):
             for name, value in found.scores.items():
                 low, high = found.intervals.get(name, (None, None))
                 spread = f" (95% interval {low:.4f} to {high:.4f})" if low is not None else ""
-                usual = f", most frequent answer {told(found.baseline[name])}"
+                usual = ""
+                if found.baseline[name] is not None:
+                    usual = f", most frequent answer {told(found.baseline[name])}"
                 lines.append(f"  {METRICS[name].title}: {told(value)}{spread}{usual}")
             if None in found.scores.values():
                 lines.append(f"  {UNDEFINED}")

@@ -47,6 +47,11 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
             classes or has one number only.
     """
     units = _units(examples, seed)
+    if len(examples) == 1 and isinstance(examples[0], TagExample):
+        raise DataError(
+            f"{examples[0].where}: found a single sentence, of {len(examples[0].words):,} words; "
+            "put a blank line after each sentence, so that some can be held out."
+        )
     if len(units) < 2:
         raise DataError(
             f"{examples[0].where}: all examples from here on have one input, context or document, "

@@ -4,7 +4,9 @@ A new task is a row here and, if its files have a layout of their own, a reader 
 """
 
 from pathlib import Path
+from typing import get_args
 
+from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError, explain_os_error, nearest
 from bertsmith.tasks import conll, glue, squad, swag
 from bertsmith.tasks.glue import Layout
@@ -150,9 +152,10 @@ def get(name: str) -> Task:
         UsageError: there is none; the nearest is suggested.
     """
     if name not in TASKS:
+        near = nearest(name, [*TASKS, *get_args(Kind)])
         raise UsageError(
-            f"Unknown task '{name}'{nearest(name, TASKS)}; expected one of {', '.join(TASKS)}, "
-            "or, for files of your own, classify, regress, choose, tag or answer."
+            f"Unknown task '{name}'{near}; expected one of {', '.join(TASKS)}, or, for files of "
+            "your own, classify, regress, choose, tag or answer."
         )
     return TASKS[name]
 

@@ -20,7 +20,8 @@ from bertsmith.tuning.scoring import Scores, baseline
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
-_FEW = 30
+FEW = 30
+"""Fewer examples of dev say little."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,13 +247,15 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
         balance = f": {', '.join(shown[:8])}{more}" if shown else ""
         lines.append(f"{part}: {count:,} examples{balance}")
+    if parts.task.kind == "tag":
+        lines.append(_told_of_tags(parts))
     for part, numbers in inspection.numbers.items():
         lines.append(
             f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
             f"{numbers.mean:.3g}"
         )
     few = len(next(iter(parts.evaluated.values())))
-    if few < _FEW:
+    if few < FEW:
         lines.append(
             f"dev: with {few} examples a score says little, and its interval nothing; give more "
             "with --dev"
@@ -289,6 +292,15 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     if len(parts.skipped) > 5:
         lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
     return lines
+
+
+def _told_of_tags(parts: Parts) -> str:
+    scheme = tagging.known_scheme(parts.labels)
+    if scheme is None:
+        return "tags: of every word for itself; not of entities, which would be O, B-TYPE, I-TYPE"
+    types = sorted({label.partition("-")[2] for label in parts.labels if label != "O"})
+    more = f" and {len(types) - 8} more" if len(types) > 8 else ""
+    return f"tags: of entities, taught as {scheme}, of type {', '.join(types[:8])}{more}"
 
 
 def _fingerprint(parts: Parts) -> str:

@@ -14,6 +14,7 @@ from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.metrics import METRICS, UNDEFINED
 from bertsmith.tasks.task import Example, TextExample
 from bertsmith.tuning.card import told
+from bertsmith.tuning.data import FEW
 from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
 from bertsmith.tuning.page_examples import MOST, errors
 from bertsmith.tuning.page_scores import (
@@ -135,6 +136,11 @@ def _warnings(result: FinetuneResult) -> list[str]:
             )
     if any(None in scores.values() for scores in result.best_run.scores.values()):
         found.append(UNDEFINED)
+    if inspection.examples["dev"] < FEW:
+        found.append(
+            f"The score is over {inspection.examples['dev']} examples of {result.deciding}: too "
+            "few for it to say much, whatever its interval."
+        )
     if inspection.leaked:
         found.append(
             f"Examples of {result.deciding} that are in train too: {inspection.leaked:,} of "

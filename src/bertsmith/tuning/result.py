@@ -92,8 +92,9 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             lines.append(f"  {UNDEFINED}")
         if self.degenerate:
             left_out = len(self.degenerate) < len(self.runs)
+            runs = f"{len(self.degenerate)} of {len(self.runs)} runs"
             lines.append(
-                f"  {len(self.degenerate)} of {len(self.runs)} runs came out no better than always "
+                f"  {runs if len(self.runs) > 1 else 'the run'} came out no better than always "
                 f"giving the most frequent answer{' and count in no mean' * left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
@@ -112,7 +113,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             if name in self.intervals:
                 low, high = self.intervals[name]
                 line += f" (95% interval {low:.4f} to {high:.4f})"
-            if name in self.baseline:
+            if self.baseline.get(name) is not None:
                 line += f", most frequent answer {told(self.baseline[name])}"
         found = self.summary[part][name]
         if found.runs > 1:
