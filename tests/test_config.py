@@ -221,6 +221,7 @@ def test_every_recipe_loads_and_comes_back_from_json(recipe):
         ({"steps": 0}, "--steps is 0; it must be above 0."),
         ({"hours": -1.0}, "--hours is -1.0; it must be above 0."),
         ({"steps": 1, "learning_rate": 0.0}, "--learning-rate is 0.0; it must be above 0."),
+        ({"steps": 1, "learning_rate": 1.0}, "--learning-rate is 1.0; it must be at most 0.1."),
         ({"steps": 1, "batch_size": 0}, "--batch-size is 0; it must be at least 1."),
         ({"steps": 1, "keep": 0}, "--keep is 0; it must be at least 1."),
         ({"steps": 1, "warmup": 1.0}, "--warmup is 1.0; it must be at least 0 and below 1."),

@@ -149,6 +149,8 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
 
 # More than anybody means: the paper trains for 10^6 steps of 256 sequences.
 ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
+GREATEST_RATE = 0.1
+"""Of learning: a hundred times what already spoils a model of any size."""
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
@@ -168,6 +170,7 @@ def _check_pretrain(config: PretrainConfig) -> None:
         value = getattr(config, name)
         require(value >= 1, name, value, "at least 1")
     for name, most in (
+        ("learning_rate", GREATEST_RATE),
         ("steps", ENDLESS_STEPS),
         ("hours", _ENDLESS_HOURS),
         ("batch_size", _ENDLESS_BATCH),

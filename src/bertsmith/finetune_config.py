@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bertsmith.config import Kind, Precision
+from bertsmith.config import GREATEST_RATE, Kind, Precision
 from bertsmith.errors import UsageError
 from bertsmith.files import describe_validation
 from bertsmith.shapes import Architecture
@@ -72,7 +72,6 @@ _SHORTEST = 8
 # More than anybody means: a slip of the finger, or the wish for as many as still help.
 _ENDLESS_EPOCHS = 10_000
 _ENDLESS_BATCH = 1024
-_GREATEST_RATE = 0.1  # A hundred times what already spoils every model.
 # What the paper calls base; its small relatives want larger rates (Google's README on them), the
 # two smallest the largest of Google's grid: docs/log.md has what we measured.
 _BASE_WIDTH = 768
@@ -202,7 +201,7 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             raise UsageError(f"--{flag} is {getattr(config, name)}; it must be {expected}.")
 
     rate = config.learning_rate
-    require(0 < rate <= _GREATEST_RATE, "learning_rate", f"above 0 and at most {_GREATEST_RATE:g}")
+    require(0 < rate <= GREATEST_RATE, "learning_rate", f"above 0 and at most {GREATEST_RATE:g}")
     for name in ("epsilon", "clip_norm"):
         value = getattr(config, name)
         require(math.isfinite(value) and value > 0, name, "above 0 and finite")
