@@ -275,6 +275,18 @@ def their_rows(
     ]
 
 
+def their_model(job: Job, parts: Parts, attention: str = "sdpa") -> transformers.PreTrainedModel:
+    transformers.set_seed(job.config.seed)
+    return transformers.AutoModelForSequenceClassification.from_pretrained(
+        job.config.model,
+        num_labels=max(len(parts.labels), 1),
+        hidden_dropout_prob=job.config.dropout,
+        attention_probs_dropout_prob=job.config.dropout,
+        attn_implementation=attention,
+        dtype=torch.float32,
+    )
+
+
 def their_trainer(
     job: Job,
     parts: Parts,
@@ -286,16 +298,7 @@ def their_trainer(
     compiled: bool = False,
 ) -> transformers.Trainer:
     config = job.config
-    transformers.set_seed(config.seed)
     cpu = not torch.cuda.is_available()
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        config.model,
-        num_labels=max(len(parts.labels), 1),
-        hidden_dropout_prob=config.dropout,
-        attention_probs_dropout_prob=config.dropout,
-        attn_implementation=attention,
-        dtype=torch.float32,
-    )
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=config.epochs,
@@ -324,7 +327,7 @@ def their_trainer(
         remove_unused_columns=False,
     )
     trainer = transformers.Trainer(
-        model=model,
+        model=their_model(job, parts, attention),
         args=arguments,
         train_dataset=rows,
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
@@ -343,9 +346,12 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     ours = Tokenizer.load(job.config.model, backend="auto")
     features = build(parts.task.kind, dev, ours, job.limits, parts.labels)
     found: list[dict[str, float | None]] = []
+    # A copy, because the Trainer's own computes in bf16, which would round the outputs.
+    judged = their_model(job, parts).eval()
 
     def evaluate() -> None:
-        outputs = their_outputs(trainer, rows)
+        judged.load_state_dict(trainer.model.state_dict())
+        outputs = their_outputs(judged.to(trainer.model.device), trainer.data_collator, rows)
         said = decode(features, outputs, dev, labels=parts.labels, bounds=parts.task.bounds)
         found.append(tuning.score(parts.task, dev, said, parts.labels))
 
@@ -359,12 +365,11 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     return {"main": mains[best], "scores": found[best], "best_epoch": best + 1.0}
 
 
-def their_outputs(trainer: transformers.Trainer, rows: list[dict[str, Any]]) -> np.ndarray:
+def their_outputs(model: Any, collate: Any, rows: list[dict[str, Any]]) -> np.ndarray:
     """The logits of every row, in order."""
-    model, collate = trainer.model.eval(), trainer.data_collator
     outputs = []
     for first in range(0, len(rows), 64):
         batch = collate([dict(row) for row in rows[first : first + 64]]).to(model.device)
-        with torch.inference_mode(), trainer.accelerator.autocast():
-            outputs.append(model(**batch).logits.float().cpu())
+        with torch.inference_mode():
+            outputs.append(model(**batch).logits.cpu())
     return torch.cat(outputs).numpy()
