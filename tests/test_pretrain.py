@@ -148,6 +148,20 @@ def test_a_finished_run_resumes_to_itself(toy_corpus: Path, tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in tmp_path.glob("out/*.*")} == before
 
 
+def test_a_resume_in_another_precision_is_told(
+    toy_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain.run(settings(toy_corpus), tmp_path / "out")
+    capsys.readouterr()
+    state = max(tmp_path.glob("out/checkpoints/step-*/trainer.json"))
+    text = state.read_text()
+    assert '"cpu in fp32"' in text
+    state.write_text(text.replace("cpu in fp32", "cpu in bf16"))
+    pretrain.run(settings(toy_corpus), tmp_path / "out", resume=True)
+    told = capsys.readouterr().err
+    assert "Up to step 12 this run was computed on cpu in bf16, from here on it is on cpu" in told
+
+
 def test_a_signal_saves_and_a_resume_continues_to_the_bit(
     whole: Path, toy_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

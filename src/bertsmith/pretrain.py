@@ -46,7 +46,7 @@ from bertsmith.train.parallel import (
 )
 from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
-from bertsmith.train.start import CHECKPOINTS, SCHEDULE, enter, find_start
+from bertsmith.train.start import CHECKPOINTS, SCHEDULE, enter, find_start, note_place
 
 SETTINGS = "pretrain.json"
 
@@ -178,6 +178,8 @@ def run(
         schedule, reporter = opened[0] if opened else (open_schedule(None), Reporter(None))
         stack.enter_context(reporter)
         _tell_start(reporter, model, config, place, resume=resume, resumed_at=resumed_at)
+        if moved_place := note_place(state, place):
+            reporter.note(moved_place)
         if fresh_heads:
             reporter.note(
                 f"{from_folder} has no weights for {', '.join(fresh_heads)}; they start anew."

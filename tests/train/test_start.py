@@ -4,14 +4,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 
 from bertsmith.config import Phase, PretrainConfig
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import write_json
+from bertsmith.runtime import World
 from bertsmith.train import checkpoint, start
 from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.parallel import Place
 from bertsmith.train.schedule import Moment, write_log
-from bertsmith.train.start import enter
+from bertsmith.train.start import enter, note_place
 
 SETTINGS = "pretrain.json"
 CONFIG = PretrainConfig(data="corpus", steps=10, phases=(Phase(1.0, 32),))
@@ -135,3 +138,15 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     with enter(tmp_path, CONFIG, settings=SETTINGS):
         pass
     assert not (tmp_path / ".lock").exists()
+
+
+def test_a_run_that_goes_on_in_another_precision_is_told(tmp_path: Path) -> None:
+    state, cpu = TrainerState(step=1200), torch.device("cpu")
+    assert note_place(state, Place(World(), cpu, "bf16")) == ""
+    assert state.computed == "cpu in bf16"
+    assert note_place(state, Place(World(), cpu, "bf16")) == ""
+    assert note_place(state, Place(World(), cpu, "fp32")) == (
+        "Up to step 1,200 this run was computed on cpu in bf16, from here on it is on cpu in fp32: "
+        "its numbers will not be those of a run that was never interrupted."
+    )
+    assert state.computed == "cpu in fp32"

@@ -55,6 +55,8 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When it ended, on the run's clock."""
     micro_tokens: int = 0
     """Tokens computed at once, as resolved; it decides the last bits of sums."""
+    computed: str = ""
+    """On what and how, as resolved: `cpu in bf16`."""
     data: str = ""
     """SHA-256 of what is trained on."""
     config: Any = None

@@ -12,6 +12,7 @@ from bertsmith.files import read_json, remove_leftovers, write_json
 from bertsmith.locks import try_lock, unlock
 from bertsmith.train import checkpoint
 from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.parallel import Place
 from bertsmith.train.schedule import read_log, read_replay, write_log
 
 CHECKPOINTS = "checkpoints"
@@ -78,6 +79,21 @@ def find_start(
         )
     state.config = config
     return state, folder
+
+
+def note_place(state: TrainerState, place: Place) -> str:
+    """Writes into `state` where the run is computed from now on.
+
+    Returns:
+        What to tell of it: empty where it was computed so before.
+    """
+    before, state.computed = state.computed, f"{place.device.type} in {place.precision}"
+    if before in ("", state.computed):
+        return ""
+    return (
+        f"Up to step {state.step:,} this run was computed on {before}, from here on it is on "
+        f"{state.computed}: its numbers will not be those of a run that was never interrupted."
+    )
 
 
 def check_same_settings(file: Path, config: msgspec.Struct, *, free: Collection[str] = ()) -> None:

@@ -34,7 +34,13 @@ from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
 from bertsmith.train.parallel import Parallel, Place, choose_micro_tokens, explaining_memory
 from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
-from bertsmith.train.start import CHECKPOINTS, check_same_settings, enter, find_start
+from bertsmith.train.start import (
+    CHECKPOINTS,
+    check_same_settings,
+    enter,
+    find_start,
+    note_place,
+)
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.card import task_card
 from bertsmith.tuning.data import TaskData
@@ -152,6 +158,8 @@ def run(
 
         place.first_decides(open_folder)
         reporter = stack.enter_context(opened[0] if opened else Reporter(None))
+        if moved_place := note_place(state, place):
+            reporter.note(moved_place)
         if fresh and folder is None:
             reporter.note(f"{config.model} has no weights for {', '.join(fresh)}; it starts anew.")
 
