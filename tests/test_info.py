@@ -6,13 +6,20 @@ from pathlib import Path
 import pytest
 
 from bertsmith import pretrain
-from bertsmith.config import Phase, pretrain_config
+from bertsmith.config import Kind, Phase, pretrain_config
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import write_json
 from bertsmith.info import RunInfo, TextInfo, describe
+from bertsmith.info_model import ModelInfo
 from bertsmith.info_words import lines
-from bertsmith.models.folder import load_config
+from bertsmith.models.architectures import TaskModel
+from bertsmith.models.folder import load_config, save_model
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.tuned import BertForTask
+from bertsmith.shapes import BertConfig
+from bertsmith.text.tokenizer import Tokenizer
 
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SHAPE = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
@@ -148,3 +155,23 @@ def test_the_text_of_a_table_is_in_a_column_that_may_be_named(tmp_path: Path) ->
     found = describe(str(path), text_field="review")
     assert isinstance(found, TextInfo)
     assert (found.documents, found.characters) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ("classify", {"pooler": 32 * 33, "output layer": 2 * 33}),
+        ("answer", {"output layer": 2 * 33}),
+        (None, {"pooler": 32 * 33, "next-sentence head": 2 * 33, "masked-word head": 32 * 35 + 5}),
+    ],
+)
+def test_heads_are_called_what_they_are(tmp_path: Path, kind: Kind | None, head: dict[str, int]):
+    config = BertConfig(vocab_size=5, **SHAPE)
+    model: TaskModel | BertForPretraining = BertForPretraining(config)
+    if kind is not None:
+        model = BertForTask(config, kind, labels=("no", "yes"))
+    save_model(tmp_path, model, Tokenizer(SPECIAL), card="")
+    found = describe(str(tmp_path))
+    assert isinstance(found, ModelInfo)
+    encoder = {"word embeddings", "position and segment embeddings", "attention", "feed-forward"}
+    assert {name: found.parts[name] for name in found.parts if name not in encoder} == head

@@ -150,7 +150,7 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
 # More than anybody means: the paper trains for 10^6 steps of 256 sequences.
 ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
 GREATEST_RATE = 0.1
-"""Of learning: a hundred times what already spoils a model of any size."""
+"""Of learning: a hundred times that of the recipe `modern`; more is a slip of the pen."""
 
 
 def _check_pretrain(config: PretrainConfig) -> None:

@@ -104,7 +104,7 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (perhaps you meant 'x')` for the nearest known word, or an empty string."""
+    """` (perhaps you meant 'x')` for the nearest known word, cases alike, or an empty string."""
     by_folded = {one.casefold(): one for one in reversed(list(known))}
     close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
     return f" (perhaps you meant '{by_folded[close[0]]}')" if close else ""

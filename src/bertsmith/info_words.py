@@ -2,7 +2,7 @@
 
 from bertsmith.info import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
 from bertsmith.info_model import ModelInfo, PartScores, TokenizerInfo
-from bertsmith.tasks.metrics import METRICS
+from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.text.formats import LONGEST_DOCUMENT
 
 # A vocabulary leaves next to nothing unknown of the text that it was trained on.
@@ -136,16 +136,8 @@ def _shape(info: ModelInfo) -> str:
 
 def _score(name: str, found: PartScores) -> str:
     """A metric with its interval and that of the most frequent answer, where these are known."""
-
-    def told(value: float | None) -> str:
-        return "undefined" if value is None else f"{value:.4f}"
-
-    words = f"{METRICS[name].title} {told(found.scores[name])}"
-    if name in found.intervals:
-        words += " (95% interval {:.4f} to {:.4f})".format(*found.intervals[name])
-    if found.baseline.get(name) is not None:
-        words += f", most frequent answer {told(found.baseline[name])}"
-    return words
+    words = told_beside(found.scores[name], found.intervals.get(name), found.baseline.get(name))
+    return f"{METRICS[name].title} {words}"
 
 
 def _run_rows(info: RunInfo) -> list[tuple[str, str]]:

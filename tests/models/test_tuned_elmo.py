@@ -175,7 +175,7 @@ def test_under_autocast_outputs_are_the_same_to_its_precision(case):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = model.outputs(batch)
     assert found.dtype == torch.float32
-    assert (found == found.bfloat16()).float().mean() < 0.2  # The scores are not rounded to it.
+    assert (found == found.bfloat16()).float().mean() < 0.2  # Not rounded to bf16.
     torch.testing.assert_close(found, model.outputs(batch), rtol=0.1, atol=0.1)
 
 

@@ -17,10 +17,11 @@ from bertsmith.models.folder import load_config, save_model
 from bertsmith.models.tuned import BertForTask
 from bertsmith.prediction.bulk import columns_of, embed_file, predict_file
 from bertsmith.prediction.predictor import Predictor
+from bertsmith.tasks import reading
 from bertsmith.tasks.decode import SpanAnswer
 from bertsmith.tasks.features import Limits
 from bertsmith.tasks.own import Columns
-from bertsmith.tasks.task import TextExample
+from bertsmith.tasks.task import TagExample, TextExample
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text.tokenizer import Tokenizer
 
@@ -31,9 +32,12 @@ def tuned(small_model: Path, folder: Path, kind: Kind, labels: tuple[str, ...] =
     torch.manual_seed(1)
     model = BertForTask(load_config(small_model), kind, labels=labels)
     save_model(folder, model, Tokenizer.load(small_model), card="")
-    limits = Limits(longest=64, stride=32)
-    write_json(folder / TAUGHT, Taught(task=kind, kind=kind, labels=labels, limits=limits))
+    write_json(folder / TAUGHT, taught(kind, labels))
     return Predictor(folder)
+
+
+def taught(kind: Kind, labels: tuple[str, ...] = ()) -> Taught:
+    return Taught(task=kind, kind=kind, labels=labels, limits=Limits(longest=64, stride=32))
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
 
 
 def test_a_line_is_the_text_whatever_its_column_was_called(
-    classifier: Predictor, small_model: Path, tmp_path: Path
+    classifier: Predictor, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("red green\nblue\n")
     (tmp_path / "in.csv").write_text("review\nred green\nblue\n")
@@ -93,17 +97,18 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
         predict_file(classifier, tmp_path / name, out, columns=Columns(text="review"))
         said.append([json.loads(line)["probability"] for line in out.read_text().splitlines()])
     assert said[0] == said[1]
-    reader = tuned(small_model, tmp_path / "reader", "answer")
-    for predictor, columns, together in (
-        (classifier, Columns(text="a", text_pair="b"), "'a', 'b'"),
-        (reader, Columns(), "'question', 'context'"),
-    ):
+    pair, choices = Columns(text="a", text_pair="b"), Columns(choices=("a", "b"))
+    for kind, columns in (("classify", pair), ("answer", Columns()), ("choose", choices)):
         with pytest.raises(UsageError) as caught:
-            predict_file(predictor, tmp_path / "in.txt", tmp_path / "o.csv", columns=columns)
+            list(reading.asked(taught(kind), tmp_path / "in.txt", columns=columns))
         assert str(caught.value) == (
-            f"{tmp_path / 'in.txt'} has one text a line, but here {together} belong together; give "
-            "them as columns of a .csv, .tsv, .jsonl or .parquet."
+            f"{tmp_path / 'in.txt'} has one text a line, but this model is asked several together; "
+            "give them as columns of a .csv, .tsv, .jsonl or .parquet."
         )
+    [(_, example), _] = reading.asked(
+        taught("tag"), tmp_path / "in.txt", columns=Columns(words="text")
+    )
+    assert example == TagExample(f"{tmp_path / 'in.txt'}:1", "0", ("red", "green"))
 
 
 def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_what_loses_its_end_is_told(classifier: Predictor, tmp_path: Path) -> No
     (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     assert (done.rows, done.cut) == (2, 1)
-    assert done.told.startswith("Of them 1 lost the end, being longer than the model was taught to")
+    assert done.told.startswith("1 lost the end of the text, which is longer than the model was")
     (tmp_path / "in.txt").write_text("red green\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out2.jsonl", columns=Columns())
     assert done.told == ""

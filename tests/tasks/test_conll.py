@@ -107,7 +107,8 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
         (
             b"EU O\n\xe4 O\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
-            "to UTF-8, perhaps with `iconv -f WINDOWS-1252 -t UTF-8`.",
+            "to UTF-8, if it is a Western European language perhaps with `iconv -f WINDOWS-1252 -t "
+            "UTF-8`.",
         ),
     ],
 )
@@ -120,7 +121,7 @@ def test_line_ends_of_old_and_utf16_are_named(tmp_path):
         ":1: found a carriage return alone, expected lines that end in a line feed; "
     )
     assert message(put(tmp_path, "red O\n".encode("utf-16-le"))).endswith(
-        "it looks like UTF-16; convert it with `iconv -f UTF-16LE -t UTF-8`."
+        "it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t UTF-8`."
     )
 
 

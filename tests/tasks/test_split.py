@@ -157,12 +157,15 @@ def test_what_all_belongs_together_is_an_error():
         "a.csv:2: all examples from here on have one input, context or document, so that none can "
         "be held out; give a dev file with --dev."
     )
+    sentence = TagExample("a.conll:1", "0", ("a", "b"), ("O", "X"), word_a_line=True)
     with pytest.raises(DataError) as caught:
-        stratified([TagExample("a.conll:1", "0", ("a", "b"), ("O", "X"))], share=0.1, seed=0)
+        stratified([sentence], share=0.1, seed=0)
     assert str(caught.value) == (
         "a.conll:1: found a single sentence, of 2 words; put a blank line after each sentence, so "
-        "that some can be held out."
+        "that some can be held out, or give a dev file with --dev."
     )
+    with pytest.raises(DataError, match="all examples from here on have one input"):
+        stratified([TagExample("a.jsonl:1", "0", ("a",), ("O",))], share=0.1, seed=0)
 
 
 @settings(max_examples=200, deadline=None)

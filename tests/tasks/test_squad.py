@@ -149,10 +149,12 @@ def test_ids_and_texts_are_checked(tmp_path):
     assert message(path) == ": question q1: the question is empty; remove the question."
 
 
-def test_a_file_that_is_cut_short_is_named(tmp_path):
+def test_a_file_that_is_cut_short_or_empty_is_named(tmp_path):
     path = tmp_path / "dev.json"
     path.write_bytes(b'{"data": [')
     assert message(path) == " ends in the middle of its JSON; copy or download the file again."
+    path.write_bytes(b"\n")
+    assert message(path) == " is empty: it holds no question; give another file."
 
 
 @pytest.mark.parametrize(
@@ -182,8 +184,8 @@ def test_utf16_is_named(tmp_path, coding):
     with pytest.raises(DataError) as caught:
         squad.read(path, may_be_impossible=True)
     assert str(caught.value) == (
-        f"{path} is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f {coding} -t "
-        "UTF-8`."
+        f"{path} is no text in UTF-8: it looks like {coding}; convert it with `iconv -f {coding} "
+        "-t UTF-8`."
     )
 
 

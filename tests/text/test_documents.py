@@ -309,6 +309,7 @@ def test_bad_bytes_far_into_a_file_and_at_its_end_are_placed(tmp_path):
         (b"PK\x03\x04\x14\0", "a workbook of Excel; unpack it, or save its sheet as CSV in UTF-8."),
         (b"\xd0\xcf\x11\xe0", "an old workbook of Excel; save its sheet as CSV in UTF-8."),
         (b"\x89PNG\r\n\x1a\n", "a picture (PNG); give a file of text."),
+        ("wörld".encode("utf-32"), "with `iconv -f UTF-32 -t UTF-8`."),
         (b"PAR1\x15\x04", "it looks like Parquet; give its name the ending .parquet."),
         ("wörld".encode("utf-16-be"), "with `iconv -f UTF-16BE -t UTF-8`."),
     ],
@@ -331,7 +332,26 @@ def test_files_of_another_sort_are_recognised(tmp_path, name, data, advice):
 )
 def test_a_coding_is_proposed_that_may_be_it(tmp_path, text, coding):
     found = message(put(tmp_path, "a.txt", text.encode(coding)))
-    assert found.endswith(f"perhaps with `iconv -f {coding} -t UTF-8`.")
+    what = {"WINDOWS-1252": "a Western European language", "GB18030": "Chinese"}[coding]
+    assert found.endswith(
+        f"convert the file to UTF-8, if it is {what} perhaps with `iconv -f {coding} -t UTF-8`."
+    )
+
+
+def test_a_slip_in_utf8_is_no_other_coding(tmp_path):
+    found = message(put(tmp_path, "a.txt", "la forêt é".encode()[:-1]))
+    assert found.endswith(
+        " (unexpected end of data); the last character is cut: copy the file again."
+    )
+    found = message(put(tmp_path, "a.txt", "la forêt ".encode() + b"\xe9 b"))
+    assert found.endswith("; most beside it is UTF-8: copy the file again, or correct this place.")
+
+
+def test_words_that_look_like_a_mark_and_short_files_are_text(tmp_path):
+    assert texts(put(tmp_path, "a.txt", b"PAR1 is a gene, PK a ratio.")) == [
+        "PAR1 is a gene, PK a ratio."
+    ]
+    assert texts(put(tmp_path, "a.txt", b"x")) == ["x"]
 
 
 def test_files_saved_in_another_way_are_recognised(tmp_path):

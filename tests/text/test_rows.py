@@ -176,13 +176,13 @@ def test_rows_are_read_one_at_a_time(tmp_path):
         (
             "a.tsv",
             "text\tlabel\nred\t0\n".encode("utf-16-le"),
-            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16LE -t "
+            " is no text in UTF-8: it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t "
             "UTF-8`.",
         ),
         (
             "a.jsonl",
             '{"text": "a"}'.encode("utf-16-be"),
-            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16BE -t "
+            " is no text in UTF-8: it looks like UTF-16BE; convert it with `iconv -f UTF-16BE -t "
             "UTF-8`.",
         ),
         ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
@@ -194,7 +194,8 @@ def test_rows_are_read_one_at_a_time(tmp_path):
             "a.txt",
             b"one\nt\xe4t\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
-            "to UTF-8, perhaps with `iconv -f WINDOWS-1252 -t UTF-8`.",
+            "to UTF-8, if it is a Western European language perhaps with `iconv -f WINDOWS-1252 -t "
+            "UTF-8`.",
         ),
     ],
 )
@@ -264,7 +265,9 @@ def test_files_that_are_not_there_or_of_no_format_are_named(tmp_path):
     )
     with pytest.raises(UsageError) as usage:
         list(read("a.xlsx"))
-    assert str(usage.value) == "a.xlsx is a workbook; save its sheet as CSV in UTF-8 and give that."
+    assert (
+        str(usage.value) == "a.xlsx is a workbook; save its sheet as CSV in UTF-8, and give that."
+    )
     with pytest.raises(UsageError) as usage:
         list(read("a.docx"))
     assert str(usage.value) == (

@@ -321,6 +321,24 @@ def test_a_slip_in_the_tags_of_entities_is_named(small_model: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_what_tags_are_taken_for_and_labels_that_contradict_are_told(
+    small_model: Path, tmp_path: Path
+) -> None:
+    row = "red B-X\nold M-X\ngreen E-X\nblue {}\n\n"
+    (tmp_path / "t.conll").write_text("".join(map(row.format, ("O", "S-Y", "O"))))
+    (tmp_path / "d.conll").write_text(row.format("O").replace("red", "blue"))
+    source = Source(task="tag", train=f"{tmp_path}/t.conll", dev=f"{tmp_path}/d.conll")
+    told: list[str] = []
+    job = Job(source=source, model=str(small_model), settings=FAST | {"epochs": 1})
+    finetune(job, tmp_path / "out", show=told.append)
+    assert "tags: of entities (X, Y), taught as BIOES" in told
+    train = tmp_path / "t.conll"
+    assert (
+        "train: 2 examples repeat an earlier one, 1 of them with another label, for instance "
+        f"{train}:6 = {train}:1"
+    ) in told
+
+
 def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Path) -> None:
     words = official_files.WORDS.split()
     lines = "".join(
@@ -328,11 +346,13 @@ def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Pa
     )
     (tmp_path / "t.conll").write_text(lines)
     source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    told: list[str] = []
     result = finetune(
         Job(source=source, model=str(small_model), settings=FAST | {"epochs": 20}),
         tmp_path / "out",
-        show=list,
+        show=told.append,
     )
+    assert "tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)" in told
     assert list(result.summary["dev"]) == ["tag_accuracy"]
     assert result.summary["dev"]["tag_accuracy"].mean > 0.9
 

@@ -104,7 +104,7 @@ class Predict(_Asking):
     """.txt (a text a line) .csv .tsv .jsonl .parquet, CoNLL columns, SQuAD's .json, or an official
     file of the model's task."""
     out: Path
-    """File to write: .jsonl .csv .tsv .parquet."""
+    """File to write, not there yet: .jsonl .csv .tsv .parquet."""
 
     def run(self) -> Result:
         """Predicts."""
@@ -134,7 +134,8 @@ class Embed(Command):
     input: _Input
     """.txt (a text a line) .csv .tsv .jsonl .parquet."""
     out: Path
-    """File to write: .npy (the vectors), or .parquet (the same columns, then `embedding`)."""
+    """File to write, not there yet: .npy (the vectors), or .parquet (the same columns, then
+    `embedding`)."""
     text: Annotated[str, arg(metavar="COL")] = "text"
     """Column of the text."""
     pooling: Literal["mean", "cls"] = "mean"
@@ -160,7 +161,7 @@ class Embed(Command):
                 layers=parse_layers(self.layers, flag="--layers"),
                 progress=lambda count: bar("embed", count, None),
             )
-        return Result(done, f"A vector for each of {done.counted}: {done.out}")
+        return Result(done, f"{done.counted} as vectors: {done.out}")
 
 
 @dataclass(kw_only=True)

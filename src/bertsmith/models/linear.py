@@ -1,4 +1,4 @@
-"""The linear layer, and the number of rows that a CPU's bf16 products want.
+"""The linear layer, the number of rows that a CPU's bf16 products want, and a task's output layer.
 
 oneDNN compiles machine code for every new shape of a bf16 product: 1 ms forward and 6 ms backward
 for a layer of MiniLM's on one core, ten times what the product itself takes there. A packed batch
@@ -94,9 +94,10 @@ class Linear(nn.Linear):
 
 
 class OutputLinear(nn.Linear):
-    """The layer that gives a task's scores, in fp32; half precision would round them.
+    """The layer that gives a task's scores: computed in the weights' precision, given in fp32.
 
-    bf16 has eight significant bits: a regression's answers between 2 and 4 would be 1/64 apart.
+    Half precision would round them: bf16 has eight significant bits, so that a regression's answers
+    between 2 and 4 would be 1/64 apart.
     """
 
     def forward(self, x_RD: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ class Done(msgspec.Struct, frozen=True):
         if not self.cut:
             return ""
         return (
-            f"Of them {self.cut:,} lost the end, being longer than the model was taught to read; "
-            "fine-tune with --long windows or a larger --longest to have all of it read."
+            f"{self.cut:,} lost the end of the text, which is longer than the model was taught to "
+            "read; fine-tune with --long windows or a larger --longest to have all of it read."
         )
 
 
@@ -208,9 +208,7 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
 
 
 def _check_out(source: Path | str, out: Path) -> None:
-    if not out.exists() or out.is_dir():
-        return  # What writes the file knows what to say of a folder.
-    if Path(source).exists() and out.samefile(source):
+    if out.is_file() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"--out {out} is the input itself; choose another name.")
     if out.is_file():
         raise UsageError(f"--out {out} is there already; choose another name, or delete it first.")

@@ -17,16 +17,15 @@ from bertsmith.prediction.predictor import Predictor
 from bertsmith.pretrain import SETTINGS
 from bertsmith.runtime import World
 from bertsmith.tasks import metrics, own, reading, table, tagging
-from bertsmith.tasks.checks import labels_of
+from bertsmith.tasks.checks import unknown_label
 from bertsmith.tasks.decode import Prediction, gold, said
 from bertsmith.tasks.entities import MARKS
-from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row, told_beside
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
 from bertsmith.train import evaluation
 from bertsmith.train.parallel import Place, choose_precision
 from bertsmith.train.start import CHECKPOINTS
-from bertsmith.tuning.card import told
 from bertsmith.tuning.inference import TOKENS_AT_ONCE
 from bertsmith.tuning.scoring import Scores, baseline
 
@@ -66,12 +65,8 @@ class Evaluation(msgspec.Struct, frozen=True):
             cut = f", {found.cut:,} of which lost their end to the limit" if found.cut else ""
             lines.append(f"{part}: {found.examples:,} examples{cut}")
             for name, value in found.scores.items():
-                low, high = found.intervals.get(name, (None, None))
-                spread = f" (95% interval {low:.4f} to {high:.4f})" if low is not None else ""
-                usual = ""
-                if found.baseline[name] is not None:
-                    usual = f", most frequent answer {told(found.baseline[name])}"
-                lines.append(f"  {METRICS[name].title}: {told(value)}{spread}{usual}")
+                words = told_beside(value, found.intervals.get(name), found.baseline[name])
+                lines.append(f"  {METRICS[name].title}: {words}")
             if None in found.scores.values():
                 lines.append(f"  {UNDEFINED}")
             width = max((len(row.name) for row in found.rows), default=0)
@@ -192,14 +187,13 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
         # Entities are compared, whatever scheme their tags are written in.
         types = {name.partition("-")[2] for name in labels if name != "O"}
         known |= {f"{mark}-{kind}" for mark in MARKS for kind in types}
-    for example in examples:
-        for name in labels_of(example):
-            if name not in known:
-                raise DataError(
-                    f"{example.where}: the model does not know the label '{name}'"
-                    f"{nearest(name, labels)}; it was taught {', '.join(labels)}: correct the "
-                    "label, or fine-tune on examples of it."
-                )
+    found = unknown_label(examples, known)
+    if found is not None:
+        where, name = found
+        raise DataError(
+            f"{where}: the model does not know the label '{name}'{nearest(name, labels)}; it was "
+            f"taught {', '.join(labels)}: correct the label, or fine-tune on examples of it."
+        )
 
 
 def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:

@@ -60,7 +60,7 @@ def name_of(value: Any, row: Row, column: str, what: str) -> str:
         what: what it is called in the complaint that there is none.
 
     Raises:
-        DataError: there is none, it is a list or an object, or holds a NUL.
+        DataError: there is none, or it is a list or an object.
     """
     # Data frames have NaN where nothing is.
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
@@ -72,8 +72,6 @@ def name_of(value: Any, row: Row, column: str, what: str) -> str:
         return msgspec.json.encode(value).decode()
     if not isinstance(value, str):
         raise not_a(row, column, value, "a string")
-    if "\0" in value:
-        raise DataError(f"{row.where}: the {what} in column '{column}' holds a NUL; correct it.")
     return value.strip()
 
 

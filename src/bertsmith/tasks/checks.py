@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 import msgspec
 
@@ -42,9 +42,9 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     """Examples of train whose input was there before."""
     contradictions: int
-    """Those of them whose label is another than before."""
+    """Those of them whose label is another than the first one's."""
     contradicting_places: list[str] = []
-    """The first few of them, as `train.csv:9 = train.csv:4`."""
+    """The first few of them, as `train.csv:9 = train.csv:4` (none in results of older versions)."""
     leaked: int
     """Examples of dev whose input is in train too."""
     leaked_places: list[str]
@@ -127,6 +127,17 @@ def labels_of(example: Example) -> tuple[str, ...]:
             return ()
 
 
+def unknown_label(examples: Iterable[Example], known: Collection[str]) -> tuple[str, str] | None:
+    """The first class in `examples` that is not `known`, after its place; None if there is none."""
+    for example in examples:
+        for position, name in enumerate(labels_of(example)):
+            if name not in known:
+                if isinstance(example, TagExample):
+                    return example.where_is(position), name
+                return example.where, name
+    return None
+
+
 def content(example: Example) -> tuple[object, ...]:
     """What a model is shown of an example; equal for duplicates."""
     match example:
@@ -184,15 +195,15 @@ def check_several(kind: Kind, train: Sequence[Example]) -> None:
 
 def _check_known(train: Sequence[Example], dev: Sequence[Example]) -> None:
     known = classes(train)
-    for example in dev:
-        for name in labels_of(example):
-            if name not in known:
-                listed = ", ".join(f"'{one[:40]}'" for one in known[:20])
-                raise DataError(
-                    f"{example.where}: the label '{name}' of the dev part does not occur in the "
-                    f"train part{nearest(name, known)}, whose labels are {listed}; correct it, or "
-                    "give training examples of it."
-                )
+    found = unknown_label(dev, known)
+    if found is not None:
+        where, name = found
+        listed = ", ".join(f"'{one[:40]}'" for one in known[:20])
+        raise DataError(
+            f"{where}: the label '{name}' of the dev part does not occur in the train "
+            f"part{nearest(name, known)}, whose labels are {listed}; correct it, or give training "
+            "examples of it."
+        )
 
 
 def _numbers(counts: dict[str, int]) -> Numbers:

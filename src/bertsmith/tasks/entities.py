@@ -19,6 +19,8 @@ Scheme = Literal["IOB1", "IOB2", "BIOES"]
 
 MARKS = ("B", "I", "E", "S")
 """All marks but O."""
+OTHER_NAMES = {"M": "I", "L": "E", "U": "S"}
+"""What BMES and BILOU call these marks; see `tagging`."""
 _MARKS: dict[Scheme, str] = {"IOB2": "BI", "IOB1": "BI", "BIOES": "BIES"}
 """The more usual first: `detect_scheme` takes the first of those that fit equally well."""
 
@@ -54,9 +56,9 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 
 def is_entity_tag(tag: str) -> bool:
-    """Whether it is a known mark and a type, `B-PER`."""
+    """Whether it is a known mark, by any name, and a type: `B-PER`."""
     mark, _, kind = tag.partition("-")
-    return mark in MARKS and kind != ""
+    return (mark in MARKS or mark in OTHER_NAMES) and kind != ""
 
 
 def _split(tag: str) -> tuple[str, str]:

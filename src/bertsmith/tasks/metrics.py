@@ -34,6 +34,24 @@ UNDEFINED = (
 )
 """Why `pearson` and `spearman` may have no value."""
 
+
+def told(score: float | None) -> str:
+    """A score in words."""
+    return "undefined" if score is None else f"{score:.4f}"
+
+
+def told_beside(
+    score: float | None, interval: tuple[float, float] | None, baseline: float | None
+) -> str:
+    """A score in words with its 95% interval and what the most frequent answer scores, if known."""
+    words = told(score)
+    if interval is not None:
+        words += " (95% interval {:.4f} to {:.4f})".format(*interval)
+    if baseline is not None:
+        words += f", most frequent answer {told(baseline)}"
+    return words
+
+
 # Draws that `interval` holds at a time, in a few arrays of 16 MB.
 _BLOCK = 1 << 21
 

@@ -1,6 +1,7 @@
 """Users' own files as examples: their columns are named by flags, their labels are learned.
 
-Rows of CSV, TSV, JSONL, Parquet or Arrow; CoNLL's columns for tags; SQuAD's JSON for answers.
+Rows of CSV, TSV, JSONL, Parquet or Arrow; CoNLL's columns for tags; SQuAD's JSON for answers; to be
+asked about, lines of text too.
 Labels are read as strings, so that what is trained does not depend on the
 format: JSON's 1 and true are the classes `1` and `true`, as they would be in a CSV file.
 """
@@ -48,6 +49,8 @@ _GREATEST = 1e9
 
 Layout = Literal["columns", "squad", "rows"]
 """CoNLL's columns, SQuAD's JSON, or rows with named columns."""
+
+_COLUMNS = "give them as columns of a .csv, .tsv, .jsonl or .parquet"
 
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES)
 _WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+|[^\\w\\s]")
@@ -124,16 +127,13 @@ def read_own(
             or `choose` has no columns of choices.
         SystemFault: the file cannot be read.
     """
-    if kind != "tag" and streams.endings(str(path))[0] == ".txt":
-        raise UsageError(
-            f"{path} has one text a line and no labels; give both as columns of a .csv, .tsv, "
-            ".jsonl or .parquet."
-        )
     match layout(kind, path, labelled=True):
         case "columns":
             yield from conll.read(path)
         case "squad":
             yield from squad.read(path, may_be_impossible=True, skipped=skipped)
+        case "rows" if _is_lines(path):
+            raise UsageError(f"{path} has one text a line and no labels; {_COLUMNS}.")
         case "rows" if kind == "answer":
             yield from _read_answers(path, columns, skipped)
         case "rows" if kind == "choose":
@@ -149,20 +149,18 @@ def columns_in(path: Path | str, kind: Kind, columns: Columns) -> Columns:
     Raises:
         UsageError: a `.txt`, and the model is asked more than one text at a time.
     """
-    if streams.endings(str(path))[0] != ".txt":
+    if not _is_lines(path):
         return columns
-    wanted: tuple[str | None, ...] = columns.text, columns.text_pair
-    if kind == "choose":
-        wanted = columns.text, *columns.choices
-    elif kind == "answer":
-        wanted = columns.question, columns.context
-    if None not in wanted:
-        listed = ", ".join(f"'{name}'" for name in wanted)
+    if kind in ("choose", "answer") or columns.text_pair is not None:
         raise UsageError(
-            f"{path} has one text a line, but here {listed} belong together; give them as columns "
-            "of a .csv, .tsv, .jsonl or .parquet."
+            f"{path} has one text a line, but this model is asked several together; {_COLUMNS}."
         )
-    return replace(columns, text=rows.TEXT)
+    # No line holds a list of words.
+    return replace(columns, text=rows.TEXT, words="")
+
+
+def _is_lines(path: Path | str) -> bool:
+    return streams.endings(str(path))[0] == ".txt"
 
 
 def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:

@@ -137,7 +137,8 @@ def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
     has no rows, the columns are the `id` of the example alone.
 
     Raises:
-        UsageError: the path is a folder, or its ending is not supported.
+        UsageError: the path is a folder, its ending is not supported, or it has lines of text where
+            several texts belong together.
         DataError: a row that cannot be asked about, by file and line.
         SystemFault: the file cannot be read.
     """

@@ -47,10 +47,11 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
             classes or has one number only.
     """
     units = _units(examples, seed)
-    if len(examples) == 1 and isinstance(examples[0], TagExample):
+    first = examples[0]
+    if len(examples) == 1 and isinstance(first, TagExample) and first.word_a_line:
         raise DataError(
-            f"{examples[0].where}: found a single sentence, of {len(examples[0].words):,} words; "
-            "put a blank line after each sentence, so that some can be held out."
+            f"{first.where}: found a single sentence, of {len(first.words):,} words; put a blank "
+            "line after each sentence, so that some can be held out, or give a dev file with --dev."
         )
     if len(units) < 2:
         raise DataError(

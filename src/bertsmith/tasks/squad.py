@@ -140,10 +140,12 @@ def _load(path: Path | str) -> _Squad:
         data = b"".join(streams.text_blocks(str(path))).removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
+    if not data.strip():
+        raise DataError(f"{path} is empty: it holds no question; give another file.")
     try:
         return msgspec.json.decode(data, type=_Squad)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if "truncated" in str(error):
+        if str(error) == "Input data was truncated":
             raise DataError(
                 f"{path} ends in the middle of its JSON; copy or download the file again."
             ) from error

@@ -152,10 +152,10 @@ def get(name: str) -> Task:
         UsageError: there is none; the nearest is suggested.
     """
     if name not in TASKS:
-        near = nearest(name, [*TASKS, *get_args(Kind)])
+        own = get_args(Kind)
         raise UsageError(
-            f"Unknown task '{name}'{near}; expected one of {', '.join(TASKS)}, or, for files of "
-            "your own, classify, regress, choose, tag or answer."
+            f"Unknown task '{name}'{nearest(name, [*TASKS, *own])}; expected one of "
+            f"{', '.join(TASKS)}, or, for files of your own, {', '.join(own[:-1])} or {own[-1]}."
         )
     return TASKS[name]
 

@@ -1,4 +1,7 @@
-"""Tags as a model is taught them: entities in a scheme that says where each begins, checked."""
+"""Tags as a model is taught them: entities in a scheme that says where each begins, checked.
+
+The marks of BMES (usual for Chinese) and BILOU are those of BIOES by other names, and are read so.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,6 +10,7 @@ from typing import cast
 
 from bertsmith.errors import DataError, nearest
 from bertsmith.tasks.entities import (
+    OTHER_NAMES,
     Scheme,
     convert,
     detect_scheme,
@@ -86,4 +90,13 @@ def _refuse_slips(train: Sequence[TagExample]) -> None:
 
 
 def _tags(examples: Sequence[Example]) -> list[tuple[str, ...]]:
-    return [sentence.tags or () for sentence in cast(Sequence[TagExample], examples)]
+    """The tags of each sentence; those of entities with the marks of `entities.MARKS`."""
+    tags = [sentence.tags or () for sentence in cast(Sequence[TagExample], examples)]
+    if not name_entities(tag for row in tags for tag in row):
+        return tags
+    return [tuple(map(_with_usual_mark, row)) for row in tags]
+
+
+def _with_usual_mark(tag: str) -> str:
+    mark, _, kind = tag.partition("-")
+    return f"{OTHER_NAMES[mark]}-{kind}" if mark in OTHER_NAMES else tag

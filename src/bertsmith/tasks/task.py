@@ -78,6 +78,9 @@ class AnswerExample:
     """Every answer that counts as right; empty: there is none; None: not labelled."""
 
 
+PLACE = ("where", "word_a_line")
+"""Fields of an example that say where it came from; the others say what it is."""
+
 Example = TextExample | ChoiceExample | TagExample | AnswerExample
 
 

@@ -125,7 +125,7 @@ def check_apart(out: Path, inputs: Sequence[str]) -> None:
 def _format(path: str) -> Reader:
     reader = READERS.get(streams.endings(path)[0])
     if reader is None:
-        raise UsageError(f"{path}: the ending is not supported; expected {_endings()}.")
+        raise streams.unsupported(path, READERS)
     return reader
 
 

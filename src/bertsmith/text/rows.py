@@ -26,7 +26,6 @@ TEXT = "text"
 """What the one column of a `.txt` is called."""
 
 _BATCH = 1024
-_BOOKS = (".xlsx", ".xls", ".ods")
 _QUOTED = re.compile(r'"[^"]*"?')
 
 
@@ -48,7 +47,7 @@ def read(path: str | Path) -> Iterator[Row]:
 
     Raises:
         DataError: bytes that are not UTF-8, a damaged or cut archive, a ragged row, two columns of
-            one name, a line that is no JSON object, or no row at all.
+            one name, a line that is no JSON object, a blank line of a `.txt`, or no row at all.
         SystemFault: the file cannot be read.
         UsageError: the path is a folder, or the ending is not supported.
         MissingExtra: the format needs a package that is not installed.
@@ -56,13 +55,8 @@ def read(path: str | Path) -> Iterator[Row]:
     path = str(path)
     refuse_folder(path)
     ending = streams.endings(path)[0]
-    if ending in _BOOKS:
-        raise UsageError(f"{path} is a workbook; save its sheet as CSV in UTF-8 and give that.")
     if ending not in READERS:
-        raise UsageError(
-            f"{path}: the ending is not supported; expected {', '.join(READERS)} "
-            f"(each also with {' or '.join(streams.PACKED)})."
-        )
+        raise streams.unsupported(path, READERS)
     empty = True
     try:
         for row in READERS[ending](path):
@@ -188,10 +182,9 @@ def _check_stray_quote(path: str, number: int, lines: Sequence[str], width: int)
 
 def ragged(where: str, found: int, expected: int) -> DataError:
     """The complaint about a row of another length than the header."""
-    quoted = 'put a field that holds a {} in "double quotes"'
-    remedy = quoted.format("separator")
+    remedy = 'put a field that holds a separator in "double quotes"'
     if found < expected:
-        remedy = f"add what is missing, or {quoted.format('line break')}"
+        remedy = 'add what is missing, or put a field that holds a line break in "double quotes"'
     return DataError(
         f"{where}: found {found} {'columns' if found > 1 else 'column'}, expected {expected} as in "
         f"the header; {remedy}."
@@ -297,7 +290,7 @@ def _arrow_errors(path: str) -> Iterator[None]:
 
 def _read_delimited(path: str) -> Iterator[Row]:
     names: list[str] = []
-    header, below = "", False
+    where = header = ""
     for fields, number in delimited(path):
         where = f"{path}:{number}"
         if not names:
@@ -310,9 +303,8 @@ def _read_delimited(path: str) -> Iterator[Row]:
         elif len(fields) != len(names):
             raise ragged(where, len(fields), len(names))
         else:
-            below = True
             yield Row(dict(zip(names, fields, strict=True)), where, header)
-    if header and not below:
+    if header and where == header:
         raise DataError(f"{header}: found no row below the header; give a file that has some.")
 
 

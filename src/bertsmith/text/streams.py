@@ -5,13 +5,13 @@ import gzip
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from bertsmith.errors import DataError, MissingExtra
+from bertsmith.errors import DataError, MissingExtra, UsageError
 from bertsmith.extras import require
 from bertsmith.files import open_url
 
@@ -24,23 +24,29 @@ PACKED = (".gz", ".zst")
 # zstandard unpacks all of what it is fed, up to 11,000 times as much: a small bite bounds memory.
 _BITE = 1 << 12
 
-_UTF16 = "it looks like UTF-16; convert it with `iconv -f {} -t UTF-8`"
+_CODED = "it looks like {0}; convert it with `iconv -f {0} -t UTF-8`"
 _BOOK = "save its sheet as CSV in UTF-8"
+_BOOKS = (".xlsx", ".xls", ".ods")
 # How files begin that are given for text by mistake, and what to do.
 _SIGNATURES = {
-    codecs.BOM_UTF16_LE: _UTF16.format("UTF-16"),
-    codecs.BOM_UTF16_BE: _UTF16.format("UTF-16"),
+    # The longer first: UTF-32 begins as UTF-16 does.
+    codecs.BOM_UTF32_LE: _CODED.format("UTF-32"),
+    codecs.BOM_UTF32_BE: _CODED.format("UTF-32"),
+    codecs.BOM_UTF16_LE: _CODED.format("UTF-16"),
+    codecs.BOM_UTF16_BE: _CODED.format("UTF-16"),
     b"\x1f\x8b": "it looks gzipped; give its name the ending .gz",
     b"\x28\xb5\x2f\xfd": "it looks packed by zstd; give its name the ending .zst",
     b"PK\x03\x04": f"it looks like a zip archive or a workbook of Excel; unpack it, or {_BOOK}",
     b"\xd0\xcf\x11\xe0": f"it looks like an old workbook of Excel; {_BOOK}",
-    b"PAR1": "it looks like Parquet; give its name the ending .parquet",
-    b"ARROW1": "it looks like Arrow; give its name the ending .arrow",
+    # With the bytes that follow: a gene is called PAR1.
+    b"PAR1\x15": "it looks like Parquet; give its name the ending .parquet",
+    b"ARROW1\0\0": "it looks like Arrow; give its name the ending .arrow",
     b"%PDF-": "it looks like a PDF; export its text",
     b"\x89PNG": "it looks like a picture (PNG); give a file of text",
     b"\xff\xd8\xff": "it looks like a picture (JPEG); give a file of text",
     b"SQLite format 3\0": "it looks like a database of SQLite; export its table as CSV",
 }
+_CONVERT = "convert the file to UTF-8, if it is {1} perhaps with `iconv -f {0} -t UTF-8`"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
@@ -56,6 +62,16 @@ def endings(path: str) -> tuple[str, str]:
     if packing not in PACKED:
         return packing, ""
     return PurePosixPath(name.stem).suffix.lower(), packing
+
+
+def unsupported(path: str, known: Iterable[str]) -> UsageError:
+    """The complaint about a file whose ending is not among the `known`."""
+    if endings(path)[0] in _BOOKS:
+        return UsageError(f"{path} is a workbook; {_BOOK}, and give that.")
+    return UsageError(
+        f"{path}: the ending is not supported; expected {', '.join(known)} (each also with "
+        f"{' or '.join(PACKED)})."
+    )
 
 
 def blocks(path: str) -> Iterator[bytes]:
@@ -94,11 +110,12 @@ def text_blocks(path: str) -> Iterator[bytes]:
 def _refuse_other(path: str, block: bytes) -> None:
     for mark, advice in _SIGNATURES.items():
         if block.startswith(mark):
-            raise DataError(f"{path} is no text in UTF-8: {advice}.")
+            twice = "once unpacked, " if endings(path)[1] else ""
+            raise DataError(f"{path} is no text in UTF-8: {twice}{advice}.")
     # In UTF-16 every other byte of Latin letters and line breaks is 0.
     for coding, half in (("UTF-16LE", block[1:32:2]), ("UTF-16BE", block[0:32:2])):
-        if 2 * half.count(0) > len(half):
-            raise DataError(f"{path} is no text in UTF-8: {_UTF16.format(coding)}.")
+        if len(block) > 1 and 2 * half.count(0) > len(half):
+            raise DataError(f"{path} is no text in UTF-8: {_CODED.format(coding)}.")
 
 
 def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
@@ -206,13 +223,23 @@ def decoded_lines(path: str) -> Iterator[str]:
 def not_utf8(path: str, line: int, offset: int, error: UnicodeDecodeError) -> DataError:
     """The complaint about the byte at `error.start`, which lies at `offset` in the file."""
     data = error.object
-    # Where Latin letters have accents, single bytes are no ASCII; in Chinese text most are not.
+    read = data.decode(errors="replace")
+    others = sum(not sign.isascii() for sign in read)
+    # An accented Latin letter is mostly one byte above 0x7f between ASCII letters; a Chinese
+    # character is two in GB18030, and next to others.
     runs = _NOT_ASCII.findall(data)
-    coding = "WINDOWS-1252" if 2 * sum(len(run) == 1 for run in runs) > len(runs) else "GB18030"
+    if len(data) < 4 and error.end == len(data):
+        # All that a reader of blocks has not decoded yet at the end of the file.
+        remedy = "the last character is cut: copy the file again"
+    elif others >= 2 * read.count("\ufffd"):
+        remedy = "most beside it is UTF-8: copy the file again, or correct this place"
+    elif 2 * sum(len(run) == 1 for run in runs) > len(runs):
+        remedy = _CONVERT.format("WINDOWS-1252", "a Western European language")
+    else:
+        remedy = _CONVERT.format("GB18030", "Chinese")
     return DataError(
         f"{path}:{line}: byte 0x{data[error.start]:02x} at offset {offset} is not UTF-8 "
-        f"({error.reason}); convert the file to UTF-8, perhaps with "
-        f"`iconv -f {coding} -t UTF-8`."
+        f"({error.reason}); {remedy}."
     )
 
 

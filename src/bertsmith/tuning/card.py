@@ -7,7 +7,7 @@ from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import NAMES, TaskModel, is_known_to_transformers
 from bertsmith.shape_files import MODEL_TYPES, architecture_of, shape_keys
 from bertsmith.shapes import Architecture, BertConfig
-from bertsmith.tasks.metrics import METRICS
+from bertsmith.tasks.metrics import METRICS, told
 from bertsmith.tasks.task import Task
 
 _PIPELINES: dict[Kind, str] = {
@@ -86,8 +86,3 @@ def task_card(
             for name, value in values.items()
         ]
     return "\n".join(lines) + "\n"
-
-
-def told(score: float | None) -> str:
-    """A score in words."""
-    return "undefined" if score is None else f"{score:.4f}"

@@ -14,7 +14,7 @@ from bertsmith.tasks import checks, own, reading, split, table, tagging
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
-from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.task import PLACE, Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.scoring import Scores, baseline
 
@@ -297,10 +297,10 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
 def _told_of_tags(parts: Parts) -> str:
     scheme = tagging.known_scheme(parts.labels)
     if scheme is None:
-        return "tags: of every word for itself; not of entities, which would be O, B-TYPE, I-TYPE"
+        return "tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)"
     types = sorted({label.partition("-")[2] for label in parts.labels if label != "O"})
     more = f" and {len(types) - 8} more" if len(types) > 8 else ""
-    return f"tags: of entities, taught as {scheme}, of type {', '.join(types[:8])}{more}"
+    return f"tags: of entities ({', '.join(types[:8])}{more}), taught as {scheme}"
 
 
 def _fingerprint(parts: Parts) -> str:
@@ -310,7 +310,6 @@ def _fingerprint(parts: Parts) -> str:
         found.update(part.encode())
         for example in examples:
             values = msgspec.to_builtins(example)
-            for place in ("where", "word_a_line"):
-                values.pop(place, None)
-            found.update(msgspec.json.encode(values))
+            said = {name: value for name, value in values.items() if name not in PLACE}
+            found.update(msgspec.json.encode(said))
     return found.hexdigest()

@@ -11,9 +11,8 @@ from bertsmith.display import clock
 from bertsmith.report.charts import Mark, histogram_chart
 from bertsmith.report.page import Fact, Report
 from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.metrics import METRICS, UNDEFINED
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, told
 from bertsmith.tasks.task import Example, TextExample
-from bertsmith.tuning.card import told
 from bertsmith.tuning.data import FEW
 from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
 from bertsmith.tuning.page_examples import MOST, errors

@@ -21,9 +21,8 @@ from bertsmith.tasks.decode import (
     said,
 )
 from bertsmith.tasks.entities import Entity, entities
-from bertsmith.tasks.metrics import METRICS, Row, confusion, per_class, per_type
+from bertsmith.tasks.metrics import METRICS, Row, confusion, per_class, per_type, told
 from bertsmith.tasks.task import AnswerExample, ChoiceExample, Example, TagExample, TextExample
-from bertsmith.tuning.card import told
 from bertsmith.tuning.result import FinetuneResult
 
 MOST_ROWS = 40

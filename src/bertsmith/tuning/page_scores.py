@@ -11,9 +11,8 @@ from bertsmith.config import Kind
 from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.report.page import Report
 from bertsmith.tasks import metrics
-from bertsmith.tasks.metrics import METRICS
+from bertsmith.tasks.metrics import METRICS, told
 from bertsmith.train.progress import read_metrics
-from bertsmith.tuning.card import told
 from bertsmith.tuning.result import FinetuneResult
 from bertsmith.tuning.run import RunResult
 

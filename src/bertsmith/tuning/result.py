@@ -10,8 +10,7 @@ from bertsmith.config import Kind
 from bertsmith.display import clock
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.tasks.checks import Inspection
-from bertsmith.tasks.metrics import METRICS, UNDEFINED
-from bertsmith.tuning.card import told
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, told_beside
 from bertsmith.tuning.data import Lengths
 from bertsmith.tuning.run import RunResult
 from bertsmith.tuning.scoring import Scores
@@ -108,13 +107,10 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ]
 
     def _score_line(self, part: str, name: str, value: float | None) -> str:
-        line = told(value)
+        interval = baseline = None
         if part == self.deciding:
-            if name in self.intervals:
-                low, high = self.intervals[name]
-                line += f" (95% interval {low:.4f} to {high:.4f})"
-            if self.baseline.get(name) is not None:
-                line += f", most frequent answer {told(self.baseline[name])}"
+            interval, baseline = self.intervals.get(name), self.baseline.get(name)
+        line = told_beside(value, interval, baseline)
         found = self.summary[part][name]
         if found.runs > 1:
             line += f"; {found.runs} seeds: {found.mean:.4f} +- {found.deviation:.4f}"
