@@ -193,6 +193,14 @@ def test_a_vocabulary_that_does_not_fit_the_text_is_told(made, capsys, tmp_path)
     assert err.startswith(f"error: {tmp_path}/c/unigrams.npy cannot be read (")
 
 
+def test_minilm_is_a_model_to_all_commands(capsys):
+    code, out, _ = run(capsys, "tokenizer", "show", "minilm", "sun")
+    assert (code, out.split()[0]) == (0, "sun")
+    code, out, _ = run(capsys, "info", "minilm")
+    assert code == 0
+    assert "BERT, 6 layers, 384 wide, 12 heads" in out
+
+
 def test_tokenizer_show(made, capsys):
     code, out, _ = run(capsys, "tokenizer", "show", made / "tokenizer", "The SUN [MASK]")
     assert code == 0

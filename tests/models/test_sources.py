@@ -69,6 +69,15 @@ def test_minilm_without_its_package(monkeypatch):
     )
 
 
+def test_a_slip_in_minilm_is_suggested_whether_there_is_a_connection_or_not(monkeypatch):
+    for error in (errors.OfflineModeIsEnabled(), ConnectionError()):
+        hub(monkeypatch, error)
+        with pytest.raises(
+            SystemFault, match=r"^minlm: no such folder \(perhaps you meant 'minilm'\)"
+        ):
+            resolve("minlm")
+
+
 def test_a_name_of_the_hub_is_fetched_without_pickles(tmp_path, monkeypatch):
     asked = hub(monkeypatch, tmp_path)
     assert resolve(NAME) == tmp_path

@@ -112,6 +112,14 @@ def test_an_empty_part_is_named():
     assert message("classify", some, []) == "The dev part is empty; give a file with examples."
 
 
+def test_questions_of_which_none_has_an_answer_are_named():
+    train = [AnswerExample("a:1", "0", "q", "c", ()), AnswerExample("a:2", "1", "q", "d", ())]
+    assert message("answer", train, train) == (
+        "a:1: this and every other question of the train part has no answer; give answers to learn "
+        "from, or check that the right column is read."
+    )
+
+
 def test_one_class_alone_is_named():
     train = texts("train", ("a", "x"), ("b", "x"))
     assert message("classify", train, train) == (

@@ -77,7 +77,8 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
     for found in (conll.read_part(path, "test"), conll.read(path, labelled=False)):
         assert [(e.words, e.tags) for e in found] == [(("EU", "rejects"), None), (("Peter",), None)]
     assert message(path, labelled=True) == (
-        ":1: found one column, expected a word first and its tag last, parted by a tab or spaces."
+        ":1: found one column, expected a word first and its tag last, parted by a tab or spaces; "
+        "give lists of words and tags as .jsonl or .parquet."
     )
     path = put(tmp_path, "EU B-ORG\n")
     assert conll.read_part(path, "test")[0].tags == ("B-ORG",)
@@ -108,7 +109,7 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
             b"EU O\n\xe4 O\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
             "to UTF-8, if it is a Western European language perhaps with `iconv -f WINDOWS-1252 -t "
-            "UTF-8`.",
+            "UTF-8 FILE > NEW`.",
         ),
     ],
 )
@@ -121,7 +122,7 @@ def test_line_ends_of_old_and_utf16_are_named(tmp_path):
         ":1: found a carriage return alone, expected lines that end in a line feed; "
     )
     assert message(put(tmp_path, "red O\n".encode("utf-16-le"))).endswith(
-        "it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t UTF-8`."
+        "it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t UTF-8 FILE > NEW`."
     )
 
 

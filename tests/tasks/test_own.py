@@ -111,8 +111,8 @@ def test_a_regression_label_that_is_not_a_number_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "x", "label": "1"}, {"text": "x", "label": value})
     written = "true" if value is True else value
     assert message("regress", path) == (
-        f":2: the label '{written}' in column 'label' is not a finite number; correct it, or use "
-        "`classify` for classes."
+        f":2: the label '{written}' in column 'label' is not a finite number, written as 1234.5; "
+        "correct it, or use `classify` for classes."
     )
 
 
@@ -130,7 +130,7 @@ def test_a_class_may_be_called_null(tmp_path):
     assert read("classify", path)[0].label == "null"
 
 
-@pytest.mark.parametrize("value", [None, "", " \t"])
+@pytest.mark.parametrize("value", [None, "", " \t", "\u200b\u3000", "\a\b"])
 def test_an_empty_text_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "x", "label": "1"}, {"text": value, "label": "1"})
     assert message("classify", path) == ":2: the text in column 'text' is empty; remove the row."

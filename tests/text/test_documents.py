@@ -309,9 +309,9 @@ def test_bad_bytes_far_into_a_file_and_at_its_end_are_placed(tmp_path):
         (b"PK\x03\x04\x14\0", "a workbook of Excel; unpack it, or save its sheet as CSV in UTF-8."),
         (b"\xd0\xcf\x11\xe0", "an old workbook of Excel; save its sheet as CSV in UTF-8."),
         (b"\x89PNG\r\n\x1a\n", "a picture (PNG); give a file of text."),
-        ("wörld".encode("utf-32"), "with `iconv -f UTF-32 -t UTF-8`."),
+        ("wörld".encode("utf-32"), "with `iconv -f UTF-32 -t UTF-8 FILE > NEW`."),
         (b"PAR1\x15\x04", "it looks like Parquet; give its name the ending .parquet."),
-        ("wörld".encode("utf-16-be"), "with `iconv -f UTF-16BE -t UTF-8`."),
+        ("wörld".encode("utf-16-be"), "with `iconv -f UTF-16BE -t UTF-8 FILE > NEW`."),
     ],
 )
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
@@ -334,7 +334,8 @@ def test_a_coding_is_proposed_that_may_be_it(tmp_path, text, coding):
     found = message(put(tmp_path, "a.txt", text.encode(coding)))
     what = {"WINDOWS-1252": "a Western European language", "GB18030": "Chinese"}[coding]
     assert found.endswith(
-        f"convert the file to UTF-8, if it is {what} perhaps with `iconv -f {coding} -t UTF-8`."
+        f"convert the file to UTF-8, if it is {what} perhaps with `iconv -f {coding} -t UTF-8 FILE "
+        "> NEW`."
     )
 
 
@@ -373,15 +374,22 @@ def test_archives_cut_short_or_damaged_are_named(tmp_path, packing, name):
     broken = bytearray(whole)
     broken[len(whole) // 2 : len(whole) // 2 + 400] = bytes(400)
     assert message(put(tmp_path, name + packing, bytes(broken))).startswith(" is damaged: ")
-    path = put(tmp_path, name + packing, b"plain text, no archive at all")
-    assert message(path).startswith(" is damaged: unpacking stopped after byte 0 of its content (")
+    found = message(put(tmp_path, name + packing, b"plain text, no archive at all"))
+    want = {
+        ".gz": " is not gzipped; take the .gz off its name, or copy the file again.",
+        ".zst": " is damaged: unpacking stopped after byte 0 of its content (",
+    }
+    assert found.startswith(want[packing])
 
 
 @pytest.mark.parametrize(
     ("line", "want"),
     [
         (b"plain text", ":2: not JSON (JSON is malformed"),
-        (b'{"text": "a', ":2: not JSON (input data was truncated"),
+        (
+            b'{"text": "a',
+            ":2: the JSON does not end in this line; expected one object a line, such",
+        ),
         (b'["text"]', ":2: found a JSON list, expected an object a line"),
         (b'"text"', ":2: found a JSON string, expected an object a line"),
         (b'{"text": 3}', ":2: the key 'text' holds a number, expected a string."),

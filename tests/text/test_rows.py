@@ -92,7 +92,8 @@ def test_every_reader_is_tested():
 
 @pytest.mark.parametrize("packing", PACK)
 def test_a_line_of_text_is_a_row(tmp_path, packing):
-    path = put(tmp_path, "a.txt" + packing, PACK[packing]("\ufeffone\r\n  zwei é\n".encode()))
+    text = "\ufeffone\r\n  zwei é\n\n \u200b\n"  # Blank lines at the end are no rows.
+    path = put(tmp_path, "a.txt" + packing, PACK[packing](text.encode()))
     assert list(read(path)) == [
         Row({"text": "one"}, f"{path}:1"),
         Row({"text": "  zwei é"}, f"{path}:2"),
@@ -171,31 +172,37 @@ def test_rows_are_read_one_at_a_time(tmp_path):
             "a.csv",
             "text,label\nred,0\n".encode("utf-16"),
             " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16 -t "
-            "UTF-8`.",
+            "UTF-8 FILE > NEW`.",
         ),
         (
             "a.tsv",
             "text\tlabel\nred\t0\n".encode("utf-16-le"),
             " is no text in UTF-8: it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t "
-            "UTF-8`.",
+            "UTF-8 FILE > NEW`.",
         ),
         (
             "a.jsonl",
             '{"text": "a"}'.encode("utf-16-be"),
             " is no text in UTF-8: it looks like UTF-16BE; convert it with `iconv -f UTF-16BE -t "
-            "UTF-8`.",
+            "UTF-8 FILE > NEW`.",
         ),
         ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
         ("a.csv", "\n", " is empty: it holds no row; give another file."),
         ("a.csv", "text,label\n", ":1: found no row below the header; give a file that has some."),
-        ("a.txt", "one\n \n", ":2: the line is blank, expected a text a line; remove it."),
+        ("a.txt", "one\n \n\ntwo\n", ":2: the line is blank, expected a text a line; remove it."),
+        (
+            "a.jsonl",
+            '[\n{"text": "a"}\n]\n',
+            ":1: the JSON does not end in this line; expected one object a line, such as "
+            '{"text": "...", "label": "..."} (`jq -c \'.[]\'` makes such lines of a list).',
+        ),
         ("a.txt", "", " is empty: it holds no row; give another file."),
         (
             "a.txt",
             b"one\nt\xe4t\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "
             "to UTF-8, if it is a Western European language perhaps with `iconv -f WINDOWS-1252 -t "
-            "UTF-8`.",
+            "UTF-8 FILE > NEW`.",
         ),
     ],
 )
@@ -284,6 +291,12 @@ def test_a_column_that_is_not_there_names_the_nearest():
     assert str(caught.value) == (
         "a.csv:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
         "another with --label."
+    )
+    with pytest.raises(DataError) as caught:
+        column(Row({"text|label": "a|b"}, "a.csv:2", "a.csv:1"), "label", advice="never shown")
+    assert str(caught.value) == (
+        "a.csv:1: no column 'label' (perhaps you meant 'text|label'); found 'text|label': give a "
+        ".csv with commas or a .tsv with tabs, if '|' parts its columns."
     )
 
 

@@ -82,6 +82,13 @@ def test_plain_lines_say_what_a_bar_would(
     ]
 
 
+def test_an_evaluation_is_called_by_its_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with Reporter(tmp_path, evaluated="dev") as reporter:
+        reporter.evaluation(3, {"f1": 0.5})
+        reporter.evaluation(4, {})
+    assert capsys.readouterr().err == "dev at step 3: f1 0.500\ndev at step 4: undefined\n"
+
+
 def test_other_processes_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Reporter(None) as reporter:
         reporter.note("x")

@@ -308,6 +308,23 @@ def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
 
 
+def test_unknown_words_and_classes_that_are_numbers_are_told(
+    small_model: Path, tmp_path: Path
+) -> None:
+    words = official_files.WORDS.split()
+    rows = [f"{words[n % 10]} {words[n // 10]} 饕,{n % 25}.5" for n in range(75)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    source = Source(task="classify", train=str(tmp_path / "t.csv"), dev=str(tmp_path / "t.csv"))
+    told: list[str] = []
+    job = Job(source=source, model=str(small_model), settings=FAST)
+    finetune(job, tmp_path / "out", show=told.append)
+    assert (
+        "train: 33.3% of the pieces are unknown to the model's vocabulary ([UNK]): it cannot tell "
+        "these words from one another; a model of their language can"
+    ) in told
+    assert "labels: 25 classes, all of them numbers, which `regress` learns as such" in told
+
+
 def test_a_slip_in_the_tags_of_entities_is_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen b_y\n\nnew B-Y\n\n")
     source = Source(task="tag", train=str(tmp_path / "t.conll"))

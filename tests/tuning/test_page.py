@@ -394,7 +394,10 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
             seen_once=["rare"],
         ),
         lengths=msgspec.structs.replace(
-            result.lengths, cut={"train": 1200, "dev": 0}, windowed={"train": 0, "dev": 7}
+            result.lengths,
+            cut={"train": 1200, "dev": 0},
+            windowed={"train": 0, "dev": 7},
+            unknown=0.125,
         ),
     )
     html = page(result, *classified(*_SIX))
@@ -403,6 +406,8 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
         "The score is over 6 examples of dev: too few for it to say much, whatever its interval.",
         "Examples of dev that are in train too: 2 of 6, for instance dev.csv:3 = train.csv:8, "
         "dev.csv:4 = train.csv:9. The score on them says little of new ones.",
+        "Of the pieces of train, 12.5% are unknown to the model&#x27;s vocabulary ([UNK]): it "
+        "cannot tell these words from one another. A model of their language can.",
         "Inputs of train that are too long and lose their end: 1,200.",
         "Training examples that repeat an earlier one with another label: 3, for instance "
         "train.csv:8 = train.csv:5.",

@@ -43,6 +43,7 @@ from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, TaskData
 from bertsmith.tuning.model import class_weights
 from bertsmith.tuning.run import RunResult, read_predictions, run
+from bertsmith.tuning.scoring import baseline
 
 LETTERS = "abcdefghijklmnop"
 VOCAB = (*SPECIAL, *LETTERS)
@@ -408,6 +409,14 @@ def test_a_run_that_learns_nothing_is_called_degenerate(folder, tmp_path):
     result = go(config_of(folder, epochs=1, learning_rate=1e-12), tmp_path)
     assert result.degenerate
     assert result.main <= running.decisive(data_of("classify").task, data_of("classify").baseline)
+
+
+def test_the_baseline_gives_what_is_most_frequent_where_it_is_scored():
+    names = ("accuracy", "macro_f1")
+    found = baseline("classify", names, np.array([1, 1, 0]))
+    assert found == {"accuracy": pytest.approx(2 / 3), "macro_f1": pytest.approx(0.4)}
+    assert baseline("choose", ("accuracy",), np.array([2, 0, 2, 1])) == {"accuracy": 0.5}
+    assert baseline("regress", ("pearson",), np.array([1.0, 2.0])) == {"pearson": None}
 
 
 def test_class_weights_have_the_mean_one(folder):

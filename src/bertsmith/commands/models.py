@@ -121,15 +121,17 @@ class Info(Command):
     """Tells what a folder or file is, with its numbers."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """A tokenizer, corpus, model or run, or text files."""
+    """A tokenizer, corpus, model (also `minilm`) or run, or text files."""
     text_field: Annotated[str, arg(metavar="KEY")] = "text"
     """Of text files: JSON key or column that holds the text."""
 
     def run(self) -> Result:
         """Describes."""
         from bertsmith import info, info_words
+        from bertsmith.models.sources import MINILM, resolve
 
-        found = info.describe(self.path, text_field=self.text_field)
+        path = str(resolve(self.path)) if self.path == MINILM else self.path
+        found = info.describe(path, text_field=self.text_field)
         return Result(found, "\n".join(info_words.lines(found)))
 
 

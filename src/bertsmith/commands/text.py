@@ -66,16 +66,17 @@ class TokenizerTrain(Command):
 class TokenizerShow(Command):
     """Shows how a text is cut into pieces."""
 
-    folder: Positional[Annotated[Path, arg(name="dir", metavar="DIR")]]
-    """A tokenizer's or a model's folder."""
+    folder: Positional[Annotated[str, arg(name="dir", metavar="DIR")]]
+    """A tokenizer's or a model's folder, or `minilm`."""
     text: Positional[Annotated[str, arg(metavar="TEXT")]]
     """The text."""
 
     def run(self) -> Result:
         """Encodes and shows."""
+        from bertsmith.models.sources import MINILM, resolve
         from bertsmith.text.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer.load(self.folder)
+        tokenizer = Tokenizer.load(resolve(MINILM) if self.folder == MINILM else self.folder)
         found = tokenizer.encode(self.text, allow_special=True)
         pieces = tokenizer.tokens(found.ids)
         rows = list(zip(pieces, found.ids, found.offsets, strict=True))

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from bertsmith.errors import SystemFault, UsageError
+from bertsmith.errors import SystemFault, UsageError, nearest
 from bertsmith.extras import locate, require
 
 MINILM = "minilm"
@@ -36,17 +36,18 @@ def resolve(name: str) -> Path:
             f"{name}: no such folder; give the folder of a model, '{MINILM}', or a name of "
             "the Hugging Face hub such as google-bert/bert-base-uncased."
         )
+    near = nearest(name, [MINILM])
     hub = require("huggingface_hub", extra="hub", purpose=f"{name}: no such folder; the hub")
     errors = require("huggingface_hub.errors", extra="hub", purpose="The hub")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=_FILES))
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
         raise UsageError(
-            f"{name}: no such folder, and the hub has no public model of that name; check "
+            f"{name}: no such folder, and the hub has no public model of that name{near}; check "
             "the spelling."
         ) from error
     except (errors.HTTPError, OSError) as error:
         raise SystemFault(
-            f"{name}: no such folder, and the hub cannot be reached to fetch a model of "
+            f"{name}: no such folder{near}, and the hub cannot be reached to fetch a model of "
             f"that name; check the connection (and HF_HUB_OFFLINE), or give a folder or '{MINILM}'."
         ) from error

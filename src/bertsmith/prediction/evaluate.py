@@ -177,7 +177,7 @@ def _scored(
     elif taught.kind == "tag":
         rows = metrics.per_type(right, given)
     known = {name: found for name, found in intervals.items() if found is not None}
-    usual = baseline(taught.kind, names, seen=right, right=right)
+    usual = baseline(taught.kind, names, right)
     return PartScores(len(examples), scores, usual, known, rows, cut)
 
 

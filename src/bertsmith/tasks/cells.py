@@ -19,7 +19,7 @@ def text_of(row: Row, name: str, flag: str) -> str:
     text = rows.column(row, name, advice=f"name another with {flag}")
     if text is not None and not isinstance(text, str):
         raise not_a(row, name, text, "a string")
-    if not text or not text.strip():
+    if not text or rows.is_blank(text):
         raise DataError(f"{row.where}: the text in column '{name}' is empty; remove the row.")
     return text
 

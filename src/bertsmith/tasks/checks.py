@@ -181,9 +181,14 @@ def check_several(kind: Kind, train: Sequence[Example]) -> None:
     Raises:
         DataError: so it is.
     """
+    counts = _count(train)
+    if kind == "answer" and "answered" not in counts:
+        raise DataError(
+            f"{train[0].where}: this and every other question of the train part has no answer; "
+            "give answers to learn from, or check that the right column is read."
+        )
     if kind not in ("classify", "regress", "tag"):
         return
-    counts = _count(train)
     if len(counts) < 2:
         what = "word" if kind == "tag" else "example"
         raise DataError(

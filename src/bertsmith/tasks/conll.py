@@ -108,7 +108,7 @@ def _sentences(path: Path | str, *, least: int) -> Iterator[tuple[int, list[list
         if width < least:
             raise DataError(
                 f"{where}: found one column, expected a word first and its tag last, parted by a "
-                "tab or spaces."
+                "tab or spaces; give lists of words and tags as .jsonl or .parquet."
             )
         if len(columns) != width:
             raise DataError(

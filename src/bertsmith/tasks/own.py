@@ -240,8 +240,8 @@ def _measured(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
     # Python alone reads 1_000 as a number.
     if not math.isfinite(value) or "_" in label:
         raise DataError(
-            f"{row.where}: the label '{label}' in column '{columns.label}' is not a finite number; "
-            "correct it, or use `classify` for classes."
+            f"{row.where}: the label '{label}' in column '{columns.label}' is not a finite number, "
+            "written as 1234.5; correct it, or use `classify` for classes."
         )
     if abs(value) > _GREATEST:
         raise DataError(
@@ -303,7 +303,7 @@ def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
         advice = "name others with --choices"
         texts = [rows.column(row, name, advice=advice) for name in names]
     for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or rows.is_blank(text):
             what = "empty" if isinstance(text, str) else f"a {rows.kind_of(text)}"
             raise DataError(
                 f"{row.where}: choice {number} is {what}; give every row the same number of "

@@ -145,7 +145,8 @@ def _load(path: Path | str) -> _Squad:
     try:
         return msgspec.json.decode(data, type=_Squad)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if str(error) == "Input data was truncated":
+        # Of half a surrogate pair it is said too, and there the file is whole.
+        if str(error) == "Input data was truncated" and not data.rstrip().endswith(b"}"):
             raise DataError(
                 f"{path} ends in the middle of its JSON; copy or download the file again."
             ) from error

@@ -78,6 +78,11 @@ def refuse_folder(path: str | Path) -> None:
         raise UsageError(f"{path} is a folder; give one file that lies in it.")
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be seen: white space, control and zero-width characters alone."""
+    return not any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
 def column(row: Row, name: str, *, advice: str) -> Any:
     """The value in the column `name`.
 
@@ -86,7 +91,11 @@ def column(row: Row, name: str, *, advice: str) -> Any:
             says what to do, e.g. `name another with --label`.
     """
     if name not in row.values:
-        raise no_such(row.header or row.where, name, list(row.values), advice=advice)
+        known = list(row.values)
+        mark = next((mark for mark in "\t,;|" if mark in known[0]), None)
+        if len(known) == 1 and mark is not None:
+            advice = f"give a .csv with commas or a .tsv with tabs, if {mark!r} parts its columns"
+        raise no_such(row.header or row.where, name, known, advice=advice)
     return row.values[name]
 
 
@@ -191,7 +200,7 @@ def ragged(where: str, found: int, expected: int) -> DataError:
     )
 
 
-def json_object(where: str, line: bytes | str, *, example: str) -> dict[str, Any]:
+def json_object(where: str, line: str, *, example: str) -> dict[str, Any]:
     """The object that a line holds.
 
     Raises:
@@ -201,6 +210,12 @@ def json_object(where: str, line: bytes | str, *, example: str) -> dict[str, Any
         value = msgspec.json.decode(line)
     except (msgspec.DecodeError, RecursionError) as error:
         what = str(error)
+        # Of half a surrogate pair it is said too, and there the line is whole.
+        if what == "Input data was truncated" and line.rstrip()[-1:] not in ("}", "]"):
+            raise DataError(
+                f"{where}: the JSON does not end in this line; expected one object a line, such as "
+                f"{example} (`jq -c '.[]'` makes such lines of a list)."
+            ) from error
         if not what.startswith("JSON"):
             what = what[0].lower() + what[1:]
         raise DataError(
@@ -332,11 +347,15 @@ def _read_table(path: str) -> Iterator[Row]:
 
 
 def _read_text(path: str) -> Iterator[Row]:
-    """No line may be blank: what is predicted for line 7 must stand in row 7."""
+    """No line may be blank, but the last ones: what is said of line 7 must stand in row 7."""
+    blank = ""
     for text, where in _texts(path):
-        if not text.strip():
-            raise DataError(f"{where}: the line is blank, expected a text a line; remove it.")
-        yield Row({TEXT: text.removesuffix("\r")}, where)
+        if is_blank(text):
+            blank = blank or where
+        elif blank:
+            raise DataError(f"{blank}: the line is blank, expected a text a line; remove it.")
+        else:
+            yield Row({TEXT: text.removesuffix("\r")}, where)
 
 
 READERS: dict[str, Callable[[str], Iterator[Row]]] = {

@@ -24,7 +24,7 @@ PACKED = (".gz", ".zst")
 # zstandard unpacks all of what it is fed, up to 11,000 times as much: a small bite bounds memory.
 _BITE = 1 << 12
 
-_CODED = "it looks like {0}; convert it with `iconv -f {0} -t UTF-8`"
+_CODED = "it looks like {0}; convert it with `iconv -f {0} -t UTF-8 FILE > NEW`"
 _BOOK = "save its sheet as CSV in UTF-8"
 _BOOKS = (".xlsx", ".xls", ".ods")
 # How files begin that are given for text by mistake, and what to do.
@@ -46,7 +46,7 @@ _SIGNATURES = {
     b"\xff\xd8\xff": "it looks like a picture (JPEG); give a file of text",
     b"SQLite format 3\0": "it looks like a database of SQLite; export its table as CSV",
 }
-_CONVERT = "convert the file to UTF-8, if it is {1} perhaps with `iconv -f {0} -t UTF-8`"
+_CONVERT = "convert the file to UTF-8, if it is {1} perhaps with `iconv -f {0} -t UTF-8 FILE > NEW`"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
@@ -126,6 +126,12 @@ def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
         damage += (opener.isal_zlib.error,)
     except MissingExtra:
         opener = gzip
+    magic = file.read(2)
+    file.seek(0)
+    if magic not in (b"", b"\x1f\x8b"):
+        raise DataError(
+            f"{path} is not gzipped; take the .gz off its name, or copy the file again."
+        )
     unpacked = 0
     try:
         with opener.open(file, "rb") as archive:

@@ -250,7 +250,7 @@ def check_vocab(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str, 
         raise FolderError(
             f"{source}: the special token{'s' * (len(missing) > 1)} {', '.join(missing)} "
             f"{'are' if len(missing) > 1 else 'is'} missing; a BERT vocabulary holds "
-            f"{' '.join(SPECIAL)}."
+            f"{' '.join(SPECIAL)}: restore the file from a good copy."
         )
     return tuple(pieces)
 

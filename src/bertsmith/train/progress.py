@@ -103,9 +103,20 @@ class Reporter:
     line at the first step and every 15 seconds, so that logs stay short.
     """
 
-    def __init__(self, out: Path | None, *, resume_step: int = -1, title: str = "") -> None:
-        """Tells into the folder `out`, under a `title`; with None it is silent."""
+    def __init__(
+        self,
+        out: Path | None,
+        *,
+        resume_step: int = -1,
+        title: str = "",
+        evaluated: str = "held-out",
+    ) -> None:
+        """Tells into the folder `out`, under a `title`; with None it is silent.
+
+        `evaluated` is what evaluations are made on.
+        """
         self._silent = out is None
+        self._evaluated = evaluated
         self._title = f"{title}: " if title else ""
         self._metrics: Metrics | None = None
         self._tensorboard: Any = None
@@ -181,7 +192,7 @@ class Reporter:
         """An evaluation was done."""
         self._record("evaluation", step, values)
         shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
-        self.note(f"held-out at step {step:,}: {shown}")
+        self.note(f"{self._evaluated} at step {step:,}: {shown or 'undefined'}")
 
     def baseline(self, values: dict[str, float]) -> None:
         """What a model that has learned nothing would reach in the evaluations."""

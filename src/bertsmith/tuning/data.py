@@ -1,5 +1,6 @@
 """Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
@@ -20,6 +21,9 @@ from bertsmith.tuning.scoring import Scores, baseline
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
+_MANY_CLASSES = 20
+MANY_UNKNOWN = 0.01
+"""A greater share of `[UNK]` is worth telling."""
 FEW = 30
 """Fewer examples of dev say little."""
 
@@ -61,7 +65,7 @@ class Parts:
 
 
 class Lengths(msgspec.Struct, frozen=True):
-    """How long the inputs are, in tokens, and what is done with those that are too long."""
+    """What the inputs are to the model: how many tokens, what is too long, what is unknown."""
 
     limit: int
     median: int
@@ -73,6 +77,8 @@ class Lengths(msgspec.Struct, frozen=True):
     """Part -> examples (`tag`: documents) that are read through several windows."""
     counts: dict[int, int]
     """Length -> how many training inputs (`tag`: documents) have it."""
+    unknown: float = 0.0
+    """Share of the training part's pieces that are `[UNK]`."""
 
 
 def read(source: Source, *, seed: int) -> Parts:
@@ -187,8 +193,7 @@ class TaskData:
     evaluated: Mapping[str, tuple[Sequence[Example], Features]]
     """Part -> labelled examples; the first part decides which epoch and which run is best."""
     baseline: Scores
-    """Scores on the deciding part of always giving the most frequent answer; empty if there is
-    none such."""
+    """Scores on the deciding part of always giving its most frequent answer."""
     fingerprint: str
     """SHA-256 of everything that is trained and evaluated on."""
 
@@ -216,15 +221,14 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
         baseline=baseline(
             task.kind,
             task.metrics,
-            seen=gold(task.kind, parts.train, parts.labels),
-            right=gold(task.kind, deciding, parts.labels),
+            gold(task.kind, deciding, parts.labels),
         ),
         fingerprint=_fingerprint(parts),
     )
 
 
-def lengths(data: TaskData, limits: Limits) -> Lengths:
-    """What the limits mean for this data."""
+def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
+    """What the vocabulary and the limits mean for this data."""
     whole = data.train.whole
     found, counts = np.unique(whole, return_counts=True)
     features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
@@ -235,6 +239,7 @@ def lengths(data: TaskData, limits: Limits) -> Lengths:
         cut={part: made.cut for part, made in features.items()},
         windowed={part: made.windowed for part, made in features.items()},
         counts=dict(zip(found.tolist(), counts.tolist(), strict=True)),
+        unknown=float(np.mean(data.train.pieces_T == tokenizer.unk_id)),
     )
 
 
@@ -249,6 +254,10 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         lines.append(f"{part}: {count:,} examples{balance}")
     if parts.task.kind == "tag":
         lines.append(_told_of_tags(parts))
+    if parts.task.kind == "classify" and len(parts.labels) > _MANY_CLASSES:
+        advice = ", all of them numbers, which `regress` learns as such"
+        more = advice * all(map(_is_number, parts.labels))
+        lines.append(f"labels: {len(parts.labels)} classes{more}")
     for part, numbers in inspection.numbers.items():
         lines.append(
             f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
@@ -265,6 +274,11 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         f"{what}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit of an "
         f"input: {found.limit:,})"
     )
+    if found.unknown >= MANY_UNKNOWN:
+        lines.append(
+            f"train: {found.unknown:.1%} of the pieces are unknown to the model's vocabulary "
+            "([UNK]): it cannot tell these words from one another; a model of their language can"
+        )
     for part, count in found.cut.items():
         if count:
             what = "questions" if parts.task.kind == "answer" else "inputs"
@@ -292,6 +306,13 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     if len(parts.skipped) > 5:
         lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
     return lines
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def _told_of_tags(parts: Parts) -> str:

@@ -141,7 +141,7 @@ def finetune(
                 check_same_job(out, identity)
 
         place.first_decides(check)
-        lengths = finetune_data.lengths(data, limits)
+        lengths = finetune_data.lengths(data, tokenizer, limits)
         if place.world.first:
             for line in finetune_data.told(parts, inspection, lengths):
                 (show or _say)(line)

@@ -13,7 +13,7 @@ from bertsmith.report.page import Fact, Report
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.metrics import METRICS, UNDEFINED, told
 from bertsmith.tasks.task import Example, TextExample
-from bertsmith.tuning.data import FEW
+from bertsmith.tuning.data import FEW, MANY_UNKNOWN
 from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
 from bertsmith.tuning.page_examples import MOST, errors
 from bertsmith.tuning.page_scores import (
@@ -145,6 +145,12 @@ def _warnings(result: FinetuneResult) -> list[str]:
             f"Examples of {result.deciding} that are in train too: {inspection.leaked:,} of "
             f"{inspection.examples['dev']:,}, for instance {_listed(inspection.leaked_places)}. "
             "The score on them says little of new ones."
+        )
+    if result.lengths.unknown >= MANY_UNKNOWN:
+        found.append(
+            f"Of the pieces of train, {result.lengths.unknown:.1%} are unknown to the model's "
+            "vocabulary ([UNK]): it cannot tell these words from one another. A model of their "
+            "language can."
         )
     what = "Questions" if result.kind == "answer" else "Inputs"
     for part, count in result.lengths.cut.items():

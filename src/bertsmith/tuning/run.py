@@ -154,7 +154,10 @@ def run(
 
         def open_folder() -> None:
             stack.enter_context(enter(out, config, settings=SETTINGS))
-            opened.append(Reporter(out, resume_step=state.step if folder else -1, title=title))
+            resume_step = state.step if folder else -1
+            opened.append(
+                Reporter(out, resume_step=resume_step, title=title, evaluated=data.deciding)
+            )
 
         place.first_decides(open_folder)
         reporter = stack.enter_context(opened[0] if opened else Reporter(None))
@@ -262,7 +265,6 @@ def run(
             answers = scorer.predict(rows, taught, made)
             scores[part] = score(data.task, rows, answers, data.labels)
         main = decisive(data.task, scores[data.deciding])
-        chance = decisive(data.task, data.baseline) if data.baseline else None
         result = RunResult(
             out=str(out),
             seed=config.seed,
@@ -271,7 +273,7 @@ def run(
             epochs=config.epochs,
             scores=scores,
             main=main,
-            degenerate=chance is not None and main <= chance,
+            degenerate=main <= decisive(data.task, data.baseline),
             best_epoch=best.step / per_epoch,
             steps=state.step,
             seconds=schedule.elapsed,

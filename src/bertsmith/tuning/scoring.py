@@ -37,25 +37,25 @@ def score(
     )
 
 
-def baseline(kind: Kind, names: Sequence[str], *, seen: Any, right: Any) -> Scores:
+def baseline(kind: Kind, names: Sequence[str], right: Any) -> Scores:
     """What always giving the most frequent answer would score.
 
     Args:
         kind: of the task.
         names: of the metrics.
-        seen: right answers (see `decode.gold`), of which the most frequent (`regress`: the mean) is
-            given; to a question always none.
-        right: right answers that it is scored against.
+        right: right answers (see `decode.gold`), of which the most frequent (`regress`: the mean)
+            is given; to a question always none. These themselves, not those of the training part,
+            or giving another class every time could look better than it.
     """
     count = len(right)
     said: object
     match kind:
         case "classify" | "choose":
-            said = np.full(count, np.bincount(seen).argmax())
+            said = np.full(count, np.bincount(right).argmax())
         case "regress":
-            said = np.full(count, np.mean(seen))
+            said = np.full(count, np.mean(right))
         case "tag":
-            [(tag, _)] = Counter(tag for row in seen for tag in row).most_common(1)
+            [(tag, _)] = Counter(tag for row in right for tag in row).most_common(1)
             said = [[tag] * len(row) for row in right]
         case "answer":
             said = [""] * count
