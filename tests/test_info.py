@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from bertsmith import pretrain
 from bertsmith.config import Kind, Phase, pretrain_config
@@ -175,3 +177,20 @@ def test_heads_are_called_what_they_are(tmp_path: Path, kind: Kind | None, head:
     assert isinstance(found, ModelInfo)
     encoder = {"word embeddings", "position and segment embeddings", "attention", "feed-forward"}
     assert {name: found.parts[name] for name in found.parts if name not in encoder} == head
+
+
+def test_what_is_written_beside_the_parameters_is_not_counted(tmp_path: Path) -> None:
+    model = BertForPretraining(BertConfig(vocab_size=5, **SHAPE))
+    save_model(tmp_path, model, Tokenizer(SPECIAL), card="")
+    found = describe(str(tmp_path))
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["bert.embeddings.position_ids"] = torch.arange(64)[None]
+    tensors["cls.predictions.decoder.weight"] = (
+        tensors["bert.embeddings.word_embeddings.weight"] + 0
+    )
+    save_file(tensors, tmp_path / "model.safetensors")
+    again = describe(str(tmp_path))
+    assert isinstance(found, ModelInfo)
+    assert isinstance(again, ModelInfo)
+    assert again.parts == found.parts
+    assert again.parameters == found.parameters == sum(p.numel() for p in model.parameters())

@@ -95,6 +95,12 @@ _PARTS = (
 )
 
 
+# What `transformers` may write beside the parameters: the output weights, which are the word
+# embeddings once more, place numbers and masks.
+_REPEATED = ("cls.predictions.decoder", "lm_head")
+_BUFFERS = ("position_ids", "token_type_ids", ".attn.bias")
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Whether there is a tokenizer of any kind."""
     return any((folder / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.json"))
@@ -127,8 +133,7 @@ def model_info(folder: Path) -> ModelInfo:
         raise FolderError(f"{weights} is missing; the folder holds no model that can be read.")
     parts: Counter[str] = Counter()
     for name, count in tensors(weights).items():
-        # The output weights repeat the word embeddings; `transformers` may write them too.
-        if not name.startswith(("cls.predictions.decoder", "lm_head")):
+        if not name.startswith(_REPEATED) and not name.endswith(_BUFFERS):
             parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
     architecture = architecture_of(shape)
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
