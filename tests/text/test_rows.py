@@ -292,6 +292,10 @@ def test_a_column_that_is_not_there_names_the_nearest():
         "a.csv:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
         "another with --label."
     )
+    with pytest.raises(
+        DataError, match=r"^a\.jsonl:1: no column 'label'; found none: name another"
+    ):
+        column(Row({}, "a.jsonl:1"), "label", advice="name another")
     with pytest.raises(DataError) as caught:
         column(Row({"text|label": "a|b"}, "a.csv:2", "a.csv:1"), "label", advice="never shown")
     assert str(caught.value) == (

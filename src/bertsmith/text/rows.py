@@ -92,7 +92,7 @@ def column(row: Row, name: str, *, advice: str) -> Any:
     """
     if name not in row.values:
         known = list(row.values)
-        mark = next((mark for mark in "\t,;|" if mark in known[0]), None)
+        mark = next((mark for mark in "\t,;|" if mark in "".join(known)), None)
         if len(known) == 1 and mark is not None:
             advice = f"give a .csv with commas or a .tsv with tabs, if {mark!r} parts its columns"
         raise no_such(row.header or row.where, name, known, advice=advice)

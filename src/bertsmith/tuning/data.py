@@ -229,7 +229,7 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
 
 def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
     """What the vocabulary and the limits mean for this data."""
-    whole = data.train.whole
+    whole, pieces_T = data.train.whole, data.train.pieces_T
     found, counts = np.unique(whole, return_counts=True)
     features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
     return Lengths(
@@ -239,7 +239,7 @@ def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
         cut={part: made.cut for part, made in features.items()},
         windowed={part: made.windowed for part, made in features.items()},
         counts=dict(zip(found.tolist(), counts.tolist(), strict=True)),
-        unknown=float(np.mean(data.train.pieces_T == tokenizer.unk_id)),
+        unknown=int((pieces_T == tokenizer.unk_id).sum()) / max(len(pieces_T), 1),
     )
 
 
