@@ -14,8 +14,7 @@ from pathlib import Path
 import msgspec
 
 from bertsmith.files import read_json
-from bertsmith.tasks.metrics import METRICS
-from bertsmith.tuning.card import told
+from bertsmith.tasks.metrics import METRICS, told
 from bertsmith.tuning.result import FinetuneResult
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from bertsmith.config import Phase
 from bertsmith.errors import DivergedError, Stopped, UsageError
 from bertsmith.runtime import World
+from bertsmith.train import loop
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.loop import Settings, evaluation_due, train
-from bertsmith.train.optim import adamw, load_state_by_name, state_by_name
+from bertsmith.train.optim import FORGET_EVERY, adamw, load_state_by_name, state_by_name
 from bertsmith.train.parallel import Parallel, Place
 from bertsmith.train.progress import Reporter, read_metrics
 from bertsmith.train.schedule import Moment, Schedule
@@ -136,6 +137,13 @@ def go(
             save=save,
         )
     return run
+
+
+def test_faint_moments_are_forgotten_by_the_number_of_the_step(monkeypatch) -> None:
+    run, forgotten = start(), []
+    monkeypatch.setattr(loop, "forget_faint", lambda optimizer: forgotten.append(run.state.step))
+    go(run, [ToyBatches(())], steps=2 * FORGET_EVERY + 1)
+    assert forgotten == [FORGET_EVERY, 2 * FORGET_EVERY]
 
 
 def test_micro_batches_equal_one_batch(tmp_path: Path) -> None:

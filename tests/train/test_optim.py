@@ -8,8 +8,10 @@ from bertsmith.errors import FolderError
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.shapes import BertConfig
 from bertsmith.train.optim import (
+    FORGET_EVERY,
     adamw,
     clip,
+    forget_faint,
     linear,
     load_state_by_name,
     parameter_groups,
@@ -86,6 +88,42 @@ def test_clip_scales_only_what_is_too_long() -> None:
     assert [float(gradient) for gradient in gradients] == [3.0, 4.0]
     clip(gradients, 5.0, longest=1.0)
     assert [float(gradient) for gradient in gradients] == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_moments_of_what_is_not_met_again_do_not_become_subnormal(forgets: bool) -> None:
+    model = nn.Embedding(3, 4)
+    optimizer = optimizer_of(model)
+    set_learning_rate(optimizer, 1e-3)
+    least = torch.finfo(torch.float32).tiny
+    met = torch.tensor([[1.0], [1e-3], [1e-12]]).expand(3, 4)
+    subnormal = 0
+    for step in range(1, 1500):
+        model.weight.grad = met.clone() if step == 1 else torch.zeros(3, 4)
+        optimizer.step()
+        if forgets and step % FORGET_EVERY == 0:
+            forget_faint(optimizer)
+        for name in ("exp_avg", "exp_avg_sq"):
+            value = optimizer.state[model.weight][name]
+            subnormal += int(((value != 0) & (value.abs() < least)).sum())
+    assert (subnormal == 0) == forgets
+
+
+def test_what_is_forgotten_moves_no_weight() -> None:
+    weights = []
+    for forgets in (True, False):
+        torch.manual_seed(2)
+        model = nn.Embedding(3, 4)
+        optimizer = optimizer_of(model)
+        set_learning_rate(optimizer, 1e-2)
+        for step in range(1, 900):
+            model.weight.grad = torch.zeros(3, 4)
+            model.weight.grad[step % 700 == 1] = 1.0
+            optimizer.step()
+            if forgets and step % FORGET_EVERY == 0:
+                forget_faint(optimizer)
+        weights.append(model.weight.detach())
+    assert torch.equal(*weights)
 
 
 def test_state_by_name_comes_back_to_the_bit() -> None:

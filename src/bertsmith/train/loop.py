@@ -21,7 +21,7 @@ from torch import Tensor
 from bertsmith.errors import DivergedError, Stopped, UsageError
 from bertsmith.runtime import derive_seed, keep_freed_memory, return_freed_memory
 from bertsmith.train.checkpoint import TrainerState
-from bertsmith.train.optim import clip, set_learning_rate
+from bertsmith.train.optim import FORGET_EVERY, clip, forget_faint, set_learning_rate
 from bertsmith.train.parallel import Batch, Parallel, Place
 from bertsmith.train.progress import Rate, Reporter
 from bertsmith.train.schedule import Moment, Schedule
@@ -208,6 +208,8 @@ def train(
             clip(gradients, norm, longest=settings.clip_norm)
             optimizer.step()
             state.step += 1
+            if state.step % FORGET_EVERY == 0:
+                forget_faint(optimizer)
             state.tokens += tokens
             if time.monotonic() - returned > _RETURN_MEMORY_SECONDS:
                 return_freed_memory()
