@@ -248,9 +248,9 @@ def test_json_is_written_for_people_and_read_back(tmp_path):
             "unknown key 'hiden_size' (perhaps you meant 'hidden_size'); remove it or correct its",
         ),
         (b'{"hidden_size": 3, "zebra": 1}', "unknown key 'zebra'; remove it or correct its name."),
-        (b'{"hidden_size": "3"}', "expected `int`, got `str` - at `$.hidden_size`."),
-        (b"{}", "object missing required field `hidden_size`."),
-        (b"[]", "expected `object`, got `array`."),
+        (b'{"hidden_size": "3"}', "'hidden_size' is a string, expected an integer; correct it."),
+        (b"{}", "no key 'hidden_size'; add it, or restore the file from a good copy."),
+        (b"[]", "found a list, expected an object; correct it."),
     ],
 )
 def test_json_that_does_not_fit_is_named(tmp_path, data, want):
@@ -264,8 +264,9 @@ def test_json_that_does_not_fit_is_named(tmp_path, data, want):
 def test_an_unknown_key_inside_an_inner_object_is_named(tmp_path):
     with pytest.raises(FolderError) as caught:
         files.parse_json(b'{"hidden_size": 1, "inner": {"layer": 2}}', Shape, "a.json")
-    assert "'layer'" in str(caught.value)
-    assert "$.inner" in str(caught.value)
+    assert str(caught.value) == (
+        "a.json: unknown key 'layer' in 'inner'; remove it or correct its name."
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b'{"hidden_size": 3', b'{"hidden_size": 3}}', b"\xff"])

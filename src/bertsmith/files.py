@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,18 +161,38 @@ def read_json_lines(path: Path, kind: type[T], what: str) -> list[T]:
 
 
 def describe_validation(error: msgspec.ValidationError, kind: Any) -> str:
-    """What msgspec complained of, with the nearest known key added where a key is unknown."""
-    text = str(error)
-    if "unknown field" in text:
-        key = text.split("`")[1]
-        with contextlib.suppress(TypeError):
-            names = [field.encode_name for field in msgspec.structs.fields(kind)]
-            place = text.partition(" - at ")[2]
-            inside = f" inside {place}" if place else ""
-            return (
-                f"unknown key '{key}'{inside}{nearest(key, names)}; remove it or correct its name"
-            )
-    return text[0].lower() + text[1:]
+    """What does not fit `kind`, in JSON's own words, and after a semicolon what to do about it."""
+    what, _, place = str(error).partition(" - at ")
+    key = place.strip("`").removeprefix("$").removeprefix(".")
+    inside = f" in '{key}'" if key else ""
+    if named := re.fullmatch("Object contains unknown field `(.*)`", what):
+        known = [] if key else _keys(kind)
+        return (
+            f"unknown key '{named[1]}'{inside}{nearest(named[1], known)}; remove it or correct its "
+            "name"
+        )
+    if named := re.fullmatch("Object missing required field `(.*)`", what):
+        return f"no key '{named[1]}'{inside}; add it, or restore the file from a good copy"
+    if types := re.fullmatch("Expected `(.*)`, got `(.*)`", what):
+        wanted, got = (
+            " or ".join(_called(name) for name in names.split(" | ")) for names in types.groups()
+        )
+        found = f"'{key}' is {got}" if key else f"found {got}"
+        return f"{found}, expected {wanted}; correct it"
+    what = re.sub("`(.*?)`", lambda found: _called(found[1]), what[0].lower() + what[1:])
+    return f"{what}{inside}; correct it"
+
+
+def _keys(kind: Any) -> list[str]:
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return [field.encode_name for field in msgspec.structs.fields(kind)] if is_struct else []
+
+
+def _called(type_name: str) -> str:
+    """A type of msgspec's messages as one would say it of JSON."""
+    names = {"int": "an integer", "float": "a number", "str": "a string", "bool": "a boolean"}
+    names |= {"array": "a list", "object": "an object"}
+    return names.get(type_name, type_name)
 
 
 def checksum(path: Path) -> str:

@@ -81,12 +81,12 @@ def test_old_names_of_layer_norms_are_read(folder):
     ("changes", "message"),
     [
         ({"hiden_size": 8}, "unknown key 'hiden_size' (perhaps you meant 'hidden_size')"),
-        ({"hidden_size": "8"}, "expected `int`, got `str` - at `$.hidden_size`"),
+        ({"hidden_size": "8"}, "'hidden_size' is a string, expected an integer"),
         ({"num_attention_heads": 3}, "does not divide hidden_size 8; choose a head count"),
         ({"model_type": "roberta"}, "model_type is 'roberta', expected one of bert, openai-gpt"),
         ({"position_embedding_type": "relative_key"}, "bertsmith computes only 'absolute'"),
         ({"is_encoder_decoder": True}, "bertsmith computes only False"),
-        ({"vocab_size": "gone"}, "missing required field `vocab_size`"),
+        ({"vocab_size": "gone"}, "no key 'vocab_size'; add it"),
         ({"hidden_dropout_prob": 1.5}, "hidden_dropout_prob is 1.5; it must be in [0, 1)"),
     ],
 )

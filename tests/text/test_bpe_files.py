@@ -196,7 +196,7 @@ def test_line_ends_of_windows(tmp_path: Path) -> None:
 
 VOCAB_FAULTS: dict[str, str] = {
     "vocab.json is not valid JSON": json.dumps({"<unk>": 0, "a": 1})[:-2],
-    "vocab.json: expected `int`, got `str`": json.dumps({"<unk>": "0"}),
+    "vocab.json: '[...]' is a string, expected an integer": json.dumps({"<unk>": "0"}),
     "vocab.json: no piece has the id 1": json.dumps({"<unk>": 0, "a": 2, "a</w>": 3}),
     "the ids of 3 pieces must run without gaps": json.dumps({"<unk>": 0, "a": 1, "a</w>": 1}),
     "vocab.json: a piece is empty or there twice": json.dumps({"<unk>": 0, "": 1, "a</w>": 2}),
@@ -214,7 +214,7 @@ def test_bad_vocabulary_is_one_sentence(tmp_path: Path, message: str) -> None:
 
 WHOLE_FAULTS: dict[str, dict[str, Any]] = {
     "invalid value 'WordPiece'": {"model.type": "WordPiece"},
-    "expected `object`, got `null` - at `$.normalizer`": {"normalizer": None},
+    "'normalizer' is null, expected an object": {"normalizer": None},
     "not BertPreTokenizer, as GPT's is": {"pre_tokenizer": {"type": "ByteLevel"}},
     "ends words by None and goes on": {"model.end_of_word_suffix": None},
     "ends words by '</w>' and goes on with them by '@@'": {"model.continuing_subword_prefix": "@@"},

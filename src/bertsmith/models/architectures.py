@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bertsmith.config import Kind, Objective
 from bertsmith.errors import FolderError, UsageError
+from bertsmith.files import describe_validation
 from bertsmith.models import gpt_keys, keys
 from bertsmith.models.bert import Bert
 from bertsmith.models.elmo import Elmo, ElmoForPretraining
@@ -238,7 +239,9 @@ def task_shape(
     try:
         own = msgspec.convert(config_keys[OWN_TASK], OwnTask) if OWN_TASK in config_keys else None
     except msgspec.ValidationError as error:
-        raise FolderError(f"{source}, {OWN_TASK}: {error}; correct it.") from error
+        raise FolderError(
+            f"{source}, {OWN_TASK}: {describe_validation(error, OwnTask)}."
+        ) from error
     if own is None:
         own = OwnTask(kind=_kind_of_theirs(config_keys, labels, source))
         if isinstance(shape, BertConfig) and shape.is_decoder and own.kind in POOLED:
