@@ -17,7 +17,9 @@ autocast where the hardware has bf16, and neither logs, evaluations nor checkpoi
 timed. Ours is timed with its log. `Trainer` needs `accelerate` (`pip install accelerate`).
 
 `speed`: every contender is a process of its own that trains one epoch when it is its turn, while
-the others sleep; a ratio is taken inside a round, the first round is warm-up. `score`: the best
+the others sleep; a ratio is taken inside a round, the first round is warm-up. On a CPU an epoch of
+nothing but the products of the linear layers takes its turn too: the best peer's time over theirs
+is what no implementation could be faster by. `score`: the best
 epoch on dev by the same metrics, over seeds; what is in `--out` already is not run again, and of
 ours what is in `--runs`, the folder of runs/finetune-minilm.sh. `squad`:
 see `squad_features.py`.
@@ -36,7 +38,15 @@ import msgspec
 import squad_features
 import torch
 import transformers
-from finetune_contenders import Job, contender, our_score, our_turns, their_score, their_turns
+from finetune_contenders import (
+    Job,
+    contender,
+    our_score,
+    our_turns,
+    products_turns,
+    their_score,
+    their_turns,
+)
 from pretrain import cpu_name, summary
 from squad_features import ratios, shown
 
@@ -50,6 +60,7 @@ from bertsmith.tuning.data import Source
 from bertsmith.tuning.run import RunResult
 
 OURS, THEIRS = squad_features.OURS, "transformers"
+PRODUCTS = "the products alone"
 SPEED_TASKS = ["sst-2", "mrpc"]
 SST_2_EXAMPLES = 4096
 SCORE_TASKS = ["mrpc", "rte", "sts-b", "cola"]
@@ -83,6 +94,8 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
             entered = contender(their_turns, job, attention, is_compiled)
             turns[name] = stack.enter_context(entered)
         for what in ("inputs", "epoch"):
+            if what == "epoch" and not torch.cuda.is_available():
+                turns[PRODUCTS] = stack.enter_context(contender(products_turns, job, ours=True))
             seconds[what] = {name: [] for name in turns}
             cpu_seconds[what] = {name: [] for name in turns}
             for number in range(job.config.epochs):
@@ -115,6 +128,10 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
         )
         best = min(peers, key=lambda name: statistics.median(of[name]))
         result[what] = {"best_peer": best, "contenders": {}}
+        if PRODUCTS in of:
+            result[what]["most_possible"] = most = summary(
+                [theirs / ours for theirs, ours in zip(of[best], of[PRODUCTS], strict=True)]
+            )
         for name, found in of.items():
             ratio, cpu_ratio = ratios(of, name), ratios(cpu_seconds[what], name)
             result[what]["contenders"][name] = {
@@ -125,7 +142,9 @@ def measure_speed(job: Job, *, compiled: bool) -> dict[str, Any]:
             }
             median = statistics.median(found)
             line = f"    {name:26}{median:>10.3f}{examples / median:>12,.0f}"
-            if name != OURS:
+            if name == PRODUCTS:
+                line += f"  {shown(most)} is the most that is possible"
+            elif name != OURS:
                 mark = " <- best peer" if name == best else ""
                 line += f"  {shown(ratio) + mark:37}{shown(cpu_ratio)}"
             print(line)

@@ -1,8 +1,9 @@
 """The two who fine-tune in `finetune.py`, each with its own tokenizer, batches and loop.
 
 `our_turns` and `their_turns` build the inputs once a round, with a new tokenizer, which has no word
-in its cache yet, and then train an epoch a round, and pause after each; `our_score` and
-`their_score` train once and give the best epoch's scores on dev.
+in its cache yet, and then train an epoch a round, and pause after each; `products_turns` computes
+of an epoch only what nobody can leave out; `our_score` and `their_score` train once and give the
+best epoch's scores on dev.
 """
 
 import hashlib
@@ -22,10 +23,13 @@ import msgspec
 import numpy as np
 import torch
 import transformers
+from torch import Tensor
 
 from bertsmith.config import Phase
 from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.models.architectures import TaskModel
 from bertsmith.models.folder import load_config
+from bertsmith.models.linear import TILE, Linear
 from bertsmith.runtime import derive_seed, share_cores
 from bertsmith.tasks.decode import decode
 from bertsmith.tasks.features import Features, Limits, build
@@ -145,9 +149,7 @@ def fingerprint(features: Features, tokenizer: Tokenizer) -> tuple[int, str]:
 def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pause) -> None:
     """As `bertsmith.tuning.run` does it, with a pause in the place of the evaluation."""
     config = job.config
-    shape = load_config(Path(config.model))
-    data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
-    model, _ = build_model(config, data, tokenizer, Path(config.model))
+    model, batches = our_parts(job, parts, tokenizer)
     optimizer = adamw(
         model,
         weight_decay=config.weight_decay,
@@ -166,13 +168,6 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
         Reporter(Path(folder)) as reporter,
         Parallel(model, place) as parallel,
     ):
-        batches = TaskBatches(
-            data.train,
-            tokenizer,
-            batch_size=config.batch_size,
-            seed=derive_seed(config.seed, "batches"),
-            micro_tokens=choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token),
-        )
         train(
             parallel,
             optimizer,
@@ -195,6 +190,70 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
             evaluate=evaluate,
             save=lambda: None,
         )
+
+
+def our_parts(job: Job, parts: Parts, tokenizer: Tokenizer) -> tuple[TaskModel, TaskBatches]:
+    """The model that is trained, and its batches."""
+    config, source = job.config, Path(job.config.model)
+    data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
+    model, _ = build_model(config, data, tokenizer, source)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    per_token = load_config(source).bytes_per_token
+    batches = TaskBatches(
+        data.train,
+        tokenizer,
+        batch_size=config.batch_size,
+        seed=derive_seed(config.seed, "batches"),
+        micro_tokens=choose_micro_tokens(device, bytes_per_token=per_token),
+    )
+    return model, batches
+
+
+def products_turns(pause: Pause, job: Job) -> None:
+    """Computes of an epoch only the products of the linear layers, both ways, a round (on a CPU).
+
+    Every layer has a weight, an input and a gradient of its own, in the products' precision. Their
+    rows are those of our model in each batch: no padding, and of the last layer what its head sees.
+    """
+    model, batches = our_parts(job, job.parts(), Tokenizer.load(job.config.model, backend="auto"))
+    is_half = has_native_bf16(torch.device("cpu"))
+    tile = TILE if is_half else 1
+    calls: list[tuple[Linear, int]] = []
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, seen: calls.append((layer, len(seen[0]))))
+    steps = []
+    for step in range(batches.steps_per_epoch):
+        for batch in batches.at(step):
+            calls.clear()
+            with torch.no_grad():
+                model.losses(batch)
+            steps.append([(layer, -(-rows // tile) * tile) for layer, rows in calls])
+    most = max(rows for step in steps for _, rows in step)
+    dtype = torch.bfloat16 if is_half else torch.float32
+
+    def random(rows: int, columns: int) -> Tensor:
+        return torch.randn(rows, columns).to(dtype)
+
+    operands = {
+        layer: (
+            layer.weight.detach().to(dtype),
+            random(most, layer.in_features),
+            random(most, layer.out_features),
+        )
+        for layer in layers
+    }
+    for _ in range(job.config.epochs):
+        pause()
+        for step in steps:
+            for layer, rows in step:
+                weight, inputs, _ = operands[layer]
+                inputs[:rows] @ weight.mT
+            for layer, rows in reversed(step):
+                weight, inputs, gradients = operands[layer]
+                gradients[:rows] @ weight
+                gradients[:rows].mT @ inputs[:rows]
+    pause()
 
 
 def our_score(job: Job, seed: int) -> dict[str, Any]:
