@@ -38,7 +38,13 @@ def test_groups_of_unlike_or_short_lengths_are_padded():
     [group] = length_groups([4, 3, 3])
     assert (group.sequences, group.length, group.tokens) == (3, 16, 10)
     assert group.real_BL.sum(1).tolist() == [4, 3, 3]
-    assert group.places.tolist() == [0, 1, 2, 3, 16, 17, 18, 32, 33, 34]
+    padded_KBNL, rows_TKN = group.rows(1, 1)
+    assert rows_TKN.tolist() == [0, 1, 2, 3, 16, 17, 18, 32, 33, 34]
+    tokens = [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]  # Padding has the last of its own sequence.
+    assert padded_KBNL.view(3, 16).tolist() == [row + row[-1:] * (16 - len(row)) for row in tokens]
+    padded_KBNL, rows_TKN = group.rows(3, 2)
+    there_and_back = padded_KBNL[rows_TKN]
+    assert there_and_back.tolist() == list(range(10 * 3 * 2))
 
 
 def test_small_groups_of_short_sequences_are_joined():

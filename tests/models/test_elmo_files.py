@@ -280,7 +280,8 @@ def changed(part: str | None, **values) -> dict:
         (changed(None, lstm=3), FolderError, "lstm is 3, expected a part with keys"),
         (changed("lstm", dimension=3), FolderError, "unknown key 'dimension'"),
         (changed("lstm", dim=-1), UsageError, "lstm.dim is -1; it must be at least 1"),
-        (changed("char_cnn", activation="gelu"), FolderError, "at `$.char_cnn.activation`"),
+        (changed("char_cnn", activation="gelu"), FolderError, "in 'char_cnn.activation'"),
+        (changed("lstm", dim="8"), FolderError, "'lstm.dim' is a string, expected an integer; cor"),
         (changed("char_cnn", filters=[]), UsageError, "filters is (); give at least one, as its w"),
     ],
 )

@@ -455,7 +455,7 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
         f"{config}: the model is of no named architecture, which"
     )
     assert broken(tmp_path, {"bertsmith_task": {"kind": "tag", "features": {"width": "x"}}}) == (
-        f"{config}, bertsmith_task: Expected `int`, got `str` - at `$.features.width`; correct it."
+        f"{config}, bertsmith_task: 'features.width' is a string, expected an integer; correct it."
     )
     assert broken(tmp_path, lost=["classifier.bias"]) == (
         f"{weights} lacks 1 tensors that {config} asks for, the first is classifier.bias; "

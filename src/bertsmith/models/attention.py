@@ -17,7 +17,7 @@ Beside them stands `attend_to_past`, for a text that is being written token by t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -48,8 +48,29 @@ class Group:
     tokens: int
     real_BL: Tensor | None = None
     """Which of the padded places are tokens; None where all are."""
-    places: Tensor | None = None
-    """int64 [tokens]: where those are among the B * L."""
+    _rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
+
+    def rows(self, kinds: int, heads: int) -> tuple[Tensor, Tensor]:
+        """How rows [tokens, K, N] and padded rows [K, B, N, L] are made of each other.
+
+        A single `index_select` of whole rows takes a third of the time of padding, permuting and
+        copying, and every layer has the same indices.
+
+        Returns:
+            For each padded row the number of a row (in padding, of the last token before it), and
+            for each row the number of its padded row.
+        """
+        if (kinds, heads) not in self._rows:
+            assert self.real_BL is not None
+            sequence_T, place_T = self.real_BL.nonzero(as_tuple=True)
+            token_BL = self.real_BL.flatten().cumsum(0).view(self.real_BL.shape) - 1
+            kind_K, head_N = torch.arange(kinds), torch.arange(heads)
+            padded_KBNL = token_BL[:, None] * kinds + kind_K[:, None, None, None]
+            padded_KBNL = padded_KBNL * heads + head_N[:, None]
+            rows_TKN = kind_K[:, None] * self.sequences + sequence_T[:, None, None]
+            rows_TKN = (rows_TKN * heads + head_N) * self.length + place_T[:, None, None]
+            self._rows[kinds, heads] = padded_KBNL.flatten(), rows_TKN.flatten()
+        return self._rows[kinds, heads]
 
 
 def length_groups(lengths: Sequence[int]) -> list[Group]:
@@ -71,8 +92,7 @@ def length_groups(lengths: Sequence[int]) -> list[Group]:
             continue
         length = _whole(length)
         real_BL = torch.arange(length) < torch.tensor(members)[:, None]
-        places = real_BL.flatten().nonzero()[:, 0]
-        groups.append(Group(len(members), length, tokens, real_BL, places))
+        groups.append(Group(len(members), length, tokens, real_BL))
     return groups
 
 
@@ -132,10 +152,11 @@ def _by_group(qkv_T3NH: Tensor, groups: list[Group], dropout: Dropout, causal: b
         if p > 0 or group.length <= _DENSE_LENGTH:
             out = _Dense.apply(qkv, group, p, causal)  # type: ignore[no-untyped-call]
         else:
-            q, k, v = _laid_out(qkv, group).view(3, group.sequences, -1, group.length, width)
+            flat = _LaidOut.apply(qkv, group)  # type: ignore[no-untyped-call]
+            q, k, v = flat.view(3, group.sequences, -1, group.length, width)
             seen = None if causal or group.real_BL is None else group.real_BL[:, None, None]
             out = functional.scaled_dot_product_attention(q, k, v, seen, is_causal=causal)
-            out = _tokens(out.flatten(0, 1)[None], group)[:, 0]
+            out = _Tokens.apply(out.flatten(0, 1)[None], group)[:, 0]  # type: ignore[no-untyped-call]
         parts.append(out)
     if spare:
         parts.append(beyond[:, 2])  # Any numbers: nobody looks at them.
@@ -192,7 +213,7 @@ class _Dense(torch.autograd.Function):
         group = ctx.group
         q, k, v = flat.unbind(0)
         scale = q.shape[-1] ** -0.5
-        [grad_out] = _laid_out(grad[:, None], group)
+        [grad_out] = _laid_out(grad[:, None], group, blank=True)
         grad_flat = torch.empty_like(flat)
         torch.bmm(dropped.mT, grad_out, out=grad_flat[2])
         grad_probabilities = torch.bmm(grad_out, v.mT)
@@ -208,22 +229,59 @@ class _Dense(torch.autograd.Function):
         return _tokens(grad_flat, group), None, None, None
 
 
-def _laid_out(rows: Tensor, group: Group) -> Tensor:
-    """[tokens, K, N, H] -> [K, B * N, L, H], with zeros in the padded places."""
+class _LaidOut(torch.autograd.Function):
+    """`_laid_out` where autograd goes on from it; attention gives padding no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        return _laid_out(rows, group)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _tokens(grad, ctx.group), None
+
+
+class _Tokens(torch.autograd.Function):
+    """`_tokens` where autograd goes on from it."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        return _tokens(flat, group)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _laid_out(grad, ctx.group, blank=True), None
+
+
+def _laid_out(rows: Tensor, group: Group, *, blank: bool = False) -> Tensor:
+    """[tokens, K, N, H] -> [K, B * N, L, H].
+
+    In padding are numbers of the same sequence, which are finite where its own are, so that nothing
+    comes of them where they meet a probability of 0; zeros if it is to be `blank`.
+    """
     _, kinds, heads, width = rows.shape
-    if group.places is not None:
-        blank = rows.new_zeros(group.sequences * group.length, kinds, heads, width)
-        rows = blank.index_copy_(0, group.places, rows)
-    by_sequence = rows.view(group.sequences, group.length, kinds, heads, width)
-    return by_sequence.permute(2, 0, 3, 1, 4).reshape(kinds, -1, group.length, width)
+    real_BL = group.real_BL
+    if real_BL is None:
+        by_sequence = rows.view(group.sequences, group.length, kinds, heads, width)
+        return by_sequence.permute(2, 0, 3, 1, 4).reshape(kinds, -1, group.length, width)
+    padded_rows, _ = group.rows(kinds, heads)
+    flat = rows.reshape(-1, width).index_select(0, padded_rows)
+    flat = flat.view(kinds, group.sequences, heads, group.length, width)
+    if blank:
+        flat.mul_(real_BL[:, None, :, None])
+    return flat.flatten(1, 2)
 
 
-def _tokens(laid_out: Tensor, group: Group) -> Tensor:
-    """The way back: [K, B * N, L, H] -> [tokens, K, N, H]."""
-    kinds, _, length, width = laid_out.shape
-    by_sequence = laid_out.view(kinds, group.sequences, -1, length, width).permute(1, 3, 0, 2, 4)
-    rows = by_sequence.reshape(group.sequences * length, kinds, -1, width)
-    return rows if group.places is None else rows[group.places]
+def _tokens(flat: Tensor, group: Group) -> Tensor:
+    """[K, B * N, L, H] -> [tokens, K, N, H], without the padding."""
+    kinds, _, _, width = flat.shape
+    by_sequence = flat.view(kinds, group.sequences, -1, group.length, width)
+    if group.real_BL is None:
+        return by_sequence.permute(1, 3, 0, 2, 4).reshape(group.tokens, kinds, -1, width)
+    _, rows = group.rows(kinds, by_sequence.shape[2])
+    return flat.reshape(-1, width).index_select(0, rows).view(group.tokens, kinds, -1, width)
 
 
 def _variable_length(qkv_T3NH: Tensor, packed: Packed, causal: bool) -> Tensor:

@@ -44,9 +44,9 @@ _CNN_KEYS = {
 _THEIR_NAMES = {ours: f"lstm.{theirs}" for theirs, ours in _LSTM_KEYS.items()}
 _THEIR_NAMES |= {ours: f"char_cnn.{theirs}" for theirs, ours in _CNN_KEYS.items()}
 _THEIR_NAMES |= {"char_width": "char_cnn.embedding.dim", "vocab_size": "n_tokens_vocab"}
-# Where an error names a key: behind the file's name, and as a place in its JSON.
+# Where an error names a key: behind the file's name, and in quotes.
 _OPTIONS_HERE = "<options>"
-_OUR_KEY = re.compile(rf"(?<={_OPTIONS_HERE}: )\w+|(?<=\$\.)\w+")
+_OUR_KEY = re.compile(rf"(?<={_OPTIONS_HERE}: )\w+|(?<=')\w+")
 
 
 class _Row(NamedTuple):
