@@ -281,7 +281,7 @@ def edited(change: dict[str, object]) -> dict[str, object]:
 
 WHOLE_FAULTS: dict[str, dict[str, object]] = {
     "Invalid value 'Unigram'": {"model.type": "Unigram"},
-    "Expected `object`, got `null`": {"normalizer": None},
+    "'normalizer' is null, expected an object": {"normalizer": None},
     "not BertPreTokenizer": {"pre_tokenizer": {"type": "Whitespace"}},
     "continues words by '@@'": {"model.continuing_subword_prefix": "@@"},
     "max_input_chars_per_word=100": {"model.max_input_chars_per_word": 200},
