@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bertsmith import __main__ as entry
 from bertsmith.cli import main
 from bertsmith.commands.models import Info
 from bertsmith.commands.pretrain import Pretrain, parse_phases
@@ -435,3 +436,12 @@ def test_any_locale_can_show_any_text(made, encoding):
     done = subprocess.run(command, capture_output=True, timeout=120, **changes)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: nowhere-{shown} is not a folder")
+
+
+def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsys):
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bertsmith.cli.main", interrupted)
+    assert entry.main() == 130
+    assert capsys.readouterr().err == "Interrupted; run the same command again.\n"

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_CODE
     except KeyboardInterrupt:
         if first:
-            print("Interrupted; run the same command again to continue.", file=sys.stderr)
+            print("Interrupted; run the same command again.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The interpreter flushes once more at its end; let that go nowhere.

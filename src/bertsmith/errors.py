@@ -63,10 +63,17 @@ class DivergedError(BertsmithError):
 class Stopped(BertsmithError):
     """A signal ended the job; what it had reached was saved, and the job can be continued."""
 
-    def __init__(self, number: int, where: str, *, again: str = "with --resume ") -> None:
+    def __init__(
+        self,
+        number: int,
+        where: str,
+        *,
+        again: str = "with --resume ",
+        kept: str = "everything up to there is",
+    ) -> None:
         """For signal `number`; `where` the job stood, e.g. `at step 120`; how to run it `again`."""
         super().__init__(
-            f"Stopped by {signal.Signals(number).name} {where}; everything up to there is saved: "
+            f"Stopped by {signal.Signals(number).name} {where}; {kept} saved: "
             f"run the same command {again}to continue."
         )
         self.number = number

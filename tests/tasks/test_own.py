@@ -163,7 +163,8 @@ def test_a_column_that_is_not_there_names_its_flag(tmp_path, kind, columns, name
     listed = ", ".join(f"'{key}'" for key in keys)
     article = "others" if flag == "--choices" else "another"
     assert message(kind, put(tmp_path, values), columns) == (
-        f":1: no column '{name}'{near}; found {listed}: name {article} with {flag}."
+        f":1: no column '{name}'{near}; found {listed}: name {article} with {flag}, "
+        "or add it to this row."
     )
 
 

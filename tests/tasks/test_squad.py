@@ -157,6 +157,13 @@ def test_a_file_that_is_cut_short_or_empty_is_named(tmp_path):
     assert message(path) == " is empty: it holds no question; give another file."
 
 
+def test_a_file_without_a_question_is_named(tmp_path):
+    for data in (b'{"data": []}', b'{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}'):
+        path = tmp_path / "dev.json"
+        path.write_bytes(data)
+        assert message(path) == " holds no question; give another file."
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

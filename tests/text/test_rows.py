@@ -95,8 +95,8 @@ def test_a_line_of_text_is_a_row(tmp_path, packing):
     text = "\ufeffone\r\n  zwei é\n\n \u200b\n"  # Blank lines at the end are no rows.
     path = put(tmp_path, "a.txt" + packing, PACK[packing](text.encode()))
     assert list(read(path)) == [
-        Row({"text": "one"}, f"{path}:1"),
-        Row({"text": "  zwei é"}, f"{path}:2"),
+        Row({"text": "one"}, f"{path}:1", str(path)),
+        Row({"text": "  zwei é"}, f"{path}:2", str(path)),
     ]
 
 
@@ -284,13 +284,13 @@ def test_files_that_are_not_there_or_of_no_format_are_named(tmp_path):
 
 
 def test_a_column_that_is_not_there_names_the_nearest():
-    row = Row({"text": "a", "lable": 1}, "a.csv:2")
+    row = Row({"text": "a", "lable": 1}, "a.jsonl:2")
     assert column(row, "lable", advice="never shown") == 1
     with pytest.raises(DataError) as caught:
         column(row, "label", advice="name another with --label")
     assert str(caught.value) == (
-        "a.csv:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
-        "another with --label."
+        "a.jsonl:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
+        "another with --label, or add it to this row."
     )
     with pytest.raises(
         DataError, match=r"^a\.jsonl:1: no column 'label'; found none: name another"

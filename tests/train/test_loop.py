@@ -291,6 +291,20 @@ def test_a_signal_finishes_the_step_saves_and_stops(number: signal.Signals) -> N
     assert signal.getsignal(number) is before
 
 
+def test_a_second_signal_at_once_is_a_slip_and_a_later_one_ends_it(monkeypatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    before = signal.getsignal(signal.SIGINT)
+    with loop.listening() as stop:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        clock[0] += 2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_step_without_work_is_an_error() -> None:
     class Empty(ToyBatches):
         def at(self, step: int, rank: int, world: int) -> list[ToyBatch]:

@@ -471,6 +471,11 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     differences = sorted(answer.null_minus_best for answer in answers)
     reached = result.scores["dev"]["answer_f1"]
     assert max(f1_at(threshold) for threshold in (differences[0] - 1, *differences)) == reached
+    # It is as far from the question above it as from the one below.
+    edges = np.array([differences[0] - 1, *differences])
+    below, above = edges[edges <= result.threshold], edges[edges > result.threshold]
+    if above.size:
+        assert result.threshold == pytest.approx((below.max() + above.min()) / 2)
     assert f1_at(0.0) < reached - 0.1
 
 

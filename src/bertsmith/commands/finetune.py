@@ -126,7 +126,8 @@ class Finetune(Command):
             done = finetune(self._job(), self.out, resume=self.resume)
         except KeyboardInterrupt as interrupt:
             again = "with --resume " if (self.out / JOB).is_file() else ""
-            raise Stopped(signal.SIGINT, "outside of the training", again=again) from interrupt
+            kept = "finished runs and the last checkpoint are"
+            raise Stopped(signal.SIGINT, "at once", again=again, kept=kept) from interrupt
         place = ["--data", self.data or self.dev or "FILE"]
         following = [
             ["evaluate", str(self.out), *place],

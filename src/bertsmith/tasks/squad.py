@@ -133,6 +133,8 @@ def _questions(path: Path | str) -> Iterator[tuple[_Question, str, str]]:
                     raise DataError(f"{where} occurs twice; give each question its own id.")
                 seen.add(str(question.id))
                 yield question, paragraph.context, where
+    if not seen:
+        raise DataError(f"{path} holds no question; give another file.")
 
 
 def _load(path: Path | str) -> _Squad:

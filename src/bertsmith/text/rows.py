@@ -37,7 +37,8 @@ class Row:
     where: str
     """`file:line`, or `file:row` in the formats that have rows instead of lines."""
     header: str = ""
-    """`file:line` of the line that names the columns; empty where every row names its own."""
+    """`file:line` of the line that names the columns, or `file` where none does; empty where every
+    row names its own."""
 
 
 def read(path: str | Path) -> Iterator[Row]:
@@ -95,6 +96,8 @@ def column(row: Row, name: str, *, advice: str) -> Any:
         mark = next((mark for mark in "\t,;|" if mark in "".join(known)), None)
         if len(known) == 1 and mark is not None:
             advice = f"give a .csv with commas or a .tsv with tabs, if {mark!r} parts its columns"
+        elif not row.header:  # An object of its own, which may be the only one without it.
+            advice += ", or add it to this row"
         raise no_such(row.header or row.where, name, known, advice=advice)
     return row.values[name]
 
@@ -343,7 +346,7 @@ def _read_json(path: str) -> Iterator[Row]:
 
 def _read_table(path: str) -> Iterator[Row]:
     for values, number in table(path, convert=lambda batch: batch.to_pylist()):
-        yield Row(values, f"{path}:{number}")
+        yield Row(values, f"{path}:{number}", path)
 
 
 def _read_text(path: str) -> Iterator[Row]:
@@ -355,7 +358,7 @@ def _read_text(path: str) -> Iterator[Row]:
         elif blank:
             raise DataError(f"{blank}: the line is blank, expected a text a line; remove it.")
         else:
-            yield Row({TEXT: text.removesuffix("\r")}, where)
+            yield Row({TEXT: text.removesuffix("\r")}, where, path)
 
 
 READERS: dict[str, Callable[[str], Iterator[Row]]] = {

@@ -32,6 +32,8 @@ _EVALUATIONS = 20
 """In a run that does not say how many steps lie between them; besides the one at its start."""
 _SAVE_SECONDS = 600.0
 """Between checkpoints where no number of steps is given: the most that a power cut costs."""
+_SLIP_SECONDS = 1.0
+"""A second signal within this time of the first is no wish to stop without saving."""
 
 
 class Batches(Protocol):
@@ -61,12 +63,16 @@ class Stop:
     """Whether a signal has asked the run to stop."""
 
     signal: int = 0
+    _asked_at: float = 0.0
     _previous: dict[int, object] = field(default_factory=dict)
 
     def ask(self, number: int, frame: FrameType | None) -> None:
-        """The handler: notes the signal; a second one acts as it did before."""
-        self.signal = number
-        self.restore()
+        """The handler: notes the signal. A second one acts as it did before, but for a slip."""
+        if not self.signal:
+            self.signal, self._asked_at = number, time.monotonic()
+        elif time.monotonic() - self._asked_at > _SLIP_SECONDS:
+            self.restore()
+            signal.raise_signal(number)
 
     def install(self) -> None:
         """Listens to SIGINT and SIGTERM (only Python's main thread can)."""
