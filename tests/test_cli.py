@@ -1,14 +1,16 @@
 import json
 import os
 import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
 
-from bertsmith import __main__ as entry
 from bertsmith.cli import main
 from bertsmith.commands.models import Info
 from bertsmith.commands.pretrain import Pretrain, parse_phases
@@ -439,9 +441,12 @@ def test_any_locale_can_show_any_text(made, encoding):
 
 
 def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsys):
-    def interrupted() -> int:
-        raise KeyboardInterrupt
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr("bertsmith.cli.main", interrupted)
-    assert entry.main() == 130
+    monkeypatch.setitem(sys.modules, "bertsmith.cli", Interrupted("bertsmith.cli"))
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("bertsmith")
+    assert caught.value.code == 130
     assert capsys.readouterr().err == "Interrupted; run the same command again.\n"

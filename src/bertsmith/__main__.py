@@ -2,17 +2,11 @@
 
 import sys
 
-
-def main() -> int:
-    """Runs one command; see `bertsmith.cli`, whose imports may be interrupted too."""
-    try:
-        from bertsmith import cli
-
-        return cli.main()
-    except KeyboardInterrupt:
-        print("Interrupted; run the same command again.", file=sys.stderr)
-        return 130
-
+try:
+    from bertsmith.cli import main
+except KeyboardInterrupt:  # Loading takes a moment.
+    print("Interrupted; run the same command again.", file=sys.stderr)
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main())

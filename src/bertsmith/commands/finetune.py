@@ -119,7 +119,8 @@ class Finetune(Command):
         from bertsmith.tasks.table import GLUE
         from bertsmith.tuning.job import JOB, finetune
 
-        if self.resume and not (self.out / JOB).is_file() and world_from_environment().first:
+        is_new = not self.out.is_dir() or not any(self.out.iterdir())
+        if self.resume and is_new and world_from_environment().first:
             told = f"{self.out} holds no fine-tuning yet, so that this one begins anew."
             print(told, file=sys.stderr, flush=True)
         try:
