@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "tasks": 2,
     "corpus": 3,
     "train": 3,
+    "pretraining": 3,
     "info": 4,
     "info_model": 4,
     "info_words": 4,

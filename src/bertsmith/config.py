@@ -18,6 +18,8 @@ PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 Precision = Literal["auto", "fp32", "bf16"]
 Masking = Literal["piece", "word"]
+InitialWeights = Literal["paper", "structured"]
+"""Drawn from a normal distribution, or as `pretraining.initial_weights` arranges them."""
 Engine = Literal["local", "ray"]
 """Where independent runs are done: one after the other here, or side by side on Ray."""
 Kind = Literal["classify", "regress", "choose", "tag", "answer"]
@@ -47,6 +49,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     size: str = "mini"
     """A preset, or the path of a `config.json`."""
     recipe: Recipe = "modern"
+    initial_weights: InitialWeights = "paper"
     pair_task: PairTask = "nsp"
     """`nsp` (the paper's), `sop` (same document, order swapped) or `none`."""
     steps: int | None = None
@@ -103,6 +106,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "paper": {},
     "modern": {
+        "initial_weights": "structured",
         "learning_rate": 1e-3,
         "warmup": 0.06,
         "beta2": 0.98,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import torch
 
 from bertsmith.config import Phase, PretrainConfig
@@ -15,13 +16,18 @@ from bertsmith.corpus.batches import Batches, heldout_batches
 from bertsmith.corpus.shards import Corpus, Split
 from bertsmith.corpus.show import describe
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.models.architectures import Pretrained, build
+from bertsmith.models.architectures import Pretrained, build, encoder_of
 from bertsmith.models.folder import load_pretraining, save_model
 from bertsmith.models.packed import TextBatch
+from bertsmith.pretraining.initial_weights import structure, word_columns
+from bertsmith.pretraining.word_vectors import word_vectors
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import shape_named
 from bertsmith.shapes import BertConfig, ElmoConfig, Shape
 from bertsmith.text.tokenizer import Tokenizer
+
+_COUNTED_TOKENS = 10_000_000
+"""Tokens of the corpus whose neighbours are counted: a few seconds; more changed little."""
 
 
 def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
@@ -73,7 +79,10 @@ def build_model(
     pair_task, pieces = config.pair_task != "none", corpus.tokenizer.vocab
     torch.manual_seed(derive_seed(config.seed, "weights"))
     if folder is None:
-        return build(shape, pieces=pieces, pair_task=pair_task), []
+        model = build(shape, pieces=pieces, pair_task=pair_task)
+        if config.initial_weights == "structured":
+            _structure(model, config, corpus)
+        return model, []
     loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
     found = loaded.config.with_dropout(config.dropout)
     reads_left, asked_left = (getattr(one, "is_decoder", False) for one in (found, shape))
@@ -92,6 +101,20 @@ def build_model(
     model = build(shape, pieces=pieces, pair_task=pair_task)
     model.load_state_dict(loaded.state_dict())
     return model, fresh
+
+
+def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> None:
+    rank = word_columns(encoder_of(model))
+    vectors_VR = None
+    if rank:
+        texts = corpus.split("train").spread(_COUNTED_TOKENS)
+        vectors_VR = word_vectors(texts, vocab_size=model.config.vocab_size, rank=rank)
+    structure(
+        model,
+        unigrams_V=torch.from_numpy(np.array(corpus.unigrams_V)),
+        vectors_VR=vectors_VR,
+        seed=derive_seed(config.seed, "structured weights"),
+    )
 
 
 def training_batches(

@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from bertsmith.commands.command import OPTIONAL, RECIPE, Command, Count, Number, Result, with_next
 from bertsmith.config import (
+    InitialWeights,
     Masking,
     PairTask,
     Phase,
@@ -37,6 +38,10 @@ class Pretrain(Command):
     """tiny, mini, small, medium, base, large, or the path of a config.json."""
     recipe: Recipe = "modern"
     """`paper`: the paper's settings; `modern`: settings for short budgets."""
+    initial_weights: Annotated[
+        InitialWeights | None, arg(metavar="{paper,structured}", help_behavior_hint=RECIPE)
+    ] = None
+    """paper: drawn; structured: heads that see the neighbours, word vectors of the corpus."""
     steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=OPTIONAL)] = None
     """Length of the run in steps."""
     hours: Annotated[float | None, arg(metavar="H", help_behavior_hint=OPTIONAL)] = None

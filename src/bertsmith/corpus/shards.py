@@ -16,6 +16,7 @@ Everything is a plain `.npy`, readable by `numpy.load`. Shards are written by or
 through a memory map: a full disk is then an error to report instead of a fatal signal.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -37,6 +38,9 @@ TOKENS, SENTENCES, DOCUMENTS, WORDS = (
     "documents.npy",
     "words.npy",
 )
+
+_STRETCH = 65_536
+"""Tokens of running text that `Split.spread` gives at once."""
 
 SplitName = Literal["train", "heldout"]
 
@@ -239,6 +243,17 @@ class Split:
             rows = sentences[here] - self._sentence_bases[i]
             starts[here] = self._shards[i].sentences[rows] + self._token_bases[i]
         return starts
+
+    def spread(self, tokens: int) -> Iterator[np.ndarray]:
+        """About `tokens` tokens (all, if there are no more) in stretches spread over the split.
+
+        int64 [65536] each, or less at the end; a stretch may begin and end inside a document.
+        """
+        stretches = -(-min(tokens, self.token_count) // _STRETCH)
+        for number in range(stretches):
+            start = number * self.token_count // stretches
+            length = min(_STRETCH, self.token_count - start)
+            yield self.gather(np.array([start]), np.array([length]))
 
     def gather(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """int64 [sum(lengths)]: ids of many token ranges, laid end to end.

@@ -1,0 +1,213 @@
+"""Structured initial weights: where the heads look, what arrives, and that the format is BERT's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bertsmith.models.architectures import build
+from bertsmith.models.folder import save_model
+from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.packed import pack
+from bertsmith.pretraining import initial_weights
+from bertsmith.pretraining.initial_weights import Columns, structure, word_columns
+from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+
+VOCABULARY = 200
+
+
+def bert(**keys: object) -> BertConfig:
+    usual = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "max_position_embeddings": 512,
+    }
+    return BertConfig(**(usual | keys))  # type: ignore[arg-type]
+
+
+def made(shape: Shape, *, seed: int = 0, vectors: np.ndarray | None = None) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    pieces = [f"w{number}" for number in range(shape.vocab_size)]
+    model = build(shape, pieces=pieces, pair_task=isinstance(shape, BertConfig))
+    unigrams_V = torch.arange(shape.vocab_size)
+    structure(model, unigrams_V=unigrams_V, vectors_VR=vectors, seed=seed)
+    return model.eval()
+
+
+def attention(model: torch.nn.Module, ids: list[int], segments: list[int] | None = None) -> Tensor:
+    """Of the first layer, [N, L, L]."""
+    encoder = model.gpt if hasattr(model, "gpt") else model.bert
+    packed = pack([ids], None if segments is None else [segments])
+    with torch.no_grad():
+        return encoder.attention_weights(packed)[0]
+
+
+@pytest.mark.parametrize("width", [64, 128, 768, 1024])
+def test_two_heads_look_at_the_neighbours(width: int) -> None:
+    heads = max(4, width // 64)
+    model = made(bert(hidden_size=width, num_attention_heads=heads))
+    ids = torch.randint(5, VOCABULARY, (128,), generator=torch.Generator().manual_seed(1)).tolist()
+    weights_NLL = attention(model, ids)
+    assert weights_NLL[0].diagonal(-1).min() > 0.6
+    assert weights_NLL[1].diagonal(1).min() > 0.6
+    # The others look about them as drawn weights do: nowhere in particular.
+    assert weights_NLL[3].max() < 0.5
+
+
+def test_a_head_looks_for_the_same_word_in_the_other_segment() -> None:
+    model = made(bert())
+    first, second = list(range(10, 40)), list(range(100, 130))
+    second[20] = first[3]
+    weights_NLL = attention(model, first + second, [0] * 30 + [1] * 30)
+    places = weights_NLL[2, [3, 50]]
+    assert places[0].argmax() == 50
+    assert places[1].argmax() == 3
+    assert places.amax(1).min() > 0.5
+    # The same word in the same segment does not count.
+    first[7] = first[3]
+    assert attention(model, first + second, [0] * 30 + [1] * 30)[2, 3].argmax() == 50
+
+
+def test_a_model_of_two_heads_compares_words_in_its_second_layer() -> None:
+    shape = bert(num_attention_heads=2)
+    drawn = build(shape, pieces=[], pair_task=True)
+    torch.manual_seed(0)
+    model = made(shape)
+    assert isinstance(model, BertForPretraining)
+    assert isinstance(drawn, BertForPretraining)
+    columns = Columns.of(128, segments=True)
+    for layer, zero in ((0, True), (1, False)):
+        queries = model.bert.blocks[layer].attention.qkv.weight[:64]  # type: ignore[union-attr]
+        assert bool((queries[:, : columns.words] == 0).all()) == zero
+
+
+def test_heads_narrower_than_the_positions_still_look_beside() -> None:
+    model = made(bert(hidden_size=64, num_attention_heads=8))
+    ids = list(range(5, 69))
+    weights_NLL = attention(model, ids)
+    assert weights_NLL[0].diagonal(-1).mean() > 0.4
+    assert weights_NLL[1].diagonal(1).mean() > 0.4
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        bert(is_decoder=True),
+        GptConfig(vocab_size=VOCABULARY, n_embd=128, n_head=4, n_layer=2, n_positions=512),
+    ],
+    ids=["left to right", "gpt"],
+)
+def test_a_causal_model_looks_back(shape: Shape) -> None:
+    weights_NLL = attention(made(shape), list(range(10, 110)))
+    assert weights_NLL[0].diagonal(-1).min() > 0.6
+    assert weights_NLL.triu(1).max() == 0
+
+
+def test_the_bias_is_the_logarithm_of_the_frequency() -> None:
+    model = made(bert())
+    assert isinstance(model, BertForPretraining)
+    shares_V = model.mlm.bias_V.softmax(0)
+    counts_V = torch.arange(VOCABULARY) + 0.5
+    torch.testing.assert_close(shares_V, counts_V / counts_V.sum())
+
+
+def test_elmo_starts_from_the_frequencies_too() -> None:
+    shape = ElmoConfig(vocab_size=20, characters=8, lstm_width=8, projection=4, highways=1)
+    model = made(shape)
+    assert model.bias_V.argmax() == 19
+    assert model.bias_V.argmin() == 0
+
+
+def test_words_start_from_the_vectors_as_long_as_drawn_ones() -> None:
+    shape = bert()
+    torch.manual_seed(0)
+    model = build(shape, pieces=[], pair_task=True)
+    assert isinstance(model, BertForPretraining)
+    words = word_columns(model.bert)
+    assert words == 128 - initial_weights.POSITION_COLUMNS - 2
+    vectors = np.random.default_rng(0).normal(size=(VOCABULARY, words)).astype(np.float32)
+    vectors[7] = 0
+    model = made(shape, vectors=vectors)
+    assert isinstance(model, BertForPretraining)
+    word_VD = model.bert.embeddings.word.weight.detach()
+    found, expected = word_VD[8, :words], torch.from_numpy(vectors[8])
+    assert torch.cosine_similarity(found, expected, dim=0) > 0.9999
+    assert found.norm() == pytest.approx(0.02 * words**0.5, rel=1e-4)
+    assert word_VD[7, :words].norm() > 0.1, "a piece without a vector keeps its drawn row"
+    assert (word_VD[:, words:] == 0).all()
+
+
+def test_a_hidden_word_is_expected_among_words_like_its_neighbours() -> None:
+    """Before any training: the sum of the neighbours' vectors is at the hidden place (CBOW)."""
+    shape = bert()
+    rng = np.random.default_rng(0)
+    words = 128 - initial_weights.POSITION_COLUMNS - 2
+    topics = rng.normal(size=(2, words))
+    vectors = topics[np.arange(VOCABULARY) % 2] + 0.5 * rng.normal(size=(VOCABULARY, words))
+    # Strongest direction first, as singular vectors come.
+    turned = np.linalg.svd(vectors, full_matrices=False)[2].T
+    model = made(shape, vectors=(vectors @ turned).astype(np.float32))
+    assert isinstance(model, BertForPretraining)
+    with torch.no_grad():
+        model.mlm.bias_V.zero_()
+        right = []
+        for topic in (0, 1):
+            ids = [10 + topic + 2 * number for number in range(20)]
+            ids[10] = 4
+            hidden_PD = model.hidden(pack([ids]), torch.tensor([10]))[1]
+            logits_V = model.logits(hidden_PD)[0]
+            like = torch.arange(VOCABULARY) % 2 == topic
+            right.append(float(logits_V[like].mean() - logits_V[~like].mean()))
+    assert min(right) > 0.5
+
+
+def test_weights_are_a_function_of_the_seed() -> None:
+    states = [made(bert(), seed=seed).state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    queries = "bert.blocks.0.attention.qkv.weight"
+    assert not torch.equal(states[0][queries], states[2][queries])
+
+
+def test_a_model_without_room_keeps_its_drawn_weights_but_for_the_bias() -> None:
+    shape = bert(hidden_size=16, num_attention_heads=2, intermediate_size=32)
+    torch.manual_seed(0)
+    drawn = build(shape, pieces=[], pair_task=True).state_dict()
+    state = made(shape).state_dict()
+    assert [name for name in drawn if not torch.equal(drawn[name], state[name])] == ["mlm.bias_V"]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 12])
+def test_every_parameter_gets_a_finite_gradient(layers: int) -> None:
+    model = made(bert(num_hidden_layers=layers)).train()
+    assert isinstance(model, BertForPretraining)
+    packed = pack([list(range(10, 40)), list(range(20, 80))])
+    first_BD, hidden_PD = model.hidden(packed, torch.tensor([3, 50]))
+    (model.logits(hidden_PD).sum() + model.pair_logits(first_BD).square().sum()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_transformers_computes_the_same(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    model = made(bert())
+    assert isinstance(model, BertForPretraining)
+    pieces = [*SPECIAL, *(f"w{number}" for number in range(VOCABULARY - len(SPECIAL)))]
+    save_model(tmp_path, model, Tokenizer(pieces), card="")
+    theirs = transformers.BertForPreTraining.from_pretrained(tmp_path).eval()
+    ids, segments = list(range(5, 65)), [0] * 30 + [1] * 30
+    with torch.no_grad():
+        out = theirs(torch.tensor([ids]), token_type_ids=torch.tensor([segments]))
+        first_BD, hidden_PD = model.hidden(pack([ids], [segments]), torch.arange(60))
+        torch.testing.assert_close(
+            model.logits(hidden_PD), out.prediction_logits[0], atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(
+            model.pair_logits(first_BD), out.seq_relationship_logits, atol=1e-5, rtol=0
+        )
