@@ -11,6 +11,7 @@ from bertsmith.models.architectures import build
 from bertsmith.prediction.likelihood import score_sentences, table
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
 from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.inference import TOKENS_AT_ONCE
 
 SIZE = len(TOY_VOCAB)
 BERT = BertConfig(
@@ -67,7 +68,7 @@ def test_each_side_counts_its_own_tokens():
 def test_masked_scores_do_not_depend_on_how_many_are_computed_at_once(monkeypatch):
     bert, text = model(BERT), "w1 w2 w3 w4 w5 w6 w7"
     [whole] = score_sentences(bert, TOKENIZER, [text])
-    monkeypatch.setattr("bertsmith.prediction.likelihood._TOKENS_AT_ONCE", 1)
+    monkeypatch.setitem(TOKENS_AT_ONCE, "cpu", 1)
     [apart] = score_sentences(bert, TOKENIZER, [text])
     assert whole.totals["masked"] == pytest.approx(apart.totals["masked"], abs=1e-5)
 

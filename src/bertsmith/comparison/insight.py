@@ -25,7 +25,8 @@ from bertsmith.models.folder import load_pretraining
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.layers import Stack
 from bertsmith.models.packed import LanguageBatch, PretrainBatch, pack
-from bertsmith.prediction.likelihood import SentenceScore, log_probabilities, score_sentences
+from bertsmith.prediction.likelihood import SentenceScore, score_sentences
+from bertsmith.prediction.token_scores import log_probabilities
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
 

@@ -1,6 +1,6 @@
 """The pre-training heads: masked language model and next sentence (paper, section 3.1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ class BertForPretraining(nn.Module):
     def predictions(self, batch: TextBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """For the word objective the states that predict, [P, D], and the ids to predict, [P]."""
         name, predicted_P, labels_P = _predicted(batch)
-        return {name: (self.hidden(batch.packed, predicted_P)[1], labels_P)}
+        return {name: (self.bert(batch.packed, predicted_P), labels_P)}
 
     def hidden(self, packed: Packed, rows_P: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states of the last layer at the first tokens, [B, D], and at `rows_P`, [P, D].
@@ -150,14 +150,32 @@ def vocabulary_scores(
     `vocabulary` is V.
     """
     loss, right = 0.0, 0
+    for logits_SV, labels_S in _slices(hidden_PD, labels_P, logits, vocabulary=vocabulary):
+        loss += float(functional.cross_entropy(logits_SV, labels_S, reduction="sum"))
+        right += int((logits_SV.argmax(-1) == labels_S).sum())
+    return loss, right
+
+
+def label_log_probabilities(
+    hidden_PD: Tensor, labels_P: Tensor, logits: Callable[[Tensor], Tensor], *, vocabulary: int
+) -> Tensor:
+    """log softmax(logits)[label] of each row in nats, fp32 [P]; as `vocabulary_scores` computes."""
+    found = [
+        -functional.cross_entropy(logits_SV, labels_S, reduction="none")
+        for logits_SV, labels_S in _slices(hidden_PD, labels_P, logits, vocabulary=vocabulary)
+    ]
+    return torch.cat(found)
+
+
+def _slices(
+    hidden_PD: Tensor, labels_P: Tensor, logits: Callable[[Tensor], Tensor], *, vocabulary: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits in fp32 [S, V] and labels [S], few enough at a time to stay near the cache."""
     step = max(1, _slice_elements(hidden_PD) // vocabulary)
     for hidden_SD, labels_S in zip(
         torch.split(hidden_PD, step), torch.split(labels_P, step), strict=True
     ):
-        logits_SV = logits(hidden_SD).float()
-        loss += float(functional.cross_entropy(logits_SV, labels_S, reduction="sum"))
-        right += int((logits_SV.argmax(-1) == labels_S).sum())
-    return loss, right
+        yield logits(hidden_SD).float(), labels_S
 
 
 def projected_cross_entropy(

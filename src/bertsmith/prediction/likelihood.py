@@ -12,19 +12,15 @@
 from collections.abc import Sequence
 
 import msgspec
-import torch
-from torch import Tensor
+import numpy as np
 
 from bertsmith.display import columns
 from bertsmith.errors import UsageError
-from bertsmith.models.architectures import Pretrained, objective_of
-from bertsmith.models.packed import LanguageBatch, PretrainBatch, TextBatch, pack
+from bertsmith.models.architectures import Pretrained
+from bertsmith.prediction.token_scores import Sentences, token_scores
 from bertsmith.text import encode
 from bertsmith.text.bpe_files import END
 from bertsmith.text.tokenizer import Tokenizer
-
-# Tokens of masked copies that are computed at once.
-_TOKENS_AT_ONCE = 4096
 
 
 class TokenScore(msgspec.Struct, frozen=True):
@@ -81,9 +77,11 @@ def _score(model: Pretrained, tokenizer: Tokenizer, text: str, number: int) -> S
         )
     pieces = tokenizer.tokens(built.ids)
     nats: list[dict[str, float]] = [{} for _ in pieces]
-    for side, first, values in _sides(model, tokenizer, built.ids):
-        for place, value in enumerate(values, first):
-            nats[place][side] = value
+    sentence = Sentences(np.array(built.ids), np.array([len(built.ids)]))
+    for _, sides in token_scores(model, tokenizer, sentence, hiding="token"):
+        for side, (places, values) in sides.items():
+            for place, value in zip(places.tolist(), values.tolist(), strict=True):
+                nats[place][side] = value
     scored = [TokenScore(piece, found) for piece, found in zip(pieces, nats, strict=True) if found]
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -93,51 +91,6 @@ def _score(model: Pretrained, tokenizer: Tokenizer, text: str, number: int) -> S
             counts[side] = counts.get(side, 0) + 1
     means = {side: total / counts[side] for side, total in totals.items()}
     return SentenceScore(text, scored, totals, means)
-
-
-def _sides(
-    model: Pretrained, tokenizer: Tokenizer, ids: list[int]
-) -> list[tuple[str, int, list[float]]]:
-    """By side: which token is the first that it predicts, and the log-probabilities from there."""
-    objective = objective_of(model)
-    if objective == "masked":
-        return [("masked", 1, _masked(model, tokenizer.mask_id, ids))]
-    batch = LanguageBatch(pack([ids]), backward=objective == "both")
-    found = log_probabilities(model, batch)
-    # Forward the beginning is given; backward the end, which is the last.
-    first = {"forward": 1, "backward": 0}
-    return [(side, first[side], values.tolist()) for side, values in found.items()]
-
-
-def _masked(model: Pretrained, mask_id: int, ids: list[int]) -> list[float]:
-    """Log-probability of every token between the first and the last, each hidden in its turn."""
-    places = range(1, len(ids) - 1)
-    step = max(1, _TOKENS_AT_ONCE // len(ids))
-    found: list[float] = []
-    for start in range(0, len(places), step):
-        some = places[start : start + step]
-        rows = [[*ids[:place], mask_id, *ids[place + 1 :]] for place in some]
-        batch = PretrainBatch(
-            pack(rows),
-            masked_P=torch.tensor([row * len(ids) + place for row, place in enumerate(some)]),
-            labels_P=torch.tensor([ids[place] for place in some]),
-            next_B=None,
-        )
-        found += log_probabilities(model, batch)["mlm"].tolist()
-    return found
-
-
-@torch.inference_mode()
-def log_probabilities(model: Pretrained, batch: TextBatch) -> dict[str, Tensor]:
-    """For each objective of the batch the log-probability of every token it asks for, in nats [R].
-
-    The tokens are in the batch's order: forward from the second of each sequence on, backward up to
-    the last but one, masked as `masked_P` has them.
-    """
-    return {
-        name: model.logits(hidden_RD).float().log_softmax(-1).gather(1, labels_R[:, None])[:, 0]
-        for name, (hidden_RD, labels_R) in model.predictions(batch).items()
-    }
 
 
 _SIDES = {
