@@ -1,5 +1,6 @@
 """What a model is asked: `bertsmith evaluate`, `predict`, `embed` and `glue-submit`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,10 +9,25 @@ from tyro.conf import Positional, arg
 
 from bertsmith.commands.command import OPTIONAL, Command, Result
 from bertsmith.commands.finetune import parse_layers
+from bertsmith.config import Precision
+from bertsmith.errors import UsageError
 
 if TYPE_CHECKING:
     from bertsmith.prediction.predictor import Predictor
     from bertsmith.tasks.own import Columns
+
+_COLUMNS = (
+    "text",
+    "text_pair",
+    "label",
+    "choices",
+    "words",
+    "tags",
+    "question",
+    "context",
+    "answer",
+)
+"""Flags that name a column."""
 
 _AS_TAUGHT = "(default: as in fine-tuning)"
 _Model = Positional[Annotated[str, arg(metavar="MODEL")]]
@@ -55,8 +71,7 @@ class _Asking(Command):
         from bertsmith.tasks import reading
         from bertsmith.tasks.own import Columns
 
-        names = ("text", "text_pair", "label", "words", "tags", "question", "context", "answer")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in _COLUMNS if getattr(self, name) is not None}
         if self.choices is not None:
             given["choices"] = tuple(self.choices.split(","))
         columns = Columns()
@@ -74,10 +89,20 @@ class _Asking(Command):
 
 @dataclass(kw_only=True)
 class Evaluate(_Asking):
-    """Scores a fine-tuned model on labelled data, or a pre-trained one on a corpus."""
+    """Scores a fine-tuned model on labelled data, a pre-trained one on a corpus or minimal pairs."""
 
-    data: str
+    data: Annotated[str | None, arg(metavar="PATH", help_behavior_hint=OPTIONAL)] = None
     """Folder of the task's official files, a labelled file, or a corpus."""
+    minimal_pairs: Annotated[str | None, arg(metavar="PATH", help_behavior_hint=OPTIONAL)] = None
+    """Instead of --data: pairs of a grammatical and an ungrammatical sentence, a .jsonl file or a
+    folder of them, as BLiMP and ZhoBLiMP have."""
+    sample: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
+    """Of minimal pairs: the first N of each paradigm."""
+    precision: Annotated[
+        Precision | None, arg(metavar="{auto,fp32,bf16}", help_behavior_hint="(default: fp32)")
+    ] = None
+    """Of minimal pairs: bf16 halves the time where the hardware has it, and rounds; auto uses it
+    there."""
     skip_misplaced: bool = False
     """Leave out answers that are not in their context."""
 
@@ -86,6 +111,13 @@ class Evaluate(_Asking):
         from bertsmith.prediction.evaluate import evaluate
         from bertsmith.prediction.predictor import Predictor
 
+        if self.data is None:
+            return self._run_pairs()
+        if self.minimal_pairs is not None:
+            raise UsageError(
+                "--data and --minimal-pairs exclude each other. Leave one of them out."
+            )
+        self._refuse(["sample", "precision"], fits="--minimal-pairs")
         predictor = Predictor(self.model)
         found = evaluate(
             predictor,
@@ -94,6 +126,34 @@ class Evaluate(_Asking):
             skip_misplaced=self.skip_misplaced,
         )
         return Result(found, "\n".join(found.lines()))
+
+    def _run_pairs(self) -> Result:
+        from bertsmith.display import Bar
+        from bertsmith.prediction.minimal_pairs import minimal_pairs
+        from bertsmith.prediction.predictor import Predictor
+
+        if self.minimal_pairs is None:
+            raise UsageError(
+                "There is nothing to score on. Give --data (labelled data or a corpus) or "
+                "--minimal-pairs (BLiMP's files)."
+            )
+        self._refuse([*_COLUMNS, "skip_misplaced"], fits="--data")
+        predictor = Predictor(self.model)
+        with Bar(score="tokens") as bar:
+            found = minimal_pairs(
+                predictor,
+                self.minimal_pairs,
+                sample=self.sample,
+                precision=self.precision or "fp32",
+                progress=lambda done, total: bar("score", done, total),
+            )
+        return Result(found, "\n".join(found.lines()))
+
+    def _refuse(self, names: Sequence[str], *, fits: str) -> None:
+        """Refuses flags that would do nothing."""
+        for name in names:
+            if getattr(self, name) not in (None, False):
+                raise UsageError(f"--{name.replace('_', '-')} goes with {fits} only. Leave it out.")
 
 
 @dataclass(kw_only=True)

@@ -45,12 +45,6 @@ _ASKED: dict[Kind, str] = {
 }
 
 
-_NO_WORDS = (
-    "{folder} has no head that predicts words, so it cannot {what}; give a pre-trained model, from "
-    "`bertsmith pretrain`."
-)
-
-
 class Predictor:
     """A pre-trained or fine-tuned model; each method says plainly if the model cannot do it.
 
@@ -77,9 +71,8 @@ class Predictor:
             UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
                 or `top` is out of range.
         """
-        if not isinstance(self.model, Pretrained):
-            raise UsageError(_NO_WORDS.format(folder=self.name, what="fill in blanks"))
-        return filling.fill(self.model, self.tokenizer, text, top=top, joint=joint)
+        model = self.pretrained("fill in blanks")
+        return filling.fill(model, self.tokenizer, text, top=top, joint=joint)
 
     def next_sentence(self, a: str, b: str) -> float:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
@@ -114,8 +107,7 @@ class Predictor:
                 "`text-generation` of transformers writes on with this folder, and `bertsmith "
                 "score` says how likely a text is to it."
             )
-        if not isinstance(model, Pretrained):
-            raise UsageError(_NO_WORDS.format(folder=self.name, what="write a text on"))
+        model = self.pretrained("write a text on")
         if not isinstance(model, GptForPretraining):
             raise UsageError(
                 f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
@@ -131,10 +123,8 @@ class Predictor:
             UsageError: the model is not pre-trained, a text is empty or too long.
         """
         _check_list(texts)
-        if not isinstance(self.model, Pretrained):
-            what = "say how likely a text is"
-            raise UsageError(_NO_WORDS.format(folder=self.name, what=what))
-        return score_sentences(self.model, self.tokenizer, texts)
+        model = self.pretrained("say how likely a text is")
+        return score_sentences(model, self.tokenizer, texts)
 
     def embed(
         self, texts: Sequence[str], *, pooling: Pooling = "mean", layers: Sequence[int] = (-1,)
@@ -193,6 +183,19 @@ class Predictor:
                     f"{_ASKED[kind]}."
                 )
         return item
+
+    def pretrained(self, what: str) -> Pretrained:
+        """The model, where it predicts words; `what` it is needed for, e.g. `fill in blanks`.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if isinstance(self.model, Pretrained):
+            return self.model
+        raise UsageError(
+            f"{self.name} has no head that predicts words, so it cannot {what}; give a pre-trained "
+            "model, from `bertsmith pretrain`."
+        )
 
     @property
     def is_tuned(self) -> bool:

@@ -88,6 +88,7 @@ def token_scores(
         for first in range(0, len(starts_S) * copies, step):
             copy_B = np.arange(first, min(first + step, len(starts_S) * copies))
             where_BL = starts_S[copy_B // copies, None] + np.arange(length)
+            batch: TextBatch
             if until_T is None:
                 batch, places = _whole(sentences.ids_T, where_BL, backward=objective == "both")
             else:
