@@ -1,5 +1,6 @@
 """`bertsmith evaluate` and `predict` on the command line: flags that would not be looked at."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,48 @@ def test_columns_of_another_kind_are_refused(
     columns = ["--text", "line", "--text-pair", "other"]
     assert run("predict", official, file, *answers, *columns) == 0
     assert (tmp_path / "out.csv").read_text().startswith("line,other,predicted,")
+
+
+def test_minimal_pairs(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "some.jsonl"
+    pairs = [("red old", "blue new"), ("the kind", "the olds"), ("a cat", "a dog")]
+    lines = [json.dumps({"sentence_good": a, "sentence_bad": b, "UID": "x"}) for a, b in pairs]
+    path.write_text("\n".join(lines))
+    asked = ["evaluate", small_model, "--minimal-pairs", path]
+    assert run(*asked, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["overall"]["pairs"], found["chance"], found["precision"]) == (3, 0.5, "fp32")
+    [paradigm] = found["paradigms"]
+    assert (paradigm["name"], paradigm["ties"]) == ("x", 1)
+    assert paradigm["score"] == pytest.approx(paradigm["right"] / 3)
+    assert run(*asked, "--sample", 2) == 0
+    assert "The first 2 pairs of each paradigm." in capsys.readouterr().out
+
+    path.write_text('{"sentence_good": "red"}')
+    assert run(*asked) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}:1: no key 'sentence_bad'")
+    assert len(error.splitlines()) == 1
+
+
+def test_what_does_not_go_with_minimal_pairs(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = ["--minimal-pairs", "some.jsonl"]
+    for model, arguments, facts in (
+        (small_model, [], ("--data", "--minimal-pairs")),
+        (small_model, [*pairs, "--data", "x"], ("--data and --minimal-pairs exclude",)),
+        (small_model, [*pairs, "--text", "x"], ("--text goes with --data only",)),
+        (small_model, [*pairs, "--skip-misplaced"], ("--skip-misplaced goes with --data",)),
+        (small_model, ["--data", "x", "--sample", 3], ("--sample goes with --minimal-pairs",)),
+        (
+            classifier(small_model, tmp_path / "own", "classify"),
+            pairs,
+            (f"{tmp_path / 'own'} has no head that predicts words", "minimal pairs"),
+        ),
+    ):
+        assert run("evaluate", model, *arguments) == 2
+        error = capsys.readouterr().err
+        assert all(fact in error for fact in facts), error

@@ -89,7 +89,7 @@ class _Asking(Command):
 
 @dataclass(kw_only=True)
 class Evaluate(_Asking):
-    """Scores a fine-tuned model on labelled data, a pre-trained one on a corpus or minimal pairs."""
+    """Scores a fine-tuned model on labelled data, or a pre-trained one on text or minimal pairs."""
 
     data: Annotated[str | None, arg(metavar="PATH", help_behavior_hint=OPTIONAL)] = None
     """Folder of the task's official files, a labelled file, or a corpus."""

@@ -88,7 +88,7 @@ def minimal_pairs(
     longest = model.config.max_position_embeddings
     pairs = _first(pair_files.read(data), sample)
     read = _read(pairs, predictor.tokenizer, longest=longest)
-    totals_S = _totals(model, predictor.tokenizer, read.sentences(), place, progress)
+    totals_S = totals(model, predictor.tokenizer, read.sentences(), place, progress)
     scored = _scored(read, totals_S)
     phenomena = list(dict.fromkeys(one.phenomenon for one in scored if one.phenomenon))
     agreement = [one for one in scored if one.phenomenon in AGREEMENT]
@@ -211,14 +211,18 @@ def _check_length(
     raise DataError(f"{where} is empty: no character of it is text. Add it or remove the line.")
 
 
-def _totals(
+def totals(
     model: Pretrained,
     tokenizer: Tokenizer,
     sentences: Sentences,
     place: Place,
-    progress: Callable[[int, int], object] | None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> NDArray[np.float64]:
-    """The sum of all log-probabilities of each sentence, float64 [S]."""
+    """The score of each sentence in nats, float64 [S]: all its tokens' log-probabilities, summed.
+
+    Raises:
+        FolderError: one is not a finite number.
+    """
     totals_S = np.zeros(len(sentences.lengths_S))
     sentence_T = np.repeat(np.arange(len(totals_S)), sentences.lengths_S)
     done, whole = 0, work(model, sentences)

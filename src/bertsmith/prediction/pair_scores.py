@@ -64,7 +64,7 @@ class MinimalPairsResult(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The same in words."""
-        names = [one.name for one in (*self.phenomena, *self.paradigms)]
+        names = [one.name for one in self.phenomena] + [one.name for one in self.paradigms]
         width = 2 + max(map(columns, names))
         lines = [f"{'':{width}} {'pairs':>7} {'right':>7}   95% interval"]
         for phenomenon in self.phenomena:
