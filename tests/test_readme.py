@@ -92,6 +92,9 @@ def write_labelled(folder):
     for name, times in (("reviews.csv", 8), ("other-reviews.csv", 2)):
         rows = [f"{text} {n},{label}" for n in range(times) for text, label in reviews]
         (folder / name).write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    (folder / "blimp").mkdir()
+    pair = '{"sentence_good": "Paris is a city", "sentence_bad": "Paris are a city"}'
+    (folder / "blimp" / "some.jsonl").write_text(pair, encoding="utf-8")
     (folder / "new-reviews.txt").write_text("Paris\n不喜欢\n", encoding="utf-8")
 
 
@@ -122,7 +125,7 @@ def test_both_readmes_give_the_same_commands():
         return [re.sub(r'"[^"]*"', '""', command) for command in shell_commands(name)]
 
     assert shape("README.md") == shape("README.zh-CN.md")
-    assert len(shape("README.md")) == 18
+    assert len(shape("README.md")) == 19
 
 
 @pytest.mark.parametrize("name", READMES)
