@@ -434,10 +434,10 @@ def test_any_locale_can_show_any_text(made, encoding):
     assert done.stdout.splitlines()[0].split()[-1] == shown
     done = subprocess.run([*command, "--json"], capture_output=True, timeout=120, **changes)
     assert json.loads(done.stdout)["text"] == "我é😀"
-    command[-2:] = ["nowhere-我", "x"]
+    command[-2:] = ["./nowhere-我", "x"]
     done = subprocess.run(command, capture_output=True, timeout=120, **changes)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: nowhere-{shown} is not a folder")
+    assert done.stderr.startswith(f"error: ./nowhere-{shown}: no such folder")
 
 
 def test_an_interrupt_while_the_command_is_loaded_is_one_line(monkeypatch, capsys):

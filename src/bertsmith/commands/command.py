@@ -20,6 +20,8 @@ OPTIONAL = "(optional)"
 
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=RECIPE)]
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=RECIPE)]
+Model = Positional[Annotated[str, arg(metavar="MODEL")]]
+"""A model: its folder or any name that `models.sources.resolve` takes."""
 Inputs = Positional[
     Annotated[
         tuple[str, ...], arg(name="input", metavar="INPUT...", help_behavior_hint="(one or more)")

@@ -34,7 +34,8 @@ class Finetune(Command):
     """mnli qqp mrpc qnli rte wnli sts-b sst-2 cola swag squad squad2 conll2003 with --data; or
     classify, regress, choose, tag, answer with --train."""
     model: Annotated[str, arg(metavar="MODEL")]
-    """Model folder, a name of the Hugging Face hub, or `minilm` (extra `minilm`)."""
+    """Model folder, `tiny-en`, `tiny-zh`, `minilm` (extra `minilm`), or a name of the Hugging Face
+    hub (extra `hub`)."""
     out: Path
     """Folder for the best model, the results and the report."""
     data: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None

@@ -1,13 +1,12 @@
 """What is done with a model's folder: `bertsmith fill`, `generate`, `score` and `info`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from tyro.conf import Positional, arg
 
-from bertsmith.commands.command import Command, Result
+from bertsmith.commands.command import Command, Model, Result
 from bertsmith.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ _ALL_UNKNOWN = (
 class Fill(Command):
     """Fills in the blanks of a text."""
 
-    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
-    """Folder of a pre-trained model."""
+    model: Model
+    """Folder of a pre-trained model, `tiny-en`, `tiny-zh`, or a name of the Hugging Face hub."""
     text: Positional[Annotated[str, arg(metavar="TEXT")]]
     """Text with one or more [MASK]."""
     top: Annotated[int, arg(metavar="N")] = 5
@@ -59,8 +58,8 @@ class Fill(Command):
 class Generate(Command):
     """Writes a text on, with a GPT."""
 
-    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
-    """Folder of a pre-trained GPT."""
+    model: Model
+    """Folder of a pre-trained GPT, or a name of the Hugging Face hub."""
     text: Positional[Annotated[str, arg(metavar="TEXT")]]
     """How it begins."""
     tokens: Annotated[int, arg(metavar="N")] = 50
@@ -96,8 +95,8 @@ class Generate(Command):
 class Score(Command):
     """Tells how likely texts are to a pre-trained model, token by token."""
 
-    model: Positional[Annotated[Path, arg(metavar="MODEL")]]
-    """Folder of a pre-trained BERT, GPT or ELMo."""
+    model: Model
+    """Folder of a pre-trained BERT, GPT or ELMo, `tiny-en`, `tiny-zh`, or a name of the hub."""
     texts: Positional[
         Annotated[
             tuple[str, ...], arg(name="text", metavar="TEXT...", help_behavior_hint="(one or more)")
@@ -121,17 +120,15 @@ class Info(Command):
     """Tells what a folder or file is, with its numbers."""
 
     path: Positional[Annotated[str, arg(metavar="PATH")]]
-    """A tokenizer, corpus, model (also `minilm`) or run, or text files."""
+    """A tokenizer, corpus, model (folder or name) or run, or text files."""
     text_field: Annotated[str, arg(metavar="KEY")] = "text"
     """Of text files: JSON key or column that holds the text."""
 
     def run(self) -> Result:
         """Describes."""
         from bertsmith import info, info_words
-        from bertsmith.models.sources import MINILM, resolve
 
-        path = str(resolve(self.path)) if self.path == MINILM else self.path
-        found = info.describe(path, text_field=self.text_field)
+        found = info.describe(self.path, text_field=self.text_field)
         return Result(found, "\n".join(info_words.lines(found)))
 
 

@@ -67,16 +67,16 @@ class TokenizerShow(Command):
     """Shows how a text is cut into pieces."""
 
     folder: Positional[Annotated[str, arg(name="dir", metavar="DIR")]]
-    """A tokenizer's or a model's folder, or `minilm`."""
+    """Folder of a tokenizer or model, or a model's name."""
     text: Positional[Annotated[str, arg(metavar="TEXT")]]
     """The text."""
 
     def run(self) -> Result:
         """Encodes and shows."""
-        from bertsmith.models.sources import MINILM, resolve
+        from bertsmith.models.sources import resolve
         from bertsmith.text.tokenizer import Tokenizer
 
-        tokenizer = Tokenizer.load(resolve(MINILM) if self.folder == MINILM else self.folder)
+        tokenizer = Tokenizer.load(resolve(self.folder))
         found = tokenizer.encode(self.text, allow_special=True)
         pieces = tokenizer.tokens(found.ids)
         rows = list(zip(pieces, found.ids, found.offsets, strict=True))
@@ -99,8 +99,8 @@ class Prepare(Command):
 
     inputs: Inputs
     """Files, folders, globs or URLs: .txt .jsonl .csv .tsv .parquet .arrow, also .gz and .zst."""
-    tokenizer: Path
-    """Folder of the tokenizer."""
+    tokenizer: Annotated[str, arg(metavar="DIR|MODEL")]
+    """Folder of a tokenizer; or a model (folder or name) that `pretrain --from` will continue."""
     out: Path
     """Folder to write; after an interruption the same command continues there."""
     workers: Annotated[int, arg(metavar="N")] = field(default_factory=core_count)
@@ -119,6 +119,7 @@ class Prepare(Command):
         from bertsmith import info, info_words
         from bertsmith.corpus.build import prepare
         from bertsmith.display import Bar
+        from bertsmith.models.sources import resolve
 
         with Bar(tokenize="bytes", assemble="parts") as bar:
             prepare(
@@ -133,5 +134,7 @@ class Prepare(Command):
                 progress=bar,
             )
         found = info.describe(str(self.out))
-        run = ["pretrain", "--data", str(self.out), "--out", "model", "--size", "mini"]
-        return Result(found, with_next(info_words.lines(found), [*run, "--hours", "1"]))
+        is_model = (resolve(self.tokenizer) / "config.json").is_file()
+        begin = ["--from", self.tokenizer] if is_model else ["--size", "mini"]
+        run = ["pretrain", "--data", str(self.out), "--out", "model", *begin, "--hours", "1"]
+        return Result(found, with_next(info_words.lines(found), run))

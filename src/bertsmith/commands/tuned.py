@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from bertsmith.commands.command import OPTIONAL, Command, Result
+from bertsmith.commands.command import OPTIONAL, Command, Model, Result
 from bertsmith.commands.finetune import parse_layers
 from bertsmith.config import Precision
 from bertsmith.errors import UsageError
@@ -30,7 +30,6 @@ _COLUMNS = (
 """Flags that name a column."""
 
 _AS_TAUGHT = "(default: as in fine-tuning)"
-_Model = Positional[Annotated[str, arg(metavar="MODEL")]]
 _Input = Positional[Annotated[str, arg(metavar="INPUT")]]
 _Column = Annotated[str | None, arg(metavar="COL", help_behavior_hint=_AS_TAUGHT)]
 
@@ -39,8 +38,8 @@ _Column = Annotated[str | None, arg(metavar="COL", help_behavior_hint=_AS_TAUGHT
 class _Asking(Command):
     """Flags that name the columns of a user's file."""
 
-    model: _Model
-    """Folder of the model, a name of the hub, or `minilm`."""
+    model: Model
+    """Model folder, `tiny-en`, `tiny-zh`, `minilm`, or a name of the Hugging Face hub."""
     text: _Column = None
     """Column of the text."""
     text_pair: _Column = None
@@ -189,8 +188,8 @@ class Predict(_Asking):
 class Embed(Command):
     """Turns every row of a file into a vector."""
 
-    model: _Model
-    """Folder of any model, a name of the hub, or `minilm`."""
+    model: Model
+    """Model folder, `tiny-en`, `tiny-zh`, `minilm`, or a name of the Hugging Face hub."""
     input: _Input
     """.txt (a text a line) .csv .tsv .jsonl .parquet."""
     out: Path

@@ -20,6 +20,7 @@ from bertsmith.corpus.parts import PartMaker
 from bertsmith.corpus.shards import Manifest, Source
 from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
 from bertsmith.errors import Stopped, UsageError
+from bertsmith.models.sources import resolve
 from bertsmith.runtime import core_count
 from bertsmith.text import documents, sentences
 from bertsmith.text.tokenizer import Backend, Tokenizer
@@ -34,7 +35,7 @@ Progress = Callable[[str, int, int | None], None]
 def prepare(
     inputs: Sequence[str],
     *,
-    tokenizer: Path,
+    tokenizer: str | Path,
     out: Path,
     workers: int | None = None,
     language: str = "auto",
@@ -50,7 +51,7 @@ def prepare(
 
     Args:
         inputs: files, folders, globs or URLs, as `documents.list_files` takes them.
-        tokenizer: a tokenizer's folder.
+        tokenizer: a tokenizer's folder, or a model as `models.sources.resolve` takes it.
         out: the folder to write; new, empty, or what an earlier run left.
         workers: processes; None takes one per core. The result does not depend on it.
         language: for sentence splitting; "auto" tells each document's language by its script.
@@ -64,7 +65,7 @@ def prepare(
         The manifest: counts, and what was dropped for which reason.
 
     Raises:
-        UsageError: a setting is wrong, or `out` holds something else.
+        UsageError: a setting is wrong, there is no such tokenizer, or `out` holds something else.
         DataError: a file is not what it should be, or no document is left; nothing stays behind.
         FolderError: the tokenizer's folder is damaged.
         SystemFault: the disk is full, ...; finished parts stay for the next run.
@@ -77,7 +78,7 @@ def prepare(
         raise UsageError(f"--held-out is {held_out}; it must be at least 0 and at most 0.5.")
     if language != "auto":
         sentences.check_language(language)
-    pieces = Tokenizer.load(tokenizer, backend=backend)
+    pieces = Tokenizer.load(resolve(tokenizer), backend=backend)
     if segmenter == "jieba":
         _check_segmenter(pieces)
     plan = blocks.Plan(

@@ -200,14 +200,15 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
     model = predictor.model
     if not isinstance(model, Pretrained):
         raise UsageError(
-            f"--data {data} is a corpus, which scores pre-trained models, and {predictor.folder} "
-            "is none; give labelled data."
+            f"--data {data} is a corpus, which scores models that predict words, and "
+            f"{predictor.name} has no head for that; give labelled data, or pre-train it further: "
+            f"`bertsmith pretrain --from {predictor.name}`."
         )
     corpus = Corpus.open(data)
     if corpus.manifest.tokenizer_fingerprint != predictor.tokenizer.fingerprint:
         raise FolderError(
             f"The corpus {data} was prepared with another tokenizer than that of "
-            f"{predictor.folder}; prepare it again with `--tokenizer {predictor.folder}`."
+            f"{predictor.name}; prepare it again with `--tokenizer {predictor.name}`."
         )
     settings = _run_settings(predictor.folder.resolve())
     pair_task, note = _pair_task(model, settings)

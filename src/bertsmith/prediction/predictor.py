@@ -49,7 +49,7 @@ class Predictor:
     """A pre-trained or fine-tuned model; each method says plainly if the model cannot do it.
 
     Args:
-        model: a folder, a name of the hub, or `minilm` (see `models.sources`).
+        model: a folder or a name, as `models.sources.resolve` takes it.
 
     Raises:
         FolderError: the folder is damaged, or its tokenizer does not fit its model.
