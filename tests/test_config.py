@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from bertsmith import config
-from bertsmith.config import RECIPES, Phase, PretrainConfig, changed_fields, pretrain_config
+from bertsmith.config import (
+    RECIPES,
+    Phase,
+    PretrainConfig,
+    Start,
+    changed_fields,
+    pretrain_config,
+)
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.shape_files import bert_config, bert_config_from_keys
 from bertsmith.shapes import SIZES, BertConfig, ElmoConfig, GptConfig
@@ -202,6 +209,45 @@ def test_flags_win_over_the_recipe_and_none_leaves_it():
     given = pretrain_config("modern", **flags)
     assert (given.learning_rate, given.warmup, given.hours) == (3e-4, 0.06, 0.5)
     assert given.steps is None
+
+
+def start(**facts):
+    usual = {"name": "m", "config": Path("m/config.json"), "width": 128, "pair_head": True}
+    return Start(**(usual | facts))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_run_that_continues_a_model_has_gentler_settings(recipe):
+    usual = pretrain_config(recipe, data="d", steps=10)
+    given = pretrain_config(recipe, data="d", steps=10, start=start())
+    assert (given.learning_rate, given.warmup, given.mask_share) == (1e-4, 0.06, 0.15)
+    assert (given.start, given.size, given.start_folder) == ("m", "m/config.json", Path("m"))
+    assert (usual.start, usual.start_folder) == (None, None)
+    kept = {"dropout", "beta2", "weight_decay", "phases", "pair_task", "batch_size"}
+    assert all(getattr(given, name) == getattr(usual, name) for name in kept)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(128, 1e-4), (512, 1e-4), (768, 5e-5), (1024, 5e-5)])
+def test_wide_models_are_continued_at_a_smaller_rate(width, rate):
+    given = pretrain_config("modern", data="d", steps=10, start=start(width=width))
+    assert given.learning_rate == rate
+
+
+def test_a_model_without_a_pair_head_is_continued_without_one():
+    flags = {"data": "d", "steps": 10, "start": start(pair_head=False)}
+    assert pretrain_config("paper", **flags).pair_task == "none"
+    assert pretrain_config("paper", **flags, pair_task="sop").pair_task == "sop"
+
+
+def test_flags_win_over_what_continuing_changes():
+    flags = {"learning_rate": 1e-3, "mask_share": 0.3, "warmup": 0.0}
+    given = pretrain_config("modern", data="d", steps=10, start=start(), **flags)
+    assert {name: getattr(given, name) for name in flags} == flags
+
+
+def test_a_size_and_a_model_to_continue_exclude_each_other():
+    with pytest.raises(UsageError, match=r"--size tiny .* --from m has its own size"):
+        pretrain_config("modern", data="d", steps=10, start=start(), size="tiny")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -20,6 +20,7 @@ import torch
 
 from bertsmith import pretrain
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
+from bertsmith.continuing import start_from
 from bertsmith.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.architectures import build
@@ -58,6 +59,8 @@ def settings(corpus: Path, **flags: Any) -> PretrainConfig:
     }
     if "hours" in flags:
         del usual["steps"]
+    if "start" in flags:
+        del usual["size"]
     return pretrain_config("modern", **(usual | flags))
 
 
@@ -237,8 +240,8 @@ def test_a_run_on_the_clock_resumes_from_its_log(toy_corpus: Path, tmp_path: Pat
 def test_pretraining_goes_on_from_a_model_folder(
     whole: Path, toy_corpus: Path, tmp_path: Path
 ) -> None:
-    config = settings(toy_corpus, steps=2, dropout=0.0)
-    result = pretrain.run(config, tmp_path / "out", from_folder=whole)
+    config = settings(toy_corpus, steps=2, dropout=0.0, start=start_from(whole))
+    result = pretrain.run(config, tmp_path / "out")
     before = read_metrics(whole / "metrics.jsonl")[-1]["mlm_loss"]
     after = read_metrics(tmp_path / "out" / "metrics.jsonl")[1]["mlm_loss"]
     assert after == pytest.approx(before, rel=1e-6)
@@ -257,7 +260,7 @@ def test_the_tokenizer_of_the_model_must_be_the_corpus(
     vocab = Tokenizer.load(other).vocab
     Tokenizer((*SPECIAL, *vocab[6:], "new")).save(other)
     with pytest.raises(FolderError, match=r"is not the one that the corpus .* was prepared with"):
-        pretrain.run(settings(toy_corpus), tmp_path / "out", from_folder=other)
+        pretrain.run(settings(toy_corpus, start=start_from(other)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -274,15 +277,16 @@ def test_weights_of_another_architecture_say_what_to_give(
     tokenizer = Tokenizer.load(toy_corpus / "tokenizer")
     built = build(shape, pieces=tokenizer.vocab, pair_task=False)
     save_model(tmp_path / "old", built, tokenizer, card="")
+    start = start_from(tmp_path / "old")
     with pytest.raises(UsageError) as caught:
-        pretrain.run(settings(toy_corpus), tmp_path / "out", from_folder=tmp_path / "old")
+        pretrain.run(settings(toy_corpus, start=start), tmp_path / "out")
     assert str(caught.value) == (
         f"--from {tmp_path / 'old'} holds {name} weights, and the run is of --model bert; give "
         f"--model {model}."
     )
     assert not (tmp_path / "out").exists()
-    given = settings(toy_corpus, model=model, steps=1)
-    assert pretrain.run(given, tmp_path / "out", from_folder=tmp_path / "old").step == 1
+    given = settings(toy_corpus, model=model, steps=1, start=start)
+    assert pretrain.run(given, tmp_path / "out").step == 1
 
 
 @pytest.mark.parametrize(
@@ -321,11 +325,13 @@ def test_heads_that_a_folder_lacks_are_told(
     whole: Path, toy_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without = tmp_path / "without"
-    config = settings(toy_corpus, steps=1, pair_task="none")
-    pretrain.run(config, without, from_folder=whole)
-    assert "start anew" not in capsys.readouterr().err
-    pretrain.run(settings(toy_corpus, steps=1), tmp_path / "out", from_folder=without)
-    told = f"{without} has no weights for next_sentence, pooler; they start anew."
+    config = settings(toy_corpus, steps=1, pair_task="none", start=start_from(whole))
+    pretrain.run(config, without)
+    assert "has no weights" not in capsys.readouterr().err
+    start = start_from(without)
+    assert settings(toy_corpus, start=start).pair_task == "none"
+    pretrain.run(settings(toy_corpus, steps=1, start=start, pair_task="nsp"), tmp_path / "out")
+    told = f"{without} has no weights for next_sentence, pooler: random ones are put there."
     assert told in capsys.readouterr().err
 
 

@@ -19,6 +19,7 @@ PUBLIC = [
     "prepare",
     "pretrain",
     "pretrain_config",
+    "start_from",
     "train_tokenizer",
 ]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bertsmith import pretrain as pretrain
     from bertsmith.config import PretrainConfig as PretrainConfig
     from bertsmith.config import pretrain_config as pretrain_config
+    from bertsmith.continuing import start_from as start_from
     from bertsmith.corpus.build import prepare as prepare
     from bertsmith.errors import BertsmithError as BertsmithError
     from bertsmith.prediction.evaluate import evaluate as evaluate
@@ -49,6 +50,7 @@ _HOMES = {
     "prepare": ("bertsmith.corpus.build", "prepare"),
     "pretrain": ("bertsmith.pretrain", ""),
     "pretrain_config": ("bertsmith.config", "pretrain_config"),
+    "start_from": ("bertsmith.continuing", "start_from"),
     "train_tokenizer": ("bertsmith.text.learn", "train_tokenizer"),
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "prepare",
     "pretrain",
     "pretrain_config",
+    "start_from",
     "train_tokenizer",
 ]
 

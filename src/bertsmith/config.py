@@ -5,6 +5,7 @@ one. A recipe is a row of a table, never a branch in the code that uses it.
 """
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -47,7 +48,9 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     left_to_right: bool = False
     """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
     size: str = "mini"
-    """A preset, or the path of a `config.json`."""
+    """A preset, or the path of a `config.json`; of a run with `start`, of that model's."""
+    start: str | None = None
+    """Model that the run continues, as the user calls it; None: the weights are random."""
     recipe: Recipe = "modern"
     initial_weights: InitialWeights = "paper"
     pair_task: PairTask = "nsp"
@@ -99,6 +102,24 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             return "both"
         return "forward" if self.model == "gpt" or self.left_to_right else "masked"
 
+    @property
+    def start_folder(self) -> Path | None:
+        """Folder of the model that the run continues."""
+        return None if self.start is None else Path(self.size).parent
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A trained model that a run continues, as far as the settings depend on it."""
+
+    name: str
+    """As the user calls it."""
+    config: Path
+    """Its `config.json`."""
+    width: int
+    """Of a token's state (D)."""
+    pair_head: bool
+    """Whether it has a next-sentence head."""
+
 
 # What a recipe sets; a flag given by the user wins. `paper`: Devlin et al., appendix A.2 (10,000
 # warm-up steps of 1,000,000). `modern`: short budgets, where a larger step, more masks (Wettig et
@@ -116,15 +137,52 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
     },
 }
 
+BASE_WIDTH = 768
+"""Of the paper's base model; narrower models learn best at larger rates."""
 
-def pretrain_config(recipe: Recipe, **flags: Any) -> PretrainConfig:
+
+def _continued(start: Start) -> dict[str, Any]:
+    """What a recipe changes where it continues a trained model.
+
+    A rate for random weights takes such a model far from where it is, and the run must end before
+    it is back: 1e-3 made a BERT 128 wide worse, 1e-4 better (docs/log.md). From the width of base
+    on 5e-5: Google's README advises 2e-5 for further steps, Gururangan et al. (2020) adapt
+    RoBERTa-base to a task's text at 1e-4. Their warm-up is over 6% of the steps, and masks are 15%
+    as in what published models were trained on. A model without a next-sentence head gets none.
+    """
+    changes: dict[str, Any] = {
+        "learning_rate": 5e-5 if start.width >= BASE_WIDTH else 1e-4,
+        "warmup": 0.06,
+        "mask_share": 0.15,
+    }
+    if not start.pair_head:
+        changes["pair_task"] = "none"
+    return changes
+
+
+def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any) -> PretrainConfig:
     """A recipe with the user's flags over it; a flag of None keeps the recipe's value.
 
+    Args:
+        recipe: a row of `RECIPES`.
+        start: the model that the run continues, from `start_from`; None for random weights.
+        flags: values of `PretrainConfig`'s fields.
+
     Raises:
-        UsageError: a value is out of range, or both or neither of steps and hours are given.
+        UsageError: a value is out of range, both or neither of steps and hours are given, or a size
+            is given for a model that has its own.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    config = PretrainConfig(recipe=recipe, **(RECIPES[recipe] | given))
+    values = RECIPES[recipe] | given
+    if start is not None:
+        if "size" in given:
+            raise UsageError(
+                f"--size {given['size']} is for a model with random weights, and --from "
+                f"{start.name} has its own size: leave one of the two out."
+            )
+        values = RECIPES[recipe] | _continued(start) | given
+        values |= {"start": start.name, "size": str(start.config)}
+    config = PretrainConfig(recipe=recipe, **values)
     if config.objective != "masked":
         _check_one_way(config, given)
         config = msgspec.structs.replace(config, pair_task="none")

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bertsmith.config import GREATEST_RATE, Kind, Precision
+from bertsmith.config import BASE_WIDTH, GREATEST_RATE, Kind, Precision
 from bertsmith.errors import UsageError
 from bertsmith.files import describe_validation
 from bertsmith.shapes import Architecture
@@ -72,9 +72,8 @@ _SHORTEST = 8
 # More than anybody means: a slip of the finger, or the wish for as many as still help.
 _ENDLESS_EPOCHS = 10_000
 _ENDLESS_BATCH = 1024
-# What the paper calls base; its small relatives want larger rates (Google's README on them), the
-# two smallest the largest of Google's grid: docs/log.md has what we measured.
-_BASE_WIDTH = 768
+# The small relatives of base want larger rates (Google's README on them), the two smallest the
+# largest of Google's grid: docs/log.md has what we measured.
 _SMALLEST_WIDTH = 256
 
 SWEPT = ("learning_rate", "batch_size", "epochs")
@@ -165,7 +164,7 @@ def finetune_config(
 
 
 def _usual_rate(width: int) -> float:
-    if width >= _BASE_WIDTH:
+    if width >= BASE_WIDTH:
         return 3e-5
     return 1e-4 if width > _SMALLEST_WIDTH else 3e-4
 
@@ -180,7 +179,7 @@ def grid(
     the config's epochs where the encoder is frozen. The config itself is among them: small data may
     want more epochs than any grid has.
     """
-    choices = _GRID if width >= _BASE_WIDTH else _WIDER_GRID
+    choices = _GRID if width >= BASE_WIDTH else _WIDER_GRID
     if config.features or config.frozen:
         choices = _GRID_ON_FROZEN
     axes = [

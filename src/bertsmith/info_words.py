@@ -143,11 +143,12 @@ def _score(name: str, found: PartScores) -> str:
 def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
     config = info.config
     length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
+    begin = f"size {config.size}" if config.start is None else f"from {config.start}"
     state = "finished" if info.finished else "not finished: continue with --resume"
     rows = [
         ("run", f"{info.path}, {state}"),
         ("progress", f"step {info.step:,} {length}"),
-        ("recipe", f"{config.recipe}, size {config.size}, pair task {config.pair_task}, corpus "
+        ("recipe", f"{config.recipe}, {begin}, pair task {config.pair_task}, corpus "
                    f"{config.data}"),
         ("checkpoints", ", ".join(info.checkpoints) or "none"),
         *(("damaged", sentence) for sentence in info.damage),

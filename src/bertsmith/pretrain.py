@@ -14,14 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
 from bertsmith.errors import UsageError
 from bertsmith.files import checksum
 from bertsmith.models.architectures import NAMES, Pretrained
-from bertsmith.models.folder import CONFIG, load_config, parameter_count, save_model
+from bertsmith.models.folder import load_config, parameter_count, save_model
 from bertsmith.pretrain_setup import (
     build_model,
     check_tokenizer,
@@ -80,7 +78,6 @@ def run(
     out: Path,
     *,
     resume: bool = False,
-    from_folder: Path | None = None,
     replay: Path | None = None,
     held_out: Path | None = None,
 ) -> PretrainResult:
@@ -92,8 +89,6 @@ def run(
         config: the settings.
         out: folder of the run; must not hold anything unless `resume`.
         resume: continue from the newest checkpoint in `out`; from the start where there is none.
-        from_folder: continue pre-training the weights of this model folder; its shape replaces
-            `config.size`.
         replay: a run with `hours` (its folder or its `schedule.jsonl`) whose schedule is repeated
             exactly.
         held_out: another corpus folder by the same tokenizer, whose training split is used for
@@ -111,19 +106,19 @@ def run(
         raise UsageError("--replay repeats a run with --hours; give the same --hours, not --steps.")
     if replay is not None and replay.is_dir():
         replay = replay / SCHEDULE
-    if from_folder is not None:
-        _check_architecture(from_folder, config)
-        config = msgspec.structs.replace(config, size=str(from_folder / CONFIG))
+    start = config.start_folder
+    if start is not None:
+        _check_architecture(start, config)
     with join(config.precision) as place, ExitStack() as stack:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
         corpus = _open(Path(config.data), place)
         shape = model_shape(config, corpus)
-        if from_folder is not None:
-            check_tokenizer(Tokenizer.load(from_folder).fingerprint, from_folder, corpus)
+        if start is not None:
+            check_tokenizer(Tokenizer.load(start).fingerprint, str(config.start), corpus)
         manifest = checksum(corpus.folder / MANIFEST)
 
         # A shape's file may have moved; the weights tell whether it is still the same shape.
-        moved = {"data", "size"} if config.size.endswith(".json") else {"data"}
+        moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
 
         def decide() -> tuple[TrainerState, Path | None]:
             state, folder = find_start(
@@ -138,7 +133,7 @@ def run(
         # Free memory, too, is measured by one process, or each would cut the batches its own way.
         state, folder = place.first_decides(decide)
         stack.enter_context(explaining_memory(place.device, state.micro_tokens))
-        model, fresh_heads = build_model(config, shape, corpus, folder or from_folder)
+        model, fresh_heads = build_model(config, shape, corpus, folder or start)
         evaluated = evaluation_batches(
             config,
             corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place),
@@ -182,7 +177,8 @@ def run(
             reporter.note(moved_place)
         if fresh_heads:
             reporter.note(
-                f"{from_folder} has no weights for {', '.join(fresh_heads)}; they start anew."
+                f"{config.start} has no weights for {', '.join(fresh_heads)}: random ones are put "
+                "there."
             )
         if folder is None:
             reporter.baseline(baseline_numbers)
@@ -259,7 +255,7 @@ def _check_architecture(folder: Path, config: PretrainConfig) -> None:
     found = architecture_of(load_config(folder))
     if found != config.model:
         raise UsageError(
-            f"--from {folder} holds {NAMES[found]} weights, and the run is of --model "
+            f"--from {config.start} holds {NAMES[found]} weights, and the run is of --model "
             f"{config.model}; give --model {found}."
         )
 
@@ -273,7 +269,7 @@ def _open(folder: Path, place: Place) -> Corpus:
 
 def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
     other = _open(folder, place)
-    check_tokenizer(other.manifest.tokenizer_fingerprint, folder, corpus)
+    check_tokenizer(other.manifest.tokenizer_fingerprint, str(folder), corpus)
     return other.split("train")
 
 
@@ -286,9 +282,10 @@ def _tell_start(
     resume: bool,
     resumed_at: int,
 ) -> None:
+    name = config.size if config.start is None else f"from {config.start}"
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""
     reporter.note(
-        f"Pre-training {NAMES[config.model]} {config.size} ({parameter_count(model):,} parameters) "
+        f"Pre-training {NAMES[config.model]} {name} ({parameter_count(model):,} parameters) "
         f"on {place.device.type} in {place.precision}{processes}."
     )
     if resumed_at >= 0:

@@ -160,7 +160,7 @@ def evaluation_batches(
     )
 
 
-def check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
+def check_tokenizer(fingerprint: str, model: str, corpus: Corpus) -> None:
     """Refuses what another tokenizer than the corpus's has made.
 
     Raises:
@@ -168,8 +168,8 @@ def check_tokenizer(fingerprint: str, folder: Path, corpus: Corpus) -> None:
     """
     if fingerprint != corpus.manifest.tokenizer_fingerprint:
         raise FolderError(
-            f"The tokenizer of {folder} is not the one that the corpus {corpus.folder} was "
-            "prepared with; prepare the corpus again with that one."
+            f"The tokenizer of {model} is not the one that the corpus {corpus.folder} was prepared "
+            "with; prepare the corpus again with that one."
         )
 
 

@@ -21,6 +21,8 @@ from bertsmith.config import (
 from bertsmith.errors import UsageError
 from bertsmith.shapes import Architecture
 
+_SIZE = f"(default: {PretrainConfig.size}; with --from the model's)"
+
 
 @dataclass(kw_only=True)
 class Pretrain(Command):
@@ -34,7 +36,7 @@ class Pretrain(Command):
     """bert; gpt (left to right); elmo (two directions of LSTMs)."""
     left_to_right: bool = False
     """A BERT that sees the left only (the paper's table 5)."""
-    size: Annotated[str, arg(metavar="NAME|FILE")] = "mini"
+    size: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=_SIZE)] = None
     """tiny, mini, small, medium, base, large, or the path of a config.json."""
     recipe: Recipe = "modern"
     """`paper`: the paper's settings; `modern`: settings for short budgets."""
@@ -98,10 +100,11 @@ class Pretrain(Command):
     """Steps between checkpoints; 0 saves every ten minutes."""
     keep: Count = None
     """Checkpoints kept."""
-    start: Annotated[Path | None, arg(name="from", metavar="DIR", help_behavior_hint=OPTIONAL)] = (
+    start: Annotated[str | None, arg(name="from", metavar="MODEL", help_behavior_hint=OPTIONAL)] = (
         None
     )
-    """Model folder whose weights the run starts from."""
+    """Model to continue: a folder, `tiny-en`, `tiny-zh`, `minilm`, or a name of the Hugging Face
+    hub. The recipe then has a smaller learning rate and 15% masks."""
     resume: bool = False
     """Continue an interrupted run from its newest checkpoint."""
     replay: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
@@ -131,7 +134,6 @@ class Pretrain(Command):
             config,
             self.out,
             resume=self.resume,
-            from_folder=self.start,
             replay=self.replay,
             held_out=self.held_out,
         )
@@ -156,13 +158,16 @@ class Pretrain(Command):
         return Result(done, with_next(text, *following))
 
     def _config(self) -> PretrainConfig:
+        from bertsmith.continuing import start_from
+
         names = {setting.name for setting in msgspec.structs.fields(PretrainConfig)}
-        flags = {name: value for name, value in vars(self).items() if name in names}
+        flags = {name: value for name, value in vars(self).items() if name in names - {"start"}}
         phases = None if self.phases is None else parse_phases(self.phases)
         # A look at the examples needs no length of the run.
         if self.show_batch is not None and self.steps is None and self.hours is None:
             flags["steps"] = 1
-        return pretrain_config(**flags | {"data": str(self.data), "phases": phases})
+        start = None if self.start is None else start_from(self.start)
+        return pretrain_config(**flags | {"data": str(self.data), "phases": phases, "start": start})
 
 
 def parse_phases(text: str) -> tuple[Phase, ...]:

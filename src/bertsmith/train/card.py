@@ -85,6 +85,7 @@ def pretraining_card(
         f"- text: {documents:,} documents, {corpus_tokens:,} tokens",
         f"- {state.step:,} steps of {config.batch_size} sequences ({phases}), "
         f"{state.tokens:,} tokens in all",
+        *([] if config.start is None else [f"- begun with the weights of `{config.start}`"]),
         f"- recipe `{config.recipe}`: learning rate {config.learning_rate:g}, warm-up over "
         f"{config.warmup:.0%} of the run, dropout {config.dropout:g}, {objective}",
         f"- pair task: {_PAIR_TASKS[config.pair_task]}",
