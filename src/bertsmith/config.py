@@ -119,6 +119,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     """Of a token's state (D)."""
     pair_head: bool
     """Whether it has a next-sentence head."""
+    seed: int = 0
+    """One that the run that made it did not have."""
 
 
 # What a recipe sets; a flag given by the user wins. `paper`: Devlin et al., appendix A.2 (10,000
@@ -149,11 +151,13 @@ def _continued(start: Start) -> dict[str, Any]:
     on 5e-5: Google's README advises 2e-5 for further steps, Gururangan et al. (2020) adapt
     RoBERTa-base to a task's text at 1e-4. Their warm-up is over 6% of the steps, and masks are 15%
     as in what published models were trained on. A model without a next-sentence head gets none.
+    With the seed of the run before, the same corpus would give the same examples and masks again.
     """
     changes: dict[str, Any] = {
         "learning_rate": 5e-5 if start.width >= BASE_WIDTH else 1e-4,
         "warmup": 0.06,
         "mask_share": 0.15,
+        "seed": start.seed,
     }
     if not start.pair_head:
         changes["pair_task"] = "none"

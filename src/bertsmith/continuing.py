@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bertsmith.config import Start
+from bertsmith.config import PretrainConfig, Start
+from bertsmith.files import read_json
 from bertsmith.info_model import model_info
 from bertsmith.models.sources import resolve
 
@@ -26,4 +27,13 @@ def start_from(model: str | Path) -> Start:
         config=folder / "config.json",
         width=found.width,
         pair_head="next-sentence head" in found.parts,
+        seed=_next_seed(folder.resolve()),
     )
+
+
+def _next_seed(folder: Path) -> int:
+    """The seed after that of the run that made a model, whose checkpoints are two levels below."""
+    for place in (folder, folder.parent.parent):
+        if (place / "pretrain.json").is_file():
+            return read_json(place / "pretrain.json", PretrainConfig).seed + 1
+    return 0

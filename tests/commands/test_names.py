@@ -68,6 +68,9 @@ def test_a_corpus_for_a_named_model_and_its_continuation(named, capsys):
     assert "Pre-training BERT from tiny-en (" in told.err
     settings = json.loads((named / "model" / "pretrain.json").read_text())
     assert (settings["start"], settings["learning_rate"]) == ("tiny-en", 1e-4)
+    assert [start_from(name).seed for name in ("tiny-en", "model")] == [0, settings["seed"] + 1]
+    [checkpoint] = (named / "model" / "checkpoints").glob("step-*")
+    assert start_from(checkpoint).seed == settings["seed"] + 1
     assert "the weights of `tiny-en`" in (named / "model" / "README.md").read_text()
     assert main(["info", "model"]) == 0
     assert "modern, from tiny-en, pair task nsp" in capsys.readouterr().out
