@@ -11,24 +11,21 @@ set -euo pipefail
 model=$1 text=$2 out=$3
 length=(--hours "${HOURS:-0.1}")
 [[ -z ${STEPS:-} ]] || length=(--steps "$STEPS")
-mkdir -p "$out"
 
 # 1. A corpus by the tokenizer of the model; a tenth of the documents is held out.
 bertsmith prepare "$text" --tokenizer "$model" --out "$out/corpus" --held-out 0.1 "${@:4}"
 
-# 2. Before. A model without a masked-word head (minilm) cannot be scored yet.
-measure() {  # NAME MODEL
-  bertsmith evaluate "$2" --data "$out/corpus" > "$out/$1.txt" || return 0
-  [[ -z ${OLD:-} ]] || bertsmith evaluate "$2" --data "$OLD" > "$out/$1-old.txt"
-}
-measure before "$model"
-
-# 3. Training, by the settings for a model that is continued.
+# 2. Training, by the settings for a model that is continued.
 bertsmith pretrain --data "$out/corpus" --from "$model" --out "$out/model" --resume \
   --batch-size "${BATCH:-32}" "${length[@]}"
 
-# 4. After.
-measure after "$out/model"
-for part in before after before-old after-old; do
-  [[ ! -s "$out/$part.txt" ]] || sed "s/^/$part: /" "$out/$part.txt"
-done
+# 3. What it gained: the evaluations before the first step and after the last, on the same examples.
+# (The masked-word head of minilm is random before the first step.)
+echo
+grep '"kind":"evaluation"' "$out/model/metrics.jsonl" | sed -n '1s/^/before: /p; $s/^/after:  /p'
+
+# 4. What it lost, on sequences as long as each of the two models was trained on.
+if [[ -n ${OLD:-} ]]; then
+  bertsmith evaluate "$model" --data "$OLD" | sed 's/^/old text, before: /'
+  bertsmith evaluate "$out/model" --data "$OLD" | sed 's/^/old text, after: /'
+fi
