@@ -246,8 +246,10 @@ def test_flags_win_over_what_continuing_changes():
 
 
 def test_a_size_and_a_model_to_continue_exclude_each_other():
-    with pytest.raises(UsageError, match=r"--size tiny .* --from m has its own size"):
-        pretrain_config("modern", data="d", steps=10, start=start(), size="tiny")
+    for flag, value in (("size", "tiny"), ("initial_weights", "structured")):
+        words = rf"--{flag.replace('_', '-')} {value} .* --from m has its own size and weights"
+        with pytest.raises(UsageError, match=words):
+            pretrain_config("modern", data="d", steps=10, start=start(), **{flag: value})
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -158,6 +158,8 @@ def _continued(start: Start) -> dict[str, Any]:
         "warmup": 0.06,
         "mask_share": 0.15,
         "seed": start.seed,
+        # Of the heads that the model lacks.
+        "initial_weights": "paper",
     }
     if not start.pair_head:
         changes["pair_task"] = "none"
@@ -179,11 +181,12 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
     given = {name: value for name, value in flags.items() if value is not None}
     values = RECIPES[recipe] | given
     if start is not None:
-        if "size" in given:
-            raise UsageError(
-                f"--size {given['size']} is for a model with random weights, and --from "
-                f"{start.name} has its own size: leave one of the two out."
-            )
+        for name in ("size", "initial_weights"):
+            if name in given:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {given[name]} is for a model from scratch, and "
+                    f"--from {start.name} has its own size and weights: leave one of the two out."
+                )
         values = RECIPES[recipe] | _continued(start) | given
         values |= {"start": start.name, "size": str(start.config)}
     config = PretrainConfig(recipe=recipe, **values)
