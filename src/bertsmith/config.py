@@ -147,7 +147,7 @@ def _continued(start: Start) -> dict[str, Any]:
     """What a recipe changes where it continues a trained model.
 
     A rate for random weights takes such a model far from where it is, and the run must end before
-    it is back: 1e-3 made a BERT 128 wide worse, 1e-4 better (docs/log.md). From the width of base
+    it is back: 1e-3 made a trained BERT worse, 1e-4 better (docs/log.md). From the width of base
     on 5e-5: Google's README advises 2e-5 for further steps, Gururangan et al. (2020) adapt
     RoBERTa-base to a task's text at 1e-4. Their warm-up is over 6% of the steps, and masks are 15%
     as in what published models were trained on. A model without a next-sentence head gets none.
