@@ -40,6 +40,8 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         clip_norm=1.0,
         dropout=0.1,
         weights="none",
+        steps=0,
+        hours=0.0,
         patience=0,
         features=(),
         combine="concat",

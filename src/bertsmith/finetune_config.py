@@ -32,6 +32,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Examples per optimizer step, over all processes."""
     learning_rate: float
     epochs: int
+    """Passes over the training part, if `steps` and `hours` allow them."""
     longest: int
     """Most tokens of an input."""
     stride: int
@@ -47,6 +48,11 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dropout: float = 0.1
     weights: Weights = "none"
     """`balanced`: every class counts as much as every other in the loss, however rare."""
+    steps: int = 0
+    """Most optimizer steps; 0: no limit but `epochs`."""
+    hours: float = 0.0
+    """Longest time on the run's clock, evaluations counted; the learning rate falls in time. 0: no
+    limit."""
     patience: int = 0
     """Epochs without a better dev score after which a run stops; 0: it never stops early."""
     features: tuple[int, ...] = ()
@@ -207,10 +213,12 @@ def _check(config: FinetuneConfig, positions: int) -> None:
     for name in ("epochs", "stride"):
         require(getattr(config, name) >= 1, name, "at least 1")
     require(config.longest >= _SHORTEST, "longest", f"at least {_SHORTEST}")
-    for name in ("patience", "seed", "micro_tokens"):
+    for name in ("steps", "patience", "seed", "micro_tokens"):
         require(getattr(config, name) >= 0, name, "at least 0")
     for name in ("warmup", "dropout", "beta1", "beta2"):
         require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
+    hours = config.hours
+    require(math.isfinite(hours) and hours >= 0, "hours", "at least 0 and finite")
     decay = config.weight_decay
     require(math.isfinite(decay) and decay >= 0, "weight_decay", "at least 0 and finite")
     if config.epochs > _ENDLESS_EPOCHS:

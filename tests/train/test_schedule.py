@@ -52,6 +52,27 @@ def test_steps_decide_rate_phase_and_end() -> None:
     assert [moment.over for moment in moments] == [False] * 100 + [True]
 
 
+def test_what_is_over_first_ends_a_run_of_steps_and_hours(tmp_path: Path, clock: Clock) -> None:
+    def moments(seconds: float) -> list[Moment]:
+        log = tmp_path / f"{seconds}.jsonl"
+        plan = Schedule(
+            steps=4, hours=0.01, learning_rate=2.0, warmup=0.0, phases=PHASES[:1], log=log
+        )
+        found = [plan.at(0)]
+        while not found[-1].over:
+            clock.now += seconds
+            found.append(plan.at(len(found)))
+        plan.close()
+        assert read_log(log, PHASES[:1]) == found
+        return found
+
+    # 36 seconds: with steps of 3 seconds the count ends it, with steps of 12 the clock.
+    assert [moment.progress for moment in moments(3.0)] == [0, 0.25, 0.5, 0.75, 1]
+    slow = moments(12.0)
+    assert [moment.progress for moment in slow] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert [moment.learning_rate for moment in slow] == pytest.approx([2, 4 / 3, 2 / 3, 0])
+
+
 def test_shares_that_do_not_add_up_in_binary_end_where_they_should() -> None:
     phases = tuple(Phase(0.1, 16 + index) for index in range(10))
     plan = Schedule(steps=10, hours=None, learning_rate=1.0, warmup=0.0, phases=phases)

@@ -34,8 +34,12 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Of the best epoch on dev."""
     interval: tuple[float, float]
     """95%, by the bootstrap over dev examples."""
+    steps: int
+    """Of the optimizer."""
+    epochs: list[float]
+    """Done at each evaluation."""
     by_epoch: list[float]
-    """Dev accuracy after each epoch."""
+    """Dev accuracy at each evaluation."""
     seconds: float
 
 
@@ -63,11 +67,28 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """Both, by what they began with."""
         return [("the pre-trained model", self.pretrained), ("fresh weights", self.untrained)]
 
+    @property
+    def is_even(self) -> bool:
+        """Whether both were trained for as many steps."""
+        return self.pretrained.steps == self.untrained.steps
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the difference is fair and outside the noise."""
+        low, high = self.interval
+        return self.is_even and not low <= 0 <= high
+
     def verdict(self) -> str:
         """Whether pre-training helped, in a sentence or two."""
         low, high = (100 * end for end in self.interval)
         points = f"{100 * self.difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
-        if low > 0:
+        if not self.is_even:
+            found = (
+                "Not a fair comparison: the machine became slower, and there was time for only "
+                f"{self.untrained.steps:,} of {self.pretrained.steps:,} steps from fresh weights. "
+                f"The pre-trained model stands at {points}."
+            )
+        elif low > 0:
             found = f"Pre-training helped: {points}."
         elif high < 0:
             found = f"Pre-training did harm here: {points}."
@@ -128,7 +149,10 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
     examples = [example for example in dev if isinstance(example, TextExample)]
     predictions = read_predictions(run)
     right = np.asarray(gold("classify", examples, result.labels))
-    records = read_metrics(run / "metrics.jsonl")
+    evaluated = [
+        record for record in read_metrics(run / "metrics.jsonl") if record["kind"] == "evaluation"
+    ]
+    steps_per_epoch = -(-result.inspection.examples["train"] // result.config.batch_size)
     accuracy = result.best_run.scores[result.deciding]["accuracy"]
     assert accuracy is not None
     attempt = Attempt(
@@ -137,7 +161,9 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
         report=str(folder / REPORT),
         accuracy=accuracy,
         interval=result.intervals["accuracy"],
-        by_epoch=[record["accuracy"] for record in records if record["kind"] == "evaluation"],
+        steps=result.best_run.steps,
+        epochs=[record["step"] / steps_per_epoch for record in evaluated],
+        by_epoch=[record["accuracy"] for record in evaluated],
         seconds=result.best_run.seconds,
     )
     return _Read(
@@ -169,24 +195,22 @@ def write_comparison(page: Report, task: Comparison, out: Path) -> None:
     )
     page.text(task.verdict())
     page.table(
-        ["fine-tuned from", "right on dev", "95% interval", "seconds of training"],
+        ["fine-tuned from", "right on dev", "95% interval", "steps", "seconds of training"],
         [
             [
                 name,
                 f"{one.accuracy:.1%}",
                 f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+                f"{one.steps:,}",
                 f"{one.seconds:.0f}",
             ]
             for name, one in task.attempts
         ]
-        + [["always the more frequent answer", f"{task.baseline:.1%}", None, None]],
+        + [["always the more frequent answer", f"{task.baseline:.1%}", None, None, None]],
     )
     page.picture(
         line_chart(
-            [
-                Series(name, range(1, len(one.by_epoch) + 1), one.by_epoch)
-                for name, one in task.attempts
-            ],
+            [Series(name, one.epochs, one.by_epoch) for name, one in task.attempts],
             title="Fine-tuning",
             x_label="epochs (passes over the training examples)",
             y_label="dev examples right",

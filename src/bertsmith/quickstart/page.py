@@ -45,12 +45,37 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     task: Comparison
     """The same small task from the pre-trained and from an untrained model."""
 
+    def in_short(self) -> str:
+        """What came of it, for a reader who knows nothing of losses."""
+        right, guessed = self.evaluation["mlm_accuracy"], self.baseline["mlm_accuracy"]
+        task = self.task
+        if right <= guessed:
+            found = (
+                f"It has not learned yet: it fills in {right:.0%} of the hidden words correctly, "
+                f"and always saying the most frequent one gets {guessed:.0%}. Give it more "
+                "--minutes."
+            )
+        else:
+            found = (
+                f"It learned: it fills in {right:.0%} of the hidden words correctly; always saying "
+                f"the most frequent one gets {guessed:.0%}."
+            )
+        if not task.is_clear:
+            return found
+        did = "brought" if task.difference > 0 else "cost"
+        return (
+            f"{found} Pre-training {did} {abs(100 * task.difference):.0f} points on a small task "
+            f"({task.pretrained.accuracy:.0%} right with it, {task.untrained.accuracy:.0%} "
+            "without)."
+        )
+
     def summary(self) -> list[str]:
         """The result in a few lines, with the next commands."""
         now, base = self.evaluation, self.baseline
         first, task = self.own_blanks[0], self.task
         return [
             f"Trained a BERT of {self.parameters:,} parameters on {self.source}.",
+            self.in_short(),
             f"  held-out masked words: loss {now['mlm_loss']:.2f} nats (by frequency "
             f"{base['mlm_loss']:.2f}), {now['mlm_accuracy']:.1%} right (by frequency "
             f"{base['mlm_accuracy']:.1%})",
@@ -167,29 +192,30 @@ def write_report(
     outcome: Outcome, config: PretrainConfig, metrics: Sequence[dict[str, Any]]
 ) -> None:
     """Writes `report.html`, one self-contained page; `metrics` are the run's records."""
-    now, base = outcome.evaluation, outcome.baseline
+    now, base, task = outcome.evaluation, outcome.baseline, outcome.task
     page = Report(
         "A BERT of your own, in a few minutes",
         f"Trained from nothing on {outcome.source}, with nothing but this machine. "
-        "How far it got, and how to go on with your own text.",
+        f"{outcome.in_short()}",
         language=outcome.language,
     )
     page.facts(
         [
             Fact(
+                f"{now['mlm_accuracy']:.0%}",
+                "of the words hidden in unseen text guessed right",
+                f"always saying the most frequent word: {base['mlm_accuracy']:.0%}",
+            ),
+            Fact(
+                f"{100 * task.difference:+.0f} points",
+                "from pre-training, on a small task",
+                f"{task.pretrained.accuracy:.0%} right with it, {task.untrained.accuracy:.0%} "
+                f"without{'' if task.is_clear else '; within the noise'}",
+            ),
+            Fact(
                 f"{now['mlm_loss']:.2f}",
                 "held-out loss, nats a masked word",
                 f"guessing by frequency: {base['mlm_loss']:.2f}",
-            ),
-            Fact(
-                f"{now['mlm_accuracy']:.1%}",
-                "hidden words right, first guess",
-                f"always the most frequent: {base['mlm_accuracy']:.1%}",
-            ),
-            Fact(
-                f"{outcome.task.pretrained.accuracy:.1%}",
-                "fine-tuned on a small task: right",
-                f"the same from fresh weights: {outcome.task.untrained.accuracy:.1%}",
             ),
             Fact(
                 f"{sum(outcome.seconds.values()) / 60:.1f} min",

@@ -1,8 +1,8 @@
 """Real text to a small trained BERT, fine-tuned on a small task, and a report, offline, in minutes.
 
 A list of stages, each of which leaves its result in the folder and is skipped when it is there, so
-that a rerun continues. The time is a budget for the whole: fine-tuning gets a share of it, and
-pre-training what the stages before it, that share and the report leave.
+that a rerun continues. The time is a budget for the whole, see `budget`: fine-tuning gets a share
+of it, and pre-training what the stages before it, that share and the report leave.
 """
 
 import sys
@@ -22,9 +22,10 @@ from bertsmith.errors import Stopped, UsageError, nearest
 from bertsmith.files import atomic_file, read_json, write_json
 from bertsmith.models.folder import parameter_count
 from bertsmith.prediction.predictor import Predictor
+from bertsmith.quickstart.budget import Budget, affordable_examples
 from bertsmith.quickstart.comparison import compare
 from bertsmith.quickstart.page import Outcome, collect, held_out_blanks, write_report
-from bertsmith.quickstart.task import TaskPlan, affordable_examples, fine_tune
+from bertsmith.quickstart.task import PRETRAINED, TaskPlan, fine_tune
 from bertsmith.report.page import Blank
 from bertsmith.runtime import core_count
 from bertsmith.tasks.own import Columns
@@ -36,12 +37,6 @@ from bertsmith.train.progress import read_metrics
 HELD_OUT = 0.05
 EVALUATED_SEQUENCES = 400
 BLANKS_FROM_TEXT = 8
-# What loading torch, filling the blanks and drawing the report take on a slow machine.
-_REPORT_SECONDS = 25.0
-_SHORTEST_TRAINING = 3.0
-# Both fine-tunings together, and what of it is not training: making examples, scores, reports.
-_TUNING_SHARE, _TUNING_SECONDS = 0.3, 135.0
-_TUNING_OVERHEAD = 15.0
 
 
 # What learned most in eight minutes on two cores (docs/log.md): two layers, and short inputs first.
@@ -130,6 +125,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     """Length of the pre-training, once it has begun."""
     examples: int | None = None
     """How many the fine-tunings train on, once they have begun."""
+    tuning_hours: dict[str, float] = {}
+    """Longest time of each fine-tuning that has begun, by its folder."""
     seconds: dict[str, float] = {}
     """Time of each stage that is done."""
 
@@ -154,9 +151,14 @@ class Work:
         return self.out / "text" / f"{self.state.language}.txt"
 
     @property
-    def tuning_seconds(self) -> float:
-        """What both fine-tunings together get of the time."""
-        return min(_TUNING_SHARE * 60 * self.state.minutes, _TUNING_SECONDS)
+    def budget(self) -> Budget:
+        """How the time is shared out."""
+        return Budget(self.state.minutes)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
 
     def save(self) -> None:
         """Writes the state."""
@@ -239,8 +241,7 @@ def _prepare_corpus(work: Work) -> None:
 
 def _pretrain(work: Work) -> None:
     if work.state.hours is None:
-        left = work.deadline - time.monotonic() - _REPORT_SECONDS - work.tuning_seconds
-        work.state.hours = round(max(left, _SHORTEST_TRAINING) / 3600, 6)
+        work.state.hours = round(work.budget.pretraining(work.left) / 3600, 6)
         work.save()
     try:
         pretrain.run(_config(work), work.out / "model", resume=True)
@@ -261,16 +262,31 @@ def _config(work: Work) -> PretrainConfig:
 
 
 def _fine_tune(work: Work) -> None:
-    if work.state.examples is None:
+    state, plan, task = work.state, work.plan.task, sample_task(work.state.language)
+    # In a stage that was stopped and went on, less than its clock: the budget has a least value.
+    overhead = state.seconds.get("pre-training", 0.0) - 3600 * (state.hours or 0.0)
+    if state.examples is None:
         trained = read_metrics(work.out / "model" / "metrics.jsonl")
         last = next(row for row in reversed(trained) if row["kind"] == "train")
-        left = min(work.deadline - time.monotonic() - _REPORT_SECONDS, work.tuning_seconds)
-        work.state.examples = affordable_examples(
-            left - _TUNING_OVERHEAD, last["tokens"] / last["elapsed"], plan=work.plan.task
+        state.examples = affordable_examples(
+            work.budget.first_tuning(work.left, overhead),
+            last["tokens"] / last["elapsed"],
+            epochs=plan.settings["epochs"],
+            dev=len(task.dev),
+            tokens=plan.tokens,
         )
-        work.save()
-    task = sample_task(work.state.language)
-    fine_tune(work.plan.task, task, work.out, examples=work.state.examples)
+
+    def hours(tuned: str, overhead_before: float) -> float:
+        if tuned not in state.tuning_hours:
+            if tuned == PRETRAINED[1]:
+                seconds = work.budget.first_tuning(work.left, overhead)
+            else:
+                seconds = work.budget.second_tuning(work.left, overhead_before)
+            state.tuning_hours[tuned] = round(seconds / 3600, 6)
+            work.save()
+        return state.tuning_hours[tuned]
+
+    fine_tune(plan, task, work.out, examples=state.examples, hours=hours)
 
 
 STAGES: list[tuple[str, Callable[[Work], None]]] = [

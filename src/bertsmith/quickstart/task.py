@@ -1,8 +1,8 @@
 """What pre-training bought: one small task, fine-tuned from the trained and from fresh weights.
 
 Both models have one shape and one tokenizer; they are fine-tuned with the same settings on the same
-examples in the same order, under the same first output layer. What is left is what their encoders
-were at the beginning. In the quickstart's folder::
+examples in the same order, for as many steps, under the same first output layer. What is left is
+what their encoders were at the beginning. In the quickstart's folder::
 
     task/train.csv dev.csv    the examples
     untrained/                a model of the pre-trained one's shape with fresh weights
@@ -12,7 +12,8 @@ were at the beginning. In the quickstart's folder::
 
 import csv
 import io
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,6 @@ from bertsmith.text.sample_tasks import SampleTask
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
-
-FEWEST_EXAMPLES = 128
 
 # Folder of the model and folder of its fine-tuning.
 PRETRAINED = ("model", "tuned")
@@ -57,20 +56,14 @@ class TaskPlan:
     """Of an input, about."""
 
 
-def affordable_examples(seconds: float, tokens_per_second: float, *, plan: TaskPlan) -> int:
-    """How many training examples both fine-tunings get through in so much time, at least a few.
-
-    Args:
-        seconds: for both together.
-        tokens_per_second: of the pre-training, which trains about as fast.
-        plan: of the task.
-    """
-    passes = 2 * plan.settings["epochs"]
-    found = int(seconds * tokens_per_second / (passes * plan.tokens))
-    return max(found, FEWEST_EXAMPLES)
-
-
-def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> None:
+def fine_tune(
+    plan: TaskPlan,
+    task: SampleTask,
+    out: Path,
+    *,
+    examples: int,
+    hours: Callable[[str, float], float],
+) -> None:
     """Writes the examples and does both fine-tunings; continues where an earlier call was stopped.
 
     Args:
@@ -78,6 +71,8 @@ def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> 
         task: its examples.
         out: the quickstart's folder, which holds a pre-trained `model`.
         examples: of the training part that are used, from its beginning; or all, if it has fewer.
+        hours: the longest time of a fine-tuning, asked when it is to begin, by its folder and by
+            the seconds that the one before took beyond its clock.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -88,7 +83,9 @@ def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> 
     _write_csv(out / "task" / "train.csv", task.columns, task.train[: examples // 2 * 2])
     _write_csv(out / "task" / "dev.csv", task.columns, task.dev)
     _write_untrained(out / "untrained", like=out / "model")
+    steps, overhead = 0, 0.0
     for model, tuned in (PRETRAINED, UNTRAINED):
+        began, limit = time.monotonic(), hours(tuned, overhead)
         job = Job(
             source=Source(
                 task="classify",
@@ -97,14 +94,17 @@ def fine_tune(plan: TaskPlan, task: SampleTask, out: Path, *, examples: int) -> 
                 columns=plan.columns,
             ),
             model=str(out / model),
-            settings=plan.settings,
+            # The second does the steps that the first had time for.
+            settings=plan.settings | {"hours": limit, "steps": steps},
         )
         # What there is to know of the data is told once.
         show = (lambda line: None) if tuned == UNTRAINED[1] else None
         try:
-            finetune(job, out / tuned, resume=True, show=show)
+            done = finetune(job, out / tuned, resume=True, show=show).best_run
         except Stopped as stop:
             raise Stopped(stop.number, stop.where, again="") from stop
+        steps = done.steps
+        overhead = time.monotonic() - began - min(done.seconds, 3600 * limit)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -153,7 +153,7 @@ def train(
             # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
             #    its step, and a run of no steps still has one.
             if (moment.over or not asked) and evaluation_due(
-                state, moment, settings.evaluate_every, by_clock=schedule.steps is None
+                state, moment, settings.evaluate_every, by_clock=schedule.budget is not None
             ):
                 began = time.monotonic()
                 state.evaluation = evaluate()

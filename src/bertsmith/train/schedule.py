@@ -1,4 +1,4 @@
-"""What each step of a run is: its learning rate and phase, by count or by the clock.
+"""What each step of a run is: its learning rate and phase, by count, by the clock, or by both.
 
 A run of `--steps` is a function of the step alone. A run of `--hours` reads the clock, so what it
 realised is written to a log, one line a step *before* the step is done; the log then decides those
@@ -50,16 +50,18 @@ class Schedule:
         phases: Sequence[Phase],
         log: Path | None = None,
     ) -> None:
-        """Exactly one of `steps` and `hours`; a clock run continues its `log` where it has one.
+        """By `steps`, by `hours`, or by both: then the run ends with whichever is over first.
+
+        A run with `hours` continues its `log` where it has one.
 
         Raises:
             FolderError: the log is damaged before its last line (a line cut short at the very end
                 is what a kill leaves, and is dropped).
         """
-        if (steps is None) == (hours is None):
-            raise ValueError("give either steps or hours")
+        if steps is None and hours is None:
+            raise ValueError("give steps, hours or both")
         self.steps = steps
-        self.budget = (hours or 0.0) * 3600
+        self.budget = None if hours is None else hours * 3600
         self.learning_rate = learning_rate
         self.warmup = warmup
         self.phases = tuple(phases)
@@ -92,15 +94,15 @@ class Schedule:
             moment = self.realised[step]
             self.set_clock(moment.elapsed)
             return moment
-        if self.steps is not None:
-            return self._moment(step, min(step / self.steps, 1.0), over=step >= self.steps)
+        counted = 0.0 if self.steps is None else min(step / self.steps, 1.0)
+        if self.budget is None:
+            return self._moment(step, counted)
         if step > len(self.realised):
             raise FolderError(
                 f"The log of the schedule holds {len(self.realised)} steps, but the checkpoint was "
                 f"taken at step {step}; restore schedule.jsonl, or start again in another folder."
             )
-        progress = min(self.elapsed / self.budget, 1.0)
-        moment = self._moment(step, progress, over=progress >= 1.0)
+        moment = self._moment(step, max(counted, min(self.elapsed / self.budget, 1.0)))
         self.realised.append(moment)
         if self._file is not None:
             self._file.write(msgspec.json.encode(moment) + b"\n")
@@ -118,10 +120,18 @@ class Schedule:
             self._file.close()
             self._file = None
 
-    def _moment(self, step: int, progress: float, *, over: bool) -> Moment:
+    def _moment(self, step: int, progress: float) -> Moment:
         phase = next((i for i, end in enumerate(self._ends) if progress < end), len(self._ends) - 1)
         rate = self.learning_rate * linear(progress, self.warmup)
-        return Moment(step, progress, rate, phase, self.phases[phase].length, self.elapsed, over)
+        return Moment(
+            step,
+            progress,
+            rate,
+            phase,
+            self.phases[phase].length,
+            self.elapsed,
+            over=progress >= 1.0,
+        )
 
 
 def read_log(path: Path, phases: Sequence[Phase]) -> list[Moment]:

@@ -39,6 +39,7 @@ def task_card(
     architecture = architecture_of(model.config)
     name = NAMES[architecture]
     alike = is_known_to_transformers(model.config_keys | shape_keys(model.config))
+    most = "at most " if config.steps or config.hours else ""
     kept = ""
     if config.features:
         kept = f", on layers {list(config.features)} of a frozen encoder"
@@ -72,7 +73,7 @@ def task_card(
         "## Training",
         "",
         f"- kind of task: {task.kind}{kept}",
-        f"- {config.epochs} epochs of batches of {config.batch_size}, learning rate "
+        f"- {most}{config.epochs} epochs of batches of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, warm-up over {config.warmup:.0%} of the steps, linear decay, "
         f"dropout {config.dropout:g}",
         f"- inputs of at most {config.longest} tokens",

@@ -74,6 +74,8 @@ def _about(result: FinetuneResult, example: Example) -> str:
         "answer": "answer questions about a text with a part of it",
     }
     passes = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
+    if config.steps or config.hours:
+        passes = f"at most {passes}"
     how = (
         f"Trained for {passes} (an epoch is a pass over the "
         f"{result.inspection.examples['train']:,} training examples) with {config.batch_size} "

@@ -173,7 +173,8 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     records = read_metrics(Path(best.out) / "metrics.jsonl")
     trained = [record for record in records if record["kind"] == "train"]
     evaluated = [record for record in records if record["kind"] == "evaluation"]
-    epoch = evaluated[0]["step"]
+    # Steps of an epoch. A run that was over within its first one was evaluated at its end only.
+    epoch = best.steps / best.best_epoch if len(evaluated) == 1 else evaluated[0]["step"]
     page.section("How it learned")
     lowered = (
         "the squared distance of the model's answers to the right ones"
@@ -214,7 +215,7 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     )
 
 
-def _smooth(trained: Sequence[dict[str, Any]], epoch: int) -> Series:
+def _smooth(trained: Sequence[dict[str, Any]], epoch: float) -> Series:
     """The training loss as means over stretches of equal length."""
     parts = np.array_split(
         np.array([(record["step"] / epoch, record["loss"]) for record in trained]),

@@ -4,6 +4,7 @@ The folder, while and after a run::
 
     finetune.json      the settings; their presence means that a run lives here
     metrics.jsonl      every step, the dev scores after every epoch
+    schedule.jsonl     what a run with a time limit made of its hours
     checkpoints/       the newest; removed when the run is over
     best/              the model folder of the epoch that was best on dev
     predictions.jsonl  its answers to the dev examples, in order
@@ -36,6 +37,7 @@ from bertsmith.train.progress import Reporter
 from bertsmith.train.schedule import Schedule
 from bertsmith.train.start import (
     CHECKPOINTS,
+    SCHEDULE,
     check_same_settings,
     enter,
     find_start,
@@ -189,13 +191,16 @@ def run(
             micro_tokens=state.micro_tokens,
         )
         per_epoch = batches.steps_per_epoch
+        steps = config.epochs * per_epoch
         schedule = Schedule(
-            steps=config.epochs * per_epoch,
-            hours=None,
+            steps=min(steps, config.steps or steps),
+            hours=config.hours or None,
             learning_rate=config.learning_rate,
             warmup=config.warmup,
             phases=(Phase(1.0, config.longest),),
+            log=out / SCHEDULE if place.world.first else None,
         )
+        stack.callback(schedule.close)
         scorer = Scorer(model, tokenizer, place)
         examples, features = data.evaluated[data.deciding]
 
@@ -221,6 +226,7 @@ def run(
 
         def save() -> None:
             if place.world.first:
+                schedule.sync()
                 checkpoint.save(
                     out / CHECKPOINTS,
                     state,
