@@ -155,7 +155,8 @@ def test_no_word_is_cut_and_no_sentence_is_empty_unasked():
         "'überlanges'; give may_cut=True to have their ends cut off, as the published code does."
     )
     cut, whole = elmo.of_words([["überlanges"], ["überlange"]], may_cut=True)
-    assert torch.equal(cut, whole)
+    # Where a word is in a batch may move its last bit.
+    torch.testing.assert_close(cut, whole, **EXACT)
     with pytest.raises(UsageError) as caught:
         elmo.of_words([["the"], [], ["a"]])
     assert str(caught.value) == "Sentence 1 (counted from 0) holds no word; leave it out."

@@ -17,6 +17,9 @@ from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
 
+# Nine fine-tunings are made first.
+pytestmark = pytest.mark.timeout(900)
+
 TASKS = ("mnli", "qqp", "qnli", "sst-2", "cola", "sts-b", "mrpc", "rte", "wnli")
 
 
