@@ -167,6 +167,8 @@ SHARE = "at least 0 and below 1"
                     "above 0 and at most 0.1",
                     (0.0, -1e-5, 1.5, float("inf"), float("nan")),
                 ),
+                ("hours", "0, or at least a second (0.0003) and finite", (-1.0, 1e-5)),
+                ("steps", ZERO, (-1,)),
                 ("epsilon", ABOVE, (0.0,)),
                 ("clip_norm", ABOVE, (0.0, float("inf"))),
                 ("epochs", ONE, (0,)),

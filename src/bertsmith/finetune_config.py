@@ -218,7 +218,8 @@ def _check(config: FinetuneConfig, positions: int) -> None:
     for name in ("warmup", "dropout", "beta1", "beta2"):
         require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
     hours = config.hours
-    require(math.isfinite(hours) and hours >= 0, "hours", "at least 0 and finite")
+    lasts = math.isfinite(hours) and hours * 3600 >= 1
+    require(lasts or hours == 0, "hours", "0, or at least a second (0.0003) and finite")
     decay = config.weight_decay
     require(math.isfinite(decay) and decay >= 0, "weight_decay", "at least 0 and finite")
     if config.epochs > _ENDLESS_EPOCHS:

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ from bertsmith.tasks.own import Columns, own_task
 from bertsmith.tasks.task import Answer, AnswerExample, Example, TagExample, TextExample
 from bertsmith.tasks.taught import Taught
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.train import schedule
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.progress import read_metrics
 from bertsmith.tuning import data as finetune_data
@@ -403,6 +405,26 @@ def test_patience_ends_a_run_that_gets_no_better(folder, tmp_path):
     evaluated = records(tmp_path, "evaluation")
     assert len(evaluated) == result.best_epoch + 2
     assert max(record["accuracy"] for record in evaluated) == result.scores["dev"]["accuracy"]
+
+
+def test_steps_and_the_clock_end_a_run_early(folder, tmp_path, monkeypatch):
+    result = go(config_of(folder, steps=8, hours=1.0), tmp_path / "steps")
+    assert (result.steps, len(records(tmp_path / "steps", "evaluation"))) == (8, 2)
+    clock = SimpleNamespace(now=0.0)
+
+    def later() -> float:
+        clock.now += 0.5
+        return clock.now
+
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(monotonic=later))
+    out = tmp_path / "clock"
+    result = go(config_of(folder, hours=10 / 3600), out)
+    # Six steps are an epoch.
+    assert 1 <= result.steps < 24
+    assert records(out, "evaluation")[-1]["step"] == result.steps
+    rates = [record["learning_rate"] for record in records(out, "train")]
+    assert rates[-1] < 0.25 * max(rates)
+    assert len((out / "schedule.jsonl").read_text().splitlines()) == result.steps + 1
 
 
 def test_a_run_that_learns_nothing_is_called_degenerate(folder, tmp_path):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 FEWEST_EXAMPLES = 128
 # What filling the blanks and drawing the report takes on a slow machine.
 _REPORT = 25.0
-# Loading, the last evaluation and writing, before it has been measured.
-_OVERHEAD = 5.0
+# Loading, the last evaluation and writing, before it has been measured; and, as a multiple of the
+# time of the stages before the pre-training, on a slow machine, to a share of the whole.
+_OVERHEAD, _OVERHEAD_BY_STAGES, _OVERHEAD_SHARE = 5.0, 3.0, 0.15
 # Both fine-tunings together.
 _TUNING_SHARE, _TUNING = 0.3, 135.0
-_OF_FIRST = 0.42
+_OF_FIRST = 0.38
 # Of the time of a fine-tuning, what is planned to be needed.
 _PLANNED = 0.8
 _SHORTEST = 3.0
@@ -30,7 +31,7 @@ class Budget:
 
     @property
     def tuning(self) -> float:
-        """What both fine-tunings together get, everything counted."""
+        """What both fine-tunings together get at least, everything counted."""
         return min(_TUNING_SHARE * 60 * self.minutes, _TUNING)
 
     def pretraining(self, left: float) -> float:
@@ -39,7 +40,9 @@ class Budget:
         Args:
             left: until the quickstart should be over.
         """
-        return max(left - _REPORT - self.tuning - _OVERHEAD, _SHORTEST)
+        total = 60 * self.minutes
+        overhead = min(_OVERHEAD_BY_STAGES * (total - left), _OVERHEAD_SHARE * total)
+        return max(left - _REPORT - self.tuning - max(overhead, _OVERHEAD), _SHORTEST)
 
     def first_tuning(self, left: float, overhead: float) -> float:
         """On the clock of the first fine-tuning.
@@ -48,8 +51,7 @@ class Budget:
             left: until the quickstart should be over.
             overhead: of the pre-training: what its stage took beyond its clock.
         """
-        both = min(left - _REPORT, self.tuning)
-        return max(_OF_FIRST * both - max(overhead, _OVERHEAD), _SHORTEST)
+        return max(_OF_FIRST * (left - _REPORT) - max(overhead, _OVERHEAD), _SHORTEST)
 
     def second_tuning(self, left: float, overhead: float) -> float:
         """The most on the clock of the second fine-tuning, which does the steps of the first.
@@ -59,7 +61,7 @@ class Budget:
             overhead: of the first: what it took beyond its clock.
         """
         overhead = max(overhead, _OVERHEAD)
-        return max(left - max(_REPORT, 1.5 * overhead) - overhead, _SHORTEST)
+        return max(left - max(_REPORT, 0.5 * overhead) - overhead, _SHORTEST)
 
 
 def affordable_examples(
