@@ -173,8 +173,8 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     records = read_metrics(Path(best.out) / "metrics.jsonl")
     trained = [record for record in records if record["kind"] == "train"]
     evaluated = [record for record in records if record["kind"] == "evaluation"]
-    # Steps of an epoch. A run that was over within its first one was evaluated at its end only.
-    epoch = best.steps / best.best_epoch if len(evaluated) == 1 else evaluated[0]["step"]
+    # Steps of an epoch: a run that was over within its first one was evaluated at its end only.
+    epoch = evaluated[0]["step"] / min(best.best_epoch, 1)
     page.section("How it learned")
     lowered = (
         "the squared distance of the model's answers to the right ones"
