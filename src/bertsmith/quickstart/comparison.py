@@ -65,7 +65,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def attempts(self) -> list[tuple[str, Attempt]]:
         """Both, by what they began with."""
-        return [("the pre-trained model", self.pretrained), ("fresh weights", self.untrained)]
+        return [("the pre-trained model", self.pretrained), ("its initial weights", self.untrained)]
 
     @property
     def is_even(self) -> bool:
@@ -85,8 +85,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         if not self.is_even:
             found = (
                 "Not a fair comparison: the machine became slower, and there was time for only "
-                f"{self.untrained.steps:,} of {self.pretrained.steps:,} steps from fresh weights. "
-                f"The pre-trained model stands at {points}."
+                f"{self.untrained.steps:,} of {self.pretrained.steps:,} steps without "
+                f"pre-training. The pre-trained model stands at {points}."
             )
         elif low > 0:
             found = f"Pre-training helped: {points}."
@@ -190,7 +190,7 @@ def write_comparison(page: Report, task: Comparison, out: Path) -> None:
     page.section(
         "What pre-training bought",
         f"{task.question} The pre-trained model was fine-tuned to tell, and so was a model of the "
-        "same shape that starts from fresh weights: with the same settings, on the same "
+        "same initial weights without pre-training: with the same settings, on the same "
         f"{task.train_examples:,} examples in the same order. {task.about_dev}",
     )
     page.text(task.verdict())

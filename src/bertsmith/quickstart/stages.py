@@ -286,7 +286,7 @@ def _fine_tune(work: Work) -> None:
             work.save()
         return state.tuning_hours[tuned]
 
-    fine_tune(plan, task, work.out, examples=state.examples, hours=hours)
+    fine_tune(plan, task, work.out, pretrained=_config(work), examples=state.examples, hours=hours)
 
 
 STAGES: list[tuple[str, Callable[[Work], None]]] = [

@@ -1,11 +1,11 @@
-"""What pre-training bought: one small task, fine-tuned from the trained and from fresh weights.
+"""What pre-training bought: one small task, fine-tuned with pre-training and without.
 
-Both models have one shape and one tokenizer; they are fine-tuned with the same settings on the same
-examples in the same order, for as many steps, under the same first output layer. What is left is
-what their encoders were at the beginning. In the quickstart's folder::
+Both models begin with the same initial weights and have one tokenizer; they are fine-tuned with the
+same settings on the same examples in the same order, for as many steps, under the same first output
+layer. What is left is what pre-training did to their encoders. In the quickstart's folder::
 
     task/train.csv dev.csv    the examples
-    untrained/                a model of the pre-trained one's shape with fresh weights
+    untrained/                the pre-trained model as it was before its first step
     tuned/                    the fine-tuning of the pre-trained model, see `finetune`
     tuned-untrained/          the same of the untrained one
 """
@@ -18,27 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bertsmith.config import PretrainConfig
 from bertsmith.errors import Stopped
 from bertsmith.files import write_bytes
-from bertsmith.models.architectures import build
-from bertsmith.models.folder import load_config, save_model
-from bertsmith.runtime import derive_seed
+from bertsmith.pretrain_setup import save_untrained
 from bertsmith.tasks.own import Columns
 from bertsmith.text.sample_tasks import SampleTask
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.data import Source
 from bertsmith.tuning.job import Job, finetune
 
 # Folder of the model and folder of its fine-tuning.
 PRETRAINED = ("model", "tuned")
 UNTRAINED = ("untrained", "tuned-untrained")
-_CARD = """\
-# A BERT that was not trained
-
-Fresh weights in the shape of the model beside it, to compare with: what pre-training changed.
-"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +52,7 @@ def fine_tune(
     task: SampleTask,
     out: Path,
     *,
+    pretrained: PretrainConfig,
     examples: int,
     hours: Callable[[str, float], float],
 ) -> None:
@@ -70,6 +62,7 @@ def fine_tune(
         plan: of the task.
         task: its examples.
         out: the quickstart's folder, which holds a pre-trained `model`.
+        pretrained: settings of its pre-training, whose initial weights it is compared with.
         examples: of the training part that are used, from its beginning; or all, if it has fewer.
         hours: the longest time of a fine-tuning, asked when it is to begin, by its folder and by
             the seconds that the one before took beyond its clock.
@@ -82,7 +75,7 @@ def fine_tune(
     # An even number: every other example has one label.
     _write_csv(out / "task" / "train.csv", task.columns, task.train[: examples // 2 * 2])
     _write_csv(out / "task" / "dev.csv", task.columns, task.dev)
-    _write_untrained(out / "untrained", like=out / "model")
+    save_untrained(pretrained, out / "untrained")
     steps, overhead = 0, 0.0
     for model, tuned in (PRETRAINED, UNTRAINED):
         began, limit = time.monotonic(), hours(tuned, overhead)
@@ -111,9 +104,3 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]
     text = io.StringIO()
     csv.writer(text).writerows([columns, *rows])
     write_bytes(path, text.getvalue().encode())
-
-
-def _write_untrained(folder: Path, *, like: Path) -> None:
-    torch.manual_seed(derive_seed(0, "weights"))
-    model = build(load_config(like), pieces=(), pair_task=True)
-    save_model(folder, model, Tokenizer.load(like), card=_CARD)
