@@ -14,9 +14,8 @@ import msgspec
 from curves import standalone
 
 from bertsmith.comparison.bootstrap import Difference
-from bertsmith.comparison.job import MEAN
 from bertsmith.comparison.published import TABLE_5, TABLE_8
-from bertsmith.comparison.result import Compared, SystemResult
+from bertsmith.comparison.result import MEAN, Compared, SystemResult
 from bertsmith.display import clock
 from bertsmith.files import write_bytes
 from bertsmith.report.charts import Series, line_chart

@@ -99,6 +99,14 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
+def duration(seconds: float) -> str:
+    """`8 s`, `12 min 42 s`, `3 h 05 min`."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
 def percent(probability: float) -> str:
     """A probability as percent; several blanks together soon have so little that 0.0% says none."""
     return f"{probability:6.1%}" if probability >= 0.001 else f"{100 * probability:5.0e}%"

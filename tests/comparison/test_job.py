@@ -1,18 +1,23 @@
 """A comparison of all three on toy text and toy tasks: everything runs, resumes, and adds up."""
 
 import json
+import math
 import os
 import shutil
 import signal
 
+import msgspec
 import pytest
 from conftest import write_toy_corpus
 from official_files import mrpc, sts_b
 
 from bertsmith.cli import main
+from bertsmith.comparison import job
 from bertsmith.comparison import runs as running
 from bertsmith.comparison.job import RESULT, compare
+from bertsmith.comparison.page import write_page
 from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.timetable import Speed, Speeds
 from bertsmith.config import Phase
 from bertsmith.errors import DataError, Stopped, UsageError
 
@@ -107,9 +112,11 @@ def test_the_page_stands_alone_and_tells_all(done):
     for system in result.systems:
         assert system.title in html
     found = next(one for one in result.differences if (one.task, one.second) == ("mrpc", "gpt"))
-    side = "better" if found.value > 0 else "worse"
-    said = f"{side} by {100 * abs(found.value):.1f} points" if found.is_sure else "within the noise"
-    assert f"<td>GPT</td><td>{said}</td>" in html
+    side = "yes" if found.value > 0 else "no"
+    said = side if found.is_sure else "cannot be told"
+    assert f"<td>GPT</td><td>{said} ({100 * found.value:+.1f})</td>" in html
+    for verdict in result.verdicts:
+        assert f"<b>{verdict.answer}</b><span>{verdict.task}</span>" in html
     for heading in (
         "Does BERT win here?",
         "Scores",
@@ -122,6 +129,44 @@ def test_the_page_stands_alone_and_tells_all(done):
         assert heading in html
     saved = json.loads((out / RESULT).read_text())
     assert [system["name"] for system in saved["systems"]] == [s.name for s in result.systems]
+
+
+def test_verdicts_are_of_every_task_and_stand_in_the_summary(done):
+    result, _ = done
+    assert [one.task for one in result.verdicts] == ["mrpc", "sts-b", "mean"]
+    summary = "\n".join(result.summary())
+    for one in result.verdicts:
+        assert one.rivals == ("gpt", "elmo", "untrained")
+        assert set(one.against) == {"gpt", "elmo", *ABLATIONS}
+        assert f"{one.task}: {one.answer}" in summary
+
+
+def test_where_no_model_has_learned_anything_the_top_says_so(done):
+    result, out = done
+    best = max(system.gain for system in result.systems)
+    for system in result.systems:
+        losses = [system.evaluation.get(f"{name}_loss") for name in ("mlm", "forward")]
+        assert system.gain == 0 if losses == [None, None] else True
+
+    def learned(nats):
+        systems = [
+            msgspec.structs.replace(
+                system,
+                baseline={"mlm_loss": 5.0, "nsp_loss": 0.7},
+                evaluation={"mlm_loss": 5.0 - nats, "nsp_loss": 0.1},
+            )
+            for system in result.systems
+        ]
+        return msgspec.structs.replace(result, systems=systems)
+
+    assert (result.little is None) == (best >= 0.3)
+    assert learned(0.31).little is None
+    assert "is 0.29 nats a word better than guessing by frequency" in learned(0.29).little
+    assert learned(0.29).summary()[0].startswith("Warning: No model has learned")
+    write_page(learned(0.29), out / "little.html")
+    html = (out / "little.html").read_text()
+    assert html.index("0.29 nats a word better") < html.index("Does BERT win here?")
+    (out / "little.html").unlink()
 
 
 def test_a_resume_does_nothing_twice_and_gives_the_same(done, files):
@@ -172,9 +217,99 @@ def test_a_resume_may_compare_more(done, files):
             assert len(now.runs[task]) == 3
 
 
+SPEEDS = Speeds(
+    pretraining={
+        "bert": Speed(tokens=400, step=0.01, evaluation=0.5, setup=1),
+        "gpt": Speed(tokens=400, step=0.02, evaluation=0.5, setup=1),
+    },
+    tuning={"mrpc": {"bert": 10, "gpt": 12}},
+    measuring=5,
+)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Speeds that are known, and how often they were asked for."""
+    calls = []
+
+    def measure(*_):
+        calls.append(1)
+        return SPEEDS
+
+    monkeypatch.setattr(job, "measure", measure)
+    return calls
+
+
+def of_hours(files, hours, **changes):
+    values = {"models": ("bert", "gpt"), "ablations": (), "tasks": ("mrpc",), "seeds": 3}
+    return plan(files, hours=hours, **{"budget": ""} | values | changes)
+
+
+def test_a_plan_says_what_would_be_done_and_writes_nothing(files, tmp_path, measured, capsys):
+    arguments = ["compare", "--corpus", str(files / "corpus"), "--data", str(files / "data")]
+    arguments += ["--out", str(tmp_path / "out"), "--tasks", "mrpc", "--models", "bert,gpt"]
+    arguments += ["--size", "tiny", "--phases", "32:1", "--batch-size", "16"]
+    assert main([*arguments, "--hours", "0.1", "--plan", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    # 360 seconds less 60 in reserve, 5 for measuring, 66 for fine-tunings and 2 * 11.5 fixed;
+    # 0.000075 seconds for a token of both: 2.74 M, in whole steps.
+    assert table["tokens"]["bert"] == pytest.approx(2.74e6, rel=0.001)
+    assert table["tokens"]["gpt"] == pytest.approx(2.74e6, rel=0.001)
+    assert table["pretraining"]["bert"] == pytest.approx(11.5 + 68.5, abs=0.2)
+    assert table["tuning"] == {"mrpc": {"bert": 30, "gpt": 36}}
+    assert main([*arguments, "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "2 h 00 min" in said or "1 h 59 min" in said
+    assert "40,000 tokens/s" in said
+    assert len(measured) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resume_keeps_the_plan(files, tmp_path, measured, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(job, "one_after_another", stop_at_once)
+    with pytest.raises(Stopped):
+        compare(of_hours(files, 0.1), out)
+    written = [(out / name).read_bytes() for name in ("plan.json", "timetable.json")]
+    assert json.loads(written[0])["budget"] == "tokens=2.74e+06"
+    assert json.loads(written[0])["hours"] == 0.1
+    assert len(measured) == 1
+    # The machine is another one now, or the hours are not said again: the tokens stay.
+    for hours in (0.1, None):
+        with pytest.raises(Stopped):
+            compare(of_hours(files, hours), out, resume=True)
+        assert written == [(out / name).read_bytes() for name in ("plan.json", "timetable.json")]
+    assert len(measured) == 1
+    with pytest.raises(UsageError, match=r"hours: 0\.1 -> 0\.2;"):
+        compare(of_hours(files, 0.2), out, resume=True)
+    with pytest.raises(UsageError, match=r"budget: 'tokens=2\.74e\+06' -> 'tokens=1e\+06'"):
+        compare(of_hours(files, None, budget="tokens=1e6"), out, resume=True)
+
+
+def stop_at_once(*_):
+    raise Stopped(signal.SIGTERM, "before anything")
+
+
+def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured, monkeypatch):
+    lines = []
+    monkeypatch.setattr(job, "_say", lines.append)
+    monkeypatch.setattr(job, "one_after_another", stop_at_once)
+    with pytest.raises(UsageError, match=r"--hours 0\.04 leaves .* at least --hours"):
+        compare(of_hours(files, 0.04), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    for budget, warned in (("tokens=2e4", True), ("tokens=4e5", False)):
+        lines.clear()
+        with pytest.raises(Stopped):
+            compare(of_hours(files, None, budget=budget), tmp_path / budget)
+        assert any("fewer than 300,000" in line for line in lines) == warned
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"hours": 2.0}, "--hours is for everything, --budget for each pre-training"),
+        ({"hours": -1.0, "budget": ""}, "--hours is -1; it must be above 0"),
+        ({"hours": math.nan, "budget": ""}, "--hours is nan; it must be above 0"),
         ({"ablations": ("no-nps",)}, "'no-nps' is none (perhaps you meant 'no-nsp')"),
         ({"models": ("bert", "gtp")}, "'gtp' is none (perhaps you meant 'gpt')"),
         ({"models": ("bert",), "ablations": ()}, "One system is no comparison"),

@@ -27,9 +27,14 @@ class Compare(Command):
     """Systems to compare."""
     ablations: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=OPTIONAL)] = ""
     """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking (five pre-trainings)."""
-    budget: Annotated[str, arg(metavar="UNIT=X")] = "hours=0.1"
-    """What each pre-training gets: tokens=5e6, flops=1e14 or hours=0.1; fine-tunings, one a system,
-    task and seed, come on top."""
+    hours: Annotated[float | None, arg(metavar="H", help_behavior_hint="(default: 2)")] = None
+    """Hours for everything: speeds are measured first, then every pre-training gets as many tokens
+    as fit."""
+    budget: Annotated[str, arg(metavar="UNIT=X", help_behavior_hint=OPTIONAL)] = ""
+    """Instead of --hours, what each pre-training gets: tokens=5e6, flops=1e14 or hours=0.1;
+    fine-tunings come on top."""
+    plan: bool = False
+    """Measure speeds and print what would be done and how long it takes; write nothing."""
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Fine-tunings of each system on each task."""
     size: Annotated[str, arg(metavar="NAME")] = "mini"
@@ -52,7 +57,7 @@ class Compare(Command):
 
     def run(self) -> Result:
         """Compares."""
-        from bertsmith.comparison.job import compare
+        from bertsmith.comparison.job import compare, foresee
         from bertsmith.comparison.plan import Plan
 
         plan = Plan(
@@ -61,6 +66,7 @@ class Compare(Command):
             data=str(self.data),
             models=_names(self.models),
             ablations=_names(self.ablations),
+            hours=self.hours,
             budget=self.budget,
             seeds=self.seeds,
             size=self.size,
@@ -70,6 +76,9 @@ class Compare(Command):
             epochs=self.epochs,
             seed=self.seed,
         )
+        if self.plan:
+            table, lines = foresee(plan, self.out, resume=self.resume, engine=self.engine)
+            return Result(table, "\n".join(lines))
         done = compare(plan, self.out, resume=self.resume, engine=self.engine)
         text = [*done.summary(), "", f"The page is {done.report}."]
         return Result(done, with_next(text, ["info", str(self.out)]))

@@ -2,57 +2,70 @@
 
 import sys
 import time
-from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import msgspec
 
-from bertsmith.comparison.bootstrap import (
-    Difference,
-    Scores,
-    difference,
-    mean_scores,
-    scores_of,
-)
+from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.cluster import Cluster, check_side_by_side
 from bertsmith.comparison.insight import look_inside
-from bertsmith.comparison.matching import count_parameters, matched_shapes
+from bertsmith.comparison.matching import matched_shapes
+from bertsmith.comparison.numbers import about_system, about_task, differences
 from bertsmith.comparison.page import write_page
-from bertsmith.comparison.plan import Plan
-from bertsmith.comparison.result import Compared, Curve, SystemResult, TaskAbout
+from bertsmith.comparison.plan import HOURS, Plan
+from bertsmith.comparison.result import Compared
 from bertsmith.comparison.runs import (
     Pretraining,
-    Tuned,
     model_folder,
     one_after_another,
-    plan_pretraining,
-    shape_file,
+    sample,
+    with_length,
+    write_shapes,
 )
+from bertsmith.comparison.speed import measure
 from bertsmith.comparison.systems import ABLATIONS, System
+from bertsmith.comparison.timetable import (
+    FEWEST_TOKENS,
+    Speeds,
+    Timetable,
+    make_timetable,
+    tokens_within,
+    told,
+)
+from bertsmith.comparison.verdict import verdicts
 from bertsmith.config import Engine
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import UsageError
 from bertsmith.files import read_json, write_json
-from bertsmith.models.architectures import NAMES
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
-from bertsmith.shape_files import shape_keys
-from bertsmith.tasks.decode import gold, said
-from bertsmith.train.progress import read_metrics
+from bertsmith.shapes import Architecture, Shape
 from bertsmith.train.start import check_same_settings
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning.data import Parts, Source
-from bertsmith.tuning.result import FinetuneResult, summarise
-from bertsmith.tuning.run import read_predictions
 
 PLAN = "plan.json"
+TIMETABLE = "timetable.json"
 RESULT = "compare.json"
 REPORT = "compare.html"
-MEAN = "mean"
-"""The name under which differences stand that are of the mean over all tasks."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A comparison that nothing is wrong with, as far as can be seen before it begins."""
+
+    plan: Plan
+    """With its budget."""
+    corpus: Corpus
+    parts: dict[str, Parts]
+    shapes: dict[Architecture, Shape]
+    todo: dict[str, Pretraining]
+    """By system."""
+    timetable: Timetable | None
+    """Where speeds were measured, now or when the comparison began."""
 
 
 def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "local") -> Compared:
@@ -78,10 +91,81 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     """
     began = time.monotonic()
     # 1. Everything that can be wrong in what the user gave, before anything is written.
-    canvas.matplotlib("figure")  # the page at the end must not be what fails
-    plan = plan.check()
     if engine == "ray":
         out, plan = out.resolve(), plan.resolved()
+    ready = _prepare(plan, out, resume=resume, engine=engine)
+    plan, corpus, todo = ready.plan, ready.corpus, ready.todo
+    if ready.timetable is not None:
+        for line in told(ready.timetable, plan, corpus.manifest.tokens("train")):
+            _say(line)
+
+    # 2. The runs.
+    with ExitStack() as stack:
+        do_all = one_after_another
+        if engine == "ray":
+            do_all = stack.enter_context(Cluster()).side_by_side
+        out.mkdir(parents=True, exist_ok=True)
+        if ready.timetable is not None:
+            write_json(out / TIMETABLE, ready.timetable)
+        write_json(out / PLAN, plan)
+        write_shapes(out, ready.shapes)
+        tuned = do_all(plan, list(todo.values()), out, _say)
+
+    # 3. The numbers and the page; the result comes last: the comparison is done.
+    systems = [
+        about_system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
+    ]
+    found = differences(plan, tuned, ready.parts)
+    result = Compared(
+        out=str(out),
+        report=str(out / REPORT),
+        plan=plan,
+        engine=engine,
+        corpus_documents=corpus.manifest.documents("train"),
+        corpus_tokens=corpus.manifest.tokens("train"),
+        vocab_size=corpus.manifest.vocab_size,
+        tasks=[about_task(tuned[plan.systems[0].name, task]) for task in plan.tasks],
+        systems=systems,
+        differences=found,
+        verdicts=verdicts(
+            list(dict.fromkeys(one.task for one in found)), [one.name for one in systems], found
+        ),
+        insight=look_inside(
+            {
+                system.name: model_folder(out, system)
+                for system in plan.systems
+                if system.is_trained and system.knows_masks and not system.trained_as
+            },
+            corpus,
+            _say,
+        ),
+        timetable=ready.timetable,
+        seconds=time.monotonic() - began,
+    )
+    write_page(result, out / REPORT)
+    write_json(out / RESULT, result)
+    return result
+
+
+def foresee(
+    plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "local"
+) -> tuple[Timetable, list[str]]:
+    """What `compare` would do and when, also for people; measures speeds and writes nothing.
+
+    The arguments and errors are those of `compare`.
+    """
+    ready = _prepare(plan, out, resume=resume, engine=engine, measured=True)
+    assert ready.timetable is not None
+    return ready.timetable, told(ready.timetable, ready.plan, ready.corpus.manifest.tokens("train"))
+
+
+def _prepare(
+    plan: Plan, out: Path, *, resume: bool, engine: Engine, measured: bool = False
+) -> _Ready:
+    """Reads and checks everything; measures speeds where the budget or `measured` asks for it."""
+    canvas.matplotlib("figure")  # the page at the end must not be what fails
+    plan = _with_budget(plan.check(), out, resume=resume)
+    if engine == "ray":
         check_side_by_side(plan)
     _check_folder(out, plan, resume=resume)
     corpus = Corpus.open(Path(plan.corpus))
@@ -94,51 +178,60 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     for found in parts.values():
         finetune_data.inspect(found)
     shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
-    todo = {
-        system.name: plan_pretraining(plan, system, shapes, corpus, out)
-        for system in _pretrained(plan.systems)
+    sampled = [sample(plan, system, shapes, corpus) for system in _pretrained(plan.systems)]
+    if plan.budget:
+        # A budget that is too small is told before anything is measured.
+        todo = [with_length(plan, one, out) for one in sampled]
+    timetable = None
+    if measured or not plan.budget:
+        speeds = measure(plan, sampled, shapes, corpus, parts, _say)
+        if not plan.budget:
+            assert plan.hours is not None
+            tokens = tokens_within(plan.hours, speeds, seeds=plan.seeds)
+            plan = msgspec.structs.replace(plan, budget=str(Budget("tokens", tokens)))
+            todo = [with_length(plan, one, out) for one in sampled]
+        timetable = _timetable(plan, todo, speeds)
+    elif resume and (out / TIMETABLE).is_file():
+        timetable = read_json(out / TIMETABLE, Timetable)
+    _warn_of_little(plan, todo)
+    return _Ready(plan, corpus, parts, shapes, {one.system.name: one for one in todo}, timetable)
+
+
+def _with_budget(plan: Plan, out: Path, *, resume: bool) -> Plan:
+    """The plan with the budget that it has had from the beginning, or with hours to plan it from.
+
+    On a resume the budget was planned before, and is kept.
+    """
+    if resume and not plan.budget and (out / PLAN).is_file():
+        old = read_json(out / PLAN, Plan)
+        hours = old.hours if plan.hours is None else plan.hours
+        return msgspec.structs.replace(plan, hours=hours, budget=old.budget)
+    if plan.hours is None and not plan.budget:
+        return msgspec.structs.replace(plan, hours=HOURS)
+    return plan
+
+
+def _timetable(plan: Plan, todo: Sequence[Pretraining], speeds: Speeds) -> Timetable:
+    budget = Budget.parse(plan.budget)
+    if budget.unit == "hours":
+        return make_timetable(speeds, seeds=plan.seeds, clock=3600 * budget.amount)
+    tokens = {
+        one.system.name: (one.config.steps or 0) * one.mean_tokens(plan.phases)
+        for one in todo
+        if one.system.is_trained
     }
+    return make_timetable(speeds, seeds=plan.seeds, hours=plan.hours, tokens=tokens)
 
-    # 2. The runs.
-    with ExitStack() as stack:
-        do_all = one_after_another
-        if engine == "ray":
-            do_all = stack.enter_context(Cluster()).side_by_side
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / PLAN, plan)
-        (out / "shapes").mkdir(exist_ok=True)
-        for name, shape in shapes.items():
-            write_json(shape_file(out, name), shape_keys(shape))
-        tuned = do_all(plan, list(todo.values()), out, _say)
 
-    # 3. The numbers and the page; the result comes last: the comparison is done.
-    result = Compared(
-        out=str(out),
-        report=str(out / REPORT),
-        plan=plan,
-        engine=engine,
-        corpus_documents=corpus.manifest.documents("train"),
-        corpus_tokens=corpus.manifest.tokens("train"),
-        vocab_size=corpus.manifest.vocab_size,
-        tasks=[_about(tuned[plan.systems[0].name, task]) for task in plan.tasks],
-        systems=[
-            _system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
-        ],
-        differences=_differences(plan, tuned, parts),
-        insight=look_inside(
-            {
-                system.name: model_folder(out, system)
-                for system in plan.systems
-                if system.is_trained and system.knows_masks and not system.trained_as
-            },
-            corpus,
-            _say,
-        ),
-        seconds=time.monotonic() - began,
-    )
-    write_page(result, out / REPORT)
-    write_json(out / RESULT, result)
-    return result
+def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
+    """Says so where no system reads enough to learn anything."""
+    tokens = [one.config.steps * one.mean_tokens(plan.phases) for one in todo if one.config.steps]
+    if tokens and max(tokens) < FEWEST_TOKENS:
+        _say(
+            f"Warning: --budget {plan.budget} is {max(tokens):,.0f} tokens; with fewer than "
+            f"{FEWEST_TOKENS:,} a model learns little more than how often each word occurs, and "
+            "differences between systems mean little. Give more, or --hours."
+        )
 
 
 # What may grow on a resume, because what is done stays done; paths may differ.
@@ -191,117 +284,3 @@ def _pretrained(systems: list[System]) -> list[System]:
     known = {system.name: system for rows in ABLATIONS.values() for system in rows}
     needed = [known[system.trained_as] if system.trained_as else system for system in systems]
     return list({system.name: system for system in needed}.values())
-
-
-def _about(result: FinetuneResult) -> TaskAbout:
-    found = [result.baseline.get(name) for name in result.deciding_metrics]
-    defined = [value for value in found if value is not None]
-    return TaskAbout(
-        name=result.task,
-        title=result.title,
-        metrics=result.deciding_metrics,
-        train_examples=result.inspection.examples["train"],
-        dev_examples=result.inspection.examples["dev"],
-        baseline=float(np.mean(defined)) if defined else None,
-    )
-
-
-def _system(
-    plan: Plan,
-    system: System,
-    todo: Pretraining,
-    out: Path,
-    tuned: Tuned,
-) -> SystemResult:
-    folder = model_folder(out, system)
-    records = read_metrics(folder / "metrics.jsonl") if system.is_trained else []
-    of_kind = {row["kind"]: row for row in records}
-    steps = [row for row in records if row["kind"] == "train"]
-    lengths = Counter(row["length"] for row in steps)
-    tokens = steps[-1]["tokens"] if steps else 0
-    asked = sum(count * todo.steps[length].word_predictions for length, count in lengths.items())
-    read = sum(count * todo.steps[length].tokens for length, count in lengths.items())
-    results = {task: tuned[system.name, task] for task in plan.tasks}
-    return SystemResult(
-        name=system.name,
-        title=system.title,
-        architecture=NAMES[todo.config.model],
-        direction=system.direction,
-        objective=system.objective,
-        tuned_as=system.tuned_as,
-        pretrained=system.pretrained,
-        model=str(folder),
-        parameters=count_parameters(todo.shape, pair_task=todo.config.pair_task != "none"),
-        steps=len(steps),
-        tokens=tokens,
-        flops=sum(count * todo.flops(length) for length, count in lengths.items()),
-        seconds=steps[-1]["elapsed"] if steps else 0.0,
-        predictions_per_token=asked / read if read else 0.0,
-        evaluation=_numbers(of_kind.get("evaluation", {})),
-        baseline=_numbers(of_kind.get("baseline", {})),
-        curve=_curve(records),
-        scores={
-            task: summarise([run.main for run in result.runs]) for task, result in results.items()
-        },
-        runs={task: [run.main for run in result.runs] for task, result in results.items()},
-        metrics={
-            task: {
-                name: summarise([run.scores[result.deciding][name] for run in result.runs])
-                for name in result.best_run.scores[result.deciding]
-            }
-            for task, result in results.items()
-        },
-        degenerate={task: len(result.degenerate) for task, result in results.items()},
-        tuning_seconds={
-            task: float(np.mean([run.seconds for run in result.runs]))
-            for task, result in results.items()
-        },
-    )
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name.endswith(("_loss", "_accuracy"))}
-
-
-def _curve(records: list[dict[str, Any]]) -> Curve:
-    """Held-out losses, with the tokens and seconds of the training step before each."""
-    curve = Curve(tokens=[], seconds=[], loss=[])
-    tokens, seconds = 0, 0.0
-    for row in records:
-        if row["kind"] == "train":
-            tokens, seconds = row["tokens"], row["elapsed"]
-        elif row["kind"] == "evaluation":
-            losses = [
-                value
-                for name, value in row.items()
-                if name.endswith("_loss") and not name.startswith("nsp")
-            ]
-            curve.tokens.append(tokens)
-            curve.seconds.append(seconds)
-            curve.loss.append(float(np.mean(losses)))
-    return curve
-
-
-def _differences(plan: Plan, tuned: Tuned, parts: dict[str, Parts]) -> list[Difference]:
-    scores: dict[tuple[str, str], Scores] = {}
-    for (name, task), result in tuned.items():
-        labels, kind = parts[task].labels, parts[task].task.kind
-        answers = [read_predictions(Path(run.out)) for run in result.runs]
-        scores[name, task] = scores_of(
-            result.deciding_metrics,
-            gold(kind, parts[task].evaluated[result.deciding], labels),
-            [said(kind, given, labels) for given in answers],
-        )
-    found = []
-    for first, second in combinations([system.name for system in plan.systems], 2):
-        pairs = {task: (scores[first, task], scores[second, task]) for task in plan.tasks}
-        if len(pairs) > 1:
-            sides = zip(*pairs.values(), strict=True)
-            one, other = (mean_scores(side) for side in sides)
-            pairs[MEAN] = (one, other)
-        for task, (one, other) in pairs.items():
-            value, interval = difference(one, other)
-            found.append(
-                Difference(task=task, first=first, second=second, value=value, interval=interval)
-            )
-    return found

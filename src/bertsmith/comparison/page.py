@@ -5,14 +5,18 @@ from pathlib import Path
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.page_insight import write_insight
+from bertsmith.comparison.page_verdict import write_verdict
 from bertsmith.comparison.published import TABLE_5, TABLE_8
-from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult
-from bertsmith.display import clock
+from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
+from bertsmith.comparison.timetable import Timetable
+from bertsmith.display import duration
 from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.report.page import Fact, Report
 from bertsmith.tasks.metrics import METRICS
 
 _MODELS = ("bert", "gpt", "elmo")
+
+_WHEN = ("planned", "actual")
 
 _SIDE_BY_SIDE = (
     "Runs lay side by side, so that times are of machines that other runs shared, and say less "
@@ -35,19 +39,19 @@ def write_page(result: Compared, path: Path) -> None:
         f"{result.vocab_size:,} pieces, {Budget.parse(plan.budget).told} each, and fine-tuned "
         f"on the same examples with {plan.seeds} seeds each.",
     )
+    write_verdict(page, result)
     page.facts(
         [
             Fact(
                 f"{100 * _mean_score(result, system):.1f}",
                 system.title,
                 f"mean of {len(result.tasks)} tasks; {system.tokens:,} tokens in "
-                f"{clock(system.seconds)}",
+                f"{duration(system.seconds)}",
             )
             for system in result.systems
             if system.name in _MODELS
         ]
     )
-    _verdict(page, result)
     _scores(page, result)
     _systems(page, result)
     _price(page, result)
@@ -70,61 +74,6 @@ def write_page(result: Compared, path: Path) -> None:
 
 def _mean_score(result: Compared, system: SystemResult) -> float:
     return sum(system.scores[task.name].mean for task in result.tasks) / len(result.tasks)
-
-
-def _verdict(page: Report, result: Compared) -> None:
-    """Where BERT wins and where it does not, and what each had learned before its tasks."""
-    others = [system for system in result.systems if system.name in ("gpt", "elmo")]
-    berts = [system for system in result.systems if system.name == "bert"]
-    if not others or not berts:
-        return
-    page.section(
-        "Does BERT win here?",
-        "A model can bring to a task what it has learned before; the second table says how far "
-        "that went. BERT is asked for a part of the words that it reads, with others hidden too: "
-        "it learns slowest at first, and where all have read little the others may be ahead. What "
-        "is trained for the task matters as much: ELMo's network compares the texts of a pair word "
-        "by word, which BERT and GPT must learn. The paper's BERT, base size and 3.3 billion words "
-        "forty times over, is far beyond that (its appendix C.1 finds masked words slower at first "
-        "and better soon after).",
-    )
-    page.table(
-        ["BERT against", *(task.name for task in result.tasks)],
-        [
-            [
-                other.title,
-                *(
-                    _outcome(found)
-                    for task in result.tasks
-                    for found in result.differences
-                    if (found.first, found.second, found.task) == ("bert", other.name, task.name)
-                ),
-            ]
-            for other in others
-        ],
-    )
-    page.table(
-        ["system", "was asked for words", "better than guessing by frequency"],
-        [
-            [
-                system.title,
-                round(system.predictions_per_token * system.tokens),
-                f"{_gain(system):+.2f} nats a word",
-            ]
-            for system in (*berts, *others)
-            if system.evaluation
-        ],
-    )
-
-
-def _gain(system: SystemResult) -> float:
-    return _word(system.baseline, "loss") - _word(system.evaluation, "loss")
-
-
-def _outcome(found: Difference) -> str:
-    if not found.is_sure:
-        return "within the noise"
-    return f"{'better' if found.value > 0 else 'worse'} by {100 * abs(found.value):.1f} points"
 
 
 def _scores(page: Report, result: Compared) -> None:
@@ -214,7 +163,7 @@ def _systems(page: Report, result: Compared) -> None:
                 system.steps,
                 system.tokens,
                 f"{system.flops / 1e12:.1f}",
-                clock(system.seconds),
+                duration(system.seconds),
                 ", ".join(
                     f"{task} {seconds:.0f}" for task, seconds in system.tuning_seconds.items()
                 ),
@@ -223,6 +172,43 @@ def _systems(page: Report, result: Compared) -> None:
         ],
         caption="What it cost: pre-training, and a fine-tuning of each task",
     )
+    if result.timetable is not None:
+        _foreseen(page, result, result.timetable)
+
+
+def _foreseen(page: Report, result: Compared, table: Timetable) -> None:
+    """What was planned, and what it took."""
+    page.text(
+        "Before it began, the comparison measured the speed of this machine and planned "
+        + (f"{table.hours:g} hours" if table.hours else "its times")
+        + ". What other work on the machine did to the times shows in the second column of each."
+    )
+    page.table(
+        [
+            "system",
+            *(f"{what}, {when}" for what in ("pre-training", "fine-tuning") for when in _WHEN),
+        ],
+        [
+            [
+                system.title,
+                _span(table.pretraining.get(system.name)),
+                _span(system.seconds if system.pretrained == system.name else None),
+                _span(sum(row.get(system.name, 0.0) for row in table.tuning.values())),
+                _span(
+                    sum(
+                        seconds * len(system.runs[task])
+                        for task, seconds in system.tuning_seconds.items()
+                    )
+                ),
+            ]
+            for system in result.systems
+        ],
+        caption="Planned and actual times; a fine-tuning's are of all tasks and seeds",
+    )
+
+
+def _span(seconds: float | None) -> str | None:
+    return duration(seconds) if seconds else None
 
 
 def _price(page: Report, result: Compared) -> None:
@@ -241,10 +227,10 @@ def _price(page: Report, result: Compared) -> None:
                 system.title,
                 f"{system.predictions_per_token:.2f}",
                 *(
-                    f"{_word(numbers, 'loss'):.2f}"
+                    f"{word(numbers, 'loss'):.2f}"
                     for numbers in (system.evaluation, system.baseline)
                 ),
-                f"{_word(system.evaluation, 'accuracy'):.1%}",
+                f"{word(system.evaluation, 'accuracy'):.1%}",
             ]
             for system in trained
             if system.pretrained == system.name
@@ -269,16 +255,6 @@ def _price(page: Report, result: Compared) -> None:
             ),
             "The mean of the word objectives on held-out text.",
         )
-
-
-def _word(numbers: dict[str, float], what: str) -> float:
-    """Mean over the word objectives."""
-    found = [
-        value
-        for name, value in numbers.items()
-        if name.endswith(f"_{what}") and not name.startswith("nsp")
-    ]
-    return sum(found) / len(found)
 
 
 def _published(page: Report, result: Compared) -> None:

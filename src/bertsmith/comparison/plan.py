@@ -20,6 +20,9 @@ _POSITIONS = 512
 _EVALUATED = 256
 # Seeds, and epochs; more than anybody means.
 _MOST = 1000
+_MOST_HOURS = 10**5
+HOURS = 2.0
+"""For everything, where nothing is said."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,8 +36,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Folder of the tasks' official files."""
     models: tuple[str, ...] = ("bert", "gpt", "elmo")
     ablations: tuple[str, ...] = ()
-    budget: str = "hours=0.1"
-    """What each pre-training gets (see `Budget.parse`)."""
+    hours: float | None = None
+    """For everything; None: `budget` was given."""
+    budget: str = ""
+    """What each pre-training gets (see `Budget.parse`); empty until it is planned from `hours`."""
     seeds: int = 3
     """Fine-tunings of each system on each task."""
     size: str = "mini"
@@ -78,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.structs.replace(self, corpus=corpus, data=data)
 
     def check(self) -> "Plan":
-        """Refuses what cannot be compared; returns the plan with its budget spelled one way.
+        """Refuses what cannot be compared; returns it with its budget spelled one way.
 
         Raises:
             UsageError: an unknown name, or a number out of range.
@@ -114,5 +119,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
+        if self.hours is not None and self.budget:
+            raise UsageError(
+                "--hours is for everything, --budget for each pre-training; give one of them."
+            )
+        if self.hours is not None and not 0 < self.hours <= _MOST_HOURS:
+            raise UsageError(
+                f"--hours is {self.hours:g}; it must be above 0 and at most {_MOST_HOURS:,}."
+            )
+        if not self.budget:
+            return self
         # As everybody would write it, so that a resume compares budgets and not spellings.
         return msgspec.structs.replace(self, budget=str(Budget.parse(self.budget)))

@@ -5,8 +5,15 @@ import msgspec
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.insight import Insight
 from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.timetable import Timetable
+from bertsmith.comparison.verdict import Verdict
 from bertsmith.config import Engine
 from bertsmith.tuning.result import Summary
+
+MEAN = "mean"
+"""The name under which differences stand that are of the mean over all tasks."""
+LEARNED = 0.3
+"""Nats a word that a model must be better than guessing by frequency to have learned something."""
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +66,23 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     tuning_seconds: dict[str, float]
     """Task -> seconds of one fine-tuning, on average."""
 
+    @property
+    def gain(self) -> float:
+        """Nats a held-out word that it is better than guessing by frequency; 0 if not trained."""
+        if not self.evaluation:
+            return 0.0
+        return word(self.baseline, "loss") - word(self.evaluation, "loss")
+
+
+def word(numbers: dict[str, float], what: str) -> float:
+    """The mean of a held-out number, `loss` or `accuracy`, over the word objectives."""
+    found = [
+        value
+        for name, value in numbers.items()
+        if name.endswith(f"_{what}") and not name.startswith("nsp")
+    ]
+    return sum(found) / len(found)
+
 
 class TaskAbout(msgspec.Struct, frozen=True, kw_only=True):
     """A task of the comparison."""
@@ -88,15 +112,34 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     systems: list[SystemResult]
     differences: list[Difference]
     """Of every pair of systems, on every task and (task `mean`) on the mean of them."""
+    verdicts: list[Verdict]
+    """Whether BERT wins, by task, and on the mean of them; empty without BERT."""
     insight: Insight
+    timetable: Timetable | None
+    """What was foreseen, where speeds were measured."""
     seconds: float
     """Of the last call; earlier ones that were stopped are not counted."""
 
+    @property
+    def little(self) -> str | None:
+        """What to say where no model has learned anything; None where one has."""
+        best = max(self.systems, key=lambda system: system.gain)
+        if best.gain >= LEARNED:
+            return None
+        return (
+            f"No model has learned to predict words: the best, {best.title}, is {best.gain:.2f} "
+            "nats a word better than guessing by frequency. The scores say nothing about what "
+            "pre-training is worth; give a larger --hours or --budget."
+        )
+
     def summary(self) -> list[str]:
         """The result in a few lines."""
+        lines = [f"Warning: {self.little}", ""] if self.little else []
+        if self.verdicts:
+            lines += ["Does BERT win here?", *(f"  {self.told(one)}" for one in self.verdicts), ""]
         names = [task.name for task in self.tasks]
         width = max(len(system.title) for system in self.systems)
-        lines = [f"{'':{width}}  " + "  ".join(f"{name:>14}" for name in names)]
+        lines.append(f"{'':{width}}  " + "  ".join(f"{name:>14}" for name in names))
         for system in self.systems:
             cells = [system.scores[name].told for name in names]
             lines.append(f"{system.title:{width}}  " + "  ".join(f"{cell:>14}" for cell in cells))
@@ -105,6 +148,20 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         lines += ["", "Larger than the noise of dev examples and fine-tuning seeds:"]
         lines += [f"  {_told(found, titles)}" for found in sure] or ["  no difference"]
         return [*lines, f"  ({ONE_PRETRAINING})"]
+
+    def told(self, verdict: Verdict) -> str:
+        """A verdict with its reasons."""
+        reasons = self.reasons(verdict)
+        return f"{verdict.task}: {verdict.answer}{f' ({reasons})' if reasons else ''}"
+
+    def reasons(self, verdict: Verdict) -> str:
+        """Which rivals BERT beats, and which beat it."""
+        titles = {system.name: system.title for system in self.systems}
+        return "; ".join(
+            f"{words} {', '.join(found)}"
+            for answer, words in (("yes", "better than"), ("no", "worse than"))
+            if (found := [titles[n] for n in verdict.rivals if verdict.against[n] == answer])
+        )
 
 
 ONE_PRETRAINING = "Each system was pre-trained once: the luck of that is in no interval."

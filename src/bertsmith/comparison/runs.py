@@ -3,6 +3,7 @@
 A comparison's folder::
 
     plan.json            what is compared, written first
+    timetable.json       when each part should be done, where the budget was planned
     shapes/              the shapes of the three, of like size
     pretraining/SYSTEM/  a pre-training run and its model
     tuning/SYSTEM/TASK/  a fine-tuning job over the seeds
@@ -13,17 +14,22 @@ Each run is the one that `bertsmith pretrain` and `bertsmith finetune` make, con
 stopped, and is skipped where it is done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bertsmith import pretrain, pretrain_setup
 from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
-from bertsmith.config import PretrainConfig
+from bertsmith.config import Phase, PretrainConfig
 from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import Stopped, UsageError
+from bertsmith.files import write_json
+from bertsmith.shape_files import shape_keys
 from bertsmith.shapes import Architecture, Shape
 from bertsmith.train.loop import Stop, listening
 from bertsmith.train.start import check_same_settings
@@ -62,39 +68,67 @@ class Pretraining:
         """Floating-point operations of a step of that phase."""
         return training_flops(self.shape, self.steps[length])
 
+    def mean_tokens(self, phases: Sequence[Phase]) -> float:
+        """Tokens of a step, the mean over the phases."""
+        return sum(phase.share * self.steps[phase.length].tokens for phase in phases)
 
-def plan_pretraining(
-    plan: Plan, system: System, shapes: dict[Architecture, Shape], corpus: Corpus, out: Path
+    def mean_flops(self, phases: Sequence[Phase]) -> float:
+        """Floating-point operations of a step, the mean over the phases."""
+        return sum(phase.share * self.flops(phase.length) for phase in phases)
+
+    def with_shape(self, out: Path) -> "Pretraining":
+        """The same of the shape that is written in the folder `out`."""
+        size = str(shape_file(out, self.config.model))
+        return replace(self, config=msgspec.structs.replace(self.config, size=size))
+
+
+def sample(
+    plan: Plan, system: System, shapes: Mapping[Architecture, Shape], corpus: Corpus
 ) -> Pretraining:
-    """Settings, length and cost of a system's pre-training; writes nothing.
+    """What a step of a system's pre-training is; how many there are is not known yet.
 
     Raises:
-        UsageError: the budget is too small, or the settings do not fit.
+        UsageError: the settings do not fit.
         DataError: the corpus is too small for an example.
     """
     trial = plan.pretraining(system, plan.size, steps=1)
     sampled = pretrain_setup.first_steps(trial, corpus, _SAMPLED)
     steps = {phase.length: Step.mean(batches) for phase, batches in sampled}
-    size = str(shape_file(out, trial.model))
-    todo = Pretraining(system, trial, shapes[trial.model], steps)
-    budget = Budget.parse(plan.budget)
-    if budget.unit == "hours":
-        if budget.amount * 3600 < _FEWEST_SECONDS:
-            raise UsageError(
-                f"--budget {budget} is {budget.amount * 3600:.0f} seconds, too short for one "
-                f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
+    return Pretraining(system, trial, shapes[trial.model], steps)
+
+
+def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
+    """The same with as many steps or hours as the plan's budget pays for; writes nothing.
+
+    Raises:
+        UsageError: the budget is too small.
+    """
+    budget, trial = Budget.parse(plan.budget), todo.config
+    length: dict[str, Any] = {"hours": budget.amount}
+    if budget.unit != "hours":
+        last = todo.steps[plan.phases[-1].length]
+        length = {
+            "steps": steps_of(
+                budget,
+                tokens=todo.mean_tokens(plan.phases),
+                flops=todo.mean_flops(plan.phases),
+                least=trial.evaluate_sequences * last.tokens / last.sequences,
             )
-        config = plan.pretraining(system, size, hours=budget.amount)
-    else:
-        last = steps[plan.phases[-1].length]
-        count = steps_of(
-            budget,
-            tokens=sum(phase.share * steps[phase.length].tokens for phase in plan.phases),
-            flops=sum(phase.share * todo.flops(phase.length) for phase in plan.phases),
-            least=trial.evaluate_sequences * last.tokens / last.sequences,
+        }
+    elif budget.amount * 3600 < _FEWEST_SECONDS:
+        raise UsageError(
+            f"--budget {budget} is {budget.amount * 3600:.0f} seconds, too short for one "
+            f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
         )
-        config = plan.pretraining(system, size, steps=count)
-    return replace(todo, config=config)
+    size = str(shape_file(out, trial.model))
+    return replace(todo, config=plan.pretraining(todo.system, size, **length))
+
+
+def write_shapes(out: Path, shapes: Mapping[Architecture, Shape]) -> None:
+    """Writes the shapes as `--size` takes them."""
+    (out / "shapes").mkdir(exist_ok=True)
+    for name, shape in shapes.items():
+        write_json(shape_file(out, name), shape_keys(shape))
 
 
 def shape_file(out: Path, model: Architecture) -> Path:

@@ -28,7 +28,7 @@ from bertsmith.train.schedule import Moment, Schedule
 
 _RETURN_MEMORY_SECONDS = 5.0
 """Between returns of freed memory: every page that is used again must then be had anew."""
-_EVALUATIONS = 20
+EVALUATIONS = 20
 """In a run that does not say how many steps lie between them; besides the one at its start."""
 _SAVE_SECONDS = 600.0
 """Between checkpoints where no number of steps is given: the most that a power cut costs."""
@@ -257,7 +257,7 @@ def evaluation_due(
         return moment.step % every == 0
     if by_clock and moment.elapsed - state.evaluation_ended < 9 * state.evaluation_seconds:
         return False
-    return int(moment.progress * _EVALUATIONS) > int(state.evaluated_progress * _EVALUATIONS)
+    return int(moment.progress * EVALUATIONS) > int(state.evaluated_progress * EVALUATIONS)
 
 
 def agree(schedule: Schedule, step: int, stop: Stop, place: Place) -> tuple[Moment, int]:

@@ -1,0 +1,274 @@
+"""How fast this machine is: some steps of every pre-training and fine-tuning, by the real loop.
+
+What is measured is thrown away; nothing outside a temporary folder is written.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bertsmith import pretrain_setup
+from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_shapes
+from bertsmith.comparison.systems import System
+from bertsmith.comparison.timetable import Speed, Speeds
+from bertsmith.config import ENDLESS_STEPS, Phase
+from bertsmith.corpus.shards import Corpus
+from bertsmith.display import duration
+from bertsmith.errors import Stopped
+from bertsmith.finetune_config import finetune_config
+from bertsmith.models.folder import load_config, save_model
+from bertsmith.runtime import core_count, derive_seed
+from bertsmith.shape_files import architecture_of
+from bertsmith.shapes import Architecture, Shape
+from bertsmith.tasks import own
+from bertsmith.tasks.task import Example
+from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.checkpoint import TrainerState
+from bertsmith.train.evaluation import evaluate
+from bertsmith.train.loop import Batches, Settings, train
+from bertsmith.train.optim import adamw
+from bertsmith.train.parallel import Parallel, choose_micro_tokens, explaining_memory, join
+from bertsmith.train.progress import Reporter
+from bertsmith.train.schedule import Schedule
+from bertsmith.tuning import data as finetune_data
+from bertsmith.tuning import model as tuning_model
+from bertsmith.tuning.batches import TaskBatches
+from bertsmith.tuning.data import Parts
+from bertsmith.tuning.inference import Scorer, limits_of
+
+# Code for new shapes is compiled in the first steps.
+_WARM_STEPS, _WARM_SECONDS = 3, 1.0
+_FEWEST_STEPS, _SECONDS = 2, 1.5
+# Examples of a part that are looked at: enough for a mean step, and soon tokenized.
+_EXAMPLES = 1000
+
+
+def measure(
+    plan: Plan,
+    todo: Sequence[Pretraining],
+    shapes: Mapping[Architecture, Shape],
+    corpus: Corpus,
+    parts: Mapping[str, Parts],
+    say: Say,
+) -> Speeds:
+    """Times every pre-training, and every kind of fine-tuning on every task.
+
+    Args:
+        plan: what is compared.
+        todo: the pre-trainings; their lengths do not matter.
+        shapes: of the architectures.
+        corpus: what is trained on.
+        parts: task -> its examples.
+        say: is told what is measured.
+
+    Raises:
+        DataError: the corpus is too small for an example.
+        Stopped: SIGINT or SIGTERM came.
+        SystemFault: memory ran out, ...
+    """
+    began = time.monotonic()
+    pretraining: dict[str, Speed] = {}
+    tunings: dict[str, dict[str, float]] = {task: {} for task in parts}
+    alike: dict[tuple[str, str], float] = {}
+    try:
+        for one in todo:
+            say(f"measuring the speed of {one.system.title}")
+            with tempfile.TemporaryDirectory(prefix="bertsmith-") as name:
+                folder = Path(name)
+                write_shapes(folder, shapes)
+                found = measure_pretraining(one, plan.phases, corpus, folder)
+                if one.system.is_trained:
+                    pretraining[one.system.name] = found
+                for system in plan.systems:
+                    if system.pretrained != one.system.name:
+                        continue
+                    for task, examples in parts.items():
+                        # Systems of one kind differ in their weights only.
+                        key = (_kind(plan, system, one), task)
+                        if key not in alike:
+                            model = model_folder(folder, one.system)
+                            alike[key] = measure_tuning(plan, system, model, examples)
+                        tunings[task][system.name] = alike[key]
+    except Stopped as stopped:
+        raise Stopped(
+            stopped.number, "while speeds were measured", again="", kept="nothing had to be"
+        ) from None
+    order = [system.name for system in plan.systems]
+    speeds = Speeds(
+        pretraining=pretraining,
+        tuning={task: {name: row[name] for name in order} for task, row in tunings.items()},
+        measuring=time.monotonic() - began,
+    )
+    say(f"measured in {duration(speeds.measuring)}{_busy()}")
+    return speeds
+
+
+def _busy() -> str:
+    load, cores = os.getloadavg()[0], core_count()
+    if load < cores + 1:
+        return ""
+    return (
+        f" beside other work (load {load:.0f} on {cores} core{'s' * (cores > 1)}): the plan holds "
+        "while it lasts"
+    )
+
+
+def _kind(plan: Plan, system: System, one: Pretraining) -> str:
+    config = one.config
+    return f"{config.model} {config.left_to_right} {sorted(plan.tuning(system).items())}"
+
+
+def measure_pretraining(
+    todo: Pretraining, phases: Sequence[Phase], corpus: Corpus, out: Path
+) -> Speed:
+    """Trains for some steps of each phase, evaluates once, and saves the model as a run would.
+
+    Args:
+        todo: whose pre-training.
+        phases: of the plan.
+        corpus: what is trained on.
+        out: a folder with the shapes.
+    """
+    began = time.monotonic()
+    folder = model_folder(out, todo.system)
+    config = todo.with_shape(out).config
+    with join(config.precision) as place, ExitStack() as stack:
+        shape = pretrain_setup.model_shape(config, corpus)
+        micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
+        stack.enter_context(explaining_memory(place.device, micro))
+        model, _ = pretrain_setup.build_model(config, shape, corpus, None)
+        setup = time.monotonic() - began
+        if not todo.system.is_trained:
+            save_model(folder, model, corpus.tokenizer, card="")
+            return Speed(tokens=0.0, step=1.0, evaluation=0.0, setup=setup)
+        evaluated = pretrain_setup.evaluation_batches(
+            config, corpus.split("heldout"), corpus.tokenizer, micro
+        )
+        batches = [
+            stack.enter_context(one)
+            for one in pretrain_setup.training_batches(config, corpus, micro, [])
+        ]
+        setup = time.monotonic() - began
+        parallel = stack.enter_context(Parallel(model, place))
+        seconds = [time_steps(parallel, one) for one in batches]
+        began = time.monotonic()
+        evaluate(model, evaluated, place)
+        evaluation = time.monotonic() - began
+        save_model(folder, model, corpus.tokenizer, card="")
+    shares = [phase.share for phase in phases]
+    tokens = [todo.steps[phase.length].tokens for phase in phases]
+    return Speed(
+        tokens=float(np.dot(shares, tokens)),
+        step=float(np.dot(shares, seconds)),
+        evaluation=evaluation,
+        setup=setup,
+    )
+
+
+def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> float:
+    """Seconds of one fine-tuning, from some steps and a part of the evaluation."""
+    draw = np.random.default_rng(derive_seed(plan.seed, "speed"))
+    few = replace(
+        parts,
+        train=_some(parts.train, draw),
+        evaluated={part: _some(rows, draw) for part, rows in parts.evaluated.items()},
+    )
+    whole = len(parts.train) / len(few.train)
+    began = time.monotonic()
+    tokenizer = Tokenizer.load(model, backend="auto").with_special()
+    shape = load_config(model)
+    config = finetune_config(
+        task=parts.task.name,
+        kind=parts.task.kind,
+        model=str(model),
+        width=shape.hidden_size,
+        positions=shape.max_position_embeddings,
+        architecture=architecture_of(shape),
+        examples=len(parts.train),
+        **plan.tuning(system),
+    )
+    data = finetune_data.featured(few, tokenizer, limits_of(config), own.Columns())
+    steps = config.epochs * whole * data.train.items / config.batch_size
+    with join(config.precision) as place:
+        micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
+        with explaining_memory(place.device, micro):
+            tuned, _ = tuning_model.build_model(config, data, tokenizer, model)
+            batches = TaskBatches(
+                data.train,
+                tokenizer,
+                batch_size=config.batch_size,
+                seed=derive_seed(config.seed, "batches"),
+                micro_tokens=micro,
+            )
+            setup = time.monotonic() - began
+            with Parallel(tuned, place) as parallel:
+                step = time_steps(parallel, batches)
+            scorer = Scorer(tuned, tokenizer, place)
+            evaluations = 0.0
+            for part, (rows, features) in data.evaluated.items():
+                began = time.monotonic()
+                scorer.outputs(features)
+                spent = (time.monotonic() - began) * len(parts.evaluated[part]) / len(rows)
+                # The other parts are scored once, by the best epoch.
+                evaluations += spent * (config.epochs if part == data.deciding else 1)
+    return setup + steps * step + evaluations
+
+
+def _some(rows: list[Example], draw: np.random.Generator) -> list[Example]:
+    if len(rows) <= _EXAMPLES:
+        return rows
+    return [rows[place] for place in sorted(draw.permutation(len(rows))[:_EXAMPLES])]
+
+
+def time_steps(parallel: Parallel, batches: Batches) -> float:
+    """Seconds of a training step, after some to warm up; the model's weights hardly move."""
+    watch = _Watch()
+    train(
+        parallel,
+        adamw(parallel.model, weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6),
+        [batches],
+        # Of so long a warm-up the learning rate stays at nearly nothing.
+        schedule=Schedule(
+            steps=ENDLESS_STEPS, hours=None, learning_rate=1e-4, warmup=0.9, phases=(Phase(1, 8),)
+        ),
+        state=TrainerState(),
+        settings=Settings(
+            seed=0, clip_norm=1.0, evaluate_every=ENDLESS_STEPS, save_every=ENDLESS_STEPS
+        ),
+        reporter=Reporter(None),
+        evaluate=dict,
+        save=lambda: None,
+        enough=watch,
+    )
+    return watch.seconds
+
+
+@dataclass
+class _Watch:
+    """Asked before every step whether there were enough."""
+
+    now: Callable[[], float] = time.monotonic
+    _times: list[float] = field(default_factory=list)
+    _warm: int = 0
+
+    def __call__(self) -> bool:
+        self._times.append(self.now())
+        times = self._times
+        steps = len(times) - 1
+        if not self._warm:
+            if steps and (steps >= _WARM_STEPS or times[-1] - times[0] >= _WARM_SECONDS):
+                self._warm = steps
+            return False
+        return steps - self._warm >= _FEWEST_STEPS and times[-1] - times[self._warm] >= _SECONDS
+
+    @property
+    def seconds(self) -> float:
+        """Of a step, the mean of those that were not for warming up."""
+        return (self._times[-1] - self._times[self._warm]) / (len(self._times) - 1 - self._warm)
