@@ -153,7 +153,7 @@ def test_where_no_model_has_learned_anything_the_top_says_so(done):
             msgspec.structs.replace(
                 system,
                 baseline={"mlm_loss": 5.0, "nsp_loss": 0.7},
-                evaluation={"mlm_loss": 5.0 - nats, "nsp_loss": 0.1},
+                evaluation={"mlm_loss": 5.0 - nats, "mlm_accuracy": 0.1, "nsp_loss": 0.1},
             )
             for system in result.systems
         ]
@@ -270,20 +270,24 @@ def test_a_resume_keeps_the_plan(files, tmp_path, measured, monkeypatch):
     monkeypatch.setattr(job, "one_after_another", stop_at_once)
     with pytest.raises(Stopped):
         compare(of_hours(files, 0.1), out)
-    written = [(out / name).read_bytes() for name in ("plan.json", "timetable.json")]
-    assert json.loads(written[0])["budget"] == "tokens=2.74e+06"
-    assert json.loads(written[0])["hours"] == 0.1
+    written = plan_and_timetable(out)
+    assert written[0]["budget"] == "tokens=2.74e+06"
+    assert written[0]["hours"] == 0.1
     assert len(measured) == 1
     # The machine is another one now, or the hours are not said again: the tokens stay.
     for hours in (0.1, None):
         with pytest.raises(Stopped):
             compare(of_hours(files, hours), out, resume=True)
-        assert written == [(out / name).read_bytes() for name in ("plan.json", "timetable.json")]
+        assert plan_and_timetable(out) == written
     assert len(measured) == 1
     with pytest.raises(UsageError, match=r"hours: 0\.1 -> 0\.2;"):
         compare(of_hours(files, 0.2), out, resume=True)
     with pytest.raises(UsageError, match=r"budget: 'tokens=2\.74e\+06' -> 'tokens=1e\+06'"):
         compare(of_hours(files, None, budget="tokens=1e6"), out, resume=True)
+
+
+def plan_and_timetable(out):
+    return [json.loads((out / name).read_text()) for name in ("plan.json", "timetable.json")]
 
 
 def stop_at_once(*_):
