@@ -20,6 +20,8 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.timetable import Speed, Speeds
 from bertsmith.config import Phase
 from bertsmith.errors import DataError, Stopped, UsageError
+from bertsmith.prediction.minimal_pairs import minimal_pairs
+from bertsmith.prediction.predictor import Predictor
 
 ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
 
@@ -32,7 +34,29 @@ def files(tmp_path_factory):
     write_toy_corpus(root / "corpus", unused=words)
     mrpc(root / "data" / "MRPC")
     sts_b(root / "data" / "STS-B")
+    write_pairs(root / "pairs")
     return root
+
+
+PARADIGMS = {"agreement": ("a1", "a2"), "islands": ("i1",)}
+SAMPLE = 4
+
+
+def write_pairs(folder):
+    """Three paradigms of six pairs."""
+    folder.mkdir()
+    for phenomenon, names in PARADIGMS.items():
+        for name in names:
+            pairs = [
+                {
+                    "sentence_good": f"w{number} w{number} w1 w2",
+                    "sentence_bad": f"w{number} w30 w2 w{number + 7}",
+                    "UID": name,
+                    "linguistics_term": phenomenon,
+                }
+                for number in range(3, 9)
+            ]
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in pairs))
 
 
 def plan(files, **changes):
@@ -47,6 +71,8 @@ def plan(files, **changes):
         "batch_size": 16,
         "phases": (Phase(1.0, 32),),
         "epochs": 1,
+        "minimal_pairs": str(files / "pairs"),
+        "sample": SAMPLE,
     }
     return Plan(**values | changes)
 
@@ -83,12 +109,34 @@ def test_every_system_has_its_row(done):
 def test_differences_are_of_every_pair_on_every_task_and_in_the_mean(done):
     result, _ = done
     pairs = len(result.systems) * (len(result.systems) - 1) // 2
-    assert len(result.differences) == 3 * pairs
+    # Minimal pairs are of the five with a model of their own.
+    assert len(result.differences) == 3 * pairs + 10
     first = result.differences[0]
     assert (first.task, first.first, first.second) == ("mrpc", "bert", "gpt")
     scores = {system.name: system.scores["mrpc"].mean for system in result.systems}
     assert first.interval[0] <= first.value <= first.interval[1]
     assert first.value == pytest.approx(scores["bert"] - scores["gpt"], abs=1e-12)
+
+
+def test_minimal_pairs_are_scored_once_for_each_pretrained_model(done, files):
+    result, out = done
+    assert list(result.pairs) == ["bert", "gpt", "elmo", "untrained", "left-to-right"]
+    html = (out / "compare.html").read_text()
+    for name, found in result.pairs.items():
+        assert [one.name for one in found.phenomena] == list(PARADIGMS)
+        assert found.overall.pairs == 3 * SAMPLE
+        # What `evaluate --minimal-pairs` says of the same folder.
+        again = minimal_pairs(Predictor(out / "pretraining" / name), files / "pairs", sample=SAMPLE)
+        assert found == msgspec.structs.replace(again, model=found.model)
+        assert f"{100 * found.overall.score:.1f} (" in html
+    [one] = [
+        one
+        for one in result.differences
+        if (one.task, one.first, one.second) == ("minimal pairs", "bert", "gpt")
+    ]
+    scores = [result.pairs[name].overall.score for name in ("bert", "gpt")]
+    assert one.value == pytest.approx(scores[0] - scores[1], abs=1e-12)
+    assert one.interval[0] < one.value < one.interval[1]
 
 
 def test_the_inside_of_each_is_shown(done):
@@ -133,11 +181,14 @@ def test_the_page_stands_alone_and_tells_all(done):
 
 def test_verdicts_are_of_every_task_and_stand_in_the_summary(done):
     result, _ = done
-    assert [one.task for one in result.verdicts] == ["mrpc", "sts-b", "mean"]
+    assert [one.task for one in result.verdicts] == ["mrpc", "sts-b", "mean", "minimal pairs"]
     summary = "\n".join(result.summary())
     for one in result.verdicts:
         assert one.rivals == ("gpt", "elmo", "untrained")
-        assert set(one.against) == {"gpt", "elmo", *ABLATIONS}
+        others = {"gpt", "elmo", *ABLATIONS}
+        if one.task == "minimal pairs":
+            others -= {"left-to-right+bilstm"}
+        assert set(one.against) == others
         assert f"{one.task}: {one.answer}" in summary
 
 
@@ -176,6 +227,7 @@ def test_a_resume_does_nothing_twice_and_gives_the_same(done, files):
     (copy / RESULT).unlink()
     shutil.rmtree(copy / "tuning" / "gpt" / "sts-b")
     kept = [path for path in copy.rglob("*") if path.name in ("metrics.jsonl", "result.json")]
+    kept += (copy / "minimal-pairs").iterdir()
     before = [path.stat().st_mtime_ns for path in kept]
     again = compare(plan(files), copy, resume=True)
     assert len(kept) > 20
@@ -204,6 +256,10 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
         compare(plan(files, ablations=("untrained",)), out, resume=True)
     with pytest.raises(UsageError, match="has --seeds 2, which you leave out"):
         compare(plan(files, seeds=1), out, resume=True)
+    with pytest.raises(UsageError, match="sample: 4 -> 5"):
+        compare(plan(files, sample=5), out, resume=True)
+    with pytest.raises(UsageError, match=r"has --minimal-pairs .*, which you leave out"):
+        compare(plan(files, minimal_pairs=None, sample=None), out, resume=True)
 
 
 def test_a_resume_may_compare_more(done, files):
@@ -311,6 +367,8 @@ def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"sample": 0}, "--sample is 0; it must be at least 1"),
+        ({"minimal_pairs": None}, "--sample is of minimal pairs; give --minimal-pairs"),
         ({"hours": 2.0}, "--hours is for everything, --budget for each pre-training"),
         ({"hours": -1.0, "budget": ""}, "--hours is -1; it must be above 0"),
         ({"hours": math.nan, "budget": ""}, "--hours is nan; it must be above 0"),
@@ -347,6 +405,13 @@ def test_data_that_nothing_can_be_learned_from_is_told_before_anything_is_traine
     path.write_text(head + "".join("1" + row[1:] for row in rows))
     with pytest.raises(DataError, match="has the label '1'"):
         compare(plan(files, data=str(tmp_path / "data")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_minimal_pairs_are_told_before_anything_is_trained(files, tmp_path):
+    (tmp_path / "p.jsonl").write_text('{"sentence_good": "w1 w2"}\n')
+    with pytest.raises(DataError, match=r"p\.jsonl:1.*sentence_bad"):
+        compare(plan(files, minimal_pairs=str(tmp_path / "p.jsonl")), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

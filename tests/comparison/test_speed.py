@@ -35,6 +35,8 @@ def test_a_few_steps_are_timed_after_a_few_to_warm_up(spans, steps, mean):
 def test_every_run_is_measured_and_nothing_is_written(tmp_path):
     write_toy_corpus(tmp_path / "corpus", unused=[f"x{number}" for number in range(3000)])
     sts_b(tmp_path / "data" / "STS-B")
+    pair = '{"sentence_good": "w1 w1 w2", "sentence_bad": "w1 w2 w9"}\n'
+    (tmp_path / "pairs.jsonl").write_text(pair * 10)
     plan = Plan(
         corpus=str(tmp_path / "corpus"),
         tasks=("sts-b",),
@@ -42,6 +44,7 @@ def test_every_run_is_measured_and_nothing_is_written(tmp_path):
         models=("bert",),
         ablations=("untrained", "left-to-right+bilstm"),
         budget="tokens=20000",
+        minimal_pairs=str(tmp_path / "pairs.jsonl"),
         seeds=2,
         size="tiny",
         batch_size=16,
@@ -55,6 +58,8 @@ def test_every_run_is_measured_and_nothing_is_written(tmp_path):
     assert list(table.tuning["sts-b"]) == ["bert", "untrained", "left-to-right+bilstm"]
     # The same network, so it was not measured twice.
     assert table.tuning["sts-b"]["bert"] == table.tuning["sts-b"]["untrained"]
+    assert list(table.pairs) == ["bert", "untrained", "left-to-right"]
+    assert min(table.pairs.values()) > 0
     assert min(table.rates.values()) > 0
     assert table.tokens["bert"] == pytest.approx(20_000, rel=0.05)
     for name, seconds in table.pretraining.items():

@@ -82,9 +82,9 @@ def test_the_plan_is_told_step_by_step():
     assert "0.5 times the corpus each" in text
     assert [line.strip() for line in lines if line.startswith("  ") and line[2] != " "] == [
         "Pre-training",
-        "Minimal pairs",
         "Fine-tuning on rte, 3 seeds",
         "Fine-tuning on sst-2, 3 seeds",
+        "Minimal pairs",
         "Everything",
     ]
     assert lines[-1].split() == ["in", "all", "59", "min", "56", "s"]

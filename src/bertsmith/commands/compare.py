@@ -35,6 +35,11 @@ class Compare(Command):
     fine-tunings come on top."""
     plan: bool = False
     """Measure speeds and print what would be done and how long it takes; write nothing."""
+    minimal_pairs: Annotated[str | None, arg(metavar="PATH", help_behavior_hint=OPTIONAL)] = None
+    """Pairs of a grammatical and an ungrammatical sentence (BLiMP's .jsonl, or a folder of them) to
+    score the pre-trained models on."""
+    sample: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all)")] = None
+    """Of the minimal pairs: the first N of each paradigm."""
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Fine-tunings of each system on each task."""
     size: Annotated[str, arg(metavar="NAME")] = "mini"
@@ -68,6 +73,8 @@ class Compare(Command):
             ablations=_names(self.ablations),
             hours=self.hours,
             budget=self.budget,
+            minimal_pairs=self.minimal_pairs,
+            sample=self.sample,
             seeds=self.seeds,
             size=self.size,
             batch_size=self.batch_size,

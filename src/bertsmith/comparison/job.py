@@ -15,6 +15,7 @@ from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import matched_shapes
 from bertsmith.comparison.numbers import about_system, about_task, differences
 from bertsmith.comparison.page import write_page
+from bertsmith.comparison.pairs import count_pairs, pair_differences, score_pairs
 from bertsmith.comparison.plan import HOURS, Plan
 from bertsmith.comparison.result import Compared
 from bertsmith.comparison.runs import (
@@ -64,6 +65,8 @@ class _Ready:
     shapes: dict[Architecture, Shape]
     todo: dict[str, Pretraining]
     """By system."""
+    pairs: int
+    """Minimal pairs to score."""
     timetable: Timetable | None
     """Where speeds were measured, now or when the comparison began."""
 
@@ -115,7 +118,8 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     systems = [
         about_system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
     ]
-    found = differences(plan, tuned, ready.parts)
+    pairs = score_pairs(plan, out, ready.pairs, _say) if plan.minimal_pairs else {}
+    found = [*differences(plan, tuned, ready.parts), *pair_differences(pairs)]
     result = Compared(
         out=str(out),
         report=str(out / REPORT),
@@ -130,6 +134,7 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         verdicts=verdicts(
             list(dict.fromkeys(one.task for one in found)), [one.name for one in systems], found
         ),
+        pairs=pairs,
         insight=look_inside(
             {
                 system.name: model_folder(out, system)
@@ -177,6 +182,7 @@ def _prepare(
     }
     for found in parts.values():
         finetune_data.inspect(found)
+    pairs = count_pairs(plan.minimal_pairs, plan.sample) if plan.minimal_pairs else 0
     shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
     sampled = [sample(plan, system, shapes, corpus) for system in _pretrained(plan.systems)]
     if plan.budget:
@@ -184,7 +190,7 @@ def _prepare(
         todo = [with_length(plan, one, out) for one in sampled]
     timetable = None
     if measured or not plan.budget:
-        speeds = measure(plan, sampled, shapes, corpus, parts, _say)
+        speeds = measure(plan, sampled, shapes, corpus, parts, pairs, _say)
         if not plan.budget:
             assert plan.hours is not None
             tokens = tokens_within(plan.hours, speeds, seeds=plan.seeds)
@@ -194,7 +200,9 @@ def _prepare(
     elif resume and (out / TIMETABLE).is_file():
         timetable = read_json(out / TIMETABLE, Timetable)
     _warn_of_little(plan, todo)
-    return _Ready(plan, corpus, parts, shapes, {one.system.name: one for one in todo}, timetable)
+    return _Ready(
+        plan, corpus, parts, shapes, {one.system.name: one for one in todo}, pairs, timetable
+    )
 
 
 def _with_budget(plan: Plan, out: Path, *, resume: bool) -> Plan:
@@ -235,7 +243,7 @@ def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
 
 
 # What may grow on a resume, because what is done stays done; paths may differ.
-_GROWING = ("models", "ablations", "tasks", "seeds")
+_GROWING = ("models", "ablations", "tasks", "seeds", "minimal_pairs")
 _FREE = frozenset({"corpus", "data", *_GROWING})
 
 
@@ -252,8 +260,10 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
                 f"--out {out} already holds a comparison; add --resume to continue it, or choose "
                 "another folder."
             )
-        check_same_settings(out / PLAN, plan, free=_FREE)
-        _check_grown(read_json(out / PLAN, Plan), plan)
+        old = read_json(out / PLAN, Plan)
+        free = _FREE if old.minimal_pairs else _FREE | {"sample"}
+        check_same_settings(out / PLAN, plan, free=free)
+        _check_grown(old, plan)
         return
     if resume:
         _say(f"{out} holds no comparison yet: a new one begins.")
@@ -270,11 +280,15 @@ def _check_grown(old: Plan, new: Plan) -> None:
         before, now = getattr(old, name), getattr(new, name)
         if name == "seeds":
             lost = [str(before)] if now < before else []
+        elif name == "minimal_pairs":
+            # The path may differ.
+            lost = [before] if before and not now else []
         else:
             lost = [one for one in before if one not in now]
         if lost:
+            flag = name.replace("_", "-")
             raise UsageError(
-                f"--resume: the comparison has --{name} {', '.join(lost)}, which you leave out; "
+                f"--resume: the comparison has --{flag} {', '.join(lost)}, which you leave out; "
                 "give at least what it has, or compare in another folder."
             )
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.page_insight import write_insight
+from bertsmith.comparison.page_pairs import write_pairs
 from bertsmith.comparison.page_verdict import write_verdict
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
@@ -53,6 +54,8 @@ def write_page(result: Compared, path: Path) -> None:
         ]
     )
     _scores(page, result)
+    if result.pairs:
+        write_pairs(page, result)
     _systems(page, result)
     _price(page, result)
     _published(page, result)
@@ -117,8 +120,9 @@ def _scores(page: Report, result: Compared) -> None:
     page.section(
         "Which differences are larger than the noise",
         "The first system's score minus the second's, in points, with a 95% interval over dev "
-        "examples and fine-tuning seeds. Only an interval that leaves out 0 says that one is "
-        f"better here. {ONE_PRETRAINING}",
+        "examples and fine-tuning seeds (minimal pairs: over the pairs). Only an interval that "
+        "leaves out 0 says that one is better here. "
+        f"{ONE_PRETRAINING}",
     )
     page.table(
         ["first", "second", "task", "points", "95% interval", "larger than the noise"],

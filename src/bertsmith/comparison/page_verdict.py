@@ -1,6 +1,7 @@
 """The top of `compare.html`: does BERT win here, by how much, and had the models learned enough?"""
 
 from bertsmith.comparison.result import Compared
+from bertsmith.comparison.verdict import Verdict
 from bertsmith.report.page import Fact, Report
 
 
@@ -15,7 +16,7 @@ def write_verdict(page: Report, result: Compared) -> None:
     page.section(
         "Does BERT win here?",
         f"Against {', '.join(names)}. Yes: its score is higher than that of each of them, by more "
-        "than the noise of dev examples and fine-tuning seeds; no: that of one of them is higher.",
+        "than the noise of examples and fine-tuning seeds; no: that of one of them is higher.",
     )
     page.facts(
         [
@@ -33,10 +34,7 @@ def write_verdict(page: Report, result: Compared) -> None:
         [
             [
                 other.title,
-                *(
-                    f"{one.against[other.name]} ({_points(result, other.name, one.task)})"
-                    for one in result.verdicts
-                ),
+                *(_cell(result, one, other.name) for one in result.verdicts),
             ]
             for other in others
         ],
@@ -64,10 +62,13 @@ def write_verdict(page: Report, result: Compared) -> None:
     )
 
 
-def _points(result: Compared, other: str, task: str) -> str:
+def _cell(result: Compared, verdict: Verdict, other: str) -> str | None:
+    if other not in verdict.against:
+        return None
     found = next(
         one
         for one in result.differences
-        if one.task == task and {one.first, one.second} == {"bert", other}
+        if one.task == verdict.task and {one.first, one.second} == {"bert", other}
     )
-    return f"{100 * (found.value if found.first == 'bert' else -found.value):+.1f}"
+    value = found.value if found.first == "bert" else -found.value
+    return f"{verdict.against[other]} ({100 * value:+.1f})"

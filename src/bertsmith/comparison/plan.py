@@ -42,6 +42,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What each pre-training gets (see `Budget.parse`); empty until it is planned from `hours`."""
     seeds: int = 3
     """Fine-tunings of each system on each task."""
+    minimal_pairs: str | None = None
+    """A `.jsonl` file, or a folder of them, on which the pre-trained models are scored."""
+    sample: int | None = None
+    """Of the minimal pairs: the first so many of each paradigm; None: all."""
     size: str = "mini"
     """A preset: the BERT's, which the others are matched to."""
     batch_size: int = 64
@@ -79,8 +83,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def resolved(self) -> "Plan":
         """The same with paths that mean the same wherever they are read."""
-        corpus, data = (str(Path(path).resolve()) for path in (self.corpus, self.data))
-        return msgspec.structs.replace(self, corpus=corpus, data=data)
+        paths = {
+            name: str(Path(path).resolve())
+            for name in ("corpus", "data", "minimal_pairs")
+            if (path := getattr(self, name)) is not None
+        }
+        return msgspec.structs.replace(self, **paths)
 
     def check(self) -> "Plan":
         """Refuses what cannot be compared; returns it with its budget spelled one way.
@@ -119,6 +127,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
+        if self.sample is not None and self.minimal_pairs is None:
+            raise UsageError("--sample is of minimal pairs; give --minimal-pairs, or leave it out.")
+        if self.sample is not None and self.sample < 1:
+            raise UsageError(f"--sample is {self.sample}; it must be at least 1.")
         if self.hours is not None and self.budget:
             raise UsageError(
                 "--hours is for everything, --budget for each pre-training; give one of them."

@@ -8,10 +8,13 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.timetable import Timetable
 from bertsmith.comparison.verdict import Verdict
 from bertsmith.config import Engine
+from bertsmith.prediction.pair_scores import MinimalPairsResult
 from bertsmith.tuning.result import Summary
 
 MEAN = "mean"
 """The name under which differences stand that are of the mean over all tasks."""
+PAIRS = "minimal pairs"
+"""The same, of the share of minimal pairs."""
 LEARNED = 0.3
 """Nats a word that a model must be better than guessing by frequency to have learned something."""
 
@@ -114,6 +117,8 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     """Of every pair of systems, on every task and (task `mean`) on the mean of them."""
     verdicts: list[Verdict]
     """Whether BERT wins, by task, and on the mean of them; empty without BERT."""
+    pairs: dict[str, MinimalPairsResult]
+    """By system with a pre-trained model of its own; empty without minimal pairs."""
     insight: Insight
     timetable: Timetable | None
     """What was foreseen, where speeds were measured."""
@@ -137,15 +142,18 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         lines = [f"Warning: {self.little}", ""] if self.little else []
         if self.verdicts:
             lines += ["Does BERT win here?", *(f"  {self.told(one)}" for one in self.verdicts), ""]
-        names = [task.name for task in self.tasks]
+        names = [task.name for task in self.tasks] + [PAIRS] * bool(self.pairs)
         width = max(len(system.title) for system in self.systems)
         lines.append(f"{'':{width}}  " + "  ".join(f"{name:>14}" for name in names))
         for system in self.systems:
-            cells = [system.scores[name].told for name in names]
+            cells = [system.scores[task.name].told for task in self.tasks]
+            if self.pairs:
+                scored = self.pairs.get(system.name)
+                cells.append(f"{100 * scored.overall.score:.1f}" if scored else "-")
             lines.append(f"{system.title:{width}}  " + "  ".join(f"{cell:>14}" for cell in cells))
         titles = {system.name: system.title for system in self.systems}
         sure = [found for found in self.differences if found.is_sure]
-        lines += ["", "Larger than the noise of dev examples and fine-tuning seeds:"]
+        lines += ["", "Larger than the noise of examples and fine-tuning seeds:"]
         lines += [f"  {_told(found, titles)}" for found in sure] or ["  no difference"]
         return [*lines, f"  ({ONE_PRETRAINING})"]
 
@@ -160,7 +168,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(
             f"{words} {', '.join(found)}"
             for answer, words in (("yes", "better than"), ("no", "worse than"))
-            if (found := [titles[n] for n in verdict.rivals if verdict.against[n] == answer])
+            if (found := [titles[n] for n in verdict.rivals if verdict.against.get(n) == answer])
         )
 
 

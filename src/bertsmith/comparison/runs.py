@@ -7,6 +7,7 @@ A comparison's folder::
     shapes/              the shapes of the three, of like size
     pretraining/SYSTEM/  a pre-training run and its model
     tuning/SYSTEM/TASK/  a fine-tuning job over the seeds
+    minimal-pairs/       each pre-trained model's result, where minimal pairs are scored
     compare.json         everything that came out
     compare.html         the same to look at
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith import pretrain_setup
+from bertsmith.comparison.pairs import count_pairs, scored
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_shapes
 from bertsmith.comparison.systems import System
@@ -24,6 +25,8 @@ from bertsmith.display import duration
 from bertsmith.errors import Stopped
 from bertsmith.finetune_config import finetune_config
 from bertsmith.models.folder import load_config, save_model
+from bertsmith.prediction.minimal_pairs import minimal_pairs
+from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import core_count, derive_seed
 from bertsmith.shape_files import architecture_of
 from bertsmith.shapes import Architecture, Shape
@@ -48,6 +51,8 @@ _WARM_STEPS, _WARM_SECONDS = 3, 1.0
 _FEWEST_STEPS, _SECONDS = 2, 1.5
 # Examples of a part that are looked at: enough for a mean step, and soon tokenized.
 _EXAMPLES = 1000
+# Minimal pairs of each paradigm.
+_PAIRS = 3
 
 
 def measure(
@@ -56,6 +61,7 @@ def measure(
     shapes: Mapping[Architecture, Shape],
     corpus: Corpus,
     parts: Mapping[str, Parts],
+    pairs: int,
     say: Say,
 ) -> Speeds:
     """Times every pre-training, and every kind of fine-tuning on every task.
@@ -66,6 +72,7 @@ def measure(
         shapes: of the architectures.
         corpus: what is trained on.
         parts: task -> its examples.
+        pairs: how many minimal pairs there are to score.
         say: is told what is measured.
 
     Raises:
@@ -77,6 +84,7 @@ def measure(
     pretraining: dict[str, Speed] = {}
     tunings: dict[str, dict[str, float]] = {task: {} for task in parts}
     alike: dict[tuple[str, str], float] = {}
+    scoring: dict[str, float] = {}
     try:
         for one in todo:
             say(f"measuring the speed of {one.system.title}")
@@ -86,6 +94,9 @@ def measure(
                 found = measure_pretraining(one, plan.phases, corpus, folder)
                 if one.system.is_trained:
                     pretraining[one.system.name] = found
+                model = model_folder(folder, one.system)
+                if pairs and one.system in scored(plan.systems):
+                    scoring[one.system.name] = measure_pairs(plan, model, pairs)
                 for system in plan.systems:
                     if system.pretrained != one.system.name:
                         continue
@@ -93,7 +104,6 @@ def measure(
                         # Systems of one kind differ in their weights only.
                         key = (_kind(plan, system, one), task)
                         if key not in alike:
-                            model = model_folder(folder, one.system)
                             alike[key] = measure_tuning(plan, system, model, examples)
                         tunings[task][system.name] = alike[key]
     except Stopped as stopped:
@@ -104,6 +114,7 @@ def measure(
     speeds = Speeds(
         pretraining=pretraining,
         tuning={task: {name: row[name] for name in order} for task, row in tunings.items()},
+        pairs=scoring,
         measuring=time.monotonic() - began,
     )
     say(f"measured in {duration(speeds.measuring)}{_busy()}")
@@ -219,6 +230,20 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
                 # The other parts are scored once, by the best epoch.
                 evaluations += spent * (config.epochs if part == data.deciding else 1)
     return setup + steps * step + evaluations
+
+
+def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
+    """Seconds of scoring so many minimal pairs, from a few of each paradigm."""
+    assert plan.minimal_pairs is not None
+    began = time.monotonic()
+    count_pairs(plan.minimal_pairs, plan.sample)
+    reading = time.monotonic() - began
+    predictor = Predictor(model)
+    began = time.monotonic()
+    sample = min(_PAIRS, plan.sample or _PAIRS)
+    found = minimal_pairs(predictor, plan.minimal_pairs, sample=sample)
+    computing = max(time.monotonic() - began - reading, 0.0)
+    return reading + computing * pairs / found.overall.pairs
 
 
 def _some(rows: list[Example], draw: np.random.Generator) -> list[Example]:

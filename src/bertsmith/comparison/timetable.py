@@ -189,14 +189,14 @@ def told(table: Timetable, plan: Plan, corpus_tokens: int) -> list[str]:
     ]
     read = max(table.tokens.values()) / corpus_tokens
     lines.append(row("together", total, f"{_few_digits(read)} times the corpus each"))
-    if table.pairs:
-        lines.append("  Minimal pairs")
-        lines += [row(titles[name], seconds) for name, seconds in table.pairs.items()]
     for task, seconds_of in table.tuning.items():
         lines.append(f"  Fine-tuning on {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}")
         lines += [row(titles[name], seconds) for name, seconds in seconds_of.items()]
         if len(table.tuning) > 1 or len(seconds_of) > 1:
             lines.append(row("together", sum(seconds_of.values())))
+    if table.pairs:
+        lines.append("  Minimal pairs")
+        lines += [row(titles[name], seconds) for name, seconds in table.pairs.items()]
     lines += [
         "  Everything",
         row("measuring, done", table.measuring),

@@ -21,7 +21,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`yes`: better than every rival; `no`: worse than one of them."""
     rivals: tuple[str, ...]
     against: dict[str, Answer]
-    """Whether BERT is better than each other system."""
+    """Whether BERT is better than each other system that was scored on this task."""
 
 
 def verdicts(
@@ -60,7 +60,7 @@ def answer(found: Difference, name: str) -> Answer:
 
 def overall(against: Mapping[str, Answer], rivals: Sequence[str]) -> Answer:
     """One answer for all rivals."""
-    answers = {against[name] for name in rivals}
+    answers = {against[name] for name in rivals if name in against}
     if "no" in answers:
         return "no"
     return "yes" if answers == {"yes"} else "cannot be told"

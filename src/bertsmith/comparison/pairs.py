@@ -1,0 +1,103 @@
+"""Minimal pairs as a task of the comparison: each pre-trained model is scored once, as it is."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from pathlib import Path
+
+import msgspec
+
+from bertsmith.comparison.bootstrap import Difference
+from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.result import PAIRS
+from bertsmith.comparison.runs import model_folder
+from bertsmith.comparison.systems import System
+from bertsmith.display import Bar
+from bertsmith.files import read_json, write_json
+from bertsmith.prediction.minimal_pairs import minimal_pairs
+from bertsmith.prediction.pair_scores import MinimalPairsResult
+from bertsmith.prediction.predictor import Predictor
+from bertsmith.tasks import minimal_pairs as pair_files
+
+_FOLDER = "minimal-pairs"
+
+
+def scored(systems: list[System]) -> list[System]:
+    """Those with a pre-trained model of their own that can be asked with `[MASK]`."""
+    return [one for one in systems if not one.trained_as and one.knows_masks]
+
+
+def count_pairs(path: str, sample: int | None) -> int:
+    """Reads and checks all pairs; how many of them are scored.
+
+    Raises:
+        DataError, UsageError: as `tasks.minimal_pairs.read`.
+    """
+    counts = Counter((pair.phenomenon, pair.paradigm) for pair in pair_files.read(path))
+    return sum(count if sample is None else min(count, sample) for count in counts.values())
+
+
+def score_pairs(
+    plan: Plan, out: Path, pairs: int, say: Callable[[str], object]
+) -> dict[str, MinimalPairsResult]:
+    """The result of each system, kept in `out/minimal-pairs/` and not computed twice.
+
+    Args:
+        plan: with minimal pairs.
+        out: folder of the comparison, whose pre-trainings are done.
+        pairs: how many there are to score.
+        say: told which system it is the turn of.
+
+    Raises:
+        DataError: a sentence is longer than a model reads.
+        FolderError: a model is damaged.
+    """
+    assert plan.minimal_pairs is not None
+    found = {}
+    for system in scored(plan.systems):
+        file, model = out / _FOLDER / f"{system.name}.json", model_folder(out, system)
+        if file.is_file():
+            kept = read_json(file, MinimalPairsResult)
+            if kept.overall.pairs == pairs:
+                # The folder may have moved since.
+                found[system.name] = msgspec.structs.replace(kept, model=str(model))
+                continue
+        say(f"{system.title}: {pairs:,} minimal pairs")
+        predictor = Predictor(model)
+        with Bar(score="tokens") as bar:
+            result = minimal_pairs(
+                predictor,
+                plan.minimal_pairs,
+                sample=plan.sample,
+                progress=lambda done, total: bar("score", done, total),
+            )
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, result)
+        found[system.name] = result
+    return found
+
+
+def pair_differences(found: Mapping[str, MinimalPairsResult]) -> list[Difference]:
+    """Of every pair of systems, the mean over paradigms.
+
+    The 95% interval is over the draw of the pairs, made of both systems' intervals (Newcombe 1998,
+    method 10; Zou and Donner 2008). It takes them as independent: of the same pairs, on which
+    models mostly agree, it is too wide rather than too narrow.
+    """
+    differences = []
+    for (first, one), (second, other) in combinations(found.items(), 2):
+        value = one.overall.score - other.overall.score
+        (low, high), (other_low, other_high) = one.overall.interval, other.overall.interval
+        below = math.hypot(one.overall.score - low, other_high - other.overall.score)
+        above = math.hypot(high - one.overall.score, other.overall.score - other_low)
+        differences.append(
+            Difference(
+                task=PAIRS,
+                first=first,
+                second=second,
+                value=value,
+                interval=(value - below, value + above),
+            )
+        )
+    return differences
