@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# BERT, GPT and ELMo and BERT's ablations, each pre-trained on the same English Wikipedia text and
-# fine-tuned on the same tasks. Made for two cores and two hours; see docs/results/compare.md.
+# BERT, GPT and ELMo and BERT's ablations, each pre-trained on the same English Wikipedia text,
+# fine-tuned on the same tasks and scored on minimal pairs, in two hours of whatever machine this is
+# (made for two cores); see docs/results/compare.md.
 #
-#   runs/compare_cpu.sh TEXT GLUE OUT
+#   runs/compare_cpu.sh TEXT GLUE OUT [PAIRS]
 #
-# TEXT holds enwiki-train-*.jsonl.gz (an article a line, field "text"), GLUE a folder a task. Kill it
-# and run it again: it goes on, also with more ABLATIONS (masking: five more pre-trainings).
-# ENGINE=ray (extra `cluster`) does as many runs at a time as there are cores.
+# TEXT holds enwiki-train-*.jsonl.gz (an article a line, field "text"), GLUE a folder a task, PAIRS
+# BLiMP's .jsonl files. Kill it and run it again: it goes on with the plan that it made, also with
+# more ABLATIONS (masking: five more pre-trainings, which come on top of the two hours).
+# PLAN=1 stops at the plan. ENGINE=ray (extra `cluster`) does as many runs at a time as there are
+# cores.
 set -euo pipefail
-text=$1 glue=$2 out=$3
+text=$1 glue=$2 out=$3 pairs=${4:-}
 ablations=${ABLATIONS:-untrained,no-nsp,left-to-right,left-to-right+bilstm}
 
 # 1. One vocabulary and one corpus for all.
@@ -28,12 +31,17 @@ if [[ ! -d "$out/glue" ]]; then
   mv "$out/glue-parts" "$out/glue"
 fi
 
-# 3. The comparison.
-resume=()
-[[ ! -f "$out/compare/plan.json" ]] || resume=(--resume)
-bertsmith compare --corpus "$out/corpus" --data "$out/glue" --out "$out/compare" "${resume[@]}" \
-  --tasks sst-2,sts-b --ablations "$ablations" --engine "${ENGINE:-local}" \
-  --size tiny --budget tokens=2e6 --batch-size 32 --learning-rate 2e-3 --seeds 3
+# 3. The comparison. All read the same number of tokens: as many as fit into what the two steps
+#    above leave of two hours. ELMo's tokens cost several times BERT's, as the plan says.
+arguments=(--corpus "$out/corpus" --data "$out/glue" --out "$out/compare" --hours 1.9 --size tiny
+  --tasks sst-2,sts-b --ablations "$ablations" --batch-size 32 --learning-rate 2e-3 --seeds 3
+  --engine "${ENGINE:-local}")
+[[ -z "$pairs" ]] || arguments+=(--minimal-pairs "$pairs" --sample 100)
+[[ ! -f "$out/compare/plan.json" ]] || arguments+=(--resume)
+if [[ -n "${PLAN:-}" ]]; then
+  exec bertsmith compare "${arguments[@]}" --plan
+fi
+bertsmith compare "${arguments[@]}"
 
 # 4. The same two sentences to each: which is likelier?
 for model in bert gpt elmo; do
