@@ -61,6 +61,32 @@ def words(numbers: dict[str, float], what: str) -> float:
     return sum(found) / len(found)
 
 
+def points(result: Compared, other: str, task: str) -> str:
+    found = [
+        one.value if one.first == "bert" else -one.value
+        for one in result.differences
+        if one.task == task and {one.first, one.second} == {"bert", other}
+    ]
+    return "".join(f" ({100 * value:+.1f})" for value in found)
+
+
+def pairs_table(result: Compared) -> None:
+    titles = {one.name: one.title for one in result.systems}
+    scored = list(result.pairs.values())
+    print("### Minimal pairs, in percent\n")
+    rows = [*zip(*(one.phenomena for one in scored), strict=True)]
+    rows.append(tuple(one.agreement for one in scored if one.agreement is not None))
+    rows.append(tuple(one.overall for one in scored))
+    table(
+        ["phenomenon", "pairs", *(titles[name] for name in result.pairs)],
+        [
+            [row[0].name, f"{row[0].pairs:,}", *(f"{100 * one.score:.1f}" for one in row)]
+            for row in rows
+            if row
+        ],
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("compared", type=Path, help="compare.json")
@@ -115,6 +141,24 @@ def main() -> None:
             if first == "bert" or {first, second} <= set(_MAIN)
         ],
     )
+    print("### Does BERT win here? In brackets BERT minus the other, in points\n")
+    table(
+        ["Is BERT better than", *(one.task for one in result.verdicts)],
+        [
+            [
+                one.title,
+                *(
+                    f"{verdict.against.get(one.name, '')}{points(result, one.name, verdict.task)}"
+                    for verdict in result.verdicts
+                ),
+            ]
+            for one in result.systems
+            if one.name != "bert"
+        ]
+        + [["all rivals", *(verdict.answer for verdict in result.verdicts)]],
+    )
+    if result.pairs:
+        pairs_table(result)
     print("### The objective's price\n")
     table(
         ["system", "predictions a token", "held-out nats", "by frequency", "right"],
@@ -194,8 +238,11 @@ def main() -> None:
     numbers = msgspec.to_builtins(result)
     for key in ("out", "report"):
         del numbers[key]
-    for key in ("corpus", "data"):
-        numbers["plan"][key] = Path(numbers["plan"][key]).name
+    for key in ("corpus", "data", "minimal_pairs"):
+        if numbers["plan"][key]:
+            numbers["plan"][key] = Path(numbers["plan"][key]).name
+    for found in numbers["pairs"].values():
+        del found["model"], found["data"]
     for system in numbers["systems"]:
         del system["model"]
     # Sentences of the corpus that the neighbours stand in are quoted in the page alone.

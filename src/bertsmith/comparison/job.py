@@ -161,7 +161,10 @@ def foresee(
     """
     ready = _prepare(plan, out, resume=resume, engine=engine, measured=True)
     assert ready.timetable is not None
-    return ready.timetable, told(ready.timetable, ready.plan, ready.corpus.manifest.tokens("train"))
+    lines = told(ready.timetable, ready.plan, ready.corpus.manifest.tokens("train"))
+    if resume:
+        lines.append("What is done already is not done again, whatever its time here.")
+    return ready.timetable, lines
 
 
 def _prepare(
