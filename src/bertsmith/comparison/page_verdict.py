@@ -1,4 +1,4 @@
-"""The top of `compare.html`: does BERT win here, by how much, and had the models learned enough?"""
+"""The top of `compare.html`: whether BERT wins, by how much, and what the models had learned."""
 
 from bertsmith.comparison.result import Compared
 from bertsmith.comparison.verdict import Verdict

@@ -1,4 +1,4 @@
-"""Does BERT win? Yes, no, or it cannot be told, by the intervals of the differences."""
+"""Whether BERT wins: yes, no, or it cannot be told, by the intervals of the differences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
