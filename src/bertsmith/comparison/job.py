@@ -264,9 +264,9 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
                 "another folder."
             )
         old = read_json(out / PLAN, Plan)
+        _check_grown(old, plan)
         free = _FREE if old.minimal_pairs else _FREE | {"sample"}
         check_same_settings(out / PLAN, plan, free=free)
-        _check_grown(old, plan)
         return
     if resume:
         _say(f"{out} holds no comparison yet: a new one begins.")
