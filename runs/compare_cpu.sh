@@ -12,7 +12,7 @@
 # cores.
 set -euo pipefail
 text=$1 glue=$2 out=$3 pairs=${4:-}
-ablations=${ABLATIONS:-untrained,no-nsp,left-to-right,left-to-right+bilstm}
+ablations=${ABLATIONS:-untrained,paper-weights,no-nsp,left-to-right,left-to-right+bilstm}
 
 # 1. One vocabulary and one corpus for all.
 if [[ ! -f "$out/tokenizer/vocab.txt" ]]; then

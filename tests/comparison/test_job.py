@@ -5,9 +5,11 @@ import math
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from conftest import write_toy_corpus
 from official_files import mrpc, sts_b
 
@@ -17,11 +19,15 @@ from bertsmith.comparison import runs as running
 from bertsmith.comparison.job import RESULT, compare
 from bertsmith.comparison.page import write_page
 from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.systems import ABLATIONS as ABLATIONS_OF
+from bertsmith.comparison.systems import MODELS
 from bertsmith.comparison.timetable import Speed, Speeds
-from bertsmith.config import Phase
+from bertsmith.config import Phase, changed_fields
 from bertsmith.errors import DataError, Stopped, UsageError
+from bertsmith.models.folder import load_pretraining
 from bertsmith.prediction.minimal_pairs import minimal_pairs
 from bertsmith.prediction.predictor import Predictor
+from bertsmith.pretrain_setup import save_untrained
 
 ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
 
@@ -82,6 +88,36 @@ def done(files):
     """A comparison that has run."""
     out = files / "out"
     return compare(plan(files), out), out
+
+
+def test_a_row_differs_from_bert_in_what_it_says_alone(files):
+    made = plan(files)
+    bert, paper, untrained, no_nsp = (
+        made.pretraining(system, "tiny", steps=9)
+        for system in (
+            MODELS["bert"],
+            *(ABLATIONS_OF[name][0] for name in ("paper-weights", "untrained", "no-nsp")),
+        )
+    )
+    assert bert.initial_weights == "structured"
+    assert changed_fields(bert, paper) == ["initial_weights: 'structured' -> 'paper'"]
+    assert changed_fields(bert, untrained) == []
+    assert changed_fields(bert, no_nsp) == ["pair_task: 'nsp' -> 'none'"]
+
+
+def test_the_untrained_has_the_weights_that_bert_began_with(done, files):
+    result, out = done
+    rows = {system.name: system for system in result.systems}
+    config = plan(files).pretraining(
+        MODELS["bert"], str(out / "shapes" / "bert.json"), steps=rows["bert"].steps
+    )
+    save_untrained(config, files / "first")
+    first, untrained, bert = (
+        load_pretraining(Path(folder))[0].state_dict()
+        for folder in (files / "first", rows["untrained"].model, rows["bert"].model)
+    )
+    assert all(torch.equal(first[key], untrained[key]) for key in first)
+    assert not all(torch.equal(first[key], bert[key]) for key in first)
 
 
 def test_every_system_has_its_row(done):

@@ -26,7 +26,8 @@ class Compare(Command):
     models: Annotated[str, arg(metavar="NAME,...")] = "bert,gpt,elmo"
     """Systems to compare."""
     ablations: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=OPTIONAL)] = ""
-    """untrained, no-nsp, sop, left-to-right, left-to-right+bilstm, masking (five pre-trainings)."""
+    """untrained, paper-weights, no-nsp, sop, left-to-right, left-to-right+bilstm, masking (five
+    pre-trainings)."""
     hours: Annotated[float | None, arg(metavar="H", help_behavior_hint="(default: 2)")] = None
     """Hours for everything: speeds are measured first, then every pre-training gets as many tokens
     as fit."""

@@ -85,6 +85,7 @@ _MASKING = [
     _mix(0, 0, 100),
 ]
 
+# `untrained` has the initial weights of `bert`, so what lies between the two was learned.
 ABLATIONS: dict[str, list[System]] = {
     "untrained": [
         System(
@@ -93,6 +94,15 @@ ABLATIONS: dict[str, list[System]] = {
             direction=_BOTH,
             objective="none",
             is_trained=False,
+        )
+    ],
+    "paper-weights": [
+        System(
+            name="paper-weights",
+            title="BERT from the paper's initial weights",
+            direction=_BOTH,
+            objective=f"{_MLM}, next sentence",
+            pretraining={"initial_weights": "paper"},
         )
     ],
     "no-nsp": [
