@@ -29,6 +29,9 @@ from bertsmith.prediction.minimal_pairs import minimal_pairs
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.pretrain_setup import save_untrained
 
+# Much is trained here, perhaps beside other work.
+pytestmark = pytest.mark.timeout(1500)
+
 ABLATIONS = ("untrained", "left-to-right", "left-to-right+bilstm")
 
 

@@ -10,6 +10,9 @@ from bertsmith.comparison.speed import _Watch
 from bertsmith.config import Phase
 from bertsmith.display import duration
 
+# Much is trained here, perhaps beside other work.
+pytestmark = pytest.mark.timeout(1500)
+
 
 @pytest.mark.parametrize(
     ("spans", "steps", "mean"),
