@@ -9,12 +9,16 @@ from torch.nn import functional
 
 from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.layers import activate
-from bertsmith.models.linear import TILE, Linear, is_half_on_cpu, linear, whole_tiles
+from bertsmith.models.linear import Linear, is_half_on_cpu, linear, whole_tiles
 from bertsmith.models.packed import LanguageBatch, Packed, PretrainBatch, TextBatch
 from bertsmith.shapes import BertConfig
 
-# Logits held at once, in elements. On a CPU a slice should stay near the last-level cache.
-_SLICE = {"cpu": 32 * 2**20, "cuda": 256 * 2**20}
+# Rows whose logits are passed over at once: on a CPU while they are in the cache, and enough of
+# them for the table of words to be read seldom.
+_STRIP = 128
+# Bytes of the logits' gradients that are held. On a CPU they stay below the size from which glibc
+# gets new memory from the system for each (`runtime.keep_freed_memory`).
+_HELD = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}
 
 
 class Pooler(nn.Module):
@@ -170,8 +174,8 @@ def label_log_probabilities(
 def _slices(
     hidden_PD: Tensor, labels_P: Tensor, logits: Callable[[Tensor], Tensor], *, vocabulary: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits in fp32 [S, V] and labels [S], few enough at a time to stay near the cache."""
-    step = max(1, _slice_elements(hidden_PD) // vocabulary)
+    """Logits in fp32 [S, V] and labels [S], few enough at a time to stay in the cache."""
+    step, _ = _strip_and_block(hidden_PD, vocabulary)
     for hidden_SD, labels_S in zip(
         torch.split(hidden_PD, step), torch.split(labels_P, step), strict=True
     ):
@@ -187,9 +191,10 @@ def projected_cross_entropy(
 ) -> Tensor:
     """Sum over P of share * -log softmax(hidden @ word^T + bias)[label], in nats.
 
-    None stands for no bias, and for shares of 1. The gradients are formed slice by slice while the
-    logits are still in the cache, so the [P, V] matrix is never held whole and never passed over
-    again in the backward pass.
+    None stands for no bias, and for shares of 1. The gradients are formed strip by strip while the
+    logits are still in the cache, so that nothing passes over them again in the backward pass, and
+    a large [P, V] matrix is never held whole. The loss of one prediction ends at 87 nats, where
+    fp32 has no smaller probability.
     """
     if shares_P is None:
         shares_P = hidden_PD.new_ones(len(labels_P), dtype=torch.float32)
@@ -197,8 +202,12 @@ def projected_cross_entropy(
     return loss
 
 
-def _slice_elements(tensor: Tensor) -> int:
-    return _SLICE.get(tensor.device.type, _SLICE["cuda"])
+def _strip_and_block(hidden_PD: Tensor, vocabulary: int) -> tuple[int, int]:
+    """Rows whose logits are passed over at once, and rows of which gradients are held."""
+    device = hidden_PD.device.type
+    block = _HELD.get(device, _HELD["cuda"]) // (vocabulary * hidden_PD.dtype.itemsize)
+    block = max(block // _STRIP, 1) * _STRIP
+    return (_STRIP, block) if device == "cpu" else (block, block)
 
 
 class _ProjectedCrossEntropy(torch.autograd.Function):
@@ -230,26 +239,27 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         grad_word = torch.zeros_like(word_VD) if needs_grad else None
         grad_bias = torch.zeros_like(bias_V) if needs_grad and bias_V is not None else None
         total = hidden_PD.new_zeros((), dtype=torch.float32)
-        step = max(1, _slice_elements(hidden_PD) // word_VD.shape[0] // TILE) * TILE
+        strip, block = _strip_and_block(hidden, len(word))
         with torch.autocast(device, enabled=False):
-            for start in range(0, hidden.shape[0], step):
-                rows = slice(start, start + step)
-                labels, shares = labels_P[rows, None], shares_P[rows, None]
-                logits = functional.linear(hidden[rows], word, bias).float()
-                logits -= logits.amax(1, keepdim=True)
-                right = logits.gather(1, labels)
-                exponentials = logits.exp_()
-                sums = exponentials.sum(1, keepdim=True)
-                total += ((sums.log() - right) * shares).sum()
-                if grad_hidden is None or grad_word is None:
-                    continue
-                grad = exponentials.mul_(shares / sums)
-                grad.scatter_add_(1, labels, -shares)
+            for start in range(0, len(hidden), block):
+                end = min(start + block, len(hidden))
+                grads = hidden.new_empty(end - start, len(word))
+                for first in range(start, end, strip):
+                    rows = slice(first, min(first + strip, end))
+                    grad = grads[first - start : rows.stop - start]
+                    labels, shares = labels_P[rows, None], shares_P[rows, None]
+                    logits = functional.linear(hidden[rows], word, bias)
+                    torch.softmax(logits, 1, out=grad)  # In half precision too it adds up in fp32.
+                    right = grad.gather(1, labels).float()
+                    # The smallest number ends a loss at 87 nats; beyond, its gradient is right.
+                    total -= (right.clamp(min=torch.finfo(right.dtype).tiny).log() * shares).sum()
+                    grad.scatter_(1, labels, (right - 1).to(dtype)).mul_(shares.to(dtype))
+                    if grad_hidden is not None:
+                        torch.mm(grad, word, out=grad_hidden[rows])
+                if grad_word is not None:
+                    grad_word += grads.mT @ hidden[start:end]
                 if grad_bias is not None:
-                    grad_bias += grad.sum(0)
-                grad = grad.to(dtype)
-                torch.mm(grad, word, out=grad_hidden[rows])
-                grad_word += grad.mT @ hidden[rows]
+                    grad_bias += grads.sum(0)
         if grad_hidden is not None:
             ctx.save_for_backward(grad_hidden, grad_word, grad_bias)
             ctx.dtype, ctx.rows = hidden_PD.dtype, len(hidden_PD)
