@@ -318,7 +318,7 @@ def test_a_step_without_work_is_an_error() -> None:
         go(start(), [Empty()])
 
 
-def test_evaluations_by_the_clock_take_a_tenth_of_it() -> None:
+def test_evaluations_by_the_clock_take_a_thirtieth_of_it() -> None:
     state = TrainerState(
         step=7, evaluated_at=6, evaluated_progress=0.2, evaluation_seconds=30, evaluation_ended=100
     )
@@ -327,7 +327,7 @@ def test_evaluations_by_the_clock_take_a_tenth_of_it() -> None:
         moment = Moment(7, 0.9, 1e-3, 0, 32, elapsed, over)
         return evaluation_due(state, moment, 0, by_clock=by_clock)
 
-    assert due(100 + 269, by_clock=False)
-    assert not due(100 + 269, by_clock=True)
-    assert due(100 + 270, by_clock=True)
+    assert due(100 + 869, by_clock=False)
+    assert not due(100 + 869, by_clock=True)
+    assert due(100 + 870, by_clock=True)
     assert due(101, by_clock=True, over=True), "the end is always evaluated"

@@ -247,7 +247,7 @@ def evaluation_due(
     """Whether to evaluate before this step: every so many steps or, with 0, by progress.
 
     A function of the schedule and of the last evaluation, both of which a resume restores. Where
-    the clock ends the run, evaluations by progress take a tenth of it at most.
+    the clock ends the run, evaluations by progress take a thirtieth of it at most.
     """
     if state.evaluated_at == moment.step:
         return False
@@ -255,7 +255,7 @@ def evaluation_due(
         return True
     if every:
         return moment.step % every == 0
-    if by_clock and moment.elapsed - state.evaluation_ended < 9 * state.evaluation_seconds:
+    if by_clock and moment.elapsed - state.evaluation_ended < 29 * state.evaluation_seconds:
         return False
     return int(moment.progress * EVALUATIONS) > int(state.evaluated_progress * EVALUATIONS)
 
