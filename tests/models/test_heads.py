@@ -104,6 +104,35 @@ def test_projected_cross_entropy_equals_pytorchs_for_any_strip_and_block(rows, s
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
 
 
+def test_projected_cross_entropy_ends_at_the_smallest_probability():
+    logits = torch.tensor([[0.0, 200.0, 0.0]], requires_grad=True)
+    loss = projected_cross_entropy(logits, torch.eye(3), None, torch.tensor([0]))
+    loss.backward()
+    assert 87 < loss.item() < 88
+    assert logits.grad.tolist() == [[-1.0, 1.0, 0.0]]
+
+
+def test_projected_cross_entropy_of_nothing_has_gradients_of_zeros():
+    hidden, word = torch.empty(0, 4, requires_grad=True), torch.eye(4, requires_grad=True)
+    projected_cross_entropy(hidden, word, None, torch.empty(0, dtype=torch.int64)).backward()
+    assert hidden.grad.shape == (0, 4)
+    assert not word.grad.any()
+
+
+def test_gradients_of_projected_cross_entropy_in_float64(monkeypatch):
+    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: (2, 4))
+    draw = torch.Generator().manual_seed(3)
+    shapes = ((9, 4), (7, 4), (7,))
+    values = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]
+    labels = torch.randint(0, 7, (9,), generator=draw)
+    loss = projected_cross_entropy(*values, labels)
+    loss.backward()
+    gradients = [value.grad for value in values]
+    expected = functional.cross_entropy(functional.linear(*values), labels, reduction="sum")
+    for ours, theirs in zip(gradients, torch.autograd.grad(expected, values), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_projected_cross_entropy_in_half_precision_counts_no_filled_rows():
     generator = torch.Generator().manual_seed(2)
     values = [torch.randn(shape, generator=generator) for shape in ((45, 6), (50, 6), (50,))]

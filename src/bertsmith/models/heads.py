@@ -250,10 +250,11 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                     labels, shares = labels_P[rows, None], shares_P[rows, None]
                     logits = functional.linear(hidden[rows], word, bias)
                     torch.softmax(logits, 1, out=grad)  # In half precision too it adds up in fp32.
-                    right = grad.gather(1, labels).float()
+                    right = grad.gather(1, labels)
                     # The smallest number ends a loss at 87 nats; beyond, its gradient is right.
-                    total -= (right.clamp(min=torch.finfo(right.dtype).tiny).log() * shares).sum()
-                    grad.scatter_(1, labels, (right - 1).to(dtype)).mul_(shares.to(dtype))
+                    likely = right.float().clamp(min=torch.finfo(torch.float32).tiny)
+                    total -= (likely.log() * shares).sum()
+                    grad.scatter_(1, labels, right - 1).mul_(shares.to(dtype))
                     if grad_hidden is not None:
                         torch.mm(grad, word, out=grad_hidden[rows])
                 if grad_word is not None:
