@@ -1,9 +1,10 @@
 """Pre-training speed: bertsmith beside `transformers`, interleaved, on the same sequences.
 
-    python benchmarks/pretrain.py --data CORPUS [--sizes mini base] [--rounds 5] [--out FILE.json]
+    python benchmarks/pretrain.py --data CORPUS [--sizes tiny mini base] [--rounds 5] [--out FILE]
 
-Every contender trains a BERT of the same shape on the same examples of the corpus (paper's recipe:
-masked words and next sentence, dropout 0.1, AdamW, clipping at 1): forward, backward, clip, step.
+Every contender trains a BERT of the same shape on the same examples of the corpus (masked words
+and next sentence, AdamW, clipping at 1; dropout and masks of recipe `paper`, unless the flags say
+otherwise): forward, backward, clip, step.
 In each round every contender takes one step, in turn, and so does a plain matrix product of the
 model's own feed-forward shape; a ratio is taken inside a round, and medians with the smallest and
 largest round are printed. Tokens are real tokens, padding not counted.
@@ -11,7 +12,8 @@ largest round are printed. Tokens are real tokens, padding not counted.
 The peer gets what its documentation advises: SDPA attention, fused AdamW, dynamic padding to the
 longest of sequences sorted by length, bf16 autocast and `torch.compile` (default mode; padded to
 the full length then, so that there is one shape to compile). bf16 is left out where the CPU would
-only imitate it, except for one informative row at the smallest size.
+only imitate it, except for one informative row at the smallest size, and with `--precision fp32`,
+which holds contenders and the plain product to fp32.
 """
 
 import argparse
@@ -34,11 +36,11 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.keys import to_theirs
 from bertsmith.models.packed import PretrainBatch
-from bertsmith.runtime import World
+from bertsmith.runtime import World, keep_freed_memory
 from bertsmith.shape_files import bert_config
 from bertsmith.shapes import BertConfig
 from bertsmith.train.optim import adamw, clip, set_learning_rate
-from bertsmith.train.parallel import Parallel, Place, has_native_bf16
+from bertsmith.train.parallel import Parallel, Place, choose_precision, has_native_bf16
 
 Step = Callable[[list[PretrainBatch]], float]
 LENGTH = 128
@@ -180,7 +182,8 @@ def contenders(
     state = BertForPretraining(config).state_dict()
     steps = {"bertsmith": ours(config, state, place)}
     native = has_native_bf16(place.device)
-    for bf16 in (False, True) if native or imitated_bf16 else (False,):
+    with_bf16 = place.precision == "bf16" or (imitated_bf16 and not native)
+    for bf16 in (False, True) if with_bf16 else (False,):
         for with_compile in (False, True) if compiled and (native or not bf16) else (False,):
             name = f"transformers {'bf16' if bf16 else 'fp32'}{' compile' * with_compile}"
             steps[name] = theirs(config, state, place, bf16=bf16, compiled=with_compile)
@@ -209,7 +212,11 @@ def measure(
     shares: dict[str, list[float]] = {name: [] for name in steps}
     rates = []
     with Batches(
-        corpus.split("train"), corpus.tokenizer, length=LENGTH, batch_size=sequences
+        corpus.split("train"),
+        corpus.tokenizer,
+        length=LENGTH,
+        batch_size=sequences,
+        mask_share=arguments.masks,
     ) as data:
         losses = {name: step(data.at(0)) for name, step in steps.items()}  # warm-up and compile
         for turn in range(1, arguments.rounds + 1):
@@ -229,7 +236,10 @@ def measure(
                     ratios[name].append(tokens_per_second["bertsmith"][-1] / speeds[-1])
     peers = [name for name in steps if name != "bertsmith"]
     best = max(peers, key=lambda name: statistics.median(tokens_per_second[name]))
-    print(f"\n{size}, {LENGTH} tokens, {sequences} sequences a step, dropout {arguments.dropout}")
+    print(
+        f"\n{size}, {LENGTH} tokens, {sequences} sequences a step, dropout {arguments.dropout}, "
+        f"{arguments.masks:.0%} masked"
+    )
     print(f"  matrix products alone ({place.precision}): {statistics.median(rates):,.0f} GFLOP/s")
     print(
         f"  {'':28}{'tokens/s':>10}  {'ours is faster by (lowest..highest)':38}share of matrix rate"
@@ -248,6 +258,8 @@ def measure(
         "size": size,
         "sequences": sequences,
         "dropout": arguments.dropout,
+        "masks": arguments.masks,
+        "precision": place.precision,
         "vocab_size": config.vocab_size,
         "matrix_gflops": summary(rates),
         "best_peer": best,
@@ -266,16 +278,18 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of a prepared corpus")
-    parser.add_argument("--sizes", nargs="+", default=["mini", "base"])
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "mini", "base"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sequences", type=int, default=0, help="per step; 0 chooses by device")
     parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--masks", type=float, default=0.15, help="part of the tokens predicted")
+    parser.add_argument("--precision", choices=["auto", "fp32"], default="auto")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = "bf16" if has_native_bf16(device) else "fp32"
-    place = Place(World(), device, precision)
+    place = Place(World(), device, choose_precision(arguments.precision, device))
+    keep_freed_memory()  # As the loop does; it serves every contender.
     corpus = Corpus.open(arguments.data, verify=False)
     results = [measure(size, corpus, place, arguments) for size in arguments.sizes]
     if arguments.out:
