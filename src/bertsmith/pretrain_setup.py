@@ -113,6 +113,7 @@ def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> Non
         model,
         unigrams_V=torch.from_numpy(np.array(corpus.unigrams_V)),
         vectors_VR=vectors_VR,
+        special_ids=(corpus.tokenizer.cls_id, corpus.tokenizer.sep_id),
         seed=derive_seed(config.seed, "structured weights"),
     )
 

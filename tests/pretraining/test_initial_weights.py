@@ -17,6 +17,7 @@ from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 VOCABULARY = 200
+SPECIAL_IDS = CLS, SEP = 2, 3
 
 
 def bert(**keys: object) -> BertConfig:
@@ -36,7 +37,7 @@ def made(shape: Shape, *, seed: int = 0, vectors: np.ndarray | None = None) -> t
     pieces = [f"w{number}" for number in range(shape.vocab_size)]
     model = build(shape, pieces=pieces, pair_task=isinstance(shape, BertConfig))
     unigrams_V = torch.arange(shape.vocab_size)
-    structure(model, unigrams_V=unigrams_V, vectors_VR=vectors, seed=seed)
+    structure(model, unigrams_V=unigrams_V, vectors_VR=vectors, special_ids=SPECIAL_IDS, seed=seed)
     return model.eval()
 
 
@@ -60,18 +61,35 @@ def test_two_heads_look_at_the_neighbours(width: int) -> None:
     assert weights_NLL[3].max() < 0.5
 
 
-def test_a_head_looks_for_the_same_word_in_the_other_segment() -> None:
-    model = made(bert())
+@pytest.mark.parametrize("width", [128, 256, 768])
+def test_a_head_looks_for_the_same_word_in_the_other_segment(width: int) -> None:
+    model = made(bert(hidden_size=width, num_attention_heads=4))
     first, second = list(range(10, 40)), list(range(100, 130))
     second[20] = first[3]
-    weights_NLL = attention(model, first + second, [0] * 30 + [1] * 30)
-    places = weights_NLL[2, [3, 50]]
-    assert places[0].argmax() == 50
-    assert places[1].argmax() == 3
-    assert places.amax(1).min() > 0.5
-    # The same word in the same segment does not count.
-    first[7] = first[3]
-    assert attention(model, first + second, [0] * 30 + [1] * 30)[2, 3].argmax() == 50
+    first[7] = first[3]  # The same word in the same segment does not count.
+    ids = [CLS, *first, SEP, *second, SEP]
+    weights_LL = attention(model, ids, [0] * 32 + [1] * 31)[2]
+    place = 32 + 20
+    assert weights_LL[4, place] > 0.8
+    assert weights_LL[8, place] > 0.8
+    assert weights_LL[place, [4, 8]].sum() > 0.8
+    # A word that the other segment lacks looks at a special token there.
+    others = [row for row in range(1, 31) if row not in (4, 8)]
+    assert weights_LL[others, -1].mean() > 0.6
+
+
+def test_a_column_says_which_words_the_other_segment_lacks() -> None:
+    model = made(bert(hidden_size=256))
+    assert isinstance(model, BertForPretraining)
+    first = list(range(10, 40))
+    column = Columns.of(256, pairs=True).words
+    found = []
+    for shared in (0, 15, 30):
+        second = first[:shared] + list(range(100, 130 - shared))
+        packed = pack([[CLS, *first, SEP, *second, SEP]], [[0] * 32 + [1] * 31])
+        with torch.no_grad():
+            found.append(float(list(model.bert.layers(packed))[1][1:31, column].mean()))
+    assert found[0] > found[1] + 0.2 > found[2] + 0.4
 
 
 def test_a_model_of_two_heads_compares_words_in_its_second_layer() -> None:
@@ -81,7 +99,7 @@ def test_a_model_of_two_heads_compares_words_in_its_second_layer() -> None:
     model = made(shape)
     assert isinstance(model, BertForPretraining)
     assert isinstance(drawn, BertForPretraining)
-    columns = Columns.of(128, segments=True)
+    columns = Columns.of(128, pairs=True)
     for layer, zero in ((0, True), (1, False)):
         queries = model.bert.blocks[layer].attention.qkv.weight[:64]  # type: ignore[union-attr]
         assert bool((queries[:, : columns.words] == 0).all()) == zero
@@ -130,7 +148,7 @@ def test_words_start_from_the_vectors_as_long_as_drawn_ones() -> None:
     model = build(shape, pieces=[], pair_task=True)
     assert isinstance(model, BertForPretraining)
     words = word_columns(model.bert)
-    assert words == 128 - initial_weights.POSITION_COLUMNS - 2
+    assert words == 128 - initial_weights.POSITION_COLUMNS - 3
     vectors = np.random.default_rng(0).normal(size=(VOCABULARY, words)).astype(np.float32)
     vectors[7] = 0
     model = made(shape, vectors=vectors)
@@ -140,14 +158,14 @@ def test_words_start_from_the_vectors_as_long_as_drawn_ones() -> None:
     assert torch.cosine_similarity(found, expected, dim=0) > 0.9999
     assert found.norm() == pytest.approx(0.02 * words**0.5, rel=1e-4)
     assert word_VD[7, :words].norm() > 0.1, "a piece without a vector keeps its drawn row"
-    assert (word_VD[:, words:] == 0).all()
+    assert word_VD[:, words:].nonzero().tolist() == [[special, 0] for special in SPECIAL_IDS]
 
 
 def test_a_hidden_word_is_expected_among_words_like_its_neighbours() -> None:
     """Before any training: the sum of the neighbours' vectors is at the hidden place (CBOW)."""
     shape = bert()
     rng = np.random.default_rng(0)
-    words = 128 - initial_weights.POSITION_COLUMNS - 2
+    words = 128 - initial_weights.POSITION_COLUMNS - 3
     topics = rng.normal(size=(2, words))
     vectors = topics[np.arange(VOCABULARY) % 2] + 0.5 * rng.normal(size=(VOCABULARY, words))
     # Strongest direction first, as singular vectors come.
@@ -164,7 +182,7 @@ def test_a_hidden_word_is_expected_among_words_like_its_neighbours() -> None:
             logits_V = model.logits(hidden_PD)[0]
             like = torch.arange(VOCABULARY) % 2 == topic
             right.append(float(logits_V[like].mean() - logits_V[~like].mean()))
-    assert min(right) > 0.5
+    assert min(right) > 0.1
 
 
 def test_weights_are_a_function_of_the_seed() -> None:

@@ -21,7 +21,7 @@ Everything else keeps its drawn values.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,16 +44,17 @@ POSITION_COLUMNS = 16
 """Columns that hold positions: eight pairs of cosine and sine."""
 FASTEST, SLOWEST = 2.0, 0.2
 """Radians per position of the first and the last pair, the others between them geometrically."""
-POSITION_SHARE = 0.5
-"""Part of an embedding's squared length that is position."""
+_PARTS = 2.25
+"""Squared length of an embedding's sum, where word and position have 1 each and the segment 1/4."""
 PEAK = 12.0
 """Attention score of a neighbour head at the place that it looks for."""
 COPIED = 1.0
 """How strongly a neighbour head adds what it looks at, against the token's own state of 1."""
-SAME_WORD = 0.8
-"""Scale of the query and key matrices that compare words."""
-OTHER_SEGMENT = 2.0
-"""Scale of those that compare segments."""
+SAME_WORD, NOTHING_FOUND = 16.0, 9.0
+"""Attention scores of the head for pairs at the same word and, for a word that the other segment
+does not have, at the other segment's special tokens."""
+OTHER_SEGMENT = 12.0
+"""What it adds to the score of every token of the other segment."""
 PASSED_ON = 0.2
 """Diagonal of the MLM head's layer: small, so that GELU is nearly linear; the norm scales it up."""
 _NARROWEST = 8
@@ -68,31 +69,37 @@ class Columns:
 
     words: int
     """The first columns, up to this one."""
-    segments: bool
-    """Whether two columns after the words tell the segments apart."""
+    pairs: bool
+    """Whether three columns after the words are for pairs: one marks special tokens, two tell the
+    segments apart."""
     positions: int
     """The first column of the positions, which are the last ones."""
 
     @classmethod
-    def of(cls, width: int, *, segments: bool) -> "Columns":
+    def of(cls, width: int, *, pairs: bool) -> "Columns":
         """Of an embedding `width` wide."""
         positions = width - POSITION_COLUMNS
-        return cls(positions - 2 * segments, segments, positions)
+        return cls(positions - 3 * pairs, pairs, positions)
 
 
 def word_columns(encoder: Encoder) -> int:
     """The rank of the word vectors that `structure_encoder` has room for; 0 if it wants none."""
     match encoder:
         case Bert() if encoder.config.hidden_size >= FEWEST_COLUMNS:
-            return Columns.of(encoder.config.hidden_size, segments=_has_pairs(encoder)).words
+            return Columns.of(encoder.config.hidden_size, pairs=_has_pairs(encoder)).words
         case Gpt() if encoder.config.n_embd >= FEWEST_COLUMNS:
-            return Columns.of(encoder.config.n_embd, segments=False).words
+            return Columns.of(encoder.config.n_embd, pairs=False).words
     return 0
 
 
 @torch.no_grad()
 def structure(
-    model: Pretrained, *, unigrams_V: Tensor, vectors_VR: NDArray[np.float32] | None, seed: int
+    model: Pretrained,
+    *,
+    unigrams_V: Tensor,
+    vectors_VR: NDArray[np.float32] | None,
+    special_ids: Sequence[int],
+    seed: int,
 ) -> None:
     """Gives a freshly drawn model its structured initial weights, in place.
 
@@ -100,9 +107,10 @@ def structure(
         model: as `architectures.build` made it.
         unigrams_V: int64 [V], how often each piece occurs.
         vectors_VR: word vectors of rank `word_columns`; None keeps the drawn words.
+        special_ids: of `[CLS]` and `[SEP]`.
         seed: of the projection with which the head for pairs compares words.
     """
-    structure_encoder(encoder_of(model), vectors_VR=vectors_VR, seed=seed)
+    structure_encoder(encoder_of(model), vectors_VR=vectors_VR, special_ids=special_ids, seed=seed)
     counts_V = unigrams_V.to(torch.float32) + 0.5
     log_frequency_V = (counts_V / counts_V.mean()).log()
     match model:
@@ -116,15 +124,19 @@ def structure(
 
 @torch.no_grad()
 def structure_encoder(
-    encoder: Encoder, *, vectors_VR: NDArray[np.float32] | None, seed: int
+    encoder: Encoder,
+    *,
+    vectors_VR: NDArray[np.float32] | None,
+    special_ids: Sequence[int],
+    seed: int,
 ) -> None:
     """As `structure`, of an encoder alone: a BERT or a GPT; an ELMo has nothing to look with."""
     if not isinstance(encoder, Bert | Gpt) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
     causal = isinstance(encoder, Gpt) or encoder.config.is_decoder
     pairs = isinstance(encoder, Bert) and _has_pairs(encoder)
-    columns = Columns.of(encoder.config.hidden_size, segments=pairs)
-    _set_embeddings(encoder, columns, vectors_VR)
+    columns = Columns.of(encoder.config.hidden_size, pairs=pairs)
+    _set_embeddings(encoder, columns, vectors_VR, list(special_ids))
     blocks = [block for block in encoder.blocks if isinstance(block, Block)]
     for block in blocks:
         deviation = encoder.config.hidden_size**-0.5
@@ -162,7 +174,10 @@ def _places(layers: int, heads: int) -> Iterator[tuple[int, int]]:
 
 
 def _set_embeddings(
-    encoder: Bert | Gpt, columns: Columns, vectors_VR: NDArray[np.float32] | None
+    encoder: Bert | Gpt,
+    columns: Columns,
+    vectors_VR: NDArray[np.float32] | None,
+    special_ids: list[int],
 ) -> None:
     word_VD, position_LD = encoder.embeddings.word.weight, encoder.embeddings.position.weight
     row_length = encoder.config.initializer_range * math.sqrt(columns.words)
@@ -173,17 +188,17 @@ def _set_embeddings(
         words_VR = word_VD[:, : columns.words]
         scaled_VR = found_VR * (row_length / length_V1.clamp_min(1e-12))
         words_VR.copy_(torch.where(length_V1 > 1e-6, scaled_VR, words_VR))
-    ratio = math.sqrt(POSITION_SHARE / (1 - POSITION_SHARE))
     angles_LF = torch.arange(len(position_LD))[:, None] * _frequencies()
     position_LD.zero_()
     position_LD[:, columns.positions :] = torch.cat([angles_LF.cos(), angles_LF.sin()], 1) * (
-        row_length * ratio / math.sqrt(POSITION_COLUMNS / 2)
+        row_length / math.sqrt(POSITION_COLUMNS / 2)
     )
     if isinstance(encoder, Bert):
         segment_SD = encoder.embeddings.segment.weight
         segment_SD.zero_()
-        if columns.segments:
-            segment_SD[:, columns.words : columns.positions] = row_length / 2 * torch.eye(2)
+        if columns.pairs:
+            segment_SD[:, columns.words + 1 : columns.positions] = row_length / 2 * torch.eye(2)
+            word_VD[special_ids, columns.words] = row_length / 2
 
 
 def _frequencies() -> Tensor:
@@ -194,9 +209,7 @@ def _frequencies() -> Tensor:
 def _position_length(encoder: Bert | Gpt) -> float:
     """Length of the position part of what the first layer reads."""
     if isinstance(encoder, Bert):  # The norm makes each column's square 1 in the mean.
-        words_and_positions = 1 / (1 - POSITION_SHARE)
-        whole = words_and_positions + (0.25 if _has_pairs(encoder) else 0)
-        return math.sqrt(encoder.config.hidden_size * words_and_positions * POSITION_SHARE / whole)
+        return math.sqrt(encoder.config.hidden_size / _PARTS)
     return float(encoder.embeddings.position.weight[0].norm())
 
 
@@ -234,15 +247,32 @@ def _look_beside(
 def _look_for_same_word(
     attention: Attention, head: int, columns: Columns, generator: torch.Generator
 ) -> None:
-    """Queries and keys are the same random projection of the word, and the segments crossed."""
-    query_HD, key_HD = _head(attention, head, 0), _head(attention, head, 1)
-    room = len(query_HD) - 2
+    """Compares a random projection of the words, and prefers the other segment.
+
+    A word that the other segment lacks makes it look at a special token there, and it says so: it
+    adds the column that marks those. Its mean over a text is how much of it the other has not.
+    """
+    query_HD, key_HD, value_HD = (_head(attention, head, kind) for kind in range(3))
+    width = len(query_HD)
+    room = width - 3
+    part = math.sqrt(query_HD.shape[1] / _PARTS)
+    word = math.sqrt(SAME_WORD * math.sqrt(width)) / part
+    segment = math.sqrt(OTHER_SEGMENT * math.sqrt(width)) / (part / 2)
+    special = math.sqrt(NOTHING_FOUND * math.sqrt(width))
     projection = torch.randn(room, columns.words, generator=generator) * room**-0.5
     crossed = torch.eye(2).flip(0)
     for weight_HD, segments in ((query_HD, torch.eye(2)), (key_HD, crossed)):
         weight_HD.zero_()
-        weight_HD[:room, : columns.words] = SAME_WORD * projection
-        weight_HD[room:, columns.words : columns.positions] = OTHER_SEGMENT * segments
+        weight_HD[:room, : columns.words] = word * projection
+        weight_HD[room : room + 2, columns.words + 1 : columns.positions] = segment * segments
+    attention.qkv.bias[head * width + width - 1] = special
+    key_HD[width - 1, columns.words] = special / (part / 2)
+    value_HD[0] = 0
+    value_HD[0, columns.words] = 1
+    output_DH = attention.output.weight[:, head * width : (head + 1) * width]
+    output_DH[columns.words] = 0
+    output_DH[:, 0] = 0
+    output_DH[columns.words, 0] = COPIED
 
 
 def _copy(attention: Attention, head: int, columns: Columns) -> None:
