@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from bertsmith.errors import UsageError
+from bertsmith.shape_files import shape_named
 from bertsmith.shapes import Architecture
 
 Objective = Literal["masked", "forward", "both"]
@@ -130,7 +131,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
     "paper": {},
     "modern": {
         "initial_weights": "structured",
-        "learning_rate": 1e-3,
+        "batch_size": 32,
         "warmup": 0.06,
         "beta2": 0.98,
         "dropout": 0.0,
@@ -138,6 +139,11 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
         "phases": (Phase(1.0, 128),),
     },
 }
+
+_RATE_TIMES_WIDTH = 0.256
+"""Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
+about a million tokens do better at twice that, longer ones do not (docs/results/recipe.md)."""
+_RATE_OF_ELMO = 1e-3
 
 BASE_WIDTH = 768
 """Of the paper's base model; narrower models learn best at larger rates."""
@@ -166,6 +172,13 @@ def _continued(start: Start) -> dict[str, Any]:
     return changes
 
 
+def _rate_from_scratch(model: Architecture, size: str) -> float:
+    if model == "elmo":
+        return _RATE_OF_ELMO
+    # A preset's width does not depend on the vocabulary.
+    return _RATE_TIMES_WIDTH / shape_named(model, size, vocab_size=1).hidden_size
+
+
 def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any) -> PretrainConfig:
     """A recipe with the user's flags over it; a flag of None keeps the recipe's value.
 
@@ -190,6 +203,9 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
         values = RECIPES[recipe] | _continued(start) | given
         values |= {"start": start.name, "size": str(start.config)}
     config = PretrainConfig(recipe=recipe, **values)
+    if recipe == "modern" and "learning_rate" not in values:
+        rate = _rate_from_scratch(config.model, config.size)
+        config = msgspec.structs.replace(config, learning_rate=rate)
     if config.objective != "masked":
         _check_one_way(config, given)
         config = msgspec.structs.replace(config, pair_task="none")
@@ -219,7 +235,7 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
 # More than anybody means: the paper trains for 10^6 steps of 256 sequences.
 ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
 GREATEST_RATE = 0.1
-"""Of learning: a hundred times that of the recipe `modern`; more is a slip of the pen."""
+"""Of learning: fifty times that of the recipe `modern`; more is a slip of the pen."""
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
