@@ -34,7 +34,7 @@ fi
 # 3. The comparison. All read the same number of tokens: as many as fit into what the two steps
 #    above leave of two hours. ELMo's tokens cost several times BERT's, as the plan says.
 arguments=(--corpus "$out/corpus" --data "$out/glue" --out "$out/compare" --hours 1.9 --size tiny
-  --tasks sst-2,sts-b --ablations "$ablations" --batch-size 32 --learning-rate 2e-3 --seeds 3
+  --tasks sst-2,sts-b --ablations "$ablations" --seeds 3
   --engine "${ENGINE:-local}")
 [[ -z "$pairs" ]] || arguments+=(--minimal-pairs "$pairs" --sample 100)
 [[ ! -f "$out/compare/plan.json" ]] || arguments+=(--resume)

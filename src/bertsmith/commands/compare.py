@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
+from bertsmith.commands.command import OPTIONAL, Command, Count, Number, Result, with_next
 from bertsmith.commands.pretrain import parse_phases
 from bertsmith.config import Engine
 
@@ -45,11 +45,11 @@ class Compare(Command):
     """Fine-tunings of each system on each task."""
     size: Annotated[str, arg(metavar="NAME")] = "mini"
     """tiny, mini, small, medium, base or large: the BERT's, which the others are matched to."""
-    batch_size: Annotated[int, arg(metavar="N")] = 64
+    batch_size: Count = None
     """Sequences of a pre-training step."""
-    phases: Annotated[str, arg(metavar="L:S,...")] = "32:0.4,64:0.3,128:0.3"
+    phases: Annotated[str, arg(metavar="L:S,...")] = "128:1"
     """Sequence lengths and their shares of a pre-training."""
-    learning_rate: Annotated[float, arg(metavar="X")] = 1e-3
+    learning_rate: Number = None
     """Highest learning rate of the pre-trainings."""
     epochs: Annotated[int, arg(metavar="N")] = 3
     """Of the fine-tunings."""

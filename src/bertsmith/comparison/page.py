@@ -7,6 +7,7 @@ from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.page_insight import write_insight
 from bertsmith.comparison.page_pairs import write_pairs
 from bertsmith.comparison.page_verdict import write_verdict
+from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
 from bertsmith.comparison.timetable import Timetable
@@ -63,11 +64,9 @@ def write_page(result: Compared, path: Path) -> None:
     page.section(
         "How this was measured",
         "Every system is pre-trained by the same loop with the same optimizer, schedule, batch "
-        "size, order of lengths and learning rate "
-        f"({plan.learning_rate:g}, one for all, which need "
-        "not be the best of each). Parameters of the pre-trained models are matched within "
-        "5%; what is trained in fine-tuning is each system's own way and stands in its row. A "
-        "fine-tuning's score is that of its best epoch on dev. An interval is of dev examples "
+        f"size and order of lengths, at {_rate(plan)}. Parameters of the pre-trained models are "
+        "matched within 5%; what is trained in fine-tuning is each system's own way and stands in "
+        "its row. A fine-tuning's score is that of its best epoch on dev. An interval is of dev examples "
         "(a paired bootstrap) and of fine-tuning seeds (Student's t, because they are few). "
         f"{ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are counted "
         f"in matrix products only. {_SIDE_BY_SIDE if result.engine == 'ray' else ''}",
@@ -313,3 +312,9 @@ def _published(page: Report, result: Compared) -> None:
                 if name in ours
             ],
         )
+
+
+def _rate(plan: Plan) -> str:
+    if plan.learning_rate is None:
+        return "the recipe's learning rate for its width"
+    return f"a learning rate of {plan.learning_rate:g}, which need not be the best of each"

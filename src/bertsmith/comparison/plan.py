@@ -12,9 +12,6 @@ from bertsmith.errors import UsageError, nearest
 from bertsmith.shapes import SIZES
 from bertsmith.tasks.table import TASKS
 
-# Short inputs first: what learns most in a short run (docs/log.md).
-PHASES = (Phase(0.4, 32), Phase(0.3, 64), Phase(0.3, 128))
-
 _POSITIONS = 512
 # Twenty evaluations of a short run must not cost more than the training.
 _EVALUATED = 256
@@ -48,11 +45,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Of the minimal pairs: the first so many of each paradigm; None: all."""
     size: str = "mini"
     """A preset: the BERT's, which the others are matched to."""
-    batch_size: int = 64
-    """Sequences of a pre-training step."""
-    phases: tuple[Phase, ...] = PHASES
-    learning_rate: float = 1e-3
-    """Of the pre-training."""
+    batch_size: int | None = None
+    """Sequences of a pre-training step; None: the recipe's."""
+    phases: tuple[Phase, ...] = (Phase(1.0, 128),)
+    learning_rate: float | None = None
+    """Of the pre-trainings; None: the recipe's for each, by its width."""
     epochs: int = 3
     """Of the fine-tunings."""
     seed: int = 0
@@ -64,16 +61,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def pretraining(self, system: System, size: str, **length: Any) -> PretrainConfig:
         """A system's settings; `length` is its `steps` or its `hours`."""
+        shared = {
+            "batch_size": self.batch_size,
+            "phases": self.phases,
+            "learning_rate": self.learning_rate,
+        }
         return pretrain_config(
             "modern",
             data=self.corpus,
             size=size,
-            batch_size=self.batch_size,
-            phases=self.phases,
-            learning_rate=self.learning_rate,
             evaluate_sequences=_EVALUATED,
             seed=self.seed,
-            **system.pretraining,
+            **shared | system.pretraining,
             **length,
         )
 
