@@ -193,12 +193,31 @@ def test_the_paper_recipe_has_the_papers_numbers():
     assert paper.phases == (Phase(0.9, 128), Phase(0.1, 512))
 
 
+@pytest.mark.parametrize(
+    ("model", "size", "rate"),
+    [
+        ("bert", "tiny", 2e-3),
+        ("bert", "mini", 1e-3),
+        ("gpt", "mini", 1e-3),
+        ("bert", "base", 1e-3 / 3),
+        ("elmo", "mini", 1e-3),
+    ],
+)
+def test_the_modern_learning_rate_falls_with_the_width(model, size, rate):
+    config = pretrain_config("modern", data="d", steps=10, model=model, size=size)
+    assert config.learning_rate == pytest.approx(rate)
+    given = pretrain_config("modern", data="d", steps=10, model=model, size=size, learning_rate=0.1)
+    assert given.learning_rate == 0.1
+    assert pretrain_config("paper", data="d", steps=10, size=size).learning_rate == 1e-4
+
+
 def test_the_modern_recipe_changes_training_only():
     modern = pretrain_config("modern", data="d", steps=10)
     assert modern.warmup == 0.06
     assert modern.mask_share == 0.3
     assert modern.dropout == 0
-    assert modern.learning_rate > 1e-4
+    assert modern.initial_weights == "structured"
+    assert pretrain_config("paper", data="d", steps=10).initial_weights == "paper"
     assert modern.pair_task == "nsp"
     assert pretrain_config("modern", data="d", steps=10, pair_task="none").pair_task == "none"
     assert set(RECIPES) == {"paper", "modern"}

@@ -15,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
 from bertsmith import pretrain
 from bertsmith.config import Phase, PretrainConfig, pretrain_config
 from bertsmith.continuing import start_from
+from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.files import write_json
 from bertsmith.models.architectures import build
 from bertsmith.models.folder import load_pretraining, save_model
 from bertsmith.models.heads import BertForPretraining
-from bertsmith.pretrain_setup import show_batch
+from bertsmith.pretrain_setup import build_model, model_shape, show_batch
+from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
 from bertsmith.shapes import Architecture, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 from bertsmith.train import checkpoint
@@ -130,6 +133,26 @@ def test_it_learns_more_than_frequencies(toy_corpus: Path, tmp_path: Path) -> No
     assert result.step == 150
     assert result.tokens_per_second > 100
     assert result.tokens == read_metrics(tmp_path / "out" / "metrics.jsonl")[-2]["tokens"]
+
+
+def test_the_initial_weights_are_the_recipe_s_or_the_paper_s(toy_corpus: Path) -> None:
+    corpus = Corpus.open(toy_corpus)
+
+    def words(weights: str) -> torch.Tensor:
+        config = settings(toy_corpus, initial_weights=weights)
+        model, _ = build_model(config, model_shape(config, corpus), corpus, None)
+        assert isinstance(model, BertForPretraining)
+        return model.bert.embeddings.word.weight.detach()
+
+    assert settings(toy_corpus).initial_weights == "structured"
+    drawn, structured = words("paper"), words("structured")
+    assert torch.equal(words("structured"), structured)
+    assert drawn[:, -POSITION_COLUMNS:].abs().min() > 0
+    assert not structured[:, -POSITION_COLUMNS:].any()
+    # Two words of one document are neighbours more often than two others.
+    ids_T = corpus.split("train").gather(np.array([0]), np.array([20]))
+    first = structured[np.unique(ids_T)].numpy()
+    assert np.corrcoef(first).mean() > np.corrcoef(structured[5:].numpy()).mean() + 0.1
 
 
 def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(

@@ -90,6 +90,21 @@ def test_split_reads_across_shards(tmp_path: Path, document_bounds: Any) -> None
     assert Corpus.open(tmp_path).split("heldout").document_count == 0
 
 
+def test_stretches_are_spread_over_the_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path)
+    split = Corpus.open(tmp_path).split("train")
+    flat = np.concatenate([s for document in DOCUMENTS for s in document]).tolist()
+    assert [ids.tolist() for ids in split.spread(10**9)] == [flat]
+    monkeypatch.setattr(shards, "_STRETCH", 5)
+    assert [ids.tolist() for ids in split.spread(10)] == [flat[:5], flat[12:17]]
+    whole = list(split.spread(24))
+    assert [len(ids) for ids in whole] == [5] * 5
+    assert whole[-1].tolist() == flat[19:]
+    assert list(Corpus.open(tmp_path).split("heldout").spread(10)) == []
+
+
 def test_sentences_are_numbered_through_the_shards(tmp_path: Path) -> None:
     corpus(tmp_path)
     split = Corpus.open(tmp_path).split("train")

@@ -67,9 +67,9 @@ def write_page(result: Compared, path: Path) -> None:
         f"size and order of lengths, at {_rate(plan)}. Parameters of the pre-trained models are "
         "matched within 5%; what is trained in fine-tuning is each system's own way and stands in "
         "its row. A fine-tuning's score is that of its best epoch on dev. An interval is of dev "
-        "examples (a paired bootstrap) and of fine-tuning seeds (Student's t, because they are few). "
-        f"{ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are counted "
-        f"in matrix products only. {_SIDE_BY_SIDE if result.engine == 'ray' else ''}",
+        "examples (a paired bootstrap) and of fine-tuning seeds (Student's t, because they are "
+        f"few). {ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are "
+        f"counted in matrix products only. {_SIDE_BY_SIDE if result.engine == 'ray' else ''}",
     )
     page.write(path)
 
