@@ -3,8 +3,8 @@
     python benchmarks/heads.py BEFORE AFTER --out docs/initial-weights.svg \
         --first "a man is playing the guitar" --second "the guitar player is a man"
 
-BEFORE and AFTER are BERT folders of one vocabulary; `bertsmith.pretrain_setup.save_untrained` writes
-what a run begins with.
+BEFORE and AFTER are BERT folders of one vocabulary; `bertsmith.pretrain_setup.save_untrained`
+writes what a run begins with.
 """
 
 import argparse

@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no-vectors": ({}, ("vectors",)),
     "no-neighbours": ({}, ("neighbours",)),
     "no-copying": ({}, ("copying",)),
-    "no-same-word": ({}, ("same word",)),
+    "no-duplicate-token": ({}, ("duplicate token",)),
     "no-bias": ({}, ("bias",)),
     "no-pairs": ({"pair_task": "none"}, ()),
     "order-of-pairs": ({"pair_task": "sop"}, ()),
@@ -75,7 +75,7 @@ PARTS: dict[str, Any] = {
     "bias": mock.patch("bertsmith.pretrain_setup.structure", without_bias),
     "neighbours": mock.patch.object(initial_weights, "_look_beside"),
     "copying": mock.patch.object(initial_weights, "_copy"),
-    "same word": mock.patch.object(initial_weights, "_look_for_same_word"),
+    "duplicate token": mock.patch.object(initial_weights, "_look_for_duplicate"),
 }
 """What replaces a part of the structured initial weights by nothing."""
 

@@ -24,7 +24,7 @@ run() {  # PART FLAGS...
 only=$*
 # Which part of the initial weights does what: 1.2 M tokens of `tiny`.
 run initial-weights --size tiny --tokens 1.2e6 --seeds 0,1 \
-  --variants new,paper-weights,no-vectors,no-neighbours,no-copying,no-same-word,no-bias,no-pairs
+  --variants new,paper-weights,no-vectors,no-neighbours,no-copying,no-duplicate-token,no-bias,no-pairs
 # The end of the plateau, against the recipe before: two sizes, two seeds.
 run plateau --size tiny --tokens 1.2e6 --seeds 0,1 --variants new
 run plateau --size mini --tokens 1.2e6 --seeds 0,1 --variants new

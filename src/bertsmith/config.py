@@ -144,6 +144,8 @@ _RATE_TIMES_WIDTH = 0.256
 """Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
 about a million tokens do better at twice that, longer ones do not (docs/results/recipe.md)."""
 _RATE_OF_ELMO = 1e-3
+_RATE_OF_DRAWN_WEIGHTS = 1e-3
+"""The most that the paper's initial weights bear; above it they stay at the unigram loss."""
 
 BASE_WIDTH = 768
 """Of the paper's base model; narrower models learn best at larger rates."""
@@ -172,11 +174,12 @@ def _continued(start: Start) -> dict[str, Any]:
     return changes
 
 
-def _rate_from_scratch(model: Architecture, size: str) -> float:
-    if model == "elmo":
+def _rate_from_scratch(config: PretrainConfig) -> float:
+    if config.model == "elmo":
         return _RATE_OF_ELMO
     # A preset's width does not depend on the vocabulary.
-    return _RATE_TIMES_WIDTH / shape_named(model, size, vocab_size=1).hidden_size
+    rate = _RATE_TIMES_WIDTH / shape_named(config.model, config.size, vocab_size=1).hidden_size
+    return rate if config.initial_weights == "structured" else min(rate, _RATE_OF_DRAWN_WEIGHTS)
 
 
 def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any) -> PretrainConfig:
@@ -204,8 +207,7 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
         values |= {"start": start.name, "size": str(start.config)}
     config = PretrainConfig(recipe=recipe, **values)
     if recipe == "modern" and "learning_rate" not in values:
-        rate = _rate_from_scratch(config.model, config.size)
-        config = msgspec.structs.replace(config, learning_rate=rate)
+        config = msgspec.structs.replace(config, learning_rate=_rate_from_scratch(config))
     if config.objective != "masked":
         _check_one_way(config, given)
         config = msgspec.structs.replace(config, pair_task="none")

@@ -16,7 +16,7 @@ import pytest
 from conftest import write_toy_corpus
 from official_files import mrpc
 
-from bertsmith.comparison.cluster import how_far, share
+from bertsmith.comparison.cluster import check_side_by_side, how_far, share
 from bertsmith.comparison.job import compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import MODELS
@@ -52,6 +52,12 @@ def plan(files, **changes):
         "epochs": 1,
     }
     return Plan(**values | changes)
+
+
+def test_hours_for_everything_can_be_shared_out_side_by_side():
+    check_side_by_side(Plan(corpus="c", tasks=("mrpc",), data="d", hours=2.0))
+    with pytest.raises(UsageError, match="hours=2"):
+        check_side_by_side(Plan(corpus="c", tasks=("mrpc",), data="d", budget="hours=2"))
 
 
 @pytest.fixture(scope="module")

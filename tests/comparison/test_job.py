@@ -18,11 +18,13 @@ from bertsmith.comparison import job
 from bertsmith.comparison import runs as running
 from bertsmith.comparison.job import RESULT, compare
 from bertsmith.comparison.page import write_page
+from bertsmith.comparison.pairs import check_pairs
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import ABLATIONS as ABLATIONS_OF
 from bertsmith.comparison.systems import MODELS
 from bertsmith.comparison.timetable import Speed, Speeds
 from bertsmith.config import Phase, changed_fields
+from bertsmith.corpus.shards import Corpus
 from bertsmith.errors import DataError, Stopped, UsageError
 from bertsmith.models.folder import load_pretraining
 from bertsmith.prediction.minimal_pairs import minimal_pairs
@@ -103,7 +105,10 @@ def test_a_row_differs_from_bert_in_what_it_says_alone(files):
         )
     )
     assert bert.initial_weights == "structured"
-    assert changed_fields(bert, paper) == ["initial_weights: 'structured' -> 'paper'"]
+    assert changed_fields(bert, paper) == [
+        "initial_weights: 'structured' -> 'paper'",
+        "learning_rate: 0.002 -> 0.001",
+    ]
     assert changed_fields(bert, untrained) == []
     assert changed_fields(bert, no_nsp) == ["pair_task: 'nsp' -> 'none'"]
 
@@ -155,6 +160,27 @@ def test_differences_are_of_every_pair_on_every_task_and_in_the_mean(done):
     scores = {system.name: system.scores["mrpc"].mean for system in result.systems}
     assert first.interval[0] <= first.value <= first.interval[1]
     assert first.value == pytest.approx(scores["bert"] - scores["gpt"], abs=1e-12)
+
+
+def test_pairs_that_no_model_can_read_are_found_before_anything_runs(files, tmp_path):
+    line = {"sentence_good": "w1 " * 600, "sentence_bad": "w2", "UID": "long"}
+    (tmp_path / "long.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(DataError, match=r"long\.jsonl:1.*602 tokens"):
+        compare(plan(files, minimal_pairs=str(tmp_path)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_pairs_of_the_same_number_are_told_apart(files, tmp_path):
+    tokenizer = Corpus.open(files / "corpus").tokenizer
+    first = check_pairs(plan(files), tokenizer)
+    write_pairs(tmp_path / "pairs")
+    again = check_pairs(plan(files, minimal_pairs=str(tmp_path / "pairs")), tokenizer)
+    file = next((tmp_path / "pairs").glob("*.jsonl"))
+    file.write_text(file.read_text().replace("w30", "w31"))
+    other = check_pairs(plan(files, minimal_pairs=str(tmp_path / "pairs")), tokenizer)
+    assert first == again
+    assert first.count == other.count == 3 * SAMPLE
+    assert first.fingerprint != other.fingerprint
 
 
 def test_minimal_pairs_are_scored_once_for_each_pretrained_model(done, files):

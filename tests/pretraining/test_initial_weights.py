@@ -229,3 +229,19 @@ def test_transformers_computes_the_same(tmp_path: Path) -> None:
         torch.testing.assert_close(
             model.pair_logits(first_BD), out.seq_relationship_logits, atol=1e-5, rtol=0
         )
+
+
+@pytest.mark.parametrize("heads", [1, 16, 32])
+def test_heads_of_any_width_give_finite_states(heads: int) -> None:
+    model = made(bert(hidden_size=32, num_attention_heads=heads, intermediate_size=64))
+    assert isinstance(model, BertForPretraining)
+    with torch.no_grad():
+        assert torch.isfinite(model.bert(pack([list(range(5, 40))]))).all()
+
+
+@pytest.mark.parametrize("types", [1, 2, 3])
+def test_segments_that_there_are_differ(types: int) -> None:
+    model = made(bert(type_vocab_size=types))
+    assert isinstance(model, BertForPretraining)
+    segments = {tuple(row.tolist()) for row in model.bert.embeddings.segment.weight}
+    assert len(segments) == types

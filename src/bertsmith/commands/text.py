@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -119,12 +119,15 @@ class Prepare(Command):
         from bertsmith import info, info_words
         from bertsmith.corpus.build import prepare
         from bertsmith.display import Bar
+        from bertsmith.files import read_json
         from bertsmith.models.sources import resolve
+        from bertsmith.shape_files import MODEL_TYPES
 
+        folder = resolve(self.tokenizer)
         with Bar(tokenize="bytes", assemble="parts") as bar:
             prepare(
                 self.inputs,
-                tokenizer=self.tokenizer,
+                tokenizer=folder,
                 out=self.out,
                 workers=self.workers,
                 language=self.language,
@@ -134,7 +137,10 @@ class Prepare(Command):
                 progress=bar,
             )
         found = info.describe(str(self.out))
-        is_model = (resolve(self.tokenizer) / "config.json").is_file()
-        begin = ["--from", self.tokenizer] if is_model else ["--size", "mini"]
+        begin = ["--size", "mini"]
+        if (folder / "config.json").is_file():
+            keys = read_json(folder / "config.json", dict[str, Any])
+            model = MODEL_TYPES.get(keys.get("model_type", "bert"), "bert")
+            begin = ["--from", self.tokenizer, *(["--model", model] if model != "bert" else [])]
         run = ["pretrain", "--data", str(self.out), "--out", "model", *begin, "--hours", "1"]
         return Result(found, with_next(info_words.lines(found), run))

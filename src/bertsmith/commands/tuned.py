@@ -151,7 +151,8 @@ class Evaluate(_Asking):
     def _refuse(self, names: Sequence[str], *, fits: str) -> None:
         """Refuses flags that would do nothing."""
         for name in names:
-            if getattr(self, name) not in (None, False):
+            value = getattr(self, name)
+            if value is not None and value is not False:
                 raise UsageError(f"--{name.replace('_', '-')} goes with {fits} only. Leave it out.")
 
 

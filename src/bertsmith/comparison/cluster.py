@@ -53,10 +53,10 @@ def check_side_by_side(plan: Plan) -> None:
 
     Raises:
         MissingExtra: Ray is not installed.
-        UsageError: the budget is time.
+        UsageError: the budget of each pre-training is time.
     """
     _ray()
-    if Budget.parse(plan.budget).unit == "hours":
+    if plan.budget and Budget.parse(plan.budget).unit == "hours":
         raise UsageError(
             f"--engine ray: runs side by side slow each other down, so --budget {plan.budget} "
             "would not be the same for all; give tokens or flops, e.g. tokens=5e6."

@@ -15,7 +15,7 @@ from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import matched_shapes
 from bertsmith.comparison.numbers import about_system, about_task, differences
 from bertsmith.comparison.page import write_page
-from bertsmith.comparison.pairs import count_pairs, pair_differences, score_pairs
+from bertsmith.comparison.pairs import CheckedPairs, check_pairs, pair_differences, score_pairs
 from bertsmith.comparison.plan import HOURS, Plan
 from bertsmith.comparison.result import Compared
 from bertsmith.comparison.runs import (
@@ -65,7 +65,7 @@ class _Ready:
     shapes: dict[Architecture, Shape]
     todo: dict[str, Pretraining]
     """By system."""
-    pairs: int
+    pairs: CheckedPairs | None
     """Minimal pairs to score."""
     timetable: Timetable | None
     """Where speeds were measured, now or when the comparison began."""
@@ -118,7 +118,7 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     systems = [
         about_system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
     ]
-    pairs = score_pairs(plan, out, ready.pairs, _say) if plan.minimal_pairs else {}
+    pairs = {} if ready.pairs is None else score_pairs(plan, out, ready.pairs, _say)
     found = [*differences(plan, tuned, ready.parts), *pair_differences(pairs)]
     result = Compared(
         out=str(out),
@@ -185,7 +185,7 @@ def _prepare(
     }
     for found in parts.values():
         finetune_data.inspect(found)
-    pairs = count_pairs(plan.minimal_pairs, plan.sample) if plan.minimal_pairs else 0
+    pairs = check_pairs(plan, corpus.tokenizer)
     shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
     sampled = [sample(plan, system, shapes, corpus) for system in _pretrained(plan.systems)]
     if plan.budget:
@@ -193,7 +193,9 @@ def _prepare(
         todo = [with_length(plan, one, out) for one in sampled]
     timetable = None
     if measured or not plan.budget:
-        speeds = measure(plan, sampled, shapes, corpus, parts, pairs, _say)
+        speeds = measure(
+            plan, sampled, shapes, corpus, parts, 0 if pairs is None else pairs.count, _say
+        )
         if not plan.budget:
             assert plan.hours is not None
             tokens = tokens_within(plan.hours, speeds, seeds=plan.seeds)

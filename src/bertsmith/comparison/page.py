@@ -316,5 +316,5 @@ def _published(page: Report, result: Compared) -> None:
 
 def _rate(plan: Plan) -> str:
     if plan.learning_rate is None:
-        return "the recipe's learning rate for its width"
+        return "the recipe's learning rate for its width and initial weights"
     return f"a learning rate of {plan.learning_rate:g}, which need not be the best of each"

@@ -1,24 +1,24 @@
 """Minimal pairs as a task of the comparison: each pre-trained model is scored once, as it is."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import msgspec
 
 from bertsmith.comparison.bootstrap import Difference
-from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.plan import POSITIONS, Plan
 from bertsmith.comparison.result import PAIRS
 from bertsmith.comparison.runs import model_folder
 from bertsmith.comparison.systems import System
 from bertsmith.display import Bar
 from bertsmith.files import read_json, write_json
-from bertsmith.prediction.minimal_pairs import minimal_pairs
+from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.prediction.pair_scores import MinimalPairsResult
 from bertsmith.prediction.predictor import Predictor
-from bertsmith.tasks import minimal_pairs as pair_files
+from bertsmith.text.tokenizer import Tokenizer
 
 _FOLDER = "minimal-pairs"
 
@@ -28,25 +28,35 @@ def scored(systems: list[System]) -> list[System]:
     return [one for one in systems if not one.trained_as and one.knows_masks]
 
 
-def count_pairs(path: str, sample: int | None) -> int:
-    """Reads and checks all pairs; how many of them are scored.
+@dataclass(frozen=True)
+class CheckedPairs:
+    """Pairs that every system can score."""
+
+    count: int
+    fingerprint: str
+
+
+def check_pairs(plan: Plan, tokenizer: Tokenizer) -> CheckedPairs | None:
+    """Reads all pairs and checks them; None where the plan has none.
 
     Raises:
-        DataError, UsageError: as `tasks.minimal_pairs.read`.
+        DataError, UsageError: as `read_pairs`.
     """
-    counts = Counter((pair.phenomenon, pair.paradigm) for pair in pair_files.read(path))
-    return sum(count if sample is None else min(count, sample) for count in counts.values())
+    if plan.minimal_pairs is None:
+        return None
+    read = read_pairs(plan.minimal_pairs, plan.sample, tokenizer, longest=POSITIONS)
+    return CheckedPairs(len(read.good), read.fingerprint)
 
 
 def score_pairs(
-    plan: Plan, out: Path, pairs: int, say: Callable[[str], object]
+    plan: Plan, out: Path, pairs: CheckedPairs, say: Callable[[str], object]
 ) -> dict[str, MinimalPairsResult]:
     """The result of each system, kept in `out/minimal-pairs/` and not computed twice.
 
     Args:
         plan: with minimal pairs.
         out: folder of the comparison, whose pre-trainings are done.
-        pairs: how many there are to score.
+        pairs: as checked.
         say: told which system it is the turn of.
 
     Raises:
@@ -59,11 +69,11 @@ def score_pairs(
         file, model = out / _FOLDER / f"{system.name}.json", model_folder(out, system)
         if file.is_file():
             kept = read_json(file, MinimalPairsResult)
-            if kept.overall.pairs == pairs:
+            if kept.fingerprint == pairs.fingerprint:
                 # The folder may have moved since.
                 found[system.name] = msgspec.structs.replace(kept, model=str(model))
                 continue
-        say(f"{system.title}: {pairs:,} minimal pairs")
+        say(f"{system.title}: {pairs.count:,} minimal pairs")
         predictor = Predictor(model)
         with Bar(score="tokens") as bar:
             result = minimal_pairs(

@@ -12,7 +12,8 @@ from bertsmith.errors import UsageError, nearest
 from bertsmith.shapes import SIZES
 from bertsmith.tasks.table import TASKS
 
-_POSITIONS = 512
+POSITIONS = 512
+"""Tokens that a preset of each architecture reads."""
 # Twenty evaluations of a short run must not cost more than the training.
 _EVALUATED = 256
 # Seeds, and epochs; more than anybody means.
@@ -119,10 +120,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"--size {self.size}: not a preset{nearest(self.size, SIZES)}; choose one of "
                 f"{', '.join(SIZES)}."
             )
-        if max(phase.length for phase in self.phases) > _POSITIONS:
+        if max(phase.length for phase in self.phases) > POSITIONS:
             raise UsageError(
                 f"--phases asks for sequences of {max(phase.length for phase in self.phases)} "
-                f"tokens, but the presets have {_POSITIONS} positions; shorten the phase."
+                f"tokens, but the presets have {POSITIONS} positions; shorten the phase."
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)

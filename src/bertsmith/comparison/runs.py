@@ -122,7 +122,8 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
             f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
         )
     size = str(shape_file(out, trial.model))
-    return replace(todo, config=plan.pretraining(todo.system, size, **length))
+    config = msgspec.structs.replace(trial, size=size, **{"steps": None, "hours": None} | length)
+    return replace(todo, config=config)
 
 
 def write_shapes(out: Path, shapes: Mapping[Architecture, Shape]) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from bertsmith import pretrain_setup
-from bertsmith.comparison.pairs import count_pairs, scored
-from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.pairs import scored
+from bertsmith.comparison.plan import POSITIONS, Plan
 from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_shapes
 from bertsmith.comparison.systems import System
 from bertsmith.comparison.timetable import Speed, Speeds
@@ -25,7 +25,7 @@ from bertsmith.display import duration
 from bertsmith.errors import Stopped
 from bertsmith.finetune_config import finetune_config
 from bertsmith.models.folder import load_config, save_model
-from bertsmith.prediction.minimal_pairs import minimal_pairs
+from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import core_count, derive_seed
 from bertsmith.shape_files import architecture_of
@@ -235,10 +235,10 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
 def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
     """Seconds of scoring so many minimal pairs, from a few of each paradigm."""
     assert plan.minimal_pairs is not None
-    began = time.monotonic()
-    count_pairs(plan.minimal_pairs, plan.sample)
-    reading = time.monotonic() - began
     predictor = Predictor(model)
+    began = time.monotonic()
+    read_pairs(plan.minimal_pairs, plan.sample, predictor.tokenizer, longest=POSITIONS)
+    reading = time.monotonic() - began
     began = time.monotonic()
     sample = min(_PAIRS, plan.sample or _PAIRS)
     found = minimal_pairs(predictor, plan.minimal_pairs, sample=sample)

@@ -11,7 +11,7 @@ import msgspec
 from bertsmith.comparison.plan import Plan
 from bertsmith.display import amount, duration
 from bertsmith.errors import UsageError
-from bertsmith.train.loop import EVALUATIONS
+from bertsmith.train.loop import EVALUATION_SHARE, EVALUATIONS
 
 FEWEST_TOKENS = 300_000
 """Below about this many a model knows little more than how often each word occurs."""
@@ -137,8 +137,8 @@ def make_timetable(
     rows = speeds.pretraining
     if tokens is None:
         spans = dict.fromkeys(rows, clock or 0.0)
-        # Evaluations take a tenth of a run on the clock at most.
-        tokens = {name: row.rate * 0.9 * spans[name] for name, row in rows.items()}
+        trained = 1 - EVALUATION_SHARE
+        tokens = {name: row.rate * trained * spans[name] for name, row in rows.items()}
     else:
         spans = {name: row.seconds(tokens[name]) for name, row in rows.items()}
     table = Timetable(

@@ -247,13 +247,13 @@ class Split:
     def spread(self, tokens: int) -> Iterator[np.ndarray]:
         """About `tokens` tokens (all, if there are no more) in stretches spread over the split.
 
-        int64 [65536] each, or less at the end; a stretch may begin and end inside a document.
+        int64, at most [65536] each; a stretch may begin and end inside a document.
         """
         stretches = -(-min(tokens, self.token_count) // _STRETCH)
         for number in range(stretches):
             start = number * self.token_count // stretches
-            length = min(_STRETCH, self.token_count - start)
-            yield self.gather(np.array([start]), np.array([length]))
+            end = min(start + _STRETCH, (number + 1) * self.token_count // stretches)
+            yield self.gather(np.array([start]), np.array([end - start]))
 
     def gather(self, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """int64 [sum(lengths)]: ids of many token ranges, laid end to end.

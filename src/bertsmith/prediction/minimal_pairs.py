@@ -11,6 +11,7 @@ Chance is a half; a tie is wrong. The score of a sentence is
 A score is of the whole sentence, not by token, as BLiMP's own.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,8 +87,7 @@ def minimal_pairs(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = Place(World(), device, choose_precision(precision, device))
     longest = model.config.max_position_embeddings
-    pairs = _first(pair_files.read(data), sample)
-    read = _read(pairs, predictor.tokenizer, longest=longest)
+    read = read_pairs(data, sample, predictor.tokenizer, longest=longest)
     totals_S = totals(model, predictor.tokenizer, read.sentences(), place, progress)
     scored = _scored(read, totals_S)
     phenomena = list(dict.fromkeys(one.phenomenon for one in scored if one.phenomenon))
@@ -98,6 +98,7 @@ def minimal_pairs(
         measure=MEASURES[objective_of(model)],
         precision=place.precision,
         sample=sample,
+        fingerprint=read.fingerprint,
         chance=CHANCE,
         overall=mean_score("all", scored),
         agreement=mean_score("agreement", agreement) if agreement else None,
@@ -109,7 +110,24 @@ def minimal_pairs(
     )
 
 
-def _scored(read: "_Read", totals_S: NDArray[np.float64]) -> list[ParadigmScore]:
+def read_pairs(
+    data: Path | str, sample: int | None, tokenizer: Tokenizer, *, longest: int
+) -> "PairsInPieces":
+    """All pairs that are scored, read, checked and in pieces.
+
+    Args:
+        data: a `.jsonl` file or a folder of them.
+        sample: the first so many pairs of each paradigm; None: all.
+        tokenizer: of the model.
+        longest: tokens that it reads.
+
+    Raises:
+        DataError, UsageError: as `tasks.minimal_pairs.read`, or a sentence is empty or too long.
+    """
+    return _in_pieces(_first(pair_files.read(data), sample), tokenizer, longest=longest)
+
+
+def _scored(read: "PairsInPieces", totals_S: NDArray[np.float64]) -> list[ParadigmScore]:
     good_M, bad_M = totals_S[np.array(read.good)], totals_S[np.array(read.bad)]
     scored = []
     for (phenomenon, name), number in read.paradigms.items():
@@ -131,7 +149,7 @@ def _scored(read: "_Read", totals_S: NDArray[np.float64]) -> list[ParadigmScore]
 
 
 @dataclass
-class _Read:
+class PairsInPieces:
     """Pairs in pieces; a sentence that occurs again is the same one."""
 
     numbers: dict[bytes, int] = field(default_factory=dict)
@@ -144,6 +162,13 @@ class _Read:
     paradigms: dict[tuple[str, str], int] = field(default_factory=dict)
     """(phenomenon, paradigm) -> its number."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells other pairs, or the same ones in another order, apart."""
+        content = hashlib.blake2b(b"\n".join(self.numbers), digest_size=16)
+        content.update(repr((self.good, self.bad, self.paradigm, list(self.paradigms))).encode())
+        return content.hexdigest()
+
     def sentences(self) -> Sentences:
         """All sentences by their numbers."""
         ids_T = np.frombuffer(b"".join(self.numbers), dtype=np.int32).astype(np.int64)
@@ -151,8 +176,8 @@ class _Read:
         return Sentences(ids_T, sizes_S // np.dtype(np.int32).itemsize)
 
 
-def _read(pairs: Iterator[Pair], tokenizer: Tokenizer, *, longest: int) -> _Read:
-    read = _Read()
+def _in_pieces(pairs: Iterator[Pair], tokenizer: Tokenizer, *, longest: int) -> PairsInPieces:
+    read = PairsInPieces()
     while some := list(islice(pairs, _PAIRS)):
         ids_T, lengths_S = _framed(
             tokenizer, [text for one in some for text in (one.good, one.bad)]

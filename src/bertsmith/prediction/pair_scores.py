@@ -53,6 +53,8 @@ class MinimalPairsResult(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["fp32", "bf16"]
     sample: int | None
     """Pairs of each paradigm at most, the first ones; None: all."""
+    fingerprint: str
+    """Of the pairs in the model's pieces."""
     chance: float
     overall: MeanScore
     agreement: MeanScore | None

@@ -8,10 +8,10 @@ step 0 differ here; shapes, names and computation stay the same.
 The columns of the embedding are divided: words | segments | positions. Then
 
 1. *words* start from word vectors of the corpus (`word_vectors`), rows as long as drawn ones;
-2. *positions* start as sinusoids. A head that rotates its queries against its keys then looks at
-   the token before, or after. (Learned positions come out sinusoidal, and heads that shift by one
-   appear, at the end of the plateau: Yamamoto and Matsuzaki 2023.)
-3. *a head for pairs* looks for the same word in the other segment;
+2. *positions* start as sinusoids. A head that rotates its queries against its keys is then a
+   previous-token or a next-token head. (Learned positions come out sinusoidal, and heads that
+   shift by one appear, at the end of the plateau: Yamamoto and Matsuzaki 2023.)
+3. *a duplicate-token head* looks for the same word in the other segment;
 4. *values and outputs* are large enough that what a head looks at arrives, and the neighbour heads
    copy it: a masked position ends up with the sum of its neighbours' vectors, which is CBOW's
    prediction (Mikolov et al. 2013). The MLM head passes it on;
@@ -37,7 +37,7 @@ from bertsmith.models.gpt import Gpt
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.layers import Attention, Block
 
-Role = Literal["previous", "next", "same word"]
+Role = Literal["previous token", "next token", "duplicate token"]
 """What a head looks for: the token before, the token after, or its word in the other segment."""
 
 POSITION_COLUMNS = 16
@@ -50,15 +50,15 @@ PEAK = 12.0
 """Attention score of a neighbour head at the place that it looks for."""
 COPIED = 1.0
 """How strongly a neighbour head adds what it looks at, against the token's own state of 1."""
-SAME_WORD, NOTHING_FOUND = 16.0, 9.0
-"""Attention scores of the head for pairs at the same word and, for a word that the other segment
-does not have, at the other segment's special tokens."""
+DUPLICATE, NOTHING_FOUND = 16.0, 9.0
+"""Attention scores of the duplicate-token head: at the same word and, for a word that the other
+segment does not have, at that segment's special tokens."""
 OTHER_SEGMENT = 12.0
 """What it adds to the score of every token of the other segment."""
 PASSED_ON = 0.2
 """Diagonal of the MLM head's layer: small, so that GELU is nearly linear; the norm scales it up."""
 _NARROWEST = 8
-"""Width of the narrowest head that can compare words."""
+"""Width of the narrowest head that gets a role."""
 FEWEST_COLUMNS = 2 * POSITION_COLUMNS
 """Width below which there is no room for columns apart, and the drawn weights are kept."""
 
@@ -146,23 +146,25 @@ def structure_encoder(
     places = _places(len(blocks), blocks[0].attention.heads)
     for role, (layer, head) in zip(_roles(causal=causal, pairs=pairs), places, strict=False):
         attention = blocks[layer].attention
-        if role == "same word":
-            if len(_head(attention, head, 0)) >= _NARROWEST:
-                _look_for_same_word(attention, head, columns, generator)
+        if len(_head(attention, head, 0)) < _NARROWEST:
+            continue
+        if role == "duplicate token":
+            _look_for_duplicate(attention, head, columns, generator)
         else:
-            shift = -1 if role == "previous" else 1
+            shift = -1 if role == "previous token" else 1
             _look_beside(attention, head, columns, shift=shift, length=_position_length(encoder))
             _copy(attention, head, columns)
 
 
 def _has_pairs(encoder: Bert) -> bool:
-    return encoder.config.type_vocab_size == 2 and not encoder.config.is_decoder
+    return encoder.config.type_vocab_size >= 2 and not encoder.config.is_decoder
 
 
 def _roles(*, causal: bool, pairs: bool) -> list[Role]:
     if causal:
-        return ["previous"]
-    return ["previous", "next", "same word"] if pairs else ["previous", "next"]
+        return ["previous token"]
+    neighbours: list[Role] = ["previous token", "next token"]
+    return [*neighbours, "duplicate token"] if pairs else neighbours
 
 
 def _places(layers: int, heads: int) -> Iterator[tuple[int, int]]:
@@ -197,7 +199,7 @@ def _set_embeddings(
         segment_SD = encoder.embeddings.segment.weight
         segment_SD.zero_()
         if columns.pairs:
-            segment_SD[:, columns.words + 1 : columns.positions] = row_length / 2 * torch.eye(2)
+            segment_SD[:2, columns.words + 1 : columns.positions] = row_length / 2 * torch.eye(2)
             word_VD[special_ids, columns.words] = row_length / 2
 
 
@@ -244,7 +246,7 @@ def _look_beside(
         weight_HD[: len(used), columns.positions :] = scale * block[used]
 
 
-def _look_for_same_word(
+def _look_for_duplicate(
     attention: Attention, head: int, columns: Columns, generator: torch.Generator
 ) -> None:
     """Compares a random projection of the words, and prefers the other segment.
@@ -256,7 +258,7 @@ def _look_for_same_word(
     width = len(query_HD)
     room = width - 3
     part = math.sqrt(query_HD.shape[1] / _PARTS)
-    word = math.sqrt(SAME_WORD * math.sqrt(width)) / part
+    word = math.sqrt(DUPLICATE * math.sqrt(width)) / part
     segment = math.sqrt(OTHER_SEGMENT * math.sqrt(width)) / (part / 2)
     special = math.sqrt(NOTHING_FOUND * math.sqrt(width))
     projection = torch.randn(room, columns.words, generator=generator) * room**-0.5

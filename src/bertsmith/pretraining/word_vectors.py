@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 _WINDOW = 5
 """Neighbours on each side; one at distance d counts 1 / d."""
 _CONTEXTS = 4096
-"""Most frequent pieces that count as neighbours. Bounds the table: 125 MiB for 8,000 pieces."""
+"""Most frequent pieces that count as neighbours."""
+_TABLE_BYTES = 512 * 2**20
+"""Most memory of the table of counts; a vocabulary beyond 32,768 pieces gets fewer contexts."""
 _SMOOTHING = 0.75
 """Power of the neighbours' frequencies, so that rare ones do not dominate (Levy et al. 2015)."""
 _SPARE = 20
@@ -31,8 +33,8 @@ def word_vectors(
         rank: length of a vector; at most min(V, 4096) of it hold something.
 
     Returns:
-        float32 [V, rank]: left singular vectors of the PPMI matrix times the square root of the
-        singular values' square root, strongest direction first, with mean 0 over the pieces that
+        float32 [V, rank]: left singular vectors of the PPMI matrix times the fourth root of their
+        singular values, strongest direction first, with mean 0 over the pieces that
         occur. Rows of pieces that never occur are 0. A function of the arguments alone.
     """
     counts_VC, frequencies_V = _neighbour_counts(texts, vocab_size)
@@ -57,7 +59,8 @@ def _neighbour_counts(
     frequencies_V = np.zeros(vocab_size, dtype=np.int64)
     for ids_T in texts:
         frequencies_V += np.bincount(ids_T, minlength=vocab_size)
-    contexts = np.argsort(-frequencies_V, kind="stable")[:_CONTEXTS]
+    most = min(_CONTEXTS, _TABLE_BYTES // (4 * vocab_size))
+    contexts = np.argsort(-frequencies_V, kind="stable")[:most]
     column_V = np.full(vocab_size, -1, dtype=np.int64)
     column_V[contexts] = np.arange(len(contexts))
     counts = np.zeros(vocab_size * len(contexts), dtype=np.float32)

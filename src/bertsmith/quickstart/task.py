@@ -21,6 +21,7 @@ from typing import Any
 from bertsmith.config import PretrainConfig
 from bertsmith.errors import Stopped
 from bertsmith.files import write_bytes
+from bertsmith.models.folder import CONFIG
 from bertsmith.pretrain_setup import save_untrained
 from bertsmith.tasks.own import Columns
 from bertsmith.text.sample_tasks import SampleTask
@@ -75,7 +76,8 @@ def fine_tune(
     # An even number: every other example has one label.
     _write_csv(out / "task" / "train.csv", task.columns, task.train[: examples // 2 * 2])
     _write_csv(out / "task" / "dev.csv", task.columns, task.dev)
-    save_untrained(pretrained, out / "untrained")
+    if not (out / "untrained" / CONFIG).is_file():
+        save_untrained(pretrained, out / "untrained")
     steps, overhead = 0, 0.0
     for model, tuned in (PRETRAINED, UNTRAINED):
         began, limit = time.monotonic(), hours(tuned, overhead)

@@ -28,6 +28,8 @@ from bertsmith.train.schedule import Moment, Schedule
 
 _RETURN_MEMORY_SECONDS = 5.0
 """Between returns of freed memory: every page that is used again must then be had anew."""
+EVALUATION_SHARE = 1 / 30
+"""Of a run on the clock, the most that evaluations take where their number is not given."""
 EVALUATIONS = 20
 """In a run that does not say how many steps lie between them; besides the one at its start."""
 _SAVE_SECONDS = 600.0
@@ -255,7 +257,8 @@ def evaluation_due(
         return True
     if every:
         return moment.step % every == 0
-    if by_clock and moment.elapsed - state.evaluation_ended < 29 * state.evaluation_seconds:
+    pause = state.evaluation_seconds * (1 / EVALUATION_SHARE - 1)
+    if by_clock and moment.elapsed - state.evaluation_ended < pause:
         return False
     return int(moment.progress * EVALUATIONS) > int(state.evaluated_progress * EVALUATIONS)
 
