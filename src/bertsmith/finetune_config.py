@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bertsmith.config import BASE_WIDTH, GREATEST_RATE, Kind, Precision
+from bertsmith.config import BASE_WIDTH, GREATEST_RATE, InitialWeights, Kind, Precision
 from bertsmith.errors import UsageError
 from bertsmith.files import describe_validation
 from bertsmith.shapes import Architecture
@@ -27,7 +27,9 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A row of the table of tasks, or the kind of the user's own files."""
     kind: Kind
     model: str
-    """Folder or name of the model that is fine-tuned."""
+    """Folder or name of the model that is fine-tuned, or the size of one without pre-training."""
+    initial_weights: InitialWeights | None = None
+    """Of a model without pre-training; None: it is pre-trained."""
     batch_size: int
     """Examples per optimizer step, over all processes."""
     learning_rate: float

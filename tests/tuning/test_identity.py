@@ -5,14 +5,18 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import write_json
 from bertsmith.finetune_config import FinetuneConfig
+from bertsmith.runtime import World
 from bertsmith.tasks.own import Columns
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.train.parallel import Place
 from bertsmith.tuning.identity import IDENTITY, Identity, check_same_job, identity_of
+from bertsmith.tuning.origin import PretrainedModel
 
+PLACE = Place(World(), torch.device("cpu"), "fp32")
 CONFIG = FinetuneConfig(
     task="classify",
     kind="classify",
@@ -27,8 +31,8 @@ CONFIG = FinetuneConfig(
 
 def identity(model: Path, config: FinetuneConfig = CONFIG, **changes: Any) -> Identity:
     values: dict[str, Any] = {"columns": Columns(), "fixed": None, "data": "d"}
-    tokenizer = Tokenizer.load(model)
-    return identity_of(config, model=model, tokenizer=tokenizer, **(values | changes))
+    origin = PretrainedModel.open(str(model), PLACE)
+    return identity_of(config, origin=origin, **(values | changes))
 
 
 def test_neither_the_place_of_the_model_nor_the_tokens_at_once_matter(small_model: Path) -> None:

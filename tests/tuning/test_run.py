@@ -44,6 +44,7 @@ from bertsmith.tuning import run as running
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, TaskData
 from bertsmith.tuning.model import class_weights
+from bertsmith.tuning.origin import PretrainedModel
 from bertsmith.tuning.run import RunResult, read_predictions, run
 from bertsmith.tuning.scoring import baseline
 
@@ -166,8 +167,8 @@ def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneCo
 
 def go(config: FinetuneConfig, out: Path, data: TaskData | None = None, place: Place = PLACE):
     found = data or data_of(config.kind)
-    source = Path(config.model)
-    return run(config, found, out, source=source, tokenizer=TOKENIZER, place=place, title="test")
+    origin = PretrainedModel.open(config.model, place)
+    return run(config, found, out, origin=origin, place=place, title="test")
 
 
 def records(out: Path, kind: str) -> list[dict[str, Any]]:

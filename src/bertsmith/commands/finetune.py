@@ -10,20 +10,27 @@ import msgspec
 from tyro.conf import Positional, arg
 
 from bertsmith.commands.command import OPTIONAL, Command, Result, with_next
-from bertsmith.config import Precision
+from bertsmith.config import InitialWeights, Precision
 from bertsmith.errors import Stopped, UsageError
 from bertsmith.finetune_config import Combine, FinetuneConfig, Long, Weights
 from bertsmith.runtime import world_from_environment
 
 if TYPE_CHECKING:
     from bertsmith.tuning.job import Job
+    from bertsmith.tuning.origin import Untrained
 
 _BY_TASK = "(default: by task, model and data)"
 _BY_MODEL = "(default: yes for an ELMo, no for others)"
+_OR_SIZE = "(this or --size)"
+_OR_MODEL = "(this or --model)"
+_BY_SIZE = "(default: 8000)"
+_STRUCTURED = "(default: structured)"
 _Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_TASK)]
 _Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_BY_TASK)]
 _File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
 _Column = Annotated[str, arg(metavar="COL")]
+_NO_SETTINGS = {"task", "model", "initial_weights", "frozen", "bilstm"}
+"""Fields of `FinetuneConfig` that a flag of that name does not decide alone."""
 
 
 @dataclass(kw_only=True)
@@ -33,11 +40,22 @@ class Finetune(Command):
     task: Positional[Annotated[str, arg(metavar="TASK")]]
     """mnli qqp mrpc qnli rte wnli sts-b sst-2 cola swag squad squad2 conll2003 with --data; or
     classify, regress, choose, tag, answer with --train."""
-    model: Annotated[str, arg(metavar="MODEL")]
+    model: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint=_OR_SIZE)] = None
     """Model folder, `tiny-en`, `tiny-zh`, `minilm` (extra `minilm`), or a name of the Hugging Face
     hub (extra `hub`)."""
     out: Path
     """Folder for the best model, the results and the report."""
+    size: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=_OR_MODEL)] = None
+    """A BERT without pre-training: tiny, mini, small, medium, base, large, or a config.json."""
+    tokenizer: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
+    """For --size: folder of a tokenizer; without it one is trained on the training texts."""
+    vocab_size: Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_SIZE)] = None
+    """For --size: most pieces of the vocabulary that is trained."""
+    initial_weights: Annotated[
+        InitialWeights | None,
+        arg(metavar="{paper,structured}", help_behavior_hint=_STRUCTURED),
+    ] = None
+    """For --size, paper: drawn; structured: heads that see the neighbours, word vectors."""
     data: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
     """Folder of the task's official files."""
     train: _File = None
@@ -148,7 +166,7 @@ class Finetune(Command):
         settings = {
             name: value
             for name, value in vars(self).items()
-            if name in names - {"task", "model", "frozen", "bilstm"} and value is not None
+            if name in names - _NO_SETTINGS and value is not None
         }
         if self.frozen is not None:
             settings["frozen"] = self.frozen == "yes"
@@ -177,10 +195,44 @@ class Finetune(Command):
         )
         return Job(
             source=source,
-            model=self.model,
+            model=self._model(),
             seeds=self.seeds,
             sweep=self.sweep,
             settings=settings,
+        )
+
+    def _model(self) -> "str | Untrained":
+        from bertsmith.tuning.origin import Untrained
+
+        if (self.model is None) == (self.size is None):
+            what = "leave one of them out" if self.model is not None else "give one of them"
+            raise UsageError(
+                f"--model names a pre-trained model, --size a BERT without pre-training; {what}."
+            )
+        own = {
+            "--tokenizer": self.tokenizer,
+            "--vocab-size": self.vocab_size,
+            "--initial-weights": self.initial_weights,
+        }
+        given = [flag for flag, value in own.items() if value is not None]
+        if self.model is not None:
+            if given:
+                raise UsageError(
+                    f"{given[0]} is for --size; --model {self.model} has one of its own: leave "
+                    f"{given[0]} out."
+                )
+            return self.model
+        assert self.size is not None
+        if self.tokenizer is not None and self.vocab_size is not None:
+            raise UsageError(
+                f"--vocab-size is for a vocabulary that is trained here, but --tokenizer "
+                f"{self.tokenizer} has one; leave one of the two out."
+            )
+        return Untrained(
+            size=self.size,
+            tokenizer=self.tokenizer,
+            vocab_size=self.vocab_size,
+            initial_weights=self.initial_weights or "structured",
         )
 
 

@@ -84,6 +84,19 @@ PLACE = ("where", "word_a_line")
 Example = TextExample | ChoiceExample | TagExample | AnswerExample
 
 
+def texts_of(example: Example) -> tuple[str, ...]:
+    """Every text of an example; the words of a sentence to tag make one."""
+    match example:
+        case TextExample():
+            return (example.a,) if example.b is None else (example.a, example.b)
+        case ChoiceExample():
+            return (example.a, *example.choices)
+        case TagExample():
+            return (" ".join(example.words),)
+        case AnswerExample():
+            return (example.question, example.context)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What is done with a set of files, and what counts as good at it."""

@@ -1,12 +1,12 @@
 """Text files to a tokenizer folder: the job behind `bertsmith tokenizer train`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bertsmith.errors import UsageError, explain_os_error
 from bertsmith.text import documents
 from bertsmith.text.merging import Kind, merge
-from bertsmith.text.tokenizer import Cleaning, Tokenizer
+from bertsmith.text.tokenizer import Backend, Cleaning, Tokenizer
 from bertsmith.text.words import Progress, count_words
 
 # A vocabulary's files by its kind, beside those that both have.
@@ -56,14 +56,42 @@ def train_tokenizer(
             for document in documents.read(name, text_field=text_field):
                 yield document.text
 
-    cleaning = Cleaning(lower_case=lower_case)
-    words = count_words(texts(), cleaning, workers=workers, progress=progress)
-    made = merge(words, kind, size=size, min_frequency=min_frequency, progress=progress)
-    merges = made.merges if kind == "bpe" else None
-    tokenizer = Tokenizer(made.vocab, cleaning, merges=merges)
+    tokenizer = learn_tokenizer(
+        texts(),
+        size=size,
+        kind=kind,
+        lower_case=lower_case,
+        min_frequency=min_frequency,
+        workers=workers,
+        progress=progress,
+    )
     _remove_other(out, kind)
     tokenizer.save(out)
     return tokenizer
+
+
+def learn_tokenizer(
+    texts: Iterable[str],
+    *,
+    size: int,
+    kind: Kind = "wordpiece",
+    lower_case: bool = True,
+    min_frequency: int = 2,
+    workers: int = 1,
+    progress: Progress | None = None,
+    backend: Backend = "tokenizers",
+) -> Tokenizer:
+    """As `train_tokenizer`, of texts in memory, and nothing is written.
+
+    Raises:
+        DataError: the texts hold no word.
+        UsageError: `size` is smaller than the alphabet.
+    """
+    cleaning = Cleaning(lower_case=lower_case)
+    words = count_words(texts, cleaning, workers=workers, progress=progress)
+    made = merge(words, kind, size=size, min_frequency=min_frequency, progress=progress)
+    merges = made.merges if kind == "bpe" else None
+    return Tokenizer(made.vocab, cleaning, merges=merges, backend=backend)
 
 
 def _remove_other(out: Path, kind: Kind) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bertsmith.config import Kind
+from bertsmith.config import InitialWeights, Kind
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import NAMES, TaskModel, is_known_to_transformers
 from bertsmith.shape_files import MODEL_TYPES, architecture_of, shape_keys
@@ -18,6 +18,12 @@ _PIPELINES: dict[Kind, str] = {
     "answer": "question-answering",
 }
 
+STARTS: dict[InitialWeights, str] = {
+    "paper": "drawn weights",
+    "structured": "structured initial weights (word vectors counted in the training texts, heads "
+    "that see the neighbours)",
+}
+"""What a run without pre-training starts from."""
 
 _TAGS: dict[Architecture, str] = {kind: name for name, kind in MODEL_TYPES.items()}
 
@@ -49,6 +55,13 @@ def task_card(
         kept = f", above an {name} that stayed as it was"
     one_way = isinstance(model.config, BertConfig) and model.config.is_decoder
     direction = " that reads from left to right" if one_way else ""
+    how, origin = "fine-tuned", []
+    if config.initial_weights is not None:
+        how = "trained from scratch"
+        origin = [
+            f"- no pre-trained model: training started from {STARTS[config.initial_weights]} and a "
+            f"vocabulary of {model.config.vocab_size:,} pieces"
+        ]
     lines = [
         "---",
         f"library_name: {'transformers' if alike else 'bertsmith'}",
@@ -57,7 +70,7 @@ def task_card(
         f"- {_TAGS[architecture]}",
         "---",
         "",
-        f"# {'An' if name[0] in 'AEIOU' else 'A'} {name}{direction} fine-tuned by bertsmith: "
+        f"# {'An' if name[0] in 'AEIOU' else 'A'} {name}{direction} {how} by bertsmith: "
         f"{task.title}",
         "",
         "## Use",
@@ -72,6 +85,7 @@ def task_card(
         "",
         "## Training",
         "",
+        *origin,
         f"- kind of task: {task.kind}{kept}",
         f"- {most}{config.epochs} epochs of batches of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, warm-up over {config.warmup:.0%} of the steps, linear decay, "

@@ -7,11 +7,11 @@ import msgspec
 
 from bertsmith.config import changed_fields
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.files import checksum, read_json
+from bertsmith.files import read_json
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.folder import WEIGHTS
+from bertsmith.shapes import SIZES
 from bertsmith.tasks.own import Columns
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.tuning.origin import Origin
 
 IDENTITY = "identity.json"
 
@@ -51,8 +51,7 @@ def identity_of(
     columns: Columns,
     fixed: Sequence[str] | None,
     data: str,
-    model: Path,
-    tokenizer: Tokenizer,
+    origin: Origin,
 ) -> Identity:
     """The identity of a job.
 
@@ -61,21 +60,23 @@ def identity_of(
         columns: of the user's own files.
         fixed: settings that a sweep leaves as they are; None: there is no sweep.
         data: fingerprint of the examples.
-        model: folder of the model.
-        tokenizer: the model's.
+        origin: of the model.
 
     Raises:
         FolderError: the model has no weights.
         SystemFault: they cannot be read.
     """
+    preset = origin.initial_weights is not None and config.model in SIZES
     return Identity(
         columns=columns,
         sweep=fixed is not None,
         fixed=tuple(fixed or ()),
-        settings=msgspec.structs.replace(config, model="", micro_tokens=0),
+        settings=msgspec.structs.replace(
+            config, model=config.model if preset else "", micro_tokens=0
+        ),
         data=data,
-        weights=checksum(model / WEIGHTS),
-        tokenizer=tokenizer.fingerprint,
+        weights=origin.fingerprint,
+        tokenizer=origin.tokenizer.fingerprint,
     )
 
 

@@ -1,4 +1,4 @@
-"""The job: labelled examples and a pre-trained model to the best of one or several fine-tunings.
+"""The job: labelled examples and a model to the best of one or several fine-tunings.
 
 A folder, while and after the job::
 
@@ -13,36 +13,35 @@ A folder, while and after the job::
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bertsmith.errors import FolderError, UsageError
+from bertsmith.errors import UsageError
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
 from bertsmith.models.architectures import build_for_task, is_known_to_transformers
-from bertsmith.models.folder import CONFIG, load_config, load_encoder
-from bertsmith.models.sources import resolve
+from bertsmith.models.folder import CONFIG
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import architecture_of
-from bertsmith.shapes import BertConfig, Shape
+from bertsmith.shapes import BertConfig
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place, join
 from bertsmith.train.start import alone_in
 from bertsmith.tuning import data as finetune_data
 from bertsmith.tuning import run as tuning
 from bertsmith.tuning.data import Lengths, Parts, Source, TaskData
 from bertsmith.tuning.identity import IDENTITY, Identity, check_same_job, identity_of
-from bertsmith.tuning.inference import check_vocabulary, limits_of
+from bertsmith.tuning.inference import limits_of
 from bertsmith.tuning.model import task_shape_of
+from bertsmith.tuning.origin import Origin, PretrainedModel, Untrained, UntrainedModel
 from bertsmith.tuning.page import write_report
 from bertsmith.tuning.result import FinetuneResult, summarise
 from bertsmith.tuning.run import RunResult
@@ -59,7 +58,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """What was asked for, and where it lies (`job.json`); see `identity` for what may change."""
 
     source: Source
-    model: str
+    model: str | Untrained
+    """A pre-trained model's folder or name, or a network without pre-training."""
     seeds: int = 1
     """Runs that differ in nothing but their seed."""
     sweep: bool = False
@@ -94,28 +94,30 @@ def finetune(
         # 1. Everything that can be wrong in what the user gave, before anything is written.
         canvas.matplotlib("figure")  # the report at the end must not be what fails
         place.first_decides(lambda: _check_folder(out, job, resume=resume))
-        model = place.first_decides(lambda: resolve(job.model))
-        with _called(model, job.model):
-            shape, tokenizer = load_config(model), Tokenizer.load(model, backend="auto")
-            check_vocabulary(str(model), tokenizer, shape.vocab_size)
-            tokenizer = tokenizer.with_special()
+        origin: Origin | None = None
+        if isinstance(job.model, str):
+            origin = PretrainedModel.open(job.model, place)
         given = {name: value for name, value in job.settings.items() if value is not None}
         seed = int(given.get("seed", 0))
         parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))
         inspection = finetune_data.inspect(parts)
+        if isinstance(job.model, Untrained):
+            origin = UntrainedModel(job.model, parts.train, place)
+        assert origin is not None
+        shape, tokenizer = origin.shape, origin.tokenizer
         configure = partial(
             finetune_config,
             task=parts.task.name,
             kind=parts.task.kind,
-            model=job.model,
+            model=origin.name,
+            initial_weights=origin.initial_weights,
             width=shape.hidden_size,
             positions=shape.max_position_embeddings,
             architecture=architecture_of(shape),
             **given,
         )
         config = configure(examples=len(parts.train))
-        with _called(model, job.model):
-            _check_model(model, config, shape, tokenizer, parts)
+        _check_model(origin, config, parts)
         limits = limits_of(config)
         data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
         # What a batch counts is known now: windows, where there are any.
@@ -132,8 +134,7 @@ def finetune(
             columns=job.source.columns,
             fixed=[name for name in SWEPT if name in given] if job.sweep else None,
             data=data.fingerprint,
-            model=model,
-            tokenizer=tokenizer,
+            origin=origin,
         )
 
         def check() -> None:
@@ -143,7 +144,7 @@ def finetune(
         place.first_decides(check)
         lengths = finetune_data.lengths(data, tokenizer, limits)
         if place.world.first:
-            for line in finetune_data.told(parts, inspection, lengths):
+            for line in (*origin.notes, *finetune_data.told(parts, inspection, lengths)):
                 (show or _say)(line)
 
         # 2. The runs, each of which is skipped where it was done before.
@@ -154,7 +155,7 @@ def finetune(
                 _begin(out, job, identity, parts)
 
             place.first_decides(begin)
-            runs = _Runs(out, data, model, tokenizer, place)
+            runs = _Runs(out, data, origin, place)
             for number, one in enumerate(tried, 1):
                 runs.do(one, f"setting {number} of {len(tried)}")
             if tried:
@@ -172,11 +173,8 @@ def finetune(
 class _Runs:
     """The runs of a job, the best so far, and its model: the others' models are thrown away."""
 
-    def __init__(
-        self, out: Path, data: TaskData, model: Path, tokenizer: Tokenizer, place: Place
-    ) -> None:
-        self._out, self._data, self._place = out, data, place
-        self._model, self._tokenizer = model, tokenizer
+    def __init__(self, out: Path, data: TaskData, origin: Origin, place: Place) -> None:
+        self._out, self._data, self._origin, self._place = out, data, origin, place
         self.results: list[RunResult] = []
         self.configs: list[FinetuneConfig] = []
 
@@ -189,8 +187,7 @@ class _Runs:
             config,
             self._data,
             folder,
-            source=self._model,
-            tokenizer=self._tokenizer,
+            origin=self._origin,
             place=self._place,
             title=title,
         )
@@ -256,28 +253,16 @@ def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
         )
 
 
-@contextmanager
-def _called(model: Path, name: str) -> Iterator[None]:
-    """Lets errors call the model as the user does, not by the place where a package has it."""
-    try:
-        yield
-    except (UsageError, FolderError) as error:
-        if Path(name).exists():
-            raise
-        raise type(error)(str(error).replace(str(model), name)) from error
-
-
-def _check_model(
-    model: Path, config: FinetuneConfig, shape: Shape, tokenizer: Tokenizer, parts: Parts
-) -> None:
+def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
     """Everything about the model that would fail later, when the folder is begun."""
-    task = task_shape_of(config, parts.task, parts.labels, tokenizer, paired=parts.paired)
+    shape = origin.shape
+    task = task_shape_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
     if parts.paired and isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
         raise UsageError(
-            f"{model} has type_vocab_size {shape.type_vocab_size}, but the inputs of this task "
-            "have 2 segments; choose a model with 2."
+            f"{origin.name} has type_vocab_size {shape.type_vocab_size}, but the inputs of this "
+            "task have 2 segments; choose a model with 2."
         )
-    load_encoder(model, build_for_task(shape, task))
+    origin.check(build_for_task(shape, task))
 
 
 def _begin(out: Path, job: Job, identity: Identity, parts: Parts) -> None:
@@ -322,7 +307,7 @@ def _finish(
         task=parts.task.name,
         title=parts.task.title,
         kind=parts.task.kind,
-        model=job.model,
+        model=runs.best_config.model,
         labels=parts.labels,
         deciding=data.deciding,
         deciding_metrics=parts.task.deciding or parts.task.metrics,

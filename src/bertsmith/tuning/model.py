@@ -11,27 +11,28 @@ from torch import nn
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import TaskModel, TaskShape, build_for_task
 from bertsmith.models.embedding import WordEmbedding
-from bertsmith.models.folder import load_config, load_encoder, load_task
+from bertsmith.models.folder import load_task
 from bertsmith.models.tuned import FeatureBased
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.parallel import Place
 from bertsmith.tuning.data import TaskData
+from bertsmith.tuning.origin import Origin
 
 
 def build_model(
     config: FinetuneConfig,
     data: TaskData,
-    tokenizer: Tokenizer,
-    source: Path,
+    origin: Origin,
     checkpoint_folder: Path | None = None,
 ) -> tuple[TaskModel, list[str]]:
-    """The encoder of `source` under a fresh output layer, or the model of a checkpoint, to train.
+    """The encoder of `origin` under a fresh output layer, or the model of a checkpoint, to train.
 
-    Fresh weights are a function of the seed alone. Also the parts that `source` lacks.
+    Drawn weights are a function of the seed alone. Also the parts that `origin` lacks.
     """
-    shape = load_config(source).with_dropout(config.dropout)
+    tokenizer = origin.tokenizer
+    shape = origin.shape.with_dropout(config.dropout)
     # Special tokens that the vocabulary lacked are behind it.
     shape = msgspec.structs.replace(shape, vocab_size=len(tokenizer))
     torch.manual_seed(derive_seed(config.seed, "weights"))
@@ -41,7 +42,7 @@ def build_model(
     )
     lacking: list[str] = []
     if checkpoint_folder is None:
-        lacking = load_encoder(source, model)
+        lacking = origin.fill(model, pieces_T=data.train.pieces_T, seed=config.seed)
         if config.kind == "regress" and model.output_bias is not None:
             # Or the first epoch is spent on finding the mean, by states that saturate on the way
             # (docs/log.md).

@@ -13,6 +13,7 @@ from bertsmith.report.page import Fact, Report
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.metrics import METRICS, UNDEFINED, told
 from bertsmith.tasks.task import Example, TextExample
+from bertsmith.tuning.card import STARTS
 from bertsmith.tuning.data import FEW, MANY_UNKNOWN
 from bertsmith.tuning.page_answers import MOST_ROWS, write_answers
 from bertsmith.tuning.page_examples import MOST, errors
@@ -87,8 +88,15 @@ def _about(result: FinetuneResult, example: Example) -> str:
         how += f", on layers {layers} of a model that itself stayed as it was"
     if config.weights == "balanced":
         how += ", every class counting alike"
+    about = f"{result.model}, fine-tuned to {goals[result.kind]}"
+    if config.initial_weights is not None:
+        about = (
+            f"A BERT ({result.model}) without pre-training, trained to {goals[result.kind]}: all "
+            "that it knows comes from the training examples"
+        )
+        how += f". The run started from {STARTS[config.initial_weights]}"
     best = f" This is the best of {len(result.runs)} runs." if len(result.runs) > 1 else ""
-    return f"{result.model}, fine-tuned to {goals[result.kind]}. {how}.{best}"
+    return f"{about}. {how}.{best}"
 
 
 def _facts(result: FinetuneResult) -> list[Fact]:

@@ -45,6 +45,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     title: str
     kind: Kind
     model: str
+    """As `FinetuneConfig.model`."""
     labels: tuple[str, ...]
     deciding: str
     """The part by which the best run was chosen."""
@@ -79,9 +80,10 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def summary_lines(self) -> list[str]:
         """The result in a few lines."""
         best = self.best_run
-        lines = [
-            f"{self.title}: {len(self.runs)} run{'s' * (len(self.runs) > 1)} from {self.model}"
-        ]
+        origin = f"from {self.model}"
+        if self.config.initial_weights is not None:
+            origin = f"of a BERT ({self.model}) without pre-training"
+        lines = [f"{self.title}: {len(self.runs)} run{'s' * (len(self.runs) > 1)} {origin}"]
         for part, scores in best.scores.items():
             for name, value in scores.items():
                 lines.append(

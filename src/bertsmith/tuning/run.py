@@ -1,4 +1,4 @@
-"""One fine-tuning run: a model folder, labelled examples and settings to a scored model folder.
+"""One fine-tuning run: an origin, labelled examples and settings to a scored model folder.
 
 The folder, while and after a run::
 
@@ -21,13 +21,12 @@ import msgspec
 
 from bertsmith.config import Phase
 from bertsmith.errors import FolderError
-from bertsmith.files import atomic_file, checksum, read_json, remove_leftovers, write_json
+from bertsmith.files import atomic_file, read_json, remove_leftovers, write_json
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.folder import WEIGHTS, load_config, load_task, save_model
+from bertsmith.models.folder import load_task, save_model
 from bertsmith.runtime import derive_seed
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.taught import TAUGHT, Taught
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train import checkpoint
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.loop import Settings, train
@@ -48,6 +47,7 @@ from bertsmith.tuning.card import task_card
 from bertsmith.tuning.data import TaskData
 from bertsmith.tuning.inference import Scorer, limits_of
 from bertsmith.tuning.model import build_model, class_weights
+from bertsmith.tuning.origin import Origin
 from bertsmith.tuning.scoring import Scores, decisive, score, tune_threshold
 
 SETTINGS = "finetune.json"
@@ -100,8 +100,7 @@ def run(
     data: TaskData,
     out: Path,
     *,
-    source: Path,
-    tokenizer: Tokenizer,
+    origin: Origin,
     place: Place,
     title: str,
 ) -> RunResult:
@@ -111,8 +110,7 @@ def run(
         config: the settings.
         data: what is trained and evaluated on.
         out: the run's folder.
-        source: folder of the model that `config` names.
-        tokenizer: the model's.
+        origin: what `config` names as the model.
         place: where this process computes.
         title: what the progress bar says.
 
@@ -123,7 +121,8 @@ def run(
         Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
         SystemFault: the disk is full, memory ran out, ...
     """
-    fingerprint = f"{data.fingerprint} {checksum(source / WEIGHTS)} {tokenizer.fingerprint}"
+    tokenizer = origin.tokenizer
+    fingerprint = f"{data.fingerprint} {origin.fingerprint} {tokenizer.fingerprint}"
     if (out / RESULT).is_file():
         return _read_result(out, config, fingerprint)
     with ExitStack() as stack:
@@ -139,11 +138,10 @@ def run(
                 moved={"model"},
                 resume=True,
             )
-            shape = load_config(source)
             state.micro_tokens = (
                 config.micro_tokens
                 or state.micro_tokens
-                or choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
+                or choose_micro_tokens(place.device, bytes_per_token=origin.shape.bytes_per_token)
             )
             # An untrained head has nothing to show.
             state.evaluated_at = max(state.evaluated_at, 0)
@@ -151,7 +149,7 @@ def run(
             return state, folder, read_json(out / _BEST_EVALUATION, _Best) if has_best else None
 
         state, folder, best = place.first_decides(decide)
-        model, fresh = build_model(config, data, tokenizer, source, folder)
+        model, fresh = build_model(config, data, origin, folder)
         opened: list[Reporter] = []
 
         def open_folder() -> None:
