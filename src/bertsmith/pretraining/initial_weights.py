@@ -129,8 +129,19 @@ def structure_encoder(
     vectors_VR: NDArray[np.float32] | None,
     special_ids: Sequence[int],
     seed: int,
+    pairs_first: bool = False,
 ) -> None:
-    """As `structure`, of an encoder alone: a BERT or a GPT; an ELMo has nothing to look with."""
+    """As `structure`, of an encoder alone: a BERT or a GPT; an ELMo has nothing to look with.
+
+    Args:
+        encoder: freshly drawn.
+        vectors_VR: as `structure` takes them.
+        special_ids: likewise.
+        seed: likewise.
+        pairs_first: give the head for pairs the first place instead of the last. What it finds must
+            still reach `[CLS]`, for which a layer above it is needed: `tiny` has two heads a layer
+            and two layers.
+    """
     if not isinstance(encoder, Bert | Gpt) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
     causal = isinstance(encoder, Gpt) or encoder.config.is_decoder
@@ -144,7 +155,10 @@ def structure_encoder(
         block.attention.output.weight.normal_(0, deviation)
     generator = torch.Generator().manual_seed(seed)
     places = _places(len(blocks), blocks[0].attention.heads)
-    for role, (layer, head) in zip(_roles(causal=causal, pairs=pairs), places, strict=False):
+    roles = _roles(causal=causal, pairs=pairs)
+    if pairs_first:
+        roles.sort(key=lambda role: role != "same word")
+    for role, (layer, head) in zip(roles, places, strict=False):
         attention = blocks[layer].attention
         if len(_head(attention, head, 0)) < _NARROWEST:
             continue

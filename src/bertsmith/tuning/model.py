@@ -42,7 +42,7 @@ def build_model(
     )
     lacking: list[str] = []
     if checkpoint_folder is None:
-        lacking = origin.fill(model, pieces_T=data.train.pieces_T, seed=config.seed)
+        lacking = origin.fill(model, examples=data.train, seed=config.seed)
         if config.kind == "regress" and model.output_bias is not None:
             # Or the first epoch is spent on finding the mean, by states that saturate on the way
             # (docs/log.md).

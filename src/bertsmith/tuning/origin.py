@@ -26,7 +26,7 @@ from bertsmith.pretraining.word_vectors import word_vectors
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import bert_config
 from bertsmith.shapes import BertConfig, Shape
-from bertsmith.tasks.pool import Integers
+from bertsmith.tasks.features import Features
 from bertsmith.tasks.task import Example, texts_of
 from bertsmith.text.learn import learn_tokenizer
 from bertsmith.text.tokenizer import Tokenizer
@@ -84,12 +84,12 @@ class Origin(ABC):
         """
 
     @abstractmethod
-    def fill(self, model: TaskModel, *, pieces_T: Integers, seed: int) -> list[str]:
+    def fill(self, model: TaskModel, *, examples: Features, seed: int) -> list[str]:
         """Gives a freshly drawn model its initial weights, in place.
 
         Args:
             model: of the origin's shape.
-            pieces_T: the training texts, laid end to end.
+            examples: of the training part.
             seed: of the run.
 
         Returns:
@@ -136,7 +136,7 @@ class PretrainedModel(Origin):
         with _called(self.folder, self.name):
             load_encoder(self.folder, model)
 
-    def fill(self, model: TaskModel, *, pieces_T: Integers, seed: int) -> list[str]:
+    def fill(self, model: TaskModel, *, examples: Features, seed: int) -> list[str]:
         """Reads the weights."""
         return load_encoder(self.folder, model)
 
@@ -193,8 +193,9 @@ class UntrainedModel(Origin):
     def check(self, model: TaskModel) -> None:
         """There is nothing to be read."""
 
-    def fill(self, model: TaskModel, *, pieces_T: Integers, seed: int) -> list[str]:
+    def fill(self, model: TaskModel, *, examples: Features, seed: int) -> list[str]:
         """Arranges the drawn weights, if they are to be structured."""
+        pieces_T = examples.pieces_T
         if self.initial_weights == "structured":
             encoder = encoder_of(model)
             rank = word_columns(encoder)
@@ -205,7 +206,9 @@ class UntrainedModel(Origin):
             structure_encoder(
                 encoder,
                 vectors_VR=self._vectors_VR,
+                special_ids=(self.tokenizer.cls_id, self.tokenizer.sep_id),
                 seed=derive_seed(seed, "structured weights"),
+                pairs_first=examples.paired,
             )
         return []
 
