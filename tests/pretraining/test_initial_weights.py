@@ -12,7 +12,12 @@ from bertsmith.models.folder import save_model
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.pretraining import initial_weights
-from bertsmith.pretraining.initial_weights import Columns, structure, word_columns
+from bertsmith.pretraining.initial_weights import (
+    Columns,
+    structure,
+    structure_encoder,
+    word_columns,
+)
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
@@ -245,3 +250,14 @@ def test_segments_that_there_are_differ(types: int) -> None:
     assert isinstance(model, BertForPretraining)
     segments = {tuple(row.tolist()) for row in model.bert.embeddings.segment.weight}
     assert len(segments) == types
+
+
+def test_the_head_for_pairs_can_come_first() -> None:
+    model = made(bert(num_attention_heads=2))
+    structure_encoder(model.bert, vectors_VR=None, seed=0, pairs_first=True)
+    first, second = list(range(10, 40)), list(range(100, 130))
+    second[20] = first[3]
+    weights_NLL = attention(model, first + second, [0] * 30 + [1] * 30)
+    assert weights_NLL[0, 3].argmax() == 50
+    assert weights_NLL[0, 50].argmax() == 3
+    assert weights_NLL[1].diagonal(-1).min() > 0.6
