@@ -28,7 +28,6 @@ from torch import Tensor
 from bertsmith.config import Phase
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import TaskModel
-from bertsmith.models.folder import load_config
 from bertsmith.models.linear import TILE, Linear
 from bertsmith.runtime import derive_seed, share_cores
 from bertsmith.tasks.decode import decode
@@ -46,6 +45,7 @@ from bertsmith.tuning import run as tuning
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts, Source
 from bertsmith.tuning.model import build_model
+from bertsmith.tuning.origin import PretrainedModel
 
 Pause = Callable[..., Any]
 
@@ -194,11 +194,11 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
 
 def our_parts(job: Job, parts: Parts, tokenizer: Tokenizer) -> tuple[TaskModel, TaskBatches]:
     """The model that is trained, and its batches."""
-    config, source = job.config, Path(job.config.model)
+    config, origin = job.config, PretrainedModel.open(job.config.model)
     data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
-    model, _ = build_model(config, data, tokenizer, source)
+    model, _ = build_model(config, data, origin)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    per_token = load_config(source).bytes_per_token
+    per_token = origin.shape.bytes_per_token
     batches = TaskBatches(
         data.train,
         tokenizer,
@@ -258,15 +258,15 @@ def products_turns(pause: Pause, job: Job) -> None:
 
 def our_score(job: Job, seed: int) -> dict[str, Any]:
     config = msgspec.structs.replace(job.config, seed=seed)
-    parts, tokenizer = job.parts(), Tokenizer.load(config.model, backend="auto")
-    data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
+    parts, origin = job.parts(), PretrainedModel.open(config.model)
+    columns = Source(task=config.task).columns
+    data = finetune_data.featured(parts, origin.tokenizer, job.limits, columns)
     with join("auto") as place, tempfile.TemporaryDirectory() as folder:
         result = tuning.run(
             config,
             data,
             Path(folder) / "run",
-            source=Path(config.model),
-            tokenizer=tokenizer,
+            origin=origin,
             place=place,
             title=f"{config.task} {seed}",
         )

@@ -5,18 +5,14 @@ from typing import Any
 
 import msgspec
 import pytest
-import torch
 
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import write_json
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.runtime import World
 from bertsmith.tasks.own import Columns
-from bertsmith.train.parallel import Place
 from bertsmith.tuning.identity import IDENTITY, Identity, check_same_job, identity_of
 from bertsmith.tuning.origin import PretrainedModel
 
-PLACE = Place(World(), torch.device("cpu"), "fp32")
 CONFIG = FinetuneConfig(
     task="classify",
     kind="classify",
@@ -31,7 +27,7 @@ CONFIG = FinetuneConfig(
 
 def identity(model: Path, config: FinetuneConfig = CONFIG, **changes: Any) -> Identity:
     values: dict[str, Any] = {"columns": Columns(), "fixed": None, "data": "d"}
-    origin = PretrainedModel.open(str(model), PLACE)
+    origin = PretrainedModel.open(str(model))
     return identity_of(config, origin=origin, **(values | changes))
 
 

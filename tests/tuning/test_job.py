@@ -155,7 +155,7 @@ def test_errors_call_the_model_as_the_user_does(
     (broken / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\n")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (broken / name).unlink()
-    monkeypatch.setattr("bertsmith.tuning.origin.resolve", lambda name: broken)
+    monkeypatch.setattr("bertsmith.tuning.job.resolve", lambda name: broken)
     with pytest.raises(
         FolderError, match=r"^minilm: the tokenizer has 6 pieces, config\.json says"
     ):

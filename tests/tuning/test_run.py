@@ -167,7 +167,7 @@ def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneCo
 
 def go(config: FinetuneConfig, out: Path, data: TaskData | None = None, place: Place = PLACE):
     found = data or data_of(config.kind)
-    origin = PretrainedModel.open(config.model, place)
+    origin = PretrainedModel.open(config.model)
     return run(config, found, out, origin=origin, place=place, title="test")
 
 

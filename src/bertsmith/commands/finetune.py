@@ -47,8 +47,8 @@ class Finetune(Command):
     """Folder for the best model, the results and the report."""
     size: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=_OR_MODEL)] = None
     """A BERT without pre-training: tiny, mini, small, medium, base, large, or a config.json."""
-    tokenizer: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
-    """For --size: folder of a tokenizer; without it one is trained on the training texts."""
+    tokenizer: Annotated[str | None, arg(metavar="TOKENIZER", help_behavior_hint=OPTIONAL)] = None
+    """For --size: folder of a tokenizer, or a model; without it the training texts make one."""
     vocab_size: Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_SIZE)] = None
     """For --size: most pieces of the vocabulary that is trained."""
     initial_weights: Annotated[

@@ -24,15 +24,19 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.display import duration
 from bertsmith.errors import Stopped
 from bertsmith.finetune_config import finetune_config
+<<<<<<< HEAD
 from bertsmith.models.folder import load_config, save_model
 from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
+=======
+from bertsmith.models.folder import save_model
+from bertsmith.prediction.minimal_pairs import minimal_pairs
+>>>>>>> 9fc6d99 (Give speed measurements and the benchmark the origin of a model)
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import core_count, derive_seed
 from bertsmith.shape_files import architecture_of
 from bertsmith.shapes import Architecture, Shape
 from bertsmith.tasks import own
 from bertsmith.tasks.task import Example
-from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.train.checkpoint import TrainerState
 from bertsmith.train.evaluation import evaluate
 from bertsmith.train.loop import Batches, Settings, train
@@ -45,6 +49,7 @@ from bertsmith.tuning import model as tuning_model
 from bertsmith.tuning.batches import TaskBatches
 from bertsmith.tuning.data import Parts
 from bertsmith.tuning.inference import Scorer, limits_of
+from bertsmith.tuning.origin import PretrainedModel
 
 # Code for new shapes is compiled in the first steps.
 _WARM_STEPS, _WARM_SECONDS = 3, 1.0
@@ -193,8 +198,8 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
     )
     whole = len(parts.train) / len(few.train)
     began = time.monotonic()
-    tokenizer = Tokenizer.load(model, backend="auto").with_special()
-    shape = load_config(model)
+    origin = PretrainedModel.open(str(model))
+    shape, tokenizer = origin.shape, origin.tokenizer
     config = finetune_config(
         task=parts.task.name,
         kind=parts.task.kind,
@@ -210,7 +215,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
     with join(config.precision) as place:
         micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
         with explaining_memory(place.device, micro):
-            tuned, _ = tuning_model.build_model(config, data, tokenizer, model)
+            tuned, _ = tuning_model.build_model(config, data, origin)
             batches = TaskBatches(
                 data.train,
                 tokenizer,

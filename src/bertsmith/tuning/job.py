@@ -26,6 +26,7 @@ from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
 from bertsmith.models.architectures import build_for_task, is_known_to_transformers
 from bertsmith.models.folder import CONFIG
+from bertsmith.models.sources import resolve
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import architecture_of
@@ -95,8 +96,9 @@ def finetune(
         canvas.matplotlib("figure")  # the report at the end must not be what fails
         place.first_decides(lambda: _check_folder(out, job, resume=resume))
         origin: Origin | None = None
-        if isinstance(job.model, str):
-            origin = PretrainedModel.open(job.model, place)
+        if isinstance(name := job.model, str):
+            folder = place.first_decides(lambda: resolve(name))
+            origin = PretrainedModel.open(name, folder)
         given = {name: value for name, value in job.settings.items() if value is not None}
         seed = int(given.get("seed", 0))
         parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))

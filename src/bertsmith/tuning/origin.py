@@ -45,7 +45,8 @@ class Untrained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     size: str
     """A preset, or the path of a `config.json`."""
     tokenizer: str | None = None
-    """Folder of its tokenizer; None: a WordPiece vocabulary is trained on the training texts."""
+    """Folder of a tokenizer or a model, or a model's name; None: a WordPiece vocabulary is trained
+    on the training texts."""
     vocab_size: int | None = None
     """Most pieces of that vocabulary; None: `VOCAB_SIZE`."""
     initial_weights: InitialWeights = "structured"
@@ -108,19 +109,19 @@ class PretrainedModel(Origin):
     initial_weights = None
 
     @classmethod
-    def open(cls, name: str, place: Place) -> "PretrainedModel":
+    def open(cls, name: str, folder: Path | None = None) -> "PretrainedModel":
         """Finds the model and reads its shape and its tokenizer.
 
         Args:
             name: as `models.sources.resolve` takes it.
-            place: of this process; the first one fetches what must be fetched.
+            folder: what it gave for this name; None: it is asked here.
 
         Raises:
             UsageError: nothing has that name, or it is something that is not computed here.
             FolderError: the folder is damaged, or its files do not belong together.
             SystemFault: the hub cannot be reached.
         """
-        folder = place.first_decides(lambda: resolve(name))
+        folder = resolve(name) if folder is None else folder
         with _called(folder, name):
             shape, tokenizer = load_config(folder), Tokenizer.load(folder, backend="auto")
             check_vocabulary(str(folder), tokenizer, shape.vocab_size)
@@ -215,7 +216,7 @@ class UntrainedModel(Origin):
 
 def _tokenizer(wish: Untrained, examples: Sequence[Example], size: int) -> Tokenizer:
     if wish.tokenizer is not None:
-        return Tokenizer.load(wish.tokenizer, backend="auto").with_special()
+        return Tokenizer.load(resolve(wish.tokenizer), backend="auto").with_special()
     texts = (text for example in examples for text in texts_of(example))
     return learn_tokenizer(texts, size=size, backend="auto")
 
