@@ -158,7 +158,7 @@ def test_the_vocabulary_is_of_the_training_texts_or_the_users(size: str, tmp_pat
     assert users.shape.vocab_size == 9
     with pytest.raises(UsageError, match=r"A vocabulary of 20 pieces .* ask for at least \d+"):
         origin(size, *TEXTS, vocab_size=20)
-    with pytest.raises(FolderError, match=r"nowhere"):
+    with pytest.raises(UsageError, match=r"nowhere: no such folder"):
         origin(size, *TEXTS, tokenizer=str(tmp_path / "nowhere"))
     shape = json.loads(Path(size).read_text()) | {"vocab_size": 99}
     Path(size).write_text(json.dumps(shape))
