@@ -254,7 +254,7 @@ def test_segments_that_there_are_differ(types: int) -> None:
 
 def test_the_head_for_pairs_can_come_first() -> None:
     model = made(bert(num_attention_heads=2))
-    structure_encoder(model.bert, vectors_VR=None, seed=0, pairs_first=True)
+    structure_encoder(model.bert, vectors_VR=None, special_ids=(2, 3), seed=0, pairs_first=True)
     first, second = list(range(10, 40)), list(range(100, 130))
     second[20] = first[3]
     weights_NLL = attention(model, first + second, [0] * 30 + [1] * 30)
