@@ -24,13 +24,8 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.display import duration
 from bertsmith.errors import Stopped
 from bertsmith.finetune_config import finetune_config
-<<<<<<< HEAD
-from bertsmith.models.folder import load_config, save_model
-from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
-=======
 from bertsmith.models.folder import save_model
-from bertsmith.prediction.minimal_pairs import minimal_pairs
->>>>>>> 9fc6d99 (Give speed measurements and the benchmark the origin of a model)
+from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.runtime import core_count, derive_seed
 from bertsmith.shape_files import architecture_of

@@ -138,9 +138,9 @@ def structure_encoder(
         vectors_VR: as `structure` takes them.
         special_ids: likewise.
         seed: likewise.
-        pairs_first: give the head for pairs the first place instead of the last. What it finds must
-            still reach `[CLS]`, for which a layer above it is needed: `tiny` has two heads a layer
-            and two layers.
+        pairs_first: give the duplicate-token head the first place instead of the last. What it
+            finds must still reach `[CLS]`, for which a layer above it is needed: `tiny` has two
+            heads a layer and two layers.
     """
     if not isinstance(encoder, Bert | Gpt) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
@@ -157,7 +157,7 @@ def structure_encoder(
     places = _places(len(blocks), blocks[0].attention.heads)
     roles = _roles(causal=causal, pairs=pairs)
     if pairs_first:
-        roles.sort(key=lambda role: role != "same word")
+        roles.sort(key=lambda role: role != "duplicate token")
     for role, (layer, head) in zip(roles, places, strict=False):
         attention = blocks[layer].attention
         if len(_head(attention, head, 0)) < _NARROWEST:
