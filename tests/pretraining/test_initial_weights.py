@@ -15,7 +15,6 @@ from bertsmith.pretraining import initial_weights
 from bertsmith.pretraining.initial_weights import (
     Columns,
     structure,
-    structure_encoder,
     word_columns,
 )
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
@@ -97,17 +96,26 @@ def test_a_column_says_which_words_the_other_segment_lacks() -> None:
     assert found[0] > found[1] + 0.2 > found[2] + 0.4
 
 
-def test_a_model_of_two_heads_compares_words_in_its_second_layer() -> None:
-    shape = bert(num_attention_heads=2)
-    drawn = build(shape, pieces=[], pair_task=True)
+@pytest.mark.parametrize("paired", [True, False])
+def test_of_two_heads_the_one_for_pairs_comes_first_where_there_are_pairs(paired: bool) -> None:
     torch.manual_seed(0)
-    model = made(shape)
-    assert isinstance(model, BertForPretraining)
-    assert isinstance(drawn, BertForPretraining)
-    columns = Columns.of(128, pairs=True)
-    for layer, zero in ((0, True), (1, False)):
-        queries = model.bert.blocks[layer].attention.qkv.weight[:64]  # type: ignore[union-attr]
-        assert bool((queries[:, : columns.words] == 0).all()) == zero
+    model = build(bert(num_attention_heads=2), pieces=[], pair_task=paired).eval()
+    structure(
+        model,
+        unigrams_V=torch.ones(VOCABULARY, dtype=torch.int64),
+        vectors_VR=None,
+        special_ids=SPECIAL_IDS,
+        seed=0,
+    )
+    first, second = list(range(10, 40)), list(range(100, 130))
+    second[20] = first[3]
+    weights_NLL = attention(model, [CLS, *first, SEP, *second, SEP], [0] * 32 + [1] * 31)
+    if paired:
+        assert weights_NLL[0, 4].argmax() == 52
+        assert weights_NLL[1].diagonal(-1).min() > 0.6
+    else:
+        assert weights_NLL[0].diagonal(-1).min() > 0.6
+        assert weights_NLL[1].diagonal(1).min() > 0.6
 
 
 def test_heads_narrower_than_the_positions_still_look_beside() -> None:
@@ -250,14 +258,3 @@ def test_segments_that_there_are_differ(types: int) -> None:
     assert isinstance(model, BertForPretraining)
     segments = {tuple(row.tolist()) for row in model.bert.embeddings.segment.weight}
     assert len(segments) == types
-
-
-def test_the_head_for_pairs_can_come_first() -> None:
-    model = made(bert(num_attention_heads=2))
-    structure_encoder(model.bert, vectors_VR=None, special_ids=(2, 3), seed=0, pairs_first=True)
-    first, second = list(range(10, 40)), list(range(100, 130))
-    second[20] = first[3]
-    weights_NLL = attention(model, first + second, [0] * 30 + [1] * 30)
-    assert weights_NLL[0, 3].argmax() == 50
-    assert weights_NLL[0, 50].argmax() == 3
-    assert weights_NLL[1].diagonal(-1).min() > 0.6

@@ -110,7 +110,13 @@ def structure(
         special_ids: of `[CLS]` and `[SEP]`.
         seed: of the projection with which the head for pairs compares words.
     """
-    structure_encoder(encoder_of(model), vectors_VR=vectors_VR, special_ids=special_ids, seed=seed)
+    structure_encoder(
+        encoder_of(model),
+        vectors_VR=vectors_VR,
+        special_ids=special_ids,
+        seed=seed,
+        paired=isinstance(model, BertForPretraining) and model.next_sentence is not None,
+    )
     counts_V = unigrams_V.to(torch.float32) + 0.5
     log_frequency_V = (counts_V / counts_V.mean()).log()
     match model:
@@ -129,7 +135,7 @@ def structure_encoder(
     vectors_VR: NDArray[np.float32] | None,
     special_ids: Sequence[int],
     seed: int,
-    pairs_first: bool = False,
+    paired: bool,
 ) -> None:
     """As `structure`, of an encoder alone: a BERT or a GPT; an ELMo has nothing to look with.
 
@@ -138,9 +144,9 @@ def structure_encoder(
         vectors_VR: as `structure` takes them.
         special_ids: likewise.
         seed: likewise.
-        pairs_first: give the duplicate-token head the first place instead of the last. What it
-            finds must still reach `[CLS]`, for which a layer above it is needed: `tiny` has two
-            heads a layer and two layers.
+        paired: whether inputs are pairs. What the duplicate-token head finds must then reach
+            `[CLS]`, for which a layer above it is needed; so where the first layer has too few
+            heads for all roles (`tiny` has two), it comes first instead of last.
     """
     if not isinstance(encoder, Bert | Gpt) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
@@ -156,7 +162,7 @@ def structure_encoder(
     generator = torch.Generator().manual_seed(seed)
     places = _places(len(blocks), blocks[0].attention.heads)
     roles = _roles(causal=causal, pairs=pairs)
-    if pairs_first:
+    if paired and blocks[0].attention.heads < len(roles):
         roles.sort(key=lambda role: role != "duplicate token")
     for role, (layer, head) in zip(roles, places, strict=False):
         attention = blocks[layer].attention

@@ -209,7 +209,7 @@ class UntrainedModel(Origin):
                 vectors_VR=self._vectors_VR,
                 special_ids=(self.tokenizer.cls_id, self.tokenizer.sep_id),
                 seed=derive_seed(seed, "structured weights"),
-                pairs_first=examples.paired,
+                paired=examples.paired,
             )
         return []
 
