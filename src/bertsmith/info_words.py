@@ -136,7 +136,8 @@ def _shape(info: ModelInfo) -> str:
 
 def _score(name: str, found: PartScores) -> str:
     """A metric with its interval and that of the most frequent answer, where these are known."""
-    words = told_beside(found.scores[name], found.intervals.get(name), found.baseline.get(name))
+    interval, usual = found.intervals.get(name), found.baseline.get(name)
+    words = told_beside(name, found.scores[name], interval, usual)
     return f"{METRICS[name].title} {words}"
 
 

@@ -192,7 +192,7 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
         batch = TaskBatch(pack([row], [segments]), None, words_P=words)
         with torch.no_grad():
             found = theirs(**tokenizer(*texts, return_tensors="pt"))
-            ours = model.outputs(batch)
+            ours = model.outputs(batch).float()
         if kind == "answer":
             scores = torch.stack([found.start_logits[0], found.end_logits[0]], -1)
         else:

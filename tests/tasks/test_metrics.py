@@ -46,6 +46,7 @@ def test_every_metric_is_there_with_its_kinds() -> None:
         "matthews": ("classify",),
         "pearson": ("regress",),
         "spearman": ("regress",),
+        "mae": ("regress",),
         "exact_match": ("answer",),
         "answer_f1": ("answer",),
         "tag_accuracy": ("tag",),
@@ -82,6 +83,7 @@ def test_correlations_by_hand() -> None:
     # Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: covariance 4.5 of 4.5 and 5.
     assert same(one("spearman", gold, np.array([0.0, 7.0, 7.0, 9.0])), 4.5 / math.sqrt(4.5 * 5))
     assert one("pearson", gold, -2 * gold + 7) == -1.0
+    assert same(one("mae", gold, gold + np.array([1.0, -2.0, 0.0, 3.0])), 1.5)
     assert one("spearman", gold, -gold) == -1.0
 
 

@@ -105,3 +105,26 @@ class OutputLinear(nn.Linear):
         with torch.autocast(x_RD.device.type, enabled=False):
             states_RD = x_RD.to(self.weight.dtype)
             return functional.linear(states_RD, self.weight, self.bias).float()
+
+
+class NumberLinear(OutputLinear):
+    """The layer that gives a regression's numbers, in fp64: [R, D] -> [R, 1].
+
+    The bias may be a million times the differences between the answers, which fp32 would round.
+    """
+
+    def __init__(self, width: int, *, bias: bool = True) -> None:
+        super().__init__(width, 1, bias=bias)
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        """[R, D] of any precision -> [R, 1]."""
+        with torch.autocast(x_RD.device.type, enabled=False):
+            scores_R1 = functional.linear(x_RD.to(self.weight.dtype), self.weight).double()
+            return scores_R1 if self.bias is None else scores_R1 + self.bias.double()
+
+
+def output_layer(width: int, outputs: int, *, number: bool, bias: bool = True) -> OutputLinear:
+    """The output layer of a task, that of a regression if `number`."""
+    if number:
+        return NumberLinear(width, bias=bias)
+    return OutputLinear(width, outputs, bias=bias)

@@ -28,7 +28,7 @@ from bertsmith.models.bert import Bert, initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.heads import Pooler
 from bertsmith.models.keys import LSTM_LAYERS
-from bertsmith.models.linear import OutputLinear
+from bertsmith.models.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.packed import Packed
 from bertsmith.shapes import BertConfig
 
@@ -209,7 +209,9 @@ class BertForTask(nn.Module):
         self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
         self.dropout = Dropout(config.hidden_dropout_prob)
         width = config.hidden_size if features is None else features.width
-        self.classifier = OutputLinear(width, max(len(labels), 1)) if kind != "answer" else None
+        self.classifier: OutputLinear | None = None
+        if kind != "answer":
+            self.classifier = output_layer(width, max(len(labels), 1), number=kind == "regress")
         self.span = OutputLinear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
@@ -224,7 +226,7 @@ class BertForTask(nn.Module):
         return self
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
+        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
         packed = batch.packed
         if self.span is not None:
             hidden_TD = self.bert(packed)
@@ -259,9 +261,9 @@ class BertForTask(nn.Module):
         return first_BD
 
     @property
-    def output_bias(self) -> Tensor | None:
-        """What the scores of `classifier` are where the states are 0; None without one."""
-        return None if self.classifier is None else self.classifier.bias
+    def number_layer(self) -> NumberLinear | None:
+        """The layer that gives the numbers of a regression; None in other tasks."""
+        return self.classifier if isinstance(self.classifier, NumberLinear) else None
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
@@ -303,7 +305,7 @@ def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tenso
     assert targets is not None
     match kind:
         case "regress":
-            return functional.mse_loss(scores[:, 0], targets, reduction="sum")
+            return functional.mse_loss(scores[:, 0], targets.to(scores.dtype), reduction="sum")
         case "choose":
             rows = scores.view(-1, batch.group)
             return functional.cross_entropy(rows, targets, reduction="sum")

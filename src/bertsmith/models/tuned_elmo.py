@@ -27,7 +27,7 @@ from bertsmith.config import Kind
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.elmo import Elmo, ScalarMix
-from bertsmith.models.linear import Linear, OutputLinear
+from bertsmith.models.linear import Linear, NumberLinear, output_layer
 from bertsmith.models.packed import Packed
 from bertsmith.models.tuned import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import ElmoConfig
@@ -129,7 +129,8 @@ class ElmoForTask(nn.Module):
         pooled_width = width * (4 if self.paired else 2)
         self.hidden = Linear(pooled_width, width) if kind not in ("tag", "answer") else None
         self.dropout = Dropout(config.dropout)
-        self.output = OutputLinear(width, 2 if kind == "answer" else max(len(labels), 1))
+        outputs = 2 if kind == "answer" else max(len(labels), 1)
+        self.output = output_layer(width, outputs, number=kind == "regress")
         initialize(self.output, config.initializer_range)
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
@@ -142,7 +143,7 @@ class ElmoForTask(nn.Module):
         return self
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
+        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
         if self.kind == "answer":
             return self._spans(batch.packed)
         if self.kind == "tag":
@@ -155,9 +156,9 @@ class ElmoForTask(nn.Module):
         return scores
 
     @property
-    def output_bias(self) -> Tensor | None:
-        """As `BertForTask.output_bias`."""
-        return self.output.bias
+    def number_layer(self) -> NumberLinear | None:
+        """As `BertForTask.number_layer`."""
+        return self.output if isinstance(self.output, NumberLinear) else None
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""

@@ -23,7 +23,7 @@ from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
 from bertsmith.models.heads import projected_cross_entropy
-from bertsmith.models.linear import OutputLinear
+from bertsmith.models.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.packed import LanguageBatch, Packed
 from bertsmith.models.tuned import OwnTask, TaskBatch, label_keys, task_loss
 from bertsmith.shapes import GptConfig
@@ -75,22 +75,24 @@ class GptForTask(nn.Module):
         self.dropout = Dropout(config.resid_pdrop)
         width, classes = config.n_embd, max(len(labels), 1)
         # No bias, as in equation 3 and in `transformers`.
-        self.classifier = OutputLinear(width, classes, bias=False) if kind != "answer" else None
+        self.classifier: OutputLinear | None = None
+        if kind != "answer":
+            self.classifier = output_layer(width, classes, number=kind == "regress", bias=False)
         self.span = OutputLinear(width, 2) if kind == "answer" else None
         self.class_weights: Tensor | None = None
         """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
         initialize(self, config.initializer_range, cut=False)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1], `tag` [P, C], `answer` [T, 2]."""
+        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
         packed = self.arranged(batch.packed)
         rows_R = self._rows(packed, batch)
         return self._scores(self.gpt(packed, rows_R), packed)
 
     @property
-    def output_bias(self) -> Tensor | None:
-        """As `BertForTask.output_bias`; a GPT's classifier has none."""
-        return None
+    def number_layer(self) -> NumberLinear | None:
+        """As `BertForTask.number_layer`; a GPT's has no bias."""
+        return self.classifier if isinstance(self.classifier, NumberLinear) else None
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`.

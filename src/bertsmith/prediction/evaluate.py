@@ -65,7 +65,7 @@ class Evaluation(msgspec.Struct, frozen=True):
             cut = f", {found.cut:,} of which lost their end to the limit" if found.cut else ""
             lines.append(f"{part}: {found.examples:,} examples{cut}")
             for name, value in found.scores.items():
-                words = told_beside(value, found.intervals.get(name), found.baseline[name])
+                words = told_beside(name, value, found.intervals.get(name), found.baseline[name])
                 lines.append(f"  {METRICS[name].title}: {words}")
             if None in found.scores.values():
                 lines.append(f"  {UNDEFINED}")

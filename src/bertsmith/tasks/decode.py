@@ -25,7 +25,7 @@ from bertsmith.tasks.task import (
 )
 from bertsmith.text.encode import best_windows
 
-Outputs = NDArray[np.float32]
+Outputs = NDArray[np.float32] | NDArray[np.float64]
 
 LONGEST_ANSWER = 30
 """Pieces (Google's `run_squad.py`, `max_answer_length`)."""
@@ -111,6 +111,8 @@ def decode(
     *,
     labels: Sequence[str] = (),
     threshold: float | None = None,
+    scale: float = 1.0,
+    offset: float = 0.0,
     bounds: tuple[float, float] | None = None,
 ) -> list[Prediction]:
     """An answer for each example.
@@ -122,10 +124,21 @@ def decode(
         labels: the classes or tags, in the order of the outputs.
         threshold: `answer`: how much better than the best stretch no answer must be to be given;
             None: there always is an answer (SQuAD v1.1).
+        scale: `regress`: what the outputs are multiplied by.
+        offset: `regress`: what is added to that.
         bounds: `regress`: least and greatest number that is said.
     """
     decoder = _DECODERS[features.kind]
-    return decoder(features, outputs, examples, labels=labels, threshold=threshold, bounds=bounds)
+    return decoder(
+        features,
+        outputs,
+        examples,
+        labels=labels,
+        threshold=threshold,
+        scale=scale,
+        offset=offset,
+        bounds=bounds,
+    )
 
 
 def _classes(
@@ -142,8 +155,9 @@ def _classes(
 def _numbers(
     features: Features, outputs: Outputs, examples: Sequence[TextExample], **known: Any
 ) -> list[Prediction]:
-    values = _averaged(features, outputs)[:, 0].clip(*(known["bounds"] or (-np.inf, np.inf)))
-    return [NumberAnswer(value) for value in values.tolist()]
+    values = known["offset"] + known["scale"] * _averaged(features, outputs)[:, 0]
+    least, greatest = known["bounds"] or (-np.inf, np.inf)
+    return [NumberAnswer(value) for value in values.clip(least, greatest).tolist()]
 
 
 def _averaged(features: Features, outputs: Outputs) -> NDArray[np.float64]:

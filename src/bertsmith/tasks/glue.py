@@ -49,6 +49,7 @@ def task(
     layout: Layout,
     *,
     metrics: tuple[str, ...],
+    deciding: tuple[str, ...] = (),
     files: Mapping[str, tuple[str, ...]] = _FILES,
 ) -> Task:
     """A row of the table for files of this layout."""
@@ -57,6 +58,7 @@ def task(
         title=title,
         kind="regress" if layout.bounds else "classify",
         metrics=metrics,
+        deciding=deciding,
         files=files,
         read=partial(read, layout),
         labels=layout.labels,

@@ -36,19 +36,25 @@ UNDEFINED = (
 
 
 def told(score: float | None) -> str:
-    """A score in words."""
-    return "undefined" if score is None else f"{score:.4f}"
+    """A score in words; an error may be of any size."""
+    if score is None:
+        return "undefined"
+    is_usual = score == 0 or 1e-4 <= abs(score) < 1e4
+    return f"{score:.4f}" if is_usual else f"{score:.4g}"
 
 
 def told_beside(
-    score: float | None, interval: tuple[float, float] | None, baseline: float | None
+    name: str, score: float | None, interval: tuple[float, float] | None, baseline: float | None
 ) -> str:
-    """A score in words with its 95% interval and what the most frequent answer scores, if known."""
+    """A metric's score in words with its 95% interval and that of the baseline, if known."""
     words = told(score)
     if interval is not None:
-        words += " (95% interval {:.4f} to {:.4f})".format(*interval)
+        words += " (95% interval {} to {})".format(*map(told, interval))
     if baseline is not None:
-        words += f", most frequent answer {told(baseline)}"
+        always = (
+            "always the mean" if METRICS[name].kinds == ("regress",) else "most frequent answer"
+        )
+        words += f", {always} {told(baseline)}"
     return words
 
 
@@ -75,6 +81,8 @@ class Metric:
         weights_RN @ statistics
     )
     """(statistics, weights of the examples [R, N]) -> their sums [R, K]."""
+    is_error: bool = False
+    """Whether it is in the unit of the labels, and less is better; else 1 is best."""
 
 
 def score(names: Sequence[str], gold: Any, predicted: Any) -> dict[str, float | None]:
@@ -179,6 +187,11 @@ def _share(part: float, whole: float) -> float:
 def _agree(gold: Any, predicted: Any) -> Floats:
     hits = (np.asarray(gold) == np.asarray(predicted)).astype(np.float64)
     return np.stack([hits, np.ones_like(hits)], axis=1)
+
+
+def _distances(gold: Any, predicted: Any) -> Floats:
+    errors = np.abs(np.asarray(gold, np.float64) - np.asarray(predicted, np.float64))
+    return np.stack([errors, np.ones_like(errors)], axis=1)
 
 
 def _agree_on_positive(gold: Any, predicted: Any) -> Floats:
@@ -307,6 +320,7 @@ METRICS: dict[str, Metric] = {
     ),
     "pearson": Metric("Pearson correlation", ("regress",), _moments, _correlation),
     "spearman": Metric("Spearman correlation", ("regress",), _rank_moments, _correlation),
+    "mae": Metric("mean absolute error", ("regress",), _distances, _mean, is_error=True),
     "exact_match": Metric("exact match", ("answer",), _answers(exact_match), _mean),
     "answer_f1": Metric("F1", ("answer",), _answers(answer_f1), _mean),
     "tag_accuracy": Metric("accuracy of the tags", ("tag",), _agree_by_word, _mean),

@@ -34,18 +34,20 @@ from bertsmith.text.rows import Row
 
 _METRICS: dict[Kind, tuple[str, ...]] = {
     "classify": ("accuracy", "macro_f1"),
-    "regress": ("pearson", "spearman"),
+    "regress": ("pearson", "spearman", "mae"),
     "choose": ("accuracy",),
     "tag": ("entity_precision", "entity_recall", "entity_f1"),
     "answer": ("exact_match", "answer_f1"),
 }
+_DECIDING = ("entity_f1", "pearson", "spearman")
+"""Those that decide where a kind has one of them; elsewhere all do."""
 _NOT_ENTITIES = ("tag_accuracy",)
 """For tags of another kind, such as parts of speech."""
 
 # Formats whose rows can hold lists of words.
 _LISTS = (".jsonl", ".json", ".parquet", ".arrow")
-# Greater ones overflow when they are squared in single precision, or are learned at no rate.
-_GREATEST = 1e9
+# An output layer in single precision has no room for much greater ones.
+_GREATEST = 1e30
 
 Layout = Literal["columns", "squad", "rows"]
 """CoNLL's columns, SQuAD's JSON, or rows with named columns."""
@@ -215,7 +217,7 @@ def own_task(kind: Kind, *, columns: Columns, train: Sequence[Example]) -> Task:
         title=f"Own data ({kind})",
         kind=kind,
         metrics=names,
-        deciding=("entity_f1",) if "entity_f1" in names else (),
+        deciding=tuple(name for name in names if name in _DECIDING),
         files={},
         labels=labels,
         pair=columns.text_pair is not None,

@@ -65,7 +65,8 @@ _ROWS = (
         "sts-b",
         "Semantic Textual Similarity Benchmark",
         Layout(a="sentence1", b="sentence2", label="score", bounds=(0.0, 5.0), symmetric=True),
-        metrics=("pearson", "spearman"),
+        metrics=("pearson", "spearman", "mae"),
+        deciding=("pearson", "spearman"),
     ),
     glue.task(
         "mrpc",

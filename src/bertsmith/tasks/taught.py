@@ -25,5 +25,9 @@ class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`answer`: see `decode`; None: there always is an answer."""
     columns: Columns | None = None
     """What the columns of the user's own files are called."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """`regress`: a number is `offset + scale * output`. In a finished model the output layer has
+    them, and here is what it cannot hold: what fp32 rounds, and the mean where it has no bias."""
     bounds: tuple[float, float] | None = None
     """Least and greatest number that a regression may say."""

@@ -33,6 +33,8 @@ def task_card(
     task: Task,
     model: TaskModel,
     scores: Mapping[str, Mapping[str, float | None]],
+    *,
+    offset: float = 0.0,
 ) -> str:
     """The README.md of a fine-tuned model's folder, in Markdown.
 
@@ -41,11 +43,15 @@ def task_card(
         task: what it was fine-tuned on.
         model: what is saved beside the card.
         scores: part -> metric -> score.
+        offset: what is to be added to the outputs of a regression whose layer has no bias.
     """
     architecture = architecture_of(model.config)
     name = NAMES[architecture]
     alike = is_known_to_transformers(model.config_keys | shape_keys(model.config))
     most = "at most " if config.steps or config.hours else ""
+    layer, less = model.number_layer, ""
+    if layer is not None and layer.bias is None:
+        less = f" less {offset:.9g}, the mean of the training labels"
     kept = ""
     if config.features:
         kept = f", on layers {list(config.features)} of a frozen encoder"
@@ -79,7 +85,7 @@ def task_card(
         "bertsmith predict path/of/this/folder INPUT --out answers.jsonl",
         "```",
         "",
-        "`transformers` loads it unchanged and gives the same outputs."
+        f"`transformers` loads it unchanged and gives the same outputs{less}."
         if alike
         else "Only bertsmith loads it: `transformers` has no model that gives its outputs.",
         "",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bertsmith.tasks.features import Features, Limits, build
 from bertsmith.tasks.task import PLACE, Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.scoring import Scores, baseline
+from bertsmith.tuning.standard import AS_IS, Standard
 
 OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
@@ -196,6 +197,8 @@ class TaskData:
     """Scores on the deciding part of always giving its most frequent answer."""
     fingerprint: str
     """SHA-256 of everything that is trained and evaluated on."""
+    standard: Standard = AS_IS
+    """`regress`: of the training labels, which `train` has standardised."""
 
     @property
     def deciding(self) -> str:
@@ -211,11 +214,17 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
         return build(task.kind, examples, tokenizer, limits, parts.labels)
 
     deciding = next(iter(parts.evaluated.values()))
+    train, standard = made(parts.train), AS_IS
+    if task.kind == "regress":
+        labels = gold("regress", parts.train, ())
+        standard = Standard.of(labels)
+        targets = standard.standardised(labels)[train.rows["example"]]
+        train = replace(train, targets=targets)
     return TaskData(
         task=task,
         labels=parts.labels,
         columns=columns if task.name in OWN_KINDS else None,
-        train=made(parts.train),
+        train=train,
         train_examples=len(parts.train),
         evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
         baseline=baseline(
@@ -224,6 +233,7 @@ def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: own.Co
             gold(task.kind, deciding, parts.labels),
         ),
         fingerprint=_fingerprint(parts),
+        standard=standard,
     )
 
 

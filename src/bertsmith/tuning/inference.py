@@ -96,7 +96,8 @@ class Scorer:
         self.model.eval()
         edges = _edges(features)
         width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)
-        found = torch.zeros(int(edges[-1]), width, device=self.place.device)
+        precision = torch.float64 if features.kind == "regress" else torch.float32
+        found = torch.zeros(int(edges[-1]), width, dtype=precision, device=self.place.device)
 
         def compute(batch: TaskBatch) -> Tensor:
             with self.place.autocast():
@@ -152,6 +153,8 @@ class Scorer:
             examples,
             labels=taught.labels,
             threshold=taught.threshold,
+            scale=taught.scale,
+            offset=taught.offset,
             bounds=taught.bounds,
         )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from torch import nn
 
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import TaskModel, TaskShape, build_for_task
@@ -43,11 +42,6 @@ def build_model(
     lacking: list[str] = []
     if checkpoint_folder is None:
         lacking = origin.fill(model, examples=data.train, seed=config.seed)
-        if config.kind == "regress" and model.output_bias is not None:
-            # Or the first epoch is spent on finding the mean, by states that saturate on the way
-            # (docs/log.md).
-            assert data.train.targets is not None
-            nn.init.constant_(model.output_bias, float(data.train.targets.mean()))
     else:
         model.load_state_dict(load_task(checkpoint_folder).state_dict())
     specials = [tokenizer.cls_id, tokenizer.sep_id]

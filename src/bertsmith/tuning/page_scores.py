@@ -38,6 +38,8 @@ _MEANINGS = {
     "pearson": "The Pearson correlation is 1 if the numbers said lie on a rising line over the "
     "true ones, and 0 if they have nothing to do with them.",
     "spearman": "The Spearman correlation is the same of their ranks: whether the order is right.",
+    "mae": "The mean absolute error is how far the numbers said are from the true ones, in their "
+    "unit.",
     "exact_match": "Exact match is the share of questions that are answered in just the words of a "
     "right answer, but for case, punctuation and articles.",
     "answer_f1": f"F1 is {_F1}the right ones were said) of an answer's words, averaged over the "
@@ -66,12 +68,12 @@ def write_scores(page: Report, result: FinetuneResult) -> None:
             row: list[object] = [part, METRICS[name].title, told(value), None, None]
             if part == result.deciding and name in result.intervals:
                 low, high = result.intervals[name]
-                row[3] = f"{low:.4f} to {high:.4f}"
+                row[3] = f"{told(low)} to {told(high)}"
             if part == result.deciding and name in result.baseline:
                 row[4] = told(result.baseline[name])
             if several:
                 found = result.summary[part][name]
-                row += [f"{found.mean:.4f}", f"{found.deviation:.4f}", found.runs]
+                row += [told(found.mean), told(found.deviation), found.runs]
             rows.append(row)
     page.table(columns + ["mean", "deviation", "runs"] * several, rows)
     notes = []
@@ -177,7 +179,8 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     epoch = evaluated[0]["step"] / min(best.best_epoch, 1)
     page.section("How it learned")
     lowered = (
-        "the squared distance of the model's answers to the right ones"
+        "the squared distance of the model's answers to the right ones, over the variance of the "
+        "labels (1: as far off as always the mean)"
         if result.kind == "regress"
         else "the model's surprise at the right answers (minus the logarithm of their probability)"
     )
@@ -190,7 +193,12 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
         ),
         f"The loss is what training lowers: {lowered}. Means over stretches of steps.",
     )
-    names = [name for name in best.scores[result.deciding] if name in evaluated[-1]]
+    # An error is in another unit than the scores.
+    names = [
+        name
+        for name in best.scores[result.deciding]
+        if name in evaluated[-1] and not METRICS[name].is_error
+    ]
     if not names or len(evaluated) == 1:
         return
     lines = [

@@ -10,7 +10,7 @@ from bertsmith.config import Kind
 from bertsmith.display import clock
 from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.tasks.checks import Inspection
-from bertsmith.tasks.metrics import METRICS, UNDEFINED, told_beside
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, told, told_beside
 from bertsmith.tuning.data import Lengths
 from bertsmith.tuning.run import RunResult
 from bertsmith.tuning.scoring import Scores
@@ -94,9 +94,10 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.degenerate:
             left_out = len(self.degenerate) < len(self.runs)
             runs = f"{len(self.degenerate)} of {len(self.runs)} runs"
+            answer = "mean" if self.kind == "regress" else "most frequent answer"
             lines.append(
                 f"  {runs if len(self.runs) > 1 else 'the run'} came out no better than always "
-                f"giving the most frequent answer{' and count in no mean' * left_out}: "
+                f"giving the {answer}{' and count in no mean' * left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
             if not left_out:
@@ -112,10 +113,11 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         interval = baseline = None
         if part == self.deciding:
             interval, baseline = self.intervals.get(name), self.baseline.get(name)
-        line = told_beside(value, interval, baseline)
+        line = told_beside(name, value, interval, baseline)
         found = self.summary[part][name]
         if found.runs > 1:
-            line += f"; {found.runs} seeds: {found.mean:.4f} +- {found.deviation:.4f}"
+            mean, deviation = told(found.mean), told(found.deviation)
+            line += f"; {found.runs} seeds: {mean} +- {deviation}"
         return line
 
 

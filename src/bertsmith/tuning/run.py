@@ -48,7 +48,7 @@ from bertsmith.tuning.data import TaskData
 from bertsmith.tuning.inference import Scorer, limits_of
 from bertsmith.tuning.model import build_model, class_weights
 from bertsmith.tuning.origin import Origin
-from bertsmith.tuning.scoring import Scores, decisive, score, tune_threshold
+from bertsmith.tuning.scoring import Scores, decisive, is_constant, score, tune_threshold
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"
@@ -70,7 +70,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     main: float
     """Mean of the deciding metrics on the deciding part."""
     degenerate: bool
-    """No better on dev than always giving the most frequent answer."""
+    """No better on dev than always giving the most frequent answer, or (`regress`) hardly anything
+    but one number."""
     best_epoch: float
     steps: int
     seconds: float
@@ -203,9 +204,15 @@ def run(
         examples, features = data.evaluated[data.deciding]
 
         def write_model(target: Path, taught: Taught, scores: Mapping[str, Scores]) -> None:
-            card = task_card(config, data.task, model, scores)
+            """What is left in `taught` to do with a regression's outputs is not folded in."""
+            card = task_card(config, data.task, model, scores, offset=taught.offset)
             save_model(target, model, tokenizer, card=card)
             write_json(target / TAUGHT, taught)
+
+        def write_best(taught: Taught, scores: Scores) -> None:
+            with data.standard.folded(model.number_layer) as left:
+                taught = msgspec.structs.replace(taught, scale=left.scale, offset=left.offset)
+                write_model(out / BEST, taught, {data.deciding: scores})
 
         def evaluate() -> dict[str, float]:
             nonlocal best
@@ -217,7 +224,7 @@ def run(
             if best is None or main > best.main:
                 best = _Best(state.step, main)
                 if place.world.first:
-                    write_model(out / BEST, taught, {data.deciding: scores})
+                    write_best(taught, scores)
                     write_predictions(out / PREDICTIONS, predictions)
                     write_json(out / _BEST_EVALUATION, best)
             return {name: value for name, value in scores.items() if value is not None}
@@ -262,6 +269,7 @@ def run(
             )
         )
         scores = {data.deciding: score(data.task, examples, answers, data.labels)}
+        constant = is_constant(data.task, examples, answers)
         others = {part: rows for part, rows in data.evaluated.items() if part != data.deciding}
         if others:
             scorer = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
@@ -277,7 +285,7 @@ def run(
             epochs=config.epochs,
             scores=scores,
             main=main,
-            degenerate=main <= decisive(data.task, data.baseline),
+            degenerate=constant or main <= decisive(data.task, data.baseline),
             best_epoch=best.step / per_epoch,
             steps=state.step,
             seconds=schedule.elapsed,
@@ -328,6 +336,8 @@ def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
         limits=limits_of(config),
         threshold=0.0 if data.task.may_be_impossible else None,
         columns=data.columns,
+        scale=data.standard.scale,
+        offset=data.standard.offset,
         bounds=data.task.bounds,
     )
 

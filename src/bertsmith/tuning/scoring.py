@@ -17,6 +17,9 @@ from bertsmith.tasks.taught import Taught
 Scores = dict[str, float | None]
 """Metric -> score; None: undefined."""
 
+_CONSTANT = 0.01
+"""Deviation of answers, as a share of that of the right numbers, at which they are all one."""
+
 
 def decisive(task: Task, scores: Scores) -> float:
     """The number by which epochs and runs are compared: the mean of the deciding metrics."""
@@ -35,6 +38,17 @@ def score(
         gold(task.kind, examples, labels),
         said(task.kind, predictions, labels),
     )
+
+
+def is_constant(task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
+    """Whether a regression gives nearly the same number to everything.
+
+    A correlation does not tell: it looks at the order, however little the numbers differ.
+    """
+    if task.kind != "regress":
+        return False
+    right, answered = gold(task.kind, examples, ()), said(task.kind, predictions, ())
+    return bool(np.std(answered) <= _CONSTANT * np.std(right))
 
 
 def baseline(kind: Kind, names: Sequence[str], right: Any) -> Scores:
