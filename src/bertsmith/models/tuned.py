@@ -305,7 +305,8 @@ def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tenso
     assert targets is not None
     match kind:
         case "regress":
-            return functional.mse_loss(scores[:, 0], targets.to(scores.dtype), reduction="sum")
+            numbers_B = targets.to(scores.dtype)
+            return functional.mse_loss(scores[:, 0], numbers_B, reduction="sum").float()
         case "choose":
             rows = scores.view(-1, batch.group)
             return functional.cross_entropy(rows, targets, reduction="sum")

@@ -21,6 +21,7 @@ from bertsmith.tasks.checks import unknown_label
 from bertsmith.tasks.decode import Prediction, gold, said
 from bertsmith.tasks.entities import MARKS
 from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row, told_beside
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example
 from bertsmith.train import evaluation
@@ -57,6 +58,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     parts: dict[str, PartScores]
     skipped: list[str]
     """Answers that are not in their context, a sentence each."""
+    notes: list[str] = []
+    """What was decided by a rule while the file was read, a line each."""
 
     def lines(self) -> list[str]:
         """The same in words."""
@@ -75,6 +78,7 @@ class Evaluation(msgspec.Struct, frozen=True):
                 f"F1 {row.f1:.4f}  of {row.support:,}"
                 for row in found.rows
             ]
+        lines += self.notes
         if self.skipped:
             lines.append(f"left out: {len(self.skipped):,} answers, the first of them:")
             lines.append(f"  {self.skipped[0]}")
@@ -137,11 +141,13 @@ def evaluate(
     skipped: list[str] = []
     if skip_misplaced:
         reading.refuse_skipping(taught.kind)
+    notes = Notes()
     parts = reading.labelled(
         taught,
         data,
         columns=columns or taught.columns or Columns(),
         skipped=skipped if skip_misplaced else None,
+        notes=notes,
     )
     official = table.TASKS.get(taught.task)
     names = official.metrics if official else own.metrics_of(taught.kind, taught.labels)
@@ -155,7 +161,7 @@ def evaluate(
         features = predictor.scorer.features(examples, taught)
         answers = predictor.scorer.predict(examples, taught, features)
         found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
-    return Evaluation(str(predictor.folder), taught.task, found, skipped)
+    return Evaluation(str(predictor.folder), taught.task, found, skipped, notes.lines())
 
 
 def _scored(

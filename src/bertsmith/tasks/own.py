@@ -15,12 +15,12 @@ from typing import Literal
 
 from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError
-from bertsmith.tasks import conll, squad
-from bertsmith.tasks.cells import label_of, list_of, name_of, not_a, text_of
+from bertsmith.tasks import answers, conll, squad
+from bertsmith.tasks.cells import label_of, list_of, name_of, text_of
 from bertsmith.tasks.checks import classes
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.tagging import name_entities
 from bertsmith.tasks.task import (
-    Answer,
     AnswerExample,
     ChoiceExample,
     Example,
@@ -73,8 +73,7 @@ class Columns:
     question: str = "question"
     context: str = "context"
     answer: str = "answer"
-    """The answer's text, empty if there is none; where a column `answer_start` says at which
-    character it begins, there, else where it first occurs."""
+    """The answer's text, empty if there is none, or SQuAD's `answers`; see `answers`."""
 
 
 def layout(kind: Kind, path: Path | str, *, labelled: bool, labels: Collection[str] = ()) -> Layout:
@@ -112,6 +111,7 @@ def read_own(
     *,
     columns: Columns,
     skipped: list[str] | None = None,
+    notes: Notes | None = None,
 ) -> Iterator[Example]:
     """The labelled examples of one file, in order, one at a time where the format has rows.
 
@@ -121,6 +121,7 @@ def read_own(
         columns: what its columns are called.
         skipped: None makes answers that are not in their context an error; into a list goes, a
             sentence each, what is wrong with them, and they are left out.
+        notes: are told what was decided by a rule.
 
     Raises:
         DataError: a missing column, an empty text, a missing label, or one that is not what the
@@ -133,11 +134,12 @@ def read_own(
         case "columns":
             yield from conll.read(path)
         case "squad":
-            yield from squad.read(path, may_be_impossible=True, skipped=skipped)
+            yield from squad.read(path, may_be_impossible=True, skipped=skipped, notes=notes)
         case "rows" if _is_lines(path):
             raise UsageError(f"{path} has one text a line and no labels; {_COLUMNS}.")
         case "rows" if kind == "answer":
-            yield from _read_answers(path, columns, skipped)
+            names = columns.question, columns.context, columns.answer
+            yield from answers.read(path, *names, skipped=skipped, notes=notes)
         case "rows" if kind == "choose":
             yield from _of_equal_number(path, columns)
         case "rows":
@@ -329,44 +331,6 @@ def _right_choice(row: Row, columns: Columns, choices: tuple[str, ...]) -> int:
             "text of one choice; correct it."
         )
     return meant.pop()
-
-
-def _read_answers(
-    path: Path | str, columns: Columns, skipped: list[str] | None
-) -> Iterator[Example]:
-    misplaced: list[str] = []
-    for number, row in enumerate(rows.read(path)):
-        question = text_of(row, columns.question, "--question")
-        context = text_of(row, columns.context, "--context")
-        answers = _answers(row, columns.answer, context, misplaced)
-        if answers is not None:
-            yield AnswerExample(row.where, str(number), question, context, answers)
-    squad.judge(misplaced, skipped)
-
-
-def _answers(row: Row, name: str, context: str, misplaced: list[str]) -> tuple[Answer, ...] | None:
-    """The answer, () where there is none, None where it is misplaced."""
-    text = rows.column(row, name, advice="name another with --answer")
-    if text is not None and not isinstance(text, str):
-        raise not_a(row, name, text, "a string")
-    if not text or not text.strip():
-        return ()
-    start = row.values.get("answer_start")
-    if start is None or start == "":
-        text = text.strip()
-        start = context.find(text)
-        if start < 0:
-            misplaced.append(f"{row.where}: the answer '{text[:60]}' does not occur in its context")
-            return None
-    try:
-        start = int(start)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{row.where}: '{start}' in column 'answer_start' is not a number; expected that of "
-            "the character at which the answer begins, from 0."
-        ) from error
-    placed = squad.place(text, start, context=context, where=row.where, misplaced=misplaced)
-    return tuple(placed) or None
 
 
 _PARSERS: dict[Kind, Callable[[Row, str, Columns, bool], Example]] = {

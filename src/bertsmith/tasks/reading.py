@@ -12,6 +12,7 @@ from typing import Any
 from bertsmith.config import Kind
 from bertsmith.errors import UsageError
 from bertsmith.tasks import conll, own, squad, table
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.task import Example, Task
 from bertsmith.tasks.taught import Taught
@@ -73,17 +74,21 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def official(name: str, *, skipped: list[str] | None = None) -> Task | None:
+def official(
+    name: str, *, skipped: list[str] | None = None, notes: Notes | None = None
+) -> Task | None:
     """The task of that name in the table, or None for files of the user's own.
 
     Args:
         name: a row of the table, or a kind.
         skipped: None makes misplaced answers an error; else see `squad.read`.
+        notes: are told what was decided by a rule.
     """
     task = table.TASKS.get(name)
-    if task is None or task.kind != "answer" or skipped is None:
+    if task is None or task.kind != "answer":
         return task
-    reader = squad.reader(may_be_impossible=task.may_be_impossible, skipped=skipped)
+    possible = task.may_be_impossible
+    reader = squad.reader(may_be_impossible=possible, skipped=skipped, notes=notes)
     return replace(task, read=reader)
 
 
@@ -99,7 +104,12 @@ def dev_parts(folder: Path, task: Task) -> dict[str, list[Example]]:
 
 
 def labelled(
-    taught: Taught, path: Path | str, *, columns: Columns, skipped: list[str] | None = None
+    taught: Taught,
+    path: Path | str,
+    *,
+    columns: Columns,
+    skipped: list[str] | None = None,
+    notes: Notes | None = None,
 ) -> dict[str, list[Example]]:
     """What a model is scored on: the dev parts in a folder of official files, or one file.
 
@@ -108,13 +118,14 @@ def labelled(
         path: the folder or the file.
         columns: what the columns of the user's own file are called.
         skipped: None makes misplaced answers an error; else see `squad.read`.
+        notes: are told what was decided by a rule.
 
     Raises:
         UsageError: a folder, and the model's task is no official one.
         DataError: a file is missing or damaged, or has no labels.
         SystemFault: a file cannot be read.
     """
-    task = official(taught.task, skipped=skipped)
+    task = official(taught.task, skipped=skipped, notes=notes)
     is_folder = not streams.is_url(str(path)) and Path(path).is_dir()
     if task is not None and is_folder:
         return dev_parts(Path(path), task)
@@ -126,7 +137,7 @@ def labelled(
     name = str(path).rpartition("/")[2]
     if task is not None:
         return {name: table.read(path, task, "dev")}
-    found = own.read_own(taught.kind, path, columns=columns, skipped=skipped)
+    found = own.read_own(taught.kind, path, columns=columns, skipped=skipped, notes=notes)
     return {name: list(found)}
 
 

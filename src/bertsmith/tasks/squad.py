@@ -11,9 +11,13 @@ from pathlib import Path
 import msgspec
 
 from bertsmith.errors import DataError, explain_os_error
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import Answer, AnswerExample, Example
 from bertsmith.text import streams
 
+CONTRADICTING = (
+    "questions that are marked as impossible (is_impossible) and have answers, which are left out"
+)
 _SHAPE = 'articles in "data", each with "paragraphs" that hold a "context" and its "qas"'
 
 
@@ -43,13 +47,19 @@ class _Squad(msgspec.Struct):
 
 
 def reader(
-    *, may_be_impossible: bool, skipped: list[str] | None = None
+    *, may_be_impossible: bool, skipped: list[str] | None = None, notes: Notes | None = None
 ) -> Callable[[Path, str], list[Example]]:
     """A task's reader of (file, part), by `read`; only a test file may be without answers."""
 
     def read_part(path: Path, part: str) -> list[Example]:
         labelled = None if part == "test" else True
-        return read(path, may_be_impossible=may_be_impossible, labelled=labelled, skipped=skipped)
+        return read(
+            path,
+            may_be_impossible=may_be_impossible,
+            labelled=labelled,
+            skipped=skipped,
+            notes=notes,
+        )
 
     return read_part
 
@@ -60,6 +70,7 @@ def read(
     may_be_impossible: bool,
     labelled: bool | None = True,
     skipped: list[str] | None = None,
+    notes: Notes | None = None,
 ) -> list[Example]:
     """The questions of one file, in order.
 
@@ -73,6 +84,7 @@ def read(
         skipped: None makes an answer that is not in its context an error. Into a list goes, a
             sentence each, what is wrong with such answers; they are left out, and with them the
             questions that have no other.
+        notes: are told of impossible questions that have answers; they are taken to have none.
 
     Raises:
         DataError: the file is not JSON or has another structure, an empty question or context, an
@@ -86,6 +98,8 @@ def read(
         answers: tuple[Answer, ...] | None = None
         if labelled or (labelled is None and question.answers is not None):
             answers = _answers(question, context, where, misplaced, impossible=may_be_impossible)
+            if notes is not None and question.is_impossible and question.answers:
+                notes.add(CONTRADICTING, where)
             if not answers and question.answers and not question.is_impossible:
                 continue  # all of them were misplaced
         key = str(question.id)

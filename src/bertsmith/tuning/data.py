@@ -15,6 +15,7 @@ from bertsmith.tasks import checks, own, reading, split, table, tagging
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import PLACE, Example, Task
 from bertsmith.text.tokenizer import Tokenizer
 from bertsmith.tuning.scoring import Scores, baseline
@@ -58,6 +59,8 @@ class Parts:
     """Which examples of the user's training file were put aside as dev, from 0."""
     skipped: list[str]
     """Answers that are not in their context, a sentence each."""
+    notes: Sequence[str] = ()
+    """What was decided by a rule while the files were read, a line each."""
 
     @property
     def paired(self) -> bool:
@@ -91,7 +94,8 @@ def read(source: Source, *, seed: int) -> Parts:
     """
     skipped: list[str] = []
     misplaced = skipped if source.skip_misplaced else None
-    task = reading.official(source.task, skipped=misplaced)
+    notes = Notes()
+    task = reading.official(source.task, skipped=misplaced, notes=notes)
     kind = own_kind(source.task) if task is None else task.kind
     _check_flags(source, kind, official=task is not None)
     numbers = None
@@ -103,7 +107,8 @@ def read(source: Source, *, seed: int) -> Parts:
 
         def load(path: str) -> list[Example]:
             columns = source.columns
-            return list(own.read_own(kind, path, columns=columns, skipped=misplaced))
+            found = own.read_own(kind, path, columns=columns, skipped=misplaced, notes=notes)
+            return list(found)
 
         train = load(source.train or "")
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
@@ -120,7 +125,7 @@ def read(source: Source, *, seed: int) -> Parts:
         halves = split.stratified(train, share=DEV_SHARE, seed=seed)
         train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
     labels = task.labels or checks.classes(train)
-    return Parts(task, labels, train, evaluated, numbers, skipped)
+    return Parts(task, labels, train, evaluated, numbers, skipped, notes.lines())
 
 
 def own_kind(name: str) -> Kind:
@@ -312,6 +317,7 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     if inspection.seen_once:
         names = ", ".join(inspection.seen_once[:8])
         lines.append(f"train: labels that occur only once: {names}")
+    lines += parts.notes
     lines += parts.skipped[:5]
     if len(parts.skipped) > 5:
         lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
