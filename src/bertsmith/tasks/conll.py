@@ -1,23 +1,25 @@
-"""CoNLL's columns: a word a line, its tag last, a blank line after each sentence.
+"""Columns of words and tags: a word a line, its tag last, a blank line after each sentence.
 
-Tjong Kim Sang and De Meulder 2003. Columns are parted by tabs, else by spaces. A line that begins
-with `-DOCSTART-` begins a document. Tags are taken as they are, whatever the scheme.
+CoNLL's (Tjong Kim Sang and De Meulder 2003) and their relatives. Columns are parted by tabs, else
+by spaces. A line that begins with `-DOCSTART-` (in CoNLL-U `# newdoc`) begins a document. `grid`
+says which columns hold words and tags. Tags are taken as they are, whatever the scheme.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
 from bertsmith.errors import DataError, explain_os_error
+from bertsmith.tasks import grid
 from bertsmith.tasks.entities import is_entity_tag
+from bertsmith.tasks.grid import Line, Places
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import Example, TagExample
-from bertsmith.text import rows, streams
 
-_DOCUMENT = "-DOCSTART-"
 _LOOKED_AT = 100
 """Lines."""
-_SPACES = re.compile(" +")
+_MANY_WORDS = 20
+"""More, in a file of one sentence, are worth telling."""
 
 
 def read_part(path: Path, part: str) -> list[Example]:
@@ -37,19 +39,26 @@ def has_tags(path: Path | str, labels: Collection[str]) -> bool:
         SystemFault: it cannot be read.
     """
     try:
-        found = list(islice((columns for columns, _ in _columns(path) if columns), _LOOKED_AT))
+        found = list(islice((line for line in grid.lines(path) if line.cells), _LOOKED_AT))
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
-    words = [columns for columns in found if columns[0] != _DOCUMENT]
+    words = [line.cells for line in found if not (line.begins_document or line.may_be_comment)]
     # One line may end in what looks like a tag by chance ("vitamin B-12").
-    return (len(words) > 1 or words != found) and all(
-        len(columns) == len(words[0]) > 1
-        and (columns[-1] == "O" or columns[-1] in labels or is_entity_tag(columns[-1]))
-        for columns in words
+    return (len(words) > 1 or len(words) < len(found)) and all(
+        len(cells) == len(words[0]) > 1
+        and (cells[-1] == "O" or cells[-1] in labels or is_entity_tag(cells[-1]))
+        for cells in words
     )
 
 
-def read(path: Path | str, *, labelled: bool | None = True) -> list[Example]:
+def read(
+    path: Path | str,
+    *,
+    labelled: bool | None = True,
+    words: str | None = None,
+    tags: str | None = None,
+    notes: Notes | None = None,
+) -> list[Example]:
     """The sentences of one file, in order.
 
     In a file without `-DOCSTART-` each sentence is a document of its own: nothing says that it has
@@ -57,80 +66,62 @@ def read(path: Path | str, *, labelled: bool | None = True) -> list[Example]:
 
     Args:
         path: the file, possibly packed.
-        labelled: whether the last column is a tag; None if there is more than one column.
+        labelled: whether there is a column of tags; None if there is more than one column.
+        words: number from 1, or name, of the column of words; None: see `grid`.
+        tags: the same of the tags.
+        notes: are told which columns were read, where these are not the first and the last.
 
     Raises:
         DataError: a line with more or fewer columns than the first, an empty word, words without
-            tags where they must have them, or no sentence at all; by file and line.
+            tags where they must have them, a column that is not there, or no sentence at all; by
+            file and line.
         SystemFault: the file cannot be read.
     """
-    found: list[tuple[int, int, list[list[str]]]] = []
-    documents = 0
+    notes = notes or Notes()
     try:
-        for line, columns in _sentences(path, least=2 if labelled else 1):
-            if columns:
-                found.append((line, documents, columns))
-            else:
-                documents += 1
+        given = list(grid.lines(path))
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
-    if not found:
+    given = grid.without_comments(given, path, notes)
+    places = grid.places(given, path, labelled=labelled, words=words, tags=tags, notes=notes)
+    if places is None:
         raise DataError(f"{path} is empty: it holds no sentence; give another file.")
-    has_tags = len(found[0][2][0]) > 1 if labelled is None else labelled
+    sentences = list(_sentences(given, path, places))
+    documents = sum(line.begins_document for line in given)
+    if len(sentences) == 1 and len(sentences[0][2]) > _MANY_WORDS:
+        notes.say(f"{path}: no blank line ends a sentence, and all its words are one sentence")
     return [
         TagExample(
             f"{path}:{line}",
             str(number),
-            tuple(word for word, *_ in columns),
-            tuple(rest[-1] for _, *rest in columns) if has_tags else None,
+            tuple(word for word, _ in pairs),
+            None if places.tag is None else tuple(tag for _, tag in pairs),
             document if documents else number,
-            word_a_line=True,
+            word_a_line=word_a_line,
         )
-        for number, (line, document, columns) in enumerate(found)
+        for number, (line, document, pairs, word_a_line) in enumerate(sentences)
     ]
 
 
-def _sentences(path: Path | str, *, least: int) -> Iterator[tuple[int, list[list[str]]]]:
-    """The line each sentence begins on and its words with their columns; none begin a document."""
-    sentence: list[list[str]] = []
-    begin = width = first = 0
-    for columns, number in _columns(path):
-        if not columns or columns[0] == _DOCUMENT:
-            if sentence:
-                yield begin, sentence
-                sentence = []
-            if columns:
-                yield number, []
-            continue
-        where = f"{path}:{number}"
-        if not width:
-            width, first = len(columns), number
-        if width < least:
-            raise DataError(
-                f"{where}: found one column, expected a word first and its tag last, parted by a "
-                "tab or spaces; give lists of words and tags as .jsonl or .parquet."
-            )
-        if len(columns) != width:
-            raise DataError(
-                f"{where}: found {len(columns)} {'columns' if len(columns) > 1 else 'column'}, "
-                f"expected {width} as in line {first}; a blank line ends a sentence."
-            )
-        if not all(column.strip() for column in columns):
-            raise DataError(
-                f"{where}: the {'tag' if columns[0].strip() else 'word'} is empty; expected a word "
-                "first and its tag last."
-            )
-        begin = begin if sentence else number
-        sentence.append(columns)
-    if sentence:
-        yield begin, sentence
+_Sentence = tuple[int, int, list[tuple[str, str]], bool]
+"""The line it begins on, its document, its words with their tags, whether each has a line, one
+after the other."""
 
 
-def _columns(path: Path | str) -> Iterator[tuple[list[str], int]]:
-    """The columns of each line, none of a blank one, and its number."""
-    for number, text in enumerate(streams.decoded_lines(str(path)), 1):
-        line = text.rstrip(" \r\n")
-        if "\r" in line:
-            raise rows.lone_return(f"{path}:{number}")
-        columns = line.split("\t") if "\t" in line else _SPACES.split(line)
-        yield columns if line.strip() else [], number
+def _sentences(given: list[Line], path: Path | str, places: Places) -> Iterator[_Sentence]:
+    pairs: list[tuple[str, str]] = []
+    begin = end = document = 0
+    for line in [*given[places.header :], Line(0, [])]:
+        if line.cells and not line.begins_document and not places.skips(line):
+            found = places.pairs(line, path)
+            if places.whole_sentences:
+                yield line.number, document, found, False
+                continue
+            begin = begin if pairs else line.number
+            pairs += found
+            end = line.number
+        elif not line.cells or line.begins_document:
+            if pairs:
+                yield begin, document, pairs, end - begin + 1 == len(pairs)
+                pairs = []
+            document += line.begins_document

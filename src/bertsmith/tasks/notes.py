@@ -13,9 +13,13 @@ class Notes:
         count, first = self._found.get(what, (0, where))
         self._found[what] = count + 1, first
 
+    def say(self, line: str) -> None:
+        """Something that is not counted."""
+        self._found[line] = 0, ""
+
     def lines(self) -> list[str]:
         """A line for each kind, in the order in which they were met."""
         return [
-            f"{what}: {count:,}, for instance {where}"
+            f"{what}: {count:,}, for instance {where}" if count else what
             for what, (count, where) in self._found.items()
         ]

@@ -49,6 +49,8 @@ _LISTS = (".jsonl", ".json", ".parquet", ".arrow")
 # An output layer in single precision has no room for much greater ones.
 _GREATEST = 1e30
 
+_USUAL_WORDS, _USUAL_TAGS = "words", "tags"
+
 Layout = Literal["columns", "squad", "rows"]
 """CoNLL's columns, SQuAD's JSON, or rows with named columns."""
 
@@ -68,12 +70,19 @@ class Columns:
     label: str = "label"
     choices: tuple[str, ...] = ()
     """A column for each choice, or one column that holds a list of them."""
-    words: str = "words"
-    tags: str = "tags"
+    words: str = _USUAL_WORDS
+    """Of lists, or in a file of columns the name or the number (from 1) of the words' column."""
+    tags: str = _USUAL_TAGS
     question: str = "question"
     context: str = "context"
     answer: str = "answer"
     """The answer's text, empty if there is none, or SQuAD's `answers`; see `answers`."""
+
+    @property
+    def chosen(self) -> tuple[str | None, str | None]:
+        """The columns of words and tags that were chosen, as `conll.read` takes them."""
+        words = None if self.words in (_USUAL_WORDS, "") else self.words
+        return words, None if self.tags == _USUAL_TAGS else self.tags
 
 
 def layout(kind: Kind, path: Path | str, *, labelled: bool, labels: Collection[str] = ()) -> Layout:
@@ -132,7 +141,8 @@ def read_own(
     """
     match layout(kind, path, labelled=True):
         case "columns":
-            yield from conll.read(path)
+            words, tags = columns.chosen
+            yield from conll.read(path, words=words, tags=tags, notes=notes)
         case "squad":
             yield from squad.read(path, may_be_impossible=True, skipped=skipped, notes=notes)
         case "rows" if _is_lines(path):
@@ -143,8 +153,10 @@ def read_own(
         case "rows" if kind == "choose":
             yield from _of_equal_number(path, columns)
         case "rows":
+            classes_of = rows.class_names(path).get(columns.tags) if kind == "tag" else None
             for number, row in enumerate(rows.read(path)):
-                yield _PARSERS[kind](row, str(number), columns, True)
+                example = _PARSERS[kind](row, str(number), columns, True)
+                yield _named(example, classes_of, columns.tags) if classes_of else example
 
 
 def columns_in(path: Path | str, kind: Kind, columns: Columns) -> Columns:
@@ -279,6 +291,20 @@ def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
         )
     names = tuple(name_of(tag, row, columns.tags, "tag") for tag in tags)
     return TagExample(row.where, key, tuple(words), names, int(key))
+
+
+def _named(example: Example, names: Sequence[str], column: str) -> Example:
+    """A sentence whose tags are numbers, with the names that the file has for them."""
+    assert isinstance(example, TagExample)
+    tags = []
+    for tag in example.tags or ():
+        if not tag.isdecimal() or int(tag) >= len(names):
+            raise DataError(
+                f"{example.where}: the tag '{tag}' in column '{column}' is no number from 0 to "
+                f"{len(names) - 1}, for which the file has names; correct it."
+            )
+        tags.append(names[int(tag)])
+    return replace(example, tags=tuple(tags))
 
 
 def _of_equal_number(path: Path | str, columns: Columns) -> Iterator[Example]:

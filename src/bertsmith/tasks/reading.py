@@ -160,7 +160,7 @@ def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
     else:
         match own.layout(taught.kind, path, labelled=False, labels=taught.labels):
             case "columns":
-                examples = conll.read(path, labelled=None)
+                examples = conll.read(path, labelled=None, words=columns.chosen[0])
             case "squad":
                 examples = squad.read(path, may_be_impossible=True, labelled=False)
             case "rows":

@@ -306,6 +306,30 @@ def _arrow_errors(path: str) -> Iterator[None]:
         ) from error
 
 
+def class_names(path: str | Path) -> dict[str, list[str]]:
+    """Column -> the names of its classes, where Hugging Face's `datasets` wrote them to a file.
+
+    Its Parquet and Arrow files hold numbers, and in the schema's metadata what they stand for.
+    """
+    path = str(path)
+    if streams.endings(path)[0] not in (".parquet", ".arrow"):
+        return {}
+    batches = _parquet_batches if streams.endings(path)[0] == ".parquet" else _arrow_batches
+    schemas: list[Any] = []
+    with contextlib.suppress(DataError, StopIteration), _arrow_errors(path):
+        next(batches(path, schemas.append, None))
+    found: dict[str, list[str]] = {}
+    metadata = (schemas[0].metadata if schemas else None) or {}
+    with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        features = msgspec.json.decode(metadata[b"huggingface"])["info"]["features"]
+        for name, feature in features.items():
+            # A list of classes, or one: {"feature": {"names": [...]}, "_type": "Sequence"}.
+            one = feature if "names" in feature else feature.get("feature", {})
+            if isinstance(one, dict) and isinstance(one.get("names"), list):
+                found[name] = [str(label) for label in one["names"]]
+    return found
+
+
 def _read_delimited(path: str) -> Iterator[Row]:
     names: list[str] = []
     where = header = ""
