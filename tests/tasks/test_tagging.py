@@ -3,6 +3,7 @@
 import pytest
 
 from bertsmith.errors import DataError
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.tagging import in_scheme, known_scheme, taught_scheme
 from bertsmith.tasks.task import TagExample
 
@@ -56,6 +57,25 @@ def test_a_slip_is_named_by_its_line():
     )
 
 
-def test_what_a_scheme_does_not_allow_is_named_by_its_line():
+ROWS = ("B-PER I-PER", "O I-LOC", "B-LOC O", "B-LOC B-LOC", "B-PER I-LOC")
+
+
+def test_what_a_scheme_does_not_allow_is_read_as_conlleval_does_and_counted():
+    notes = Notes()
+    found = in_scheme(sentences(*ROWS), "IOB2", notes=notes)
+    assert [" ".join(one.tags or ()) for one in found] == [
+        *("B-PER I-PER", "O B-LOC", "B-LOC O", "B-LOC B-LOC", "B-PER B-LOC")
+    ]
+    [note] = notes.lines()
+    assert "conlleval" in note
+    assert note.endswith(": 2, for instance t.conll:5")
+
+
+def test_what_a_scheme_does_not_allow_is_named_by_its_line_if_strict():
     with pytest.raises(DataError, match=r"^t\.conll:5: the tag of word 2, 'w1', is not legal: "):
-        taught("B-PER I-PER", "O I-LOC", "B-LOC O", "B-LOC B-LOC")
+        in_scheme(sentences(*ROWS), "IOB2", strict=True)
+
+
+def test_marks_in_lower_case_are_named():
+    with pytest.raises(DataError, match=r"^t\.conll:2: .* is 'b-per' \(perhaps you meant 'B-per'"):
+        taught_scheme(sentences("O b-per i-per", "o b-loc"))

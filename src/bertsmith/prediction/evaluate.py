@@ -156,7 +156,8 @@ def evaluate(
         if not examples:
             raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
         if taught.kind == "tag":
-            examples = tagging.in_scheme(examples, tagging.known_scheme(taught.labels))
+            scheme = tagging.known_scheme(taught.labels)
+            examples = tagging.in_scheme(examples, scheme, notes=notes)
         _check_labels(examples, taught.labels)
         features = predictor.scorer.features(examples, taught)
         answers = predictor.scorer.predict(examples, taught, features)

@@ -17,6 +17,7 @@ from bertsmith.tasks.entities import (
     is_entity_tag,
     scheme_faults,
 )
+from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import Example, TagExample
 
 
@@ -50,11 +51,24 @@ def known_scheme(labels: Iterable[str]) -> Scheme | None:
     return "BIOES" if any(name[:2] in ("E-", "S-") for name in names) else "IOB2"
 
 
-def in_scheme(examples: Sequence[Example], scheme: Scheme | None) -> list[Example]:
+def in_scheme(
+    examples: Sequence[Example],
+    scheme: Scheme | None,
+    *,
+    strict: bool = False,
+    notes: Notes | None = None,
+) -> list[Example]:
     """Labelled sentences of one part in a scheme, whatever the part's own; None: as they are.
 
+    Args:
+        examples: the sentences.
+        scheme: what their tags become.
+        strict: refuse tags that the part's own scheme does not allow where they are; else their
+            entities are read by conlleval's rules.
+        notes: are told of such tags.
+
     Raises:
-        DataError: a tag that the part's own scheme does not allow there, by file and line.
+        DataError: there is one, and `strict`; by file and line.
     """
     tags = _tags(examples)
     if scheme is None or not name_entities(tag for row in tags for tag in row):
@@ -63,10 +77,18 @@ def in_scheme(examples: Sequence[Example], scheme: Scheme | None) -> list[Exampl
     own = detect_scheme(tags)
     for sentence, row in zip(sentences, tags, strict=True):
         for position, what in scheme_faults(row, own):
-            raise DataError(
-                f"{sentence.where_is(position)}: the tag of word {position + 1}, "
-                f"'{sentence.words[position]}', is not legal: {what}; correct it."
-            )
+            where = sentence.where_is(position)
+            if strict:
+                raise DataError(
+                    f"{where}: the tag of word {position + 1}, '{sentence.words[position]}', is "
+                    f"not legal: {what}; correct it, or leave out --strict-tags."
+                )
+            if notes is not None:
+                notes.add(
+                    f"tags that {own} does not allow where they are, read by conlleval's rules "
+                    "(--strict-tags refuses them)",
+                    where,
+                )
     return [
         replace(sentence, tags=tuple(convert(row, scheme)))
         for sentence, row in zip(sentences, tags, strict=True)
@@ -77,7 +99,10 @@ def _refuse_slips(train: Sequence[TagExample]) -> None:
     """Refuses a tag like `B_PER` among those of entities; others may be of any kind (`NN`)."""
     counts = Counter(tag for sentence in train for tag in sentence.tags or () if tag != "O")
     known = [tag for tag in counts if is_entity_tag(tag)]
-    if 2 * sum(counts[tag] for tag in known) <= counts.total():
+    if counts and all(tag == "o" or is_entity_tag(tag[:1].upper() + tag[1:]) for tag in counts):
+        # Marks in lower case: nobody means classes by all of them.
+        known = [tag[:1].upper() + tag[1:] for tag in counts]
+    elif 2 * sum(counts[tag] for tag in known) <= counts.total():
         return
     for sentence in train:
         for position, tag in enumerate(sentence.tags or ()):
