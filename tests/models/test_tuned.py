@@ -443,6 +443,9 @@ def broken(folder, keys=None, lost=()):
 
 def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
     config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
+    assert broken(tmp_path, {"id2label": {"0": "a", "1": "b", "2": "a"}}) == (
+        f"{config}: id2label calls 2 classes 'a'; give each its own name."
+    )
     assert broken(tmp_path, {"id2label": {"0": "a", "2": "b"}}) == (
         f"{config}: id2label is {{'0': 'a', '2': 'b'}}, expected a name for each class from 0 on; "
         "correct it."

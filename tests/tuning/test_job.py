@@ -19,7 +19,7 @@ from bertsmith.prediction.evaluate import Evaluation, evaluate
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.table import TASKS, load
-from bertsmith.tuning.data import Source
+from bertsmith.tuning.data import Source, read
 from bertsmith.tuning.job import Job, finetune
 from bertsmith.tuning.result import FinetuneResult
 from bertsmith.tuning.run import read_predictions
@@ -302,10 +302,22 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
 
 def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen I-Y\n\nnew B-Y\n\n")
-    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    source = Source(task="tag", train=str(tmp_path / "t.conll"), strict_tags=True)
     expected = r"t\.conll:5: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
     with pytest.raises(DataError, match=expected):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
+
+
+def test_labels_that_are_alike_are_told_or_joined(tmp_path: Path) -> None:
+    names = ("Pos", "pos", "POS", "neg", "neg", "pos")
+    rows = "".join(f"text {number},{names[number % 6]}\n" for number in range(60))
+    (tmp_path / "t.csv").write_text("text,label\n" + rows)
+    for join, labels in ((False, ("POS", "Pos", "neg", "pos")), (True, ("neg", "pos"))):
+        source = Source(task="classify", train=str(tmp_path / "t.csv"), join_labels=join)
+        parts = read(source, seed=1)
+        assert parts.labels == labels
+        [note] = parts.notes
+        assert "'pos' (20), 'Pos' (10), 'POS' (10)" in note
 
 
 def test_unknown_words_and_classes_that_are_numbers_are_told(
@@ -384,6 +396,8 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
     refused("--train /tmp is a folder; give the one file", task="classify", train="/tmp")
     refused("--dev /tmp is a folder; give", task="tag", train="x.conll", dev="/tmp")
     refused("--skip-misplaced is for answers", task="rte", data="x", skip_misplaced=True)
+    refused("--join-labels is for", task="regress", train="x.csv", join_labels=True)
+    refused("--strict-tags is for", task="classify", train="x.csv", strict_tags=True)
     refused(
         "--choices names a column that 'classify' does not read",
         task="classify",

@@ -71,9 +71,9 @@ class Finetune(Command):
     choices: Annotated[str | None, arg(metavar="COL,...", help_behavior_hint=OPTIONAL)] = None
     """Columns of the choices, or the one column that holds lists of them."""
     words: _Column = "words"
-    """Column of the words (lists), for `tag`."""
+    """Column of the words, for `tag`: lists, or in a file of columns a number from 1 or a name."""
     tags: _Column = "tags"
-    """Column of their tags (lists), for `tag`."""
+    """Column of their tags, for `tag`, likewise."""
     question: _Column = "question"
     """Column of the question, for `answer`."""
     context: _Column = "context"
@@ -82,6 +82,10 @@ class Finetune(Command):
     """Column of the answer's text, for `answer`; empty: there is none."""
     skip_misplaced: bool = False
     """Leave out answers that are not in their context."""
+    join_labels: bool = False
+    """Make one label of those that differ only in their spelling (case, spaces, `1` and `1.0`)."""
+    strict_tags: bool = False
+    """Refuse tags of entities that their scheme does not allow where they are."""
     seeds: Annotated[int, arg(metavar="N")] = 1
     """Runs that differ in their seed only; tells mean and deviation."""
     sweep: bool = False
@@ -192,6 +196,8 @@ class Finetune(Command):
             dev=self.dev,
             columns=columns,
             skip_misplaced=self.skip_misplaced,
+            join_labels=self.join_labels,
+            strict_tags=self.strict_tags,
         )
         return Job(
             source=source,

@@ -235,6 +235,12 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
             f"{source}: id2label is {names!r}, expected a name for each class from 0 on; "
             "correct it."
         ) from error
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise FolderError(
+            f"{source}: id2label calls {labels.count(twice[0])} classes '{twice[0]}'; give each "
+            "its own name."
+        )
     return labels
 
 

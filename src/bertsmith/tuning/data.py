@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from bertsmith.config import Kind
 from bertsmith.errors import DataError, UsageError
-from bertsmith.tasks import checks, own, reading, split, table, tagging
+from bertsmith.tasks import checks, own, reading, spellings, split, table, tagging
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold
 from bertsmith.tasks.features import Features, Limits, build
@@ -44,6 +45,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     columns: own.Columns = own.Columns()
     skip_misplaced: bool = False
     """Leave out answers that are not in their context, instead of refusing the file."""
+    join_labels: bool = False
+    """Make one label of those that differ in their spelling only (see `spellings`)."""
+    strict_tags: bool = False
+    """Refuse tags of entities that their scheme does not allow where they are."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,10 @@ def read(source: Source, *, seed: int) -> Parts:
     if not train:
         what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
         raise DataError(f"The train part is empty{what}; give a file with examples.")
+    if task is None:
+        train, evaluated = _respelled(train, evaluated, join=source.join_labels, notes=notes)
     if kind == "tag":
-        train, evaluated = _unified(train, evaluated)
+        train, evaluated = _unified(train, evaluated, strict=source.strict_tags, notes=notes)
     if task is None:
         task = own.own_task(kind, columns=source.columns, train=train)
     if not evaluated:
@@ -164,15 +171,40 @@ def _check_flags(source: Source, kind: Kind, *, official: bool) -> None:
     reading.refuse_columns(kind, given, official=official, labelled=True)
     if source.skip_misplaced:
         reading.refuse_skipping(kind)
+    if source.join_labels and (official or kind not in ("classify", "tag")):
+        raise UsageError(
+            "--join-labels is for `classify` and `tag` on your own files: leave it out."
+        )
+    if source.strict_tags and kind != "tag":
+        raise UsageError("--strict-tags is for tags of entities: leave it out.")
 
 
 def _unified(
-    train: list[Example], evaluated: dict[str, list[Example]]
+    train: list[Example],
+    evaluated: dict[str, list[Example]],
+    *,
+    strict: bool,
+    notes: Notes,
 ) -> tuple[list[Example], dict[str, list[Example]]]:
     """Tags of all parts in the scheme that training goes by."""
     scheme = tagging.taught_scheme(train)
-    return tagging.in_scheme(train, scheme), {
-        part: tagging.in_scheme(examples, scheme) for part, examples in evaluated.items()
+    unify = partial(tagging.in_scheme, scheme=scheme, strict=strict, notes=notes)
+    return unify(train), {part: unify(examples) for part, examples in evaluated.items()}
+
+
+def _respelled(
+    train: list[Example], evaluated: dict[str, list[Example]], *, join: bool, notes: Notes
+) -> tuple[list[Example], dict[str, list[Example]]]:
+    """All parts, labels that are alike told and, if asked for, joined."""
+    everything = [*train, *(example for examples in evaluated.values() for example in examples)]
+    found = spellings.groups(everything)
+    if found:
+        notes.say(spellings.told(found, are_joined=join))
+    if not (found and join):
+        return train, evaluated
+    names = spellings.joining(found)
+    return spellings.joined(train, names), {
+        part: spellings.joined(examples, names) for part, examples in evaluated.items()
     }
 
 
@@ -333,6 +365,11 @@ def _is_number(label: str) -> bool:
 
 def _told_of_tags(parts: Parts) -> str:
     scheme = tagging.known_scheme(parts.labels)
+    if scheme is None and all(label.isdecimal() for label in parts.labels):
+        return (
+            "tags: numbers, one for each word alone; if they stand for names (0 for O, 1 for "
+            "B-PER), write the names, or entities are not scored"
+        )
     if scheme is None:
         return "tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)"
     types = sorted({label.partition("-")[2] for label in parts.labels if label != "O"})
