@@ -95,3 +95,8 @@ def test_impossible_questions_with_answers_are_counted(tmp_path):
     answers, [note] = read(path)
     assert answers == [()]
     assert note.endswith(": 1, for instance " + f"{path}: question q")
+
+
+def test_white_space_around_an_answer_need_not_be_in_the_context(tmp_path):
+    row = {"question": "What?", "context": CONTEXT, "answer": "1 egg ", "answer_start": 46}
+    assert read(put(tmp_path, row))[0] == [(Answer("1 egg", 46),)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertsmith.tasks.spellings import alike, groups, joined, joining, told
+from bertsmith.tasks.spellings import alike, groups, joined, joining, told, told_of_several
 from bertsmith.tasks.task import TagExample, TextExample
 
 
@@ -59,3 +59,10 @@ def test_types_of_entities_are_joined_whatever_their_marks():
     assert found == [{"PER": 3, "Per": 1}]
     [other] = joined([example], joining(found))
     assert other.tags == ("B-PER", "I-PER", "B-PER", "O", "I-PER")
+
+
+def test_labels_that_look_like_several_are_told():
+    assert "'a|b' look like several joined by '|'" in str(told_of_several(["a", "a|b"]))
+    assert "joined by ','" in str(told_of_several(["insult", "toxic, insult"]))
+    assert "lists of several" in str(told_of_several(["[0, 1]", "[1, 1]"]))
+    assert told_of_several(["a", "b", "c|d", "yes, but"]) is None

@@ -81,6 +81,19 @@ def told(found: Sequence[Mapping[str, int]], *, are_joined: bool) -> str:
     return f"labels that {differ}: {listed}. --join-labels makes one of each group"
 
 
+def told_of_several(labels: Sequence[str]) -> str | None:
+    """A line on labels that look like several in one (`a|b` beside `a`, `[0, 1]`); None: none."""
+    singles, line = set(labels), "each is one class here, and a text gets one class"
+    for mark in "|;,":
+        for label in labels:
+            if mark in label and any(part.strip() in singles for part in label.split(mark)):
+                return f"labels like '{label[:40]}' look like several joined by '{mark}': {line}"
+    lists = [label for label in labels if label.startswith("[") and label.endswith("]")]
+    if lists:
+        return f"labels like '{lists[0][:40]}' look like lists of several: {line}"
+    return None
+
+
 def _name(label: str) -> str:
     return label.partition("-")[2] if is_entity_tag(label) else label
 

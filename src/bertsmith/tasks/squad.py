@@ -123,8 +123,10 @@ def judge(misplaced: list[str], skipped: list[str] | None) -> None:
 def place(text: str, start: int, *, context: str, where: str, misplaced: list[str]) -> list[Answer]:
     """The answer without white space around it; nothing, and why, where it is not at `start`."""
     body = text.strip()
-    if body and start >= 0 and context.startswith(text, start):
-        return [Answer(body, start + text.index(body))]
+    begin = start + text.index(body)
+    # The white space itself may be missing in the context.
+    if body and start >= 0 and context.startswith(body, begin):
+        return [Answer(body, begin)]
     there = context[max(start, 0) :][: max(len(text), 1)]
     found = f"where '{there[:60]}' is" if there else f"which has {len(context)} characters"
     misplaced.append(

@@ -132,6 +132,9 @@ def read(source: Source, *, seed: int) -> Parts:
         halves = split.stratified(train, share=DEV_SHARE, seed=seed)
         train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
     labels = task.labels or checks.classes(train)
+    several = spellings.told_of_several(labels) if kind == "classify" else None
+    if several and task.name in OWN_KINDS:
+        notes.say(several)
     return Parts(task, labels, train, evaluated, numbers, skipped, notes.lines())
 
 
