@@ -4,8 +4,9 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import tyro
@@ -21,7 +22,14 @@ from bertsmith.commands.pretrain import Pretrain
 from bertsmith.commands.quickstart import Quickstart
 from bertsmith.commands.text import Prepare, TokenizerShow, TokenizerTrain
 from bertsmith.commands.tuned import Embed, Evaluate, GlueSubmit, Predict
-from bertsmith.errors import EXIT_CODE, BertsmithError, Stopped, SystemFault, explain_os_error
+from bertsmith.errors import (
+    EXIT_CODE,
+    BertsmithError,
+    ModelWarning,
+    Stopped,
+    SystemFault,
+    explain_os_error,
+)
 from bertsmith.runtime import share_cores, world_from_environment
 
 _Tokenizer = (
@@ -74,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # one alone, which then says so itself.
         first = world_from_environment().local_rank == 0
         try:
-            return _run(arguments)
+            with warnings.catch_warnings():
+                _warn_in_sentences(quiet=not first)
+                return _run(arguments)
         finally:
             sys.stdout.flush()
     except Stopped as stop:
@@ -96,6 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {explain_os_error(error, 'read or write')}", file=sys.stderr)
         return EXIT_CODE
+
+
+def _warn_in_sentences(*, quiet: bool) -> None:
+    """Shows what concerns the user's model as one sentence, once; other warnings as usual."""
+    usual, shown = warnings.showwarning, set[str]()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, ModelWarning):
+            usual(message, category, *place, **more)
+        elif not quiet and str(message) not in shown:
+            shown.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
 
 
 def _run(arguments: Sequence[str] | None) -> int:

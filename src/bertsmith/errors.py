@@ -86,6 +86,10 @@ class SystemFault(BertsmithError):
     """The operating system refused: no space, no permission, no such file."""
 
 
+class ModelWarning(UserWarning):
+    """Something in a model's folder has no effect here, and whoever made it may not expect so."""
+
+
 def explain_os_error(error: OSError, doing: str, path: str | Path | None = None) -> SystemFault:
     """One sentence for an `OSError` met while `doing` something to `path`."""
     where = path if path is not None else error.filename

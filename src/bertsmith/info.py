@@ -18,9 +18,9 @@ from bertsmith.info_model import (
     TokenizerInfo,
     has_tokenizer,
     model_info,
-    tensors,
     tokenizer_info,
 )
+from bertsmith.models.headers import read_header
 from bertsmith.models.sources import names_model, resolve
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
@@ -214,7 +214,7 @@ def _checkpoint(folder: Path) -> ModelInfo:
         if not (folder / name).is_file():
             raise FolderError(f"{folder / name} is missing; restore it from a good copy.")
         if name.endswith(".safetensors"):
-            tensors(folder / name)
+            read_header(folder / name)
     return model_info(folder)
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from safetensors import SafetensorError, safe_open
 
-from bertsmith.errors import FolderError
 from bertsmith.files import read_json
+from bertsmith.models.headers import read_headers, weight_files
 from bertsmith.shape_files import architecture_of, shape_from_keys
 from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.tasks.taught import TAUGHT, Taught
@@ -128,13 +127,13 @@ def model_info(folder: Path) -> ModelInfo:
     """
     keys = read_json(folder / "config.json", dict[str, Any])
     shape = shape_from_keys(keys, str(folder / "config.json"))
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise FolderError(f"{weights} is missing; the folder holds no model that can be read.")
+    headers = read_headers(folder)
     parts: Counter[str] = Counter()
-    for name, count in tensors(weights).items():
+    for name, stored in headers.items():
         if not name.startswith(_REPEATED) and not name.endswith(_BUFFERS):
-            parts[next((part for key, part in _PARTS if key in name), "other heads")] += count
+            parts[next((part for key, part in _PARTS if key in name), "other heads")] += prod(
+                stored.shape
+            )
     architecture = architecture_of(shape)
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(
@@ -149,7 +148,7 @@ def model_info(folder: Path) -> ModelInfo:
         vocab_size=shape.vocab_size,
         parameters=parts.total(),
         parts=dict(parts),
-        weight_bytes=weights.stat().st_size,
+        weight_bytes=sum(path.stat().st_size for path in weight_files(folder)),
         training_bytes=TRAINING_BYTES * parts.total(),
         tokenizer=tokenizer,
         tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == shape.vocab_size,
@@ -207,17 +206,3 @@ def _scores(folder: Path) -> dict[str, PartScores]:
         )
         for part, scores in found.runs[found.best].scores.items()
     }
-
-
-def tensors(path: Path) -> dict[str, int]:
-    """How many numbers each tensor of a file has; the header tells, and whether the file is cut."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {
-                name: prod(file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118 (not a mapping)
-            }
-    except (SafetensorError, OSError) as error:
-        raise FolderError(
-            f"{path} is damaged ({error}); restore it from a good copy or write it again."
-        ) from error

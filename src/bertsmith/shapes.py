@@ -11,7 +11,24 @@ import msgspec
 from bertsmith.errors import UsageError
 
 Architecture = Literal["bert", "gpt", "elmo"]
-Activation = Literal["gelu", "gelu_new", "relu"]
+Activation = Literal[
+    "gelu",
+    "gelu_python",
+    "gelu_new",
+    "gelu_fast",
+    "gelu_pytorch_tanh",
+    "gelu_python_tanh",
+    "gelu_accurate",
+    "relu",
+    "silu",
+    "swish",
+    "tanh",
+]
+"""By the names of `transformers`; several of them are one function, written differently."""
+GptActivation = Literal["gelu", "relu", "silu", "swish"]
+_LARGEST = 1 << 28
+"""Of a number in a shape; the bytes of a product of two of them are a number of 64 bits."""
+_MOST_CHARACTERS = 1000
 
 
 class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +50,7 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     type_vocab_size: int = 2
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
-    pad_token_id: int = 0
+    pad_token_id: int | None = 0
     is_decoder: bool = False
     """Whether a token sees itself and those before it only (the paper's left-to-right model)."""
 
@@ -66,7 +83,7 @@ class GptConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     n_embd: int = 768
     n_layer: int = 12
     n_head: int = 12
-    afn: Literal["gelu", "relu"] = "gelu"
+    afn: GptActivation = "gelu"
     """`gelu` is the approximation by tanh here, as in the original code."""
     resid_pdrop: float = 0.1
     embd_pdrop: float = 0.1
@@ -146,6 +163,12 @@ class ElmoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 "characters and its number, both from 1 on."
             )
         lowest = max(3, max(self.filters)[0])
+        if max(map(max, self.filters)) > _LARGEST or self.characters > _MOST_CHARACTERS:
+            raise UsageError(
+                f"{source}: characters is {self.characters} and filters is {self.filters!s:.60}; "
+                f"a word has at most {_MOST_CHARACTERS:,} characters, a width at most {_LARGEST:,} "
+                "filters."
+            )
         if self.characters < lowest:
             raise UsageError(
                 f"{source}: characters is {self.characters}; it must be at least {lowest}, for a "
@@ -199,6 +222,8 @@ def _check_numbers(shape: Shape, source: str, *, may_be_zero: tuple[str, ...] = 
         lowest = 0 if field.name in may_be_zero else 1
         if isinstance(value, int) and value < lowest:
             raise UsageError(f"{source}: {field.name} is {value}; it must be at least {lowest}.")
+        if isinstance(value, int) and value > _LARGEST:
+            raise UsageError(f"{source}: {field.name} is {value}; it must be at most {_LARGEST:,}.")
         if field.name.endswith(("_prob", "_pdrop", "dropout")):
             if not 0 <= value < 1:
                 raise UsageError(f"{source}: {field.name} is {value}; it must be in [0, 1).")

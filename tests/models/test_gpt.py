@@ -324,9 +324,9 @@ def test_the_keys_of_transformers_are_read(tmp_path):
     ("changes", "message"),
     [
         (
-            {"afn": "silu"},
-            "c.json: afn is 'silu'; bertsmith's GPT computes only 'gelu' (by tanh, as OpenAI's "
-            "code) and 'relu'.",
+            {"afn": "mish"},
+            "c.json: afn is 'mish'; bertsmith's GPT computes only 'gelu' (by tanh, as OpenAI's "
+            "code), 'relu', 'silu' and 'swish'.",
         ),
         (
             {"model_type": "gpt2"},

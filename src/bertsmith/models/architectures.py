@@ -4,7 +4,7 @@ A model is built by its shape's class, pre-trained with its heads or under a tas
 folder is read by the `model_type` of its `config.json`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from bertsmith.models import gpt_keys, keys
 from bertsmith.models.bert import Bert
 from bertsmith.models.elmo import Elmo, ElmoForPretraining
 from bertsmith.models.gpt import Gpt, GptForPretraining
-from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.tuned import (
     ARCHITECTURES,
     OWN_TASK,
@@ -55,7 +55,7 @@ def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
         case GptConfig():
             return gpt_keys.to_theirs(ours, layers=shape.n_layer)
         case ElmoConfig():
-            return {name: value.detach().cpu().contiguous() for name, value in ours.items()}
+            return {name: keys.on_cpu(value).contiguous() for name, value in ours.items()}
 
 
 def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
@@ -71,6 +71,32 @@ def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str
             return gpt_keys.to_ours(theirs, layers=shape.n_layer, source=source)
         case ElmoConfig():
             return dict(theirs)
+
+
+def names_in_file(shape: Shape, names: Iterable[str], *, source: str) -> dict[str, str]:
+    """Today's name of each parameter in a folder -> its name there; copies and buffers apart.
+
+    Raises:
+        FolderError: there are several encoders, or two names for one parameter.
+    """
+    match shape:
+        case BertConfig():
+            return keys.names_in_file(names, source)
+        case GptConfig():
+            return gpt_keys.names_in_file(names, source)
+        case ElmoConfig():
+            return {name: name for name in names}
+
+
+def repeated(shape: Shape) -> dict[str, str]:
+    """Of tensors that a folder may hold twice: the copy's name in `transformers` -> the first's."""
+    match shape:
+        case BertConfig():
+            return keys.REPEATED
+        case GptConfig():
+            return gpt_keys.REPEATED
+        case ElmoConfig():
+            return {}
 
 
 # --- with the heads of pre-training -------------------------------------------------------------
@@ -104,15 +130,16 @@ def build_encoder(shape: Shape, *, pieces: Sequence[str]) -> Encoder:
             return Elmo(shape, pieces)
 
 
-def encoder_of(model: Pretrained | TaskModel) -> Encoder:
+def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) -> Encoder:
     """The model without its heads."""
     match model:
-        case BertForPretraining() | BertForTask():
+        case BertForPretraining() | BertForNextSentence() | BertForTask():
             return model.bert
         case GptForPretraining() | GptForTask():
             return model.gpt
         case ElmoForPretraining() | ElmoForTask():
             return model.elmo
+    return model
 
 
 def objective_of(model: Pretrained) -> Objective:

@@ -3,17 +3,16 @@
 config.json  model.safetensors  vocab.txt  tokenizer.json  tokenizer_config.json  README.md
 """
 
-import errno
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bertsmith.errors import FolderError, explain_os_error
-from bertsmith.files import atomic_path, read_json, write_bytes, write_json
+from bertsmith.errors import FolderError
+from bertsmith.files import read_json, write_bytes, write_json
 from bertsmith.models import architectures
 from bertsmith.models.architectures import (
     Encoder,
@@ -26,27 +25,22 @@ from bertsmith.models.architectures import (
     is_for_task,
     task_shape,
 )
+from bertsmith.models.headers import WEIGHTS, has_weights
+from bertsmith.models.heads import BertForNextSentence
+from bertsmith.models.tensors import save_tensors
+from bertsmith.models.weights import Weights, open_weights, outline
 from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
-from bertsmith.shapes import ElmoConfig, GptConfig, Shape
+from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import Tokenizer
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-# Parts of a pre-trained model that may start anew, and parts of others that it has no use for.
+# Parts of a pre-trained model that may start anew.
 _HEADS = ("mlm.", "pooler.", "next_sentence.", "word_VP", "bias_V")
-_OF_TASKS = (
-    "classifier.",
-    "span.",
-    "features.",
-    "bilstm.",
-    "mix.",
-    "reader.",
-    "pair.",
-    "question.",
-    "spans.",
-    "hidden.",
-    "output.",
-)
+# Names that a folder with weights of these parts has for them.
+_WORD_HEADS = ("cls.predictions.transform.dense.weight", "word_VP")
+_PAIR_HEAD = "cls.seq_relationship.weight"
+_MOST_LABELS = 1_000_000
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def save_model(
@@ -75,13 +69,21 @@ def save_model(
 
 
 def load_config(folder: Path) -> Shape:
-    """The shape of the model in `folder`.
+    """The shape of the model in `folder`, which the weights beside it have too.
 
     Raises:
-        FolderError: not a model folder, or its config.json is damaged.
+        FolderError: not a model folder, its config.json is damaged, or it says other numbers than
+            the weights have.
         UsageError: the config describes something that is not computed here.
     """
-    return shape_from_keys(_read_keys(folder), str(folder / CONFIG))
+    shape = shape_from_keys(_read_keys(folder), str(folder / CONFIG))
+    if has_weights(folder):
+        open_weights(folder, shape)
+    return shape
+
+
+def _open(folder: Path) -> Weights:
+    return open_weights(folder, shape_from_keys(_read_keys(folder), str(folder / CONFIG)))
 
 
 def _read_keys(folder: Path) -> dict[str, Any]:
@@ -95,7 +97,14 @@ def _read_keys(folder: Path) -> dict[str, Any]:
         elif (folder / "job.json").is_file():
             hint = "the fine-tuning in it has not finished: run its command again with --resume"
         raise FolderError(f"{folder} holds no {CONFIG}; {hint}.")
-    return read_json(folder / CONFIG, dict[str, Any])
+    keys = read_json(folder / CONFIG, dict[str, Any])
+    names = keys.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FolderError(
+            f"{folder / CONFIG}: architectures is {names!r:.60}, expected a list of names; correct "
+            "it."
+        )
+    return keys
 
 
 def load_pretraining(
@@ -114,19 +123,20 @@ def load_pretraining(
     Raises:
         FolderError: weights are missing, damaged or of another shape than config.json says.
     """
-    shape, state = load_config(folder), _read_state(folder)
+    weights = _open(folder)
+    shape = weights.shape
     if pair_task is None:
-        pair_task = "next_sentence.weight" in state
-    left_out = _OF_TASKS if pair_task else (*_OF_TASKS, "pooler.", "next_sentence.")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
-    model = build(shape, pieces=_pieces(folder, shape), pair_task=pair_task)
-    missing = _fill(model, state, folder / WEIGHTS)
+        pair_task = _PAIR_HEAD in weights.stored
+    pieces = _pieces(folder, shape)
+    make = partial(build, shape, pieces=pieces, pair_task=pair_task)
+    state = weights.state_for(outline(make), heads=True)
+    model = make()
+    missing = _fill(model, state)
     lost = [name for name in missing if not (fresh_heads and name.startswith(_HEADS))]
     if lost:
         raise FolderError(
-            f"{folder / WEIGHTS} lacks {len(lost)} tensors that a pre-trained "
-            f"{architectures.NAMES[architecture_of(shape)]} has, the first is {lost[0]}; the "
-            "folder holds another kind of model."
+            f"{weights.lacks(lost)}. A pre-trained {architectures.NAMES[architecture_of(shape)]} "
+            "has them; the folder holds another kind of model."
         )
     return model.eval(), sorted({name.split(".")[0] for name in missing})
 
@@ -140,32 +150,30 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     Raises:
         FolderError: the encoder is missing, damaged or of another shape.
     """
-    pieces = load_config(folder).vocab_size
+    weights = _open(folder)
     encoder = f"{architecture_of(model.config)}."
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
-    state = {name: value for name, value in _read_state(folder).items() if name.startswith(parts)}
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
-    new_VD = model.state_dict().get(words)
-    if words in state and len(state[words]) != pieces:
-        raise FolderError(
-            f"{folder / WEIGHTS} has embeddings of {len(state[words])} words, {folder / CONFIG} "
-            f"says {pieces}; one of the two files is from another model."
-        )
-    if words in state and new_VD is not None and state[words].shape[1:] == new_VD.shape[1:]:
+    fresh_VD = expected.get(words, torch.empty(0))[weights.shape.vocab_size :]
+    if words in expected:
+        expected[words] = expected[words][: weights.shape.vocab_size]
+    state = weights.state_for(expected)
+    if words in state:
         # Special tokens that were put behind the vocabulary keep their fresh weights.
-        state[words] = torch.cat([state[words], new_VD[len(state[words]) :]])
-    missing = _fill(model, state, folder / WEIGHTS)
+        state[words] = torch.cat([state[words], fresh_VD])
+    missing = [name for name in _fill(model, state) if name in expected]
     lost = [name for name in missing if name.startswith(encoder)]
     if lost:
         raise FolderError(
-            f"{folder / WEIGHTS} lacks {len(lost)} tensors of the encoder, the first is {lost[0]}; "
-            "the folder holds another kind of model."
+            f"{weights.lacks(lost)}. They are of the encoder; the folder holds another kind of "
+            "model."
         )
     return ["pooler"] if any(name.startswith("pooler.") for name in missing) else []
 
 
-def load_any(folder: Path) -> Pretrained | TaskModel | Encoder:
-    """The model in `folder`, whatever it is: fine-tuned, pre-trained, or an encoder alone.
+def load_any(folder: Path) -> Pretrained | BertForNextSentence | TaskModel | Encoder:
+    """The model in `folder`, whatever it is: fine-tuned, pre-trained, or an encoder.
 
     In fp32 on the CPU, in evaluation mode.
 
@@ -174,27 +182,29 @@ def load_any(folder: Path) -> Pretrained | TaskModel | Encoder:
     """
     if is_for_task(_read_keys(folder)):
         return load_task(folder)
-    shape, state = load_config(folder), _read_state(folder)
-    encoder_name = f"{architecture_of(shape)}."
+    weights = _open(folder)
+    shape = weights.shape
     # A GPT's output weights are its word embeddings, so an encoder alone is all of it.
-    if encoder_name == "gpt." or any(name.startswith(("mlm.", "word_VP")) for name in state):
+    if isinstance(shape, GptConfig) or any(name in weights.stored for name in _WORD_HEADS):
         return load_pretraining(folder)[0]
-    encoder = build_encoder(shape, pieces=_pieces(folder, shape))
-    missing = _fill(
-        encoder,
-        {
-            name.removeprefix(encoder_name): value
-            for name, value in state.items()
-            if name.startswith(encoder_name)
-        },
-        folder / WEIGHTS,
-    )
+    if isinstance(shape, BertConfig) and _PAIR_HEAD in weights.stored:
+        return _filled(weights, partial(BertForNextSentence, shape))
+    make = partial(build_encoder, shape, pieces=_pieces(folder, shape))
+    return _filled(weights, make, prefix=f"{architecture_of(shape)}.")
+
+
+def _filled(weights: Weights, make: Callable[[], ModuleT], *, prefix: str = "") -> ModuleT:
+    """The model with all of its weights, in evaluation mode; its names lack `prefix`."""
+    state = weights.state_for(outline(make), prefix=prefix)
+    model = make()
+    missing = _fill(model, state)
     if missing:
+        lost = [f"{prefix}{name}" for name in missing]
         raise FolderError(
-            f"{folder / WEIGHTS} lacks {len(missing)} tensors of the encoder, the first is "
-            f"{missing[0]}; the folder holds another kind of model."
+            f"{weights.lacks(lost)}. config.json asks for them: restore the folder from a good "
+            "copy, or fine-tune the model again."
         )
-    return encoder.eval()
+    return model.eval()
 
 
 def load_task(folder: Path) -> TaskModel:
@@ -211,23 +221,20 @@ def load_task(folder: Path) -> TaskModel:
     labels = _labels(keys, source)
     shape = shape_from_keys(keys, source)
     task = task_shape(keys, shape, tuple(labels), pieces=_pieces(folder, shape), source=source)
-    model = build_for_task(shape, task)
-    state = _read_state(folder)
-    expected = model.state_dict()
-    missing = _fill(
-        model, {name: state[name] for name in state if name in expected}, folder / WEIGHTS
-    )
-    if missing:
-        raise FolderError(
-            f"{folder / WEIGHTS} lacks {len(missing)} tensors that {source} asks for, the first is "
-            f"{missing[0]}; fine-tune the model again, or restore the folder from a good copy."
-        )
-    return model.eval()
+    return _filled(open_weights(folder, shape), partial(build_for_task, shape, task))
 
 
 def _labels(keys: dict[str, Any], source: str) -> list[str]:
     # `transformers` leaves out what is its default.
-    names = keys.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    names = keys.get("id2label")
+    if not names:
+        count = keys.get("num_labels") or keys.get("_num_labels") or 2
+        if not isinstance(count, int) or not 1 <= count <= _MOST_LABELS:
+            raise FolderError(
+                f"{source}: num_labels is {count!r:.60}, expected a number from 1 to "
+                f"{_MOST_LABELS:,}; correct it."
+            )
+        names = {str(number): f"LABEL_{number}" for number in range(count)}
     try:
         labels = [str(names[str(number)]) for number in range(len(names))]
     except (TypeError, KeyError) as error:
@@ -257,70 +264,11 @@ def _pieces(folder: Path, shape: Shape) -> tuple[str, ...]:
     return pieces
 
 
-def _read_state(folder: Path) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    return architectures.to_ours(load_config(folder), load_tensors(path), source=str(path))
-
-
-def _fill(model: nn.Module, state: dict[str, Tensor], path: Path) -> list[str]:
+def _fill(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
     """Loads what is there; returns what is not."""
     expected = model.state_dict()
-    for name, tensor in state.items():
-        if name not in expected:
-            raise FolderError(
-                f"{path}: {name} has no place in the model that config.json describes; one of the "
-                "two files is from another model."
-            )
-        if tensor.shape != expected[name].shape:
-            raise FolderError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, config.json says "
-                f"{tuple(expected[name].shape)}; one of the two files is from another model."
-            )
     model.load_state_dict(expected | state)
     return sorted(expected.keys() - state.keys())
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all.
-
-    Raises:
-        SystemFault: the disk is full or the path cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
-            # safetensors keeps the system's error number in its text only.
-            full = f"os error {errno.ENOSPC}" in str(error)
-            fault = OSError(errno.ENOSPC if full else errno.EIO, str(error))
-            raise explain_os_error(fault, "write", path) from error
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Reads a safetensors file into memory, floating point as fp32.
-
-    Raises:
-        FolderError: the file is missing, cut short or not a safetensors file.
-    """
-    if not path.is_file():
-        pickled = path.with_name("pytorch_model.bin")
-        hint = (
-            f"{pickled.name} beside it is a pickle, which can run code and is not read: convert it "
-            "to safetensors first"
-            if pickled.exists()
-            else "check that the folder is the right one"
-        )
-        raise FolderError(f"{path} is missing; {hint}.")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FolderError(
-            f"{path} is damaged ({error}); restore it from a good copy or write it again."
-        ) from error
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-    }
 
 
 def parameter_count(model: nn.Module) -> int:

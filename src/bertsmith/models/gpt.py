@@ -55,7 +55,7 @@ class Gpt(Stack):
                     config.n_embd,
                     config.n_head,
                     inner=4 * config.n_embd,
-                    activation="gelu_new" if config.afn == "gelu" else "relu",
+                    activation="gelu_new" if config.afn == "gelu" else config.afn,
                     epsilon=config.layer_norm_epsilon,
                     dropout=config.resid_pdrop,
                     attention_dropout=config.attn_pdrop,

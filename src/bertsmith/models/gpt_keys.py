@@ -3,10 +3,11 @@
 Their linear layers are `Conv1D`, whose weight lies the other way round.
 """
 
-import torch
+import re
+from collections.abc import Iterable
+
 from torch import Tensor
 
-from bertsmith.errors import FolderError
 from bertsmith.models import keys
 from bertsmith.models.keys import Row, with_bias
 
@@ -27,10 +28,11 @@ GPT: list[Row] = [
 ]
 
 _CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-_TIED, _WORD = "lm_head.weight", "transformer.tokens_embed.weight"
+REPEATED = {"lm_head.weight": "transformer.tokens_embed.weight"}
 # Masks and place numbers, which old files hold beside the parameters.
 _BUFFERS = (".attn.bias", "position_ids")
 _BARE = ("tokens_embed.", "positions_embed.", "h.")
+_ANCHOR = re.compile(r"(.*?)(?:transformer\.)?tokens_embed\.weight")
 
 
 def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
@@ -45,25 +47,33 @@ def to_theirs(ours: dict[str, Tensor], *, layers: int) -> dict[str, Tensor]:
 def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str, Tensor]:
     """The state of a folder under our names; parts that the folder lacks are absent.
 
-    Accepts a bare encoder (names without `transformer.`), and the masks and place numbers of old
-    releases, which are left out.
+    Accepts the names that `names_in_file` does.
 
     Raises:
         FolderError: a parameter is left over, or the output weights differ from the embeddings.
     """
-    left = {
-        f"transformer.{name}" if name.startswith(_BARE) else name: value
-        for name, value in theirs.items()
-        if not name.endswith(_BUFFERS)
-    }
-    if _TIED in left and _WORD in left:
-        if not torch.equal(left[_TIED], left[_WORD]):
-            raise FolderError(
-                f"{source}: {_TIED} differs from {_WORD}; bertsmith's GPT shares the two, as the "
-                "paper's does, so this model cannot be loaded unchanged."
-            )
-        del left[_TIED]
+    names = names_in_file(theirs, source)
+    left = {name: theirs[called] for name, called in names.items()}
+    left = keys.without_repeated(left, REPEATED, names, source=source, model="GPT")
     return keys.renamed(_turned(left), GPT, layers=layers, source=source, model="GPT")
+
+
+def names_in_file(names: Iterable[str], source: str) -> dict[str, str]:
+    """As `keys.names_in_file`, of a GPT.
+
+    A bare encoder's names have no `transformer.`; masks and place numbers are left out.
+
+    Raises:
+        FolderError: there are several encoders, or two names for one parameter.
+    """
+    found: dict[str, str] = {}
+    for name, called in keys.unwrapped(names, _ANCHOR, source).items():
+        name = f"transformer.{name}" if name.startswith(_BARE) else name
+        if name in found:
+            raise keys.twice(source, found[name], called)
+        if not name.endswith(_BUFFERS):
+            found[name] = called
+    return keys.with_originals(found, REPEATED)
 
 
 def _turned(theirs: dict[str, Tensor]) -> dict[str, Tensor]:

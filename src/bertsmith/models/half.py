@@ -1,6 +1,6 @@
 """A finished BERT in half the bytes: its folder with weights in fp16, for `bertsmith/starter/`.
 
-Whoever loads it gets fp32: `folder.load_tensors` converts, and so does `transformers`, because
+Whoever loads it gets fp32: `tensors.load_tensors` converts, and so does `transformers`, because
 config.json says float32.
 """
 
@@ -13,9 +13,11 @@ from torch import Tensor
 
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import atomic_folder
-from bertsmith.models.folder import CONFIG, WEIGHTS, load_pretraining, load_tensors, save_tensors
+from bertsmith.models.folder import CONFIG, load_pretraining
+from bertsmith.models.headers import WEIGHTS
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.models.packed import pack
+from bertsmith.models.tensors import load_tensors, save_tensors
 from bertsmith.text.tokenizer import Tokenizer
 
 _FILES = (CONFIG, "vocab.txt", "tokenizer.json", "tokenizer_config.json", "README.md")

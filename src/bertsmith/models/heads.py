@@ -137,6 +137,23 @@ class BertForPretraining(nn.Module):
         return scores_BC
 
 
+class BertForNextSentence(nn.Module):
+    """BERT with pooler and two-way classifier alone (`BertForNextSentencePrediction`)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.bert = Bert(config)
+        self.pooler = Pooler(config)
+        self.next_sentence = Linear(config.hidden_size, 2)
+        initialize(self, config.initializer_range)
+
+    def pair_logits(self, first_BD: Tensor) -> Tensor:
+        """Scores [B, 2], as `BertForPretraining.pair_logits`."""
+        scores_BC: Tensor = self.next_sentence(self.pooler(first_BD))
+        return scores_BC
+
+
 def _predicted(batch: TextBatch) -> tuple[str, Tensor, Tensor]:
     """Name of the word objective, which rows of T predict, and what is right there."""
     if isinstance(batch, LanguageBatch):

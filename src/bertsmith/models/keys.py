@@ -5,6 +5,9 @@ concatenation along the first axis (queries, keys and values come from one produ
 The functions serve other models' tables too (`gpt_keys`).
 """
 
+import re
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -64,13 +67,18 @@ TASK: list[Row] = [
 ]
 
 ALL: list[Row] = [*ENCODER, *POOLER, *MLM, *NEXT_SENTENCE, *TASK]
+NAMES = frozenset(name for _, names in ALL for name in names)
+"""Theirs; of layers with `{i}`."""
 
-# Written by some versions beside the parameters they repeat; checked to be repetitions, then left.
-_REPEATED = {
+# Written by some versions beside the parameters they repeat, or instead of them.
+REPEATED = {
     "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 _BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
+_BARE = ("embeddings.", "encoder.", "pooler.")
+# Before it stands what a wrapper adds to every name: `module.`, `model.`, `_orig_mod.`, ...
+_ANCHOR = re.compile(r"(.*?)(?:bert\.)?embeddings\.word_embeddings\.weight")
 
 
 def to_theirs(ours: dict[str, Tensor], *, layers: int, table: list[Row] = ALL) -> dict[str, Tensor]:
@@ -83,7 +91,7 @@ def to_theirs(ours: dict[str, Tensor], *, layers: int, table: list[Row] = ALL) -
     left = dict(ours)
     for our_name, their_names in _expand(table, layers):
         if our_name in left:
-            pieces = left.pop(our_name).detach().cpu().chunk(len(their_names))
+            pieces = on_cpu(left.pop(our_name)).chunk(len(their_names))
             for name, piece in zip(their_names, pieces, strict=True):
                 theirs[name] = piece.contiguous()
     if left:
@@ -91,24 +99,51 @@ def to_theirs(ours: dict[str, Tensor], *, layers: int, table: list[Row] = ALL) -
     return theirs
 
 
+def on_cpu(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU; one without data (on `meta`) stays as it is."""
+    return tensor.detach() if tensor.is_meta else tensor.detach().cpu()
+
+
 def to_ours(theirs: dict[str, Tensor], *, layers: int, source: str) -> dict[str, Tensor]:
     """The state of a folder under our names; parts that the folder lacks are absent.
 
-    Accepts a bare encoder (names without `bert.`) and the `gamma`/`beta` of old releases.
+    Accepts the names that `names_in_file` does.
 
     Raises:
         FolderError: a parameter is half there or left over, or a repeated one differs.
     """
-    left = _modern_names(theirs)
-    for repeated, original in _REPEATED.items():
-        if repeated in left and original in left:
-            if not torch.equal(left[repeated], left[original]):
-                raise FolderError(
-                    f"{source}: {repeated} differs from {original}; bertsmith's MLM head shares "
-                    "the two, as the paper's does, so this model cannot be loaded unchanged."
-                )
-            del left[repeated]
+    names = names_in_file(theirs, source)
+    left = {name: theirs[called] for name, called in names.items()}
+    left = without_repeated(left, REPEATED, names, source=source, model="BERT")
     return renamed(left, ALL, layers=layers, source=source, model="BERT")
+
+
+def without_repeated(
+    theirs: dict[str, Tensor],
+    repeated: Mapping[str, str],
+    names: Mapping[str, str],
+    *,
+    source: str,
+    model: str,
+) -> dict[str, Tensor]:
+    """The tensors without those that repeat another one; `names` are those of the file.
+
+    Raises:
+        FolderError: one that should repeat another differs from it.
+    """
+    for copy, original in repeated.items():
+        if copy not in theirs or original not in theirs:
+            continue
+        if not torch.equal(theirs[copy], theirs[original]):
+            raise FolderError(
+                f"{source}: {names[copy]} differs from {names[original]}; bertsmith's {model} "
+                "shares the two, as the paper's does, so this model cannot be loaded unchanged."
+            )
+    return {
+        name: value
+        for name, value in theirs.items()
+        if name not in repeated or repeated[name] not in theirs
+    }
 
 
 def renamed(
@@ -151,13 +186,62 @@ def _expand(rows: list[Row], layers: int) -> list[Row]:
     return expanded
 
 
-def _modern_names(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
-    bare = not any(name.startswith("bert.") for name in theirs)
-    named = {}
-    for name, tensor in theirs.items():
-        name = f"bert.{name}" if bare else name
+def names_in_file(names: Iterable[str], source: str) -> dict[str, str]:
+    """Today's name of each parameter in a BERT's file -> its name there.
+
+    Known are a bare encoder (names without `bert.`), the `gamma` and `beta` of old releases, what a
+    wrapper puts before every name, and a copy that stands there instead of its original. Position
+    ids are left out.
+
+    Raises:
+        FolderError: there are several encoders, or two names for one parameter.
+    """
+    found: dict[str, str] = {}
+    for name, called in unwrapped(names, _ANCHOR, source).items():
+        name = f"bert.{name}" if name.startswith(_BARE) else name
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
         name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        if name in found:
+            raise twice(source, found[name], called)
         if name not in _BUFFERS:
-            named[name] = tensor
-    return named
+            found[name] = called
+    return with_originals(found, REPEATED)
+
+
+def with_originals(names: dict[str, str], repeated: Mapping[str, str]) -> dict[str, str]:
+    """`names`, where a copy whose original is missing stands in its place."""
+    instead = {copy: name for copy, name in repeated.items() if name not in names}
+    return {instead.get(name, name): called for name, called in names.items()}
+
+
+def unwrapped(names: Iterable[str], anchor: re.Pattern[str], source: str) -> dict[str, str]:
+    """Each name without what a wrapper put before it -> the name itself.
+
+    The part of the name before that of the word embeddings, `anchor`, is the wrapper's. (Under
+    DataParallel it is `module.`, under Lightning `model.`, after `torch.compile` `_orig_mod.`.)
+
+    Raises:
+        FolderError: there are several encoders, or two names for one parameter.
+    """
+    names = list(names)
+    prefixes = {match[1] for name in names if (match := anchor.fullmatch(name))}
+    if len(prefixes) > 1 and "" not in prefixes:
+        raise FolderError(
+            f"{source} holds {len(prefixes)} encoders, with names that begin with "
+            f"{', '.join(sorted(prefixes))}; expected one. Save the encoder that you need alone."
+        )
+    prefix = "" if "" in prefixes else next(iter(prefixes), "")
+    found: dict[str, str] = {}
+    for called in names:
+        name = called.removeprefix(prefix)
+        if name in found:
+            raise twice(source, found[name], called)
+        found[name] = called
+    return found
+
+
+def twice(source: str, first: str, second: str) -> FolderError:
+    """The error for two tensors that are the same parameter."""
+    return FolderError(
+        f"{source}: {first} and {second} are the same parameter; save the model again with one."
+    )

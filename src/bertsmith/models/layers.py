@@ -195,9 +195,13 @@ class Stack(nn.Module):
 def activate(hidden: Tensor, name: Activation) -> Tensor:
     """The activation called `name` in `config.json`."""
     match name:
-        case "gelu":
+        case "gelu" | "gelu_python":
             return functional.gelu(hidden)
-        case "gelu_new":
+        case "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh" | "gelu_python_tanh":
             return functional.gelu(hidden, approximate="tanh")
         case "relu":
             return functional.relu(hidden)
+        case "silu" | "swish":
+            return functional.silu(hidden)
+        case "tanh":
+            return torch.tanh(hidden)

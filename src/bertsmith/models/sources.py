@@ -17,7 +17,14 @@ NAMES = (*STARTERS, MINILM)
 """What works without a network."""
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # No pickle is fetched, because none is read.
-_FILES = ["config.json", "*.safetensors", "vocab.txt", "vocab.json", "merges.txt"]
+_FILES = [
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+]
 _FILES += ["tokenizer.json", "tokenizer_config.json"]
 
 

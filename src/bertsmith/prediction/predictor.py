@@ -17,7 +17,7 @@ from bertsmith.models.bert import Bert
 from bertsmith.models.elmo import Elmo
 from bertsmith.models.folder import load_any
 from bertsmith.models.gpt import GptForPretraining
-from bertsmith.models.heads import BertForPretraining
+from bertsmith.models.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.sources import resolve
 from bertsmith.prediction import filling, generating
@@ -81,7 +81,10 @@ class Predictor:
             UsageError: the model has no such head.
         """
         model = self.model
-        if not isinstance(model, BertForPretraining) or model.next_sentence is None:
+        if (
+            not isinstance(model, BertForPretraining | BertForNextSentence)
+            or model.next_sentence is None
+        ):
             raise UsageError(
                 f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
                 "judge next sentences; give one, from `bertsmith pretrain`."
@@ -136,7 +139,7 @@ class Predictor:
         """
         _check_list(texts)
         model = self.model
-        encoder = encoder_of(model) if isinstance(model, Pretrained | TaskModel) else model
+        encoder = encoder_of(model)
         if pooling == "cls" and (not isinstance(encoder, Bert) or encoder.config.is_decoder):
             reader = "one half of an ELMo" if isinstance(encoder, Elmo) else "this model"
             raise UsageError(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bertsmith.errors import FolderError
 from bertsmith.files import atomic_folder, checksum, read_json, remove_leftovers, write_json
-from bertsmith.models.folder import load_tensors, save_tensors
+from bertsmith.models.tensors import load_tensors, save_tensors
 
 VERSION = 2
 _STATE = "trainer.json"

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from bertsmith.config import InitialWeights
 from bertsmith.errors import FolderError, UsageError
-from bertsmith.files import checksum
 from bertsmith.models.architectures import TaskModel, encoder_of
-from bertsmith.models.folder import WEIGHTS, load_config, load_encoder
+from bertsmith.models.folder import load_config, load_encoder
+from bertsmith.models.headers import weights_checksum
 from bertsmith.models.sources import resolve
 from bertsmith.pretraining.initial_weights import structure_encoder, word_columns
 from bertsmith.pretraining.word_vectors import word_vectors
@@ -130,7 +130,7 @@ class PretrainedModel(Origin):
     @property
     def fingerprint(self) -> str:
         """Of the weights."""
-        return checksum(self.folder / WEIGHTS)
+        return weights_checksum(self.folder)
 
     def check(self, model: TaskModel) -> None:
         """Reads the weights."""
