@@ -4,7 +4,7 @@ A model is built by its shape's class, pre-trained with its heads or under a tas
 folder is read by the `model_type` of its `config.json`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from bertsmith.models.tuned import (
     OwnTask,
 )
 from bertsmith.models.tuned_elmo import ElmoForTask
-from bertsmith.models.tuned_gpt import GPT_ARCHITECTURES, GptForTask
+from bertsmith.models.tuned_gpt import GPT_ARCHITECTURES, ForeignFrame, GptForTask
 from bertsmith.shape_files import MODEL_TYPES
 from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
 from bertsmith.text.tokenizer import Frame
@@ -142,6 +142,19 @@ def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) ->
     return model
 
 
+def check_segments(name: str, shape: Shape) -> None:
+    """Refuses pairs of texts for a BERT that tells no second text apart.
+
+    Raises:
+        UsageError: it has one segment; `name` is the model's.
+    """
+    if isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
+        raise UsageError(
+            f"{name} has 1 segment (type_vocab_size in config.json), and a pair of texts needs 2. "
+            "Give single texts, or choose a model with 2 segments."
+        )
+
+
 def objective_of(model: Pretrained) -> Objective:
     """What the model predicts: masked words, or every word from one side or from each."""
     match model:
@@ -163,8 +176,10 @@ class TaskShape:
     labels: tuple[str, ...] = ()
     pieces: Sequence[str] = ()
     """The vocabulary, whose characters ELMo reads."""
-    mask_id: int
-    """Id of `[MASK]`, which ends a GPT's inputs."""
+    mask_id: int | None
+    """Id of `[MASK]`, which ends a GPT's inputs; None with a `frame`."""
+    frame: ForeignFrame | None = None
+    """Of a GPT that another program fine-tuned."""
     paired: bool = False
     """Whether inputs are pairs."""
     symmetric: bool = False
@@ -207,6 +222,7 @@ def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
                 labels=task.labels,
                 extract_id=task.mask_id,
                 both_orders=task.symmetric and task.kind in ("classify", "regress"),
+                frame=task.frame,
             )
         case ElmoConfig():
             return ElmoForTask(
@@ -249,6 +265,7 @@ def task_shape(
     *,
     pieces: Sequence[str],
     source: str,
+    framing: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
 ) -> TaskShape:
     """What a folder's model was built for.
 
@@ -258,6 +275,8 @@ def task_shape(
         labels: names of its classes.
         pieces: the vocabulary, if the model reads its characters.
         source: named in errors.
+        framing: what stands before and after a text for a GPT of another program, where that is
+            needed.
 
     Raises:
         FolderError: the model is not for a task, or for one that is not computed here; how its
@@ -277,11 +296,13 @@ def task_shape(
                 "read nothing; bertsmith's answer at the last token (and have the key "
                 f"{OWN_TASK}): run `bertsmith finetune` with it."
             )
-    if isinstance(shape, GptConfig) and own.extract_id is None:
+    frame = None
+    if isinstance(shape, GptConfig) and OWN_TASK not in config_keys and framing is not None:
+        frame = _foreign_frame(framing(), shape, source)
+    elif isinstance(shape, GptConfig) and own.extract_id is None:
         raise FolderError(
-            f"{source} does not say which token ends the inputs of this fine-tuned GPT (extract_id "
-            f"of {OWN_TASK}), so that it is another program's and nobody knows how it is to be "
-            "asked; run `bertsmith finetune` with it."
+            f"{source}, {OWN_TASK}: extract_id is missing, the token that ends the inputs of a "
+            "fine-tuned GPT; restore the file from a good copy."
         )
     if own.extract_id is not None and not 0 <= own.extract_id < shape.vocab_size:
         raise FolderError(
@@ -292,13 +313,28 @@ def task_shape(
         kind=own.kind,
         labels=labels if own.kind in ("classify", "tag") else (),
         pieces=pieces,
-        mask_id=own.extract_id or 0,
+        mask_id=own.extract_id,
+        frame=frame,
         paired=own.paired,
         symmetric=own.both_orders,
         frozen=own.frozen,
         features=own.features,
         bilstm=own.bilstm,
     )
+
+
+def _foreign_frame(
+    ids: tuple[tuple[int, ...], tuple[int, ...]], shape: GptConfig, source: str
+) -> ForeignFrame:
+    before, after = ids
+    known = all(0 <= token < shape.vocab_size for token in before + after)
+    if max(len(before), len(after)) > 1 or not known:
+        raise FolderError(
+            f"{source}: the tokenizer beside it puts the tokens {before} before a text and {after} "
+            "after it, expected at most one of the vocabulary on each side; run `bertsmith "
+            "finetune` with this model."
+        )
+    return ForeignFrame(next(iter(before), None), next(iter(after), None))
 
 
 def _kind_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:

@@ -31,6 +31,7 @@ from bertsmith.models.tensors import save_tensors
 from bertsmith.models.weights import Weights, open_weights, outline
 from bertsmith.shape_files import architecture_of, shape_from_keys, shape_keys
 from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.text.framing import special_ids
 from bertsmith.text.tokenizer import Tokenizer
 
 CONFIG = "config.json"
@@ -220,7 +221,14 @@ def load_task(folder: Path) -> TaskModel:
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
     shape = shape_from_keys(keys, source)
-    task = task_shape(keys, shape, tuple(labels), pieces=_pieces(folder, shape), source=source)
+    task = task_shape(
+        keys,
+        shape,
+        tuple(labels),
+        pieces=_pieces(folder, shape),
+        source=source,
+        framing=partial(special_ids, folder),
+    )
     return _filled(open_weights(folder, shape), partial(build_for_task, shape, task))
 
 

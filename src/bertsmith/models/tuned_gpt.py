@@ -12,13 +12,14 @@ has read everything and the answer is read; a pair whose order means nothing is 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bertsmith.config import Kind
+from bertsmith.errors import UsageError
 from bertsmith.models.bert import initialize
 from bertsmith.models.dropout import Dropout
 from bertsmith.models.gpt import Gpt
@@ -38,6 +39,50 @@ LANGUAGE_WEIGHT = 0.5
 """Of the auxiliary objective (lambda, section 4.1)."""
 
 
+@dataclass(frozen=True)
+class ForeignFrame:
+    """What `transformers` puts around a text for a GPT that it fine-tuned; at most one token each.
+
+    Such a model answers at the last token, whichever that is.
+    """
+
+    start_id: int | None
+    end_id: int | None
+
+    @property
+    def missing(self) -> int:
+        """Tokens of `[CLS] a [SEP]` that the model does not read."""
+        return (self.start_id is None) + (self.end_id is None)
+
+    def around(self, packed: Packed) -> Packed:
+        """`[CLS] a [SEP]` with these tokens instead.
+
+        Raises:
+            UsageError: an input is a pair, or has no token left.
+        """
+        if bool(packed.segments_T.any()):
+            raise UsageError(
+                "This GPT was fine-tuned by another program, and its folder does not say how it "
+                "reads a pair of texts; give single texts, or run `bertsmith finetune` with it."
+            )
+        if int(packed.starts.diff().min()) <= self.missing:
+            raise UsageError("A text holds no token of the vocabulary; leave it out.")
+        ids_T, kept_T = packed.ids_T.clone(), torch.ones_like(packed.ids_T, dtype=torch.bool)
+        for places_B, new in ((packed.firsts_B, self.start_id), (packed.lasts_B, self.end_id)):
+            if new is None:
+                kept_T[places_B] = False
+            else:
+                ids_T[places_B] = new
+        fewer = torch.arange(len(packed.starts), device=ids_T.device) * self.missing
+        return Packed(
+            ids_T=ids_T[kept_T],
+            segments_T=packed.segments_T[kept_T],
+            positions_T=packed.positions_T[kept_T] - int(self.start_id is None),
+            starts=(packed.starts - fewer).to(packed.starts.dtype),
+            longest=packed.longest - self.missing,
+        )
+
+
 class GptForTask(nn.Module):
     """An encoder and the output layer of one kind of task, with the interface of `BertForTask`."""
 
@@ -47,8 +92,9 @@ class GptForTask(nn.Module):
         kind: Kind,
         *,
         labels: Sequence[str] = (),
-        extract_id: int,
+        extract_id: int | None,
         both_orders: bool = False,
+        frame: ForeignFrame | None = None,
     ) -> None:
         """For one kind of task.
 
@@ -56,9 +102,11 @@ class GptForTask(nn.Module):
             config: the encoder's shape.
             kind: of the task.
             labels: of a `classify` or `tag` task.
-            extract_id: the token that ends every input: `[MASK]`, of which a GPT has no other use.
+            extract_id: the token that ends every input: `[MASK]`, of which a GPT has no other use;
+                None with a `frame`.
             both_orders: whether a pair is read both ways and its states added, as for similarity,
                 where neither text comes first; in `classify` and `regress`.
+            frame: of a model that another program fine-tuned.
 
         Raises:
             ValueError: both orders of what is no pair.
@@ -71,6 +119,7 @@ class GptForTask(nn.Module):
         self.labels = tuple(labels)
         self.extract_id = extract_id
         self.both_orders = both_orders
+        self.frame = frame
         self.gpt = Gpt(config)
         self.dropout = Dropout(config.resid_pdrop)
         width, classes = config.n_embd, max(len(labels), 1)
@@ -117,10 +166,14 @@ class GptForTask(nn.Module):
         known = None if self.both_orders else GPT_ARCHITECTURES.get(self.kind)
         own = OwnTask(kind=self.kind, extract_id=self.extract_id, both_orders=self.both_orders)
         architecture = {"architectures": [known or "OpenAIGPTModel"]}
-        return architecture | own.keys | label_keys(self.kind, self.labels)
+        own_keys = {} if self.frame is not None else own.keys
+        return architecture | own_keys | label_keys(self.kind, self.labels)
 
     def arranged(self, packed: Packed) -> Packed:
         """The inputs as GPT reads them; with both orders [2B], the other way round in the end."""
+        if self.frame is not None:
+            return self.frame.around(packed)
+        assert self.extract_id is not None
         ids_T = packed.ids_T.index_fill(0, packed.lasts_B, self.extract_id)
         arranged = replace(packed, ids_T=ids_T)
         if not self.both_orders:

@@ -11,7 +11,7 @@ from bertsmith.corpus.batches import heldout_batches
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.errors import DataError, FolderError, UsageError, nearest
 from bertsmith.files import read_json
-from bertsmith.models.architectures import Pretrained, objective_of
+from bertsmith.models.architectures import Pretrained, check_segments, objective_of
 from bertsmith.models.heads import BertForPretraining
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.pretrain import SETTINGS
@@ -255,6 +255,7 @@ def _pair_task(model: Pretrained, settings: PretrainConfig | None) -> tuple[Pair
     """What the model was pre-trained to say of pairs, and how that is known."""
     if not isinstance(model, BertForPretraining) or model.next_sentence is None:
         return "none", ""
+    check_segments("The model", model.config)
     if settings is not None and settings.pair_task == "sop":
         return "sop", "nsp: the pairs are labelled by sentence order (sop), as in training."
     if settings is not None and settings.pair_task == "nsp":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bertsmith.config import Kind
 from bertsmith.errors import FolderError, UsageError
 from bertsmith.files import read_json
-from bertsmith.models.architectures import Pretrained, TaskModel, encoder_of
+from bertsmith.models.architectures import Pretrained, TaskModel, check_segments, encoder_of
 from bertsmith.models.bert import Bert
 from bertsmith.models.elmo import Elmo
 from bertsmith.models.folder import load_any
@@ -20,6 +20,7 @@ from bertsmith.models.gpt import GptForPretraining
 from bertsmith.models.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.sources import resolve
+from bertsmith.models.tuned_gpt import GptForTask
 from bertsmith.prediction import filling, generating
 from bertsmith.prediction.embedding import Pooling, embed
 from bertsmith.prediction.filling import Filled
@@ -78,7 +79,7 @@ class Predictor:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
 
         Raises:
-            UsageError: the model has no such head.
+            UsageError: the model has no such head, or one segment.
         """
         model = self.model
         if (
@@ -89,6 +90,7 @@ class Predictor:
                 f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
                 "judge next sentences; give one, from `bertsmith pretrain`."
             )
+        check_segments(self.name, model.config)
         limit = model.config.max_position_embeddings
         built = encode.pair(self.tokenizer, a, b, longest=limit)
         with torch.inference_mode():
@@ -224,6 +226,8 @@ class Predictor:
                 )
             return taught
         longest = model.config.max_position_embeddings
+        if isinstance(model, GptForTask) and model.frame is not None:
+            longest += model.frame.missing
         return Taught(
             task=model.kind,
             kind=model.kind,
@@ -240,7 +244,8 @@ class Predictor:
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         place = Place(World(), device, choose_precision("auto", device))
-        return Scorer(self._tuned.to(device), self.tokenizer, place)
+        # A GPT of another program may have no special tokens; it never sees those of our layout.
+        return Scorer(self._tuned.to(device), self.tokenizer.with_special(), place)
 
     @property
     def _tuned(self) -> TaskModel:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bertsmith.errors import FolderError
 from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.architectures import TaskModel
+from bertsmith.models.architectures import TaskModel, check_segments
 from bertsmith.models.tuned import TaskBatch
 from bertsmith.runtime import World
 from bertsmith.tasks.decode import Outputs, Prediction, decode
@@ -92,7 +92,10 @@ class Scorer:
 
         Raises:
             FolderError: a score is not a finite number.
+            UsageError: the inputs are pairs, which the model cannot read.
         """
+        if features.paired:
+            check_segments("The model", self.model.config)
         self.model.eval()
         edges = _edges(features)
         width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)

@@ -24,13 +24,12 @@ import msgspec
 from bertsmith.errors import UsageError
 from bertsmith.files import atomic_path, read_json, write_json
 from bertsmith.finetune_config import SWEPT, FinetuneConfig, finetune_config, grid
-from bertsmith.models.architectures import build_for_task, is_known_to_transformers
+from bertsmith.models.architectures import build_for_task, check_segments, is_known_to_transformers
 from bertsmith.models.folder import CONFIG
 from bertsmith.models.sources import resolve
 from bertsmith.report import canvas
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import architecture_of
-from bertsmith.shapes import BertConfig
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said
@@ -259,11 +258,8 @@ def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
     """Everything about the model that would fail later, when the folder is begun."""
     shape = origin.shape
     task = task_shape_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
-    if parts.paired and isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
-        raise UsageError(
-            f"{origin.name} has type_vocab_size {shape.type_vocab_size}, but the inputs of this "
-            "task have 2 segments; choose a model with 2."
-        )
+    if parts.paired:
+        check_segments(origin.name, shape)
     origin.check(build_for_task(shape, task))
 
 
