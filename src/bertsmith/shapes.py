@@ -149,6 +149,8 @@ class ElmoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Of the characters and of each LSTM's output (P); a direction is P wide, both are 2P."""
     lstm_width: int = 4096
     lstm_layers: int = 2
+    skip_connections: bool = True
+    """Whether the input of a layer from the second on is added to its output."""
     cell_clip: float = 3.0
     projection_clip: float = 3.0
     dropout: float = 0.1
@@ -156,7 +158,7 @@ class ElmoConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def validate(self, source: str) -> "ElmoConfig":
         """Checks that the numbers fit together; returns self. `source` is named in errors."""
-        _check_numbers(self, source, may_be_zero=("highways",))
+        _check_numbers(self, source, may_be_zero=("highways", "skip_connections"))
         if not self.filters or min(map(min, self.filters)) < 1:
             raise UsageError(
                 f"{source}: filters is {self.filters}; give at least one, as its width in "

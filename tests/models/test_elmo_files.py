@@ -84,7 +84,9 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def published_layers(arrays: dict[str, np.ndarray], words: list[str]) -> np.ndarray:
+def published_layers(
+    arrays: dict[str, np.ndarray], words: list[str], *, skips: bool = True
+) -> np.ndarray:
     """bilm-tf's graph in float64, on the arrays as they are in the file."""
     a = {name: array.astype(np.float64) for name, array in arrays.items()}
     tokens = []
@@ -120,7 +122,7 @@ def published_layers(arrays: dict[str, np.ndarray], words: list[str]) -> np.ndar
                 cell = cell.clip(-3, 3)
                 state = (sigmoid(o) * np.tanh(cell)) @ a[cell_name + "W_P_0"]
                 state = state.clip(-0.5, 0.5)
-                states.append(state + x if layer else state)
+                states.append(state + x if layer and skips else state)
             ways[direction] = np.array(states)
         layers.append(np.concatenate([ways[0], ways[1][::-1]], 1))
     return np.array(layers)[:, 1:-1]
@@ -133,6 +135,21 @@ def test_published_files_give_the_published_layers(tmp_path):
     for words, found in zip(SENTENCES, elmo.of_words(SENTENCES, may_cut=True), strict=True):
         expected = torch.from_numpy(published_layers(arrays, words)).float()
         torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
+
+
+def test_layers_without_skip_connections(tmp_path):
+    arrays = published_arrays()
+    options = OPTIONS | {"lstm": OPTIONS["lstm"] | {"use_skip_connections": False}}
+    elmo = read_elmo(*write_published(tmp_path, arrays, options))
+    for words, found in zip(SENTENCES, elmo.of_words(SENTENCES, may_cut=True), strict=True):
+        expected = torch.from_numpy(published_layers(arrays, words, skips=False)).float()
+        torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
+        assert not torch.allclose(
+            found[2], torch.from_numpy(published_layers(arrays, words))[2].float()
+        )
+    write_elmo(tmp_path / "again", elmo)
+    written = json.loads((tmp_path / "again" / "options.json").read_text())
+    assert written["lstm"]["use_skip_connections"] is False
 
 
 def test_every_known_number_is_in_its_place(tmp_path):
@@ -272,7 +289,11 @@ def changed(part: str | None, **values) -> dict:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        (changed("lstm", use_skip_connections=False), UsageError, "use_skip_connections is False"),
+        (
+            changed("lstm", use_skip_connections="no"),
+            FolderError,
+            "'lstm.use_skip_connections' is a string, expected a boolean",
+        ),
         (changed(None, bidirectional=False), UsageError, "bidirectional is False"),
         (changed("char_cnn", n_characters=300), UsageError, "n_characters is 300; bertsmith comp"),
         (changed("lstm", dim=None), FolderError, "lacks the key dim"),

@@ -106,8 +106,8 @@ class CharacterEncoder(nn.Module):
 class Elmo(nn.Module):
     """The character encoder, and `lstm_layers` layers in each direction.
 
-    From the second layer on a layer's input is added to its output. Dropout, in training, is
-    before every layer (bilm-tf).
+    From the second layer on a layer's input is added to its output, unless the config has no skip
+    connections. Dropout, in training, is before every layer (bilm-tf).
     """
 
     characters_VC: Tensor
@@ -166,8 +166,9 @@ class Elmo(nn.Module):
             before_TP, after_TP = self.dropout(before_TP), self.dropout(after_TP)
             new_before_TP = self.forward_lstms[number](before_TP, forward_steps)
             new_after_TP = self.backward_lstms[number](after_TP, backward_steps)
-            before_TP = new_before_TP + before_TP if number else new_before_TP
-            after_TP = new_after_TP + after_TP if number else new_after_TP
+            skips = number > 0 and self.config.skip_connections
+            before_TP = new_before_TP + before_TP if skips else new_before_TP
+            after_TP = new_after_TP + after_TP if skips else new_after_TP
             both = torch.cat([before_TP, after_TP], -1)
             last = number == self.config.lstm_layers - 1
             yield both[rows_R] if last and rows_R is not None else both

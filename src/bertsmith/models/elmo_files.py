@@ -43,6 +43,7 @@ _CNN_KEYS = {
 }
 _THEIR_NAMES = {ours: f"lstm.{theirs}" for theirs, ours in _LSTM_KEYS.items()}
 _THEIR_NAMES |= {ours: f"char_cnn.{theirs}" for theirs, ours in _CNN_KEYS.items()}
+_THEIR_NAMES |= {"skip_connections": "lstm.use_skip_connections"}
 _THEIR_NAMES |= {"char_width": "char_cnn.embedding.dim", "vocab_size": "n_tokens_vocab"}
 # Where an error names a key: behind the file's name, and in quotes.
 _OPTIONS_HERE = "<options>"
@@ -172,7 +173,7 @@ def write_elmo(folder: str | Path, model: Elmo) -> None:
     cnn = {theirs: getattr(config, ours) for theirs, ours in _CNN_KEYS.items()}
     keys = {
         "bidirectional": True,
-        "lstm": lstm | {"use_skip_connections": True},
+        "lstm": lstm | {"use_skip_connections": config.skip_connections},
         "char_cnn": cnn | {"embedding": {"dim": config.char_width}, "n_characters": CHARACTER_IDS},
         "n_tokens_vocab": config.vocab_size,
         "dropout": config.dropout,
@@ -192,12 +193,12 @@ def read_options(path: Path) -> ElmoConfig:
     cnn.setdefault("n_highway", 0)
     embedding = _section(cnn, "embedding", path)
     _check(keys, "bidirectional", (True,), path)
-    _check(lstm, "use_skip_connections", (True,), path)
     # With and without the mask's: 261 while it is trained, 262 after.
     _check(cnn, "n_characters", (CHARACTER_IDS - 1, CHARACTER_IDS), path)
     known = {ours: _taken(lstm, theirs, path) for theirs, ours in _LSTM_KEYS.items()}
     known |= {ours: _taken(cnn, theirs, path) for theirs, ours in _CNN_KEYS.items()}
     known["char_width"] = _taken(embedding, "dim", path)
+    known["skip_connections"] = lstm.pop("use_skip_connections", True)
     # Of the softmax, which is not in these files; the published options leave it out too.
     known["vocab_size"] = keys.pop("n_tokens_vocab", 1)
     if "dropout" in keys:
