@@ -1,13 +1,16 @@
 """What a folder is told to be when a part of it is damaged or gone."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from bertsmith import pretrain
+from bertsmith.cli import main
 from bertsmith.config import Kind, Phase, pretrain_config
 from bertsmith.errors import DataError, FolderError
 from bertsmith.files import write_json
@@ -194,3 +197,26 @@ def test_what_is_written_beside_the_parameters_is_not_counted(tmp_path: Path) ->
     assert isinstance(again, ModelInfo)
     assert again.parts == found.parts
     assert again.parameters == found.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_weights_in_shards_are_counted_and_unknown_keys_named(tmp_path: Path, capsys: Any) -> None:
+    model = BertForPretraining(BertConfig(vocab_size=5, **SHAPE))
+    save_model(tmp_path, model, Tokenizer(SPECIAL), card="")
+    whole = describe(str(tmp_path))
+    tensors = load_file(tmp_path / "model.safetensors")
+    files = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(tensors)}
+    for file in set(files.values()):
+        save_file({name: tensors[name] for name in files if files[name] == file}, tmp_path / file)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    found = describe(str(tmp_path))
+    assert isinstance(found, ModelInfo)
+    assert isinstance(whole, ModelInfo)
+    assert (found.parameters, found.parts) == (whole.parameters, whole.parts)
+    assert found.weight_bytes > 4 * found.parameters
+
+    keys = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(keys | {"license": "mit"}))
+    assert main(["info", str(tmp_path)]) == 0
+    warning = f"warning: {tmp_path / 'config.json'}: unknown keys are ignored: license.\n"
+    assert capsys.readouterr().err == warning

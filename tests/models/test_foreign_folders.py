@@ -15,14 +15,25 @@ from transformers import (
     BertForPreTraining,
     BertForTokenClassification,
     BertModel,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
 )
 
 from bertsmith.errors import FolderError, ModelWarning, UsageError
-from bertsmith.models.architectures import encoder_of
-from bertsmith.models.folder import load_any, load_config, load_encoder, load_pretraining, load_task
+from bertsmith.models.architectures import build, encoder_of
+from bertsmith.models.folder import (
+    load_any,
+    load_config,
+    load_encoder,
+    load_pretraining,
+    load_task,
+    save_model,
+)
 from bertsmith.models.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.packed import pack
 from bertsmith.models.tuned import BertForTask, TaskBatch
+from bertsmith.shapes import ElmoConfig, GptConfig
+from bertsmith.text.tokenizer import SPECIAL, Tokenizer
 
 IDS = [[2, 7, 9, 11, 3, 20, 21, 3], [2, 30, 5, 3]]
 SEGMENTS = [[0, 0, 0, 0, 0, 1, 1, 1], [0, 0, 0, 0]]
@@ -464,3 +475,54 @@ def test_absurd_numbers_are_compared_with_the_weights(tmp_path, key, value, why)
     with pytest.raises((FolderError, UsageError)) as error:
         load_any(tmp_path)
     assert why in str(error.value)
+
+
+GPT = GptConfig(vocab_size=12, n_positions=8, n_embd=16, n_layer=2, n_head=2)
+ELMO = ElmoConfig(
+    vocab_size=12, characters=8, filters=((1, 4), (2, 4)), highways=1, projection=6, lstm_width=8
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "key", "value", "why"),
+    [
+        (GPT, "n_layer", 3000, "n_layer is 3,000, but"),
+        (GPT, "n_positions", 200_000_000, "has shape (8, 16), config.json says (200000000, 16)"),
+        (GPT, "n_embd", 200_000_000, "has shape (12, 16), config.json says (12, 200000000)"),
+        (GPT, "n_embd", 10**18, "must be at most 268,435,456"),
+        (ELMO, "lstm_layers", 3000, "lstm_layers is 3,000, but"),
+        (ELMO, "highways", 3000, "highways is 3,000, but"),
+        (ELMO, "filters", [[1, 4]] * 3000, "filters is 3,000, but"),
+        (ELMO, "filters", [[1, 4], [2, 10**12]], "a width at most 268,435,456 filters"),
+        (ELMO, "lstm_width", 200_000_000, "config.json says (800000000, 6)"),
+        (ELMO, "projection", 200_000_000, "config.json says (200000000"),
+        (ELMO, "characters", 10**5, "a word has at most 1,000 characters"),
+        (ELMO, "vocab_size", 10**8, "vocab_size is 100,000,000, but the tokenizer beside it"),
+    ],
+)
+def test_absurd_numbers_of_a_gpt_and_an_elmo(tmp_path, shape, key, value, why):
+    pieces = (*SPECIAL, *"abcdefg")
+    model = build(shape, pieces=pieces, pair_task=False)
+    save_model(tmp_path, model, Tokenizer(pieces), card="")
+    edit_config(tmp_path, **{key: value})
+    with pytest.raises((FolderError, UsageError)) as error:
+        load_any(tmp_path)
+    assert why in str(error.value)
+
+
+def test_a_gpts_wrapped_names_and_shards(tmp_path):
+    torch.manual_seed(0)
+    theirs = OpenAIGPTLMHeadModel(
+        OpenAIGPTConfig(vocab_size=12, n_positions=8, n_embd=16, n_layer=2, n_head=2, afn="swish")
+    ).eval()
+    theirs.save_pretrained(tmp_path / "a", max_shard_size="5KB")
+    assert not (tmp_path / "a" / "model.safetensors").exists()
+    theirs.save_pretrained(tmp_path / "b")
+    edit_weights(tmp_path / "b", lambda t: {f"module.{name}": value for name, value in t.items()})
+    ids = [5, 7, 2, 9]
+    with torch.no_grad():
+        expected = theirs(torch.tensor([ids])).logits[0]
+        for folder in (tmp_path / "a", tmp_path / "b"):
+            ours = load_any(folder)
+            found = ours.logits(ours.gpt(pack([ids])))
+            torch.testing.assert_close(found, expected, **CLOSE)
