@@ -23,7 +23,7 @@ from bertsmith.pretraining.initial_weights import structure, word_columns
 from bertsmith.pretraining.word_vectors import word_vectors
 from bertsmith.runtime import derive_seed
 from bertsmith.shape_files import shape_named
-from bertsmith.shapes import BertConfig, ElmoConfig, Shape
+from bertsmith.shapes import BertConfig, ElmoConfig, Shape, fits_vocabulary
 from bertsmith.text.tokenizer import Tokenizer
 
 _COUNTED_TOKENS = 10_000_000
@@ -40,7 +40,8 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
     """
     vocab_size = corpus.manifest.vocab_size
     shape = shape_named(config.model, config.size, vocab_size=vocab_size)
-    if shape.vocab_size != vocab_size:
+    padded = fits_vocabulary(shape.vocab_size, vocab_size) and not isinstance(shape, ElmoConfig)
+    if shape.vocab_size != vocab_size and not padded:
         raise FolderError(
             f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
             f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
@@ -105,13 +106,14 @@ def build_model(
 
 def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> None:
     rank = word_columns(encoder_of(model))
+    padding = model.config.vocab_size - corpus.manifest.vocab_size
     vectors_VR = None
     if rank:
         texts = corpus.split("train").spread(_COUNTED_TOKENS)
         vectors_VR = word_vectors(texts, vocab_size=model.config.vocab_size, rank=rank)
     structure(
         model,
-        unigrams_V=torch.from_numpy(np.array(corpus.unigrams_V)),
+        unigrams_V=torch.from_numpy(np.pad(corpus.unigrams_V, (0, padding))),
         vectors_VR=vectors_VR,
         special_ids=(corpus.tokenizer.cls_id, corpus.tokenizer.sep_id),
         seed=derive_seed(config.seed, "structured weights"),

@@ -31,6 +31,17 @@ _LARGEST = 1 << 28
 _MOST_CHARACTERS = 1000
 
 
+_LARGEST_PADDING = 1024
+
+
+def fits_vocabulary(rows: int, pieces: int) -> bool:
+    """Whether a model with so many rows of embeddings is for a vocabulary of so many pieces.
+
+    Models are padded to a round number of rows; no text gives rise to those behind the vocabulary.
+    """
+    return 0 <= rows - pieces <= _LARGEST_PADDING
+
+
 class BertConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The shape of a BERT encoder, by the names that `config.json` uses everywhere.
 

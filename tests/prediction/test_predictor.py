@@ -122,6 +122,29 @@ def test_tokenizer_of_another_model_is_refused(tmp_path):
         Predictor(tmp_path)
 
 
+def test_tokens_added_without_embeddings_are_named(tmp_path):
+    write(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).unlink()
+    (tmp_path / "added_tokens.json").write_text('{"<user>": 16}')
+    with pytest.raises(FolderError, match=r"no embedding for the added token '<user>'"):
+        Predictor(tmp_path)
+
+
+def test_rows_of_padding_answer_as_in_transformers_and_have_no_name(tmp_path):
+    torch.manual_seed(3)
+    model = BertForPretraining(msgspec.structs.replace(CONFIG, vocab_size=24))
+    save_model(tmp_path, model, Tokenizer(VOCAB), card="")
+    found = Predictor(tmp_path).fill("the [MASK] sat", top=len(VOCAB), joint=True)
+    [row] = [BertForMaskedLM.from_pretrained(tmp_path)(torch.tensor([[2, 11, 4, 14, 3]])).logits]
+    expected = row[0, 2].softmax(-1).tolist()
+    assert sum(expected[16:]) > 0.01
+    for candidate in found.blanks[0].candidates:
+        probability = expected[VOCAB.index(candidate.token)]
+        assert math.isclose(candidate.probability, probability, rel_tol=1e-4)
+    assert len(found.joint) == len(VOCAB)
+
+
 def test_answers_are_json(folder):
     found = Predictor(folder).fill("the [MASK]", top=1)
     keys = msgspec.json.decode(msgspec.json.encode(found))

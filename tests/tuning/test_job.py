@@ -19,6 +19,7 @@ from bertsmith.prediction.evaluate import Evaluation, evaluate
 from bertsmith.prediction.predictor import Predictor
 from bertsmith.tasks.own import Columns
 from bertsmith.tasks.table import TASKS, load
+from bertsmith.text.tokenizer import SPECIAL
 from bertsmith.tuning.data import Source, read
 from bertsmith.tuning.job import Job, finetune
 from bertsmith.tuning.result import FinetuneResult
@@ -152,12 +153,13 @@ def test_errors_call_the_model_as_the_user_does(
     official_files.WRITERS["rte"](tmp_path / "rte")
     broken = tmp_path / "site-packages" / "model"
     shutil.copytree(small_model, broken)
-    (broken / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\n")
+    pieces = [*SPECIAL, *(f"piece{number}" for number in range(1995))]
+    (broken / "vocab.txt").write_text("\n".join(pieces))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (broken / name).unlink()
     monkeypatch.setattr("bertsmith.tuning.job.resolve", lambda name: broken)
     with pytest.raises(
-        FolderError, match=r"^minilm: the tokenizer has 6 pieces, config\.json says"
+        FolderError, match=r"^minilm: the tokenizer has 2000 pieces, config\.json says"
     ):
         finetune(job("rte", Path("minilm"), tmp_path), tmp_path / "out", show=list)
 

@@ -264,7 +264,7 @@ def _pieces(folder: Path, shape: Shape) -> tuple[str, ...]:
     if not isinstance(shape, ElmoConfig):
         return ()
     pieces = Tokenizer.load(folder).vocab
-    if len(pieces) != shape.vocab_size:
+    if len(pieces) != shape.vocab_size:  # no padding, as each row is spelled
         raise FolderError(
             f"{folder / CONFIG}: vocab_size is {shape.vocab_size:,}, but the tokenizer beside it "
             f"has {len(pieces):,} pieces; one of the two is from another model."

@@ -144,7 +144,8 @@ def _log_probabilities(
             # They predict ends and unknown words too, neither of which fills a blank.
             special = torch.tensor(sorted(tokenizer.special_ids))
             nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
-    return nats_PV.view(len(rows), len(places), -1)
+    # Behind the vocabulary a model may have rows of padding, which have no name.
+    return nats_PV[:, : len(tokenizer)].reshape(len(rows), len(places), -1)
 
 
 def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:

@@ -87,6 +87,7 @@ def generate(
             last_D = model.gpt.extend(torch.tensor(new, device=device), past)[-1:]
             scores_V = model.logits(last_D)[0].double().cpu()
             open_V = scores_V.index_fill(0, torch.tensor(never, dtype=torch.int64), -torch.inf)
+            open_V[len(tokenizer) :] = -torch.inf  # rows of padding
             if temperature == 0:
                 chosen = int(open_V.argmax())
             else:

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.text import bpe_files
+from bertsmith.text.added import CLS, MASK, PAD, SEP, SPECIAL, Added, identity, outside
 from bertsmith.text.bpe_files import END, Merges
-from bertsmith.text.tokenizer_files import CLS, MASK, PAD, SEP, SPECIAL, Cleaning, Frame
+from bertsmith.text.tokenizer_files import Cleaning, Frame
 
 ADDED = (PAD, CLS, SEP, MASK)
 """Special tokens that fine-tuning needs and OpenAI's vocabulary lacks."""
@@ -38,10 +39,16 @@ class BytePairs:
     vocab: tuple[str, ...]
     cleaning: Cleaning
     merges: Merges
+    added: tuple[Added, ...] = ()
 
     def __post_init__(self) -> None:
         bpe_files.check_vocab(self.vocab, "the vocabulary")
-        bpe_files.check_merges(self.vocab, self.merges, "the merges, number")
+        bpe_files.check_merges(self.own, self.merges, "the merges, number")
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The model's own pieces."""
+        return self.vocab[: len(self.vocab) - len(outside(self.added))]
 
     @cached_property
     def unknown(self) -> str:
@@ -51,14 +58,20 @@ class BytePairs:
     @cached_property
     def special(self) -> frozenset[str]:
         """As `Pieces.special`."""
-        return frozenset({*SPECIAL, self.unknown} & set(self.vocab))
+        theirs = {token.content for token in self.added if token.special}
+        return frozenset(({*SPECIAL, self.unknown} | theirs) & set(self.vocab))
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        """Pieces that are words, whatever they are called."""
+        return self.special | {token.content for token in self.added}
 
     @property
     def identity(self) -> list[Any]:
         """As `Pieces.identity`."""
         rules = self.cleaning
         flags = [rules.lower_case, rules.strips_accents, rules.split_chinese]
-        return [self.vocab, flags, self.merges]
+        return [self.vocab, flags, self.merges, *identity(self.added)]
 
     @cached_property
     def bare(self) -> tuple[str, ...]:
@@ -74,15 +87,16 @@ class BytePairs:
             self.vocab,
             self.cleaning,
             self.merges,
-            special=sorted(self.special, key=self.vocab.index) if recognise_special else (),
+            special=self.special & {*SPECIAL, self.unknown} if recognise_special else (),
             frame=frame,
+            added_tokens=self.added,
         )
 
     def write(self, folder: Path, *, model_max_length: int, frame: Frame) -> None:
         """`vocab.json`, `merges.txt`, `tokenizer.json` and `tokenizer_config.json`."""
         bpe_files.write_folder(
             folder,
-            self.vocab,
+            self.own,
             self.cleaning,
             self.merges,
             whole=self._library(recognise_special=True, frame=frame),
@@ -92,7 +106,12 @@ class BytePairs:
 
     @cached_property
     def _ends_V(self) -> npt.NDArray[np.bool_]:
-        return np.array([piece.endswith(END) or piece in self.special for piece in self.vocab])
+        return np.array([piece.endswith(END) or piece in self._whole for piece in self.vocab])
+
+    @cached_property
+    def _added_V(self) -> npt.NDArray[np.bool_]:
+        tokens = {token.content for token in self.added}
+        return np.array([piece in tokens for piece in self.vocab])
 
     def word_starts(self, ids_T: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """As `Pieces.word_starts`: where the piece before ends a word, as every text's last does.
@@ -100,7 +119,7 @@ class BytePairs:
         An unknown character counts as the end of one; that it was not cannot be known from ids.
         """
         starts_T = np.ones(len(ids_T), dtype=np.bool_)
-        starts_T[1:] = self._ends_V[ids_T[:-1]]
+        starts_T[1:] = self._ends_V[ids_T[:-1]] | self._added_V[ids_T[1:]]
         return starts_T
 
     def words(self, pieces: list[str]) -> list[str]:
@@ -108,7 +127,7 @@ class BytePairs:
         words: list[str] = []
         goes_on = False
         for piece in pieces:
-            if piece in self.special:
+            if piece in self._whole:
                 words.append(piece)
                 goes_on = False
                 continue

@@ -4,7 +4,7 @@ Two layouts are read: `tokenizer.json` (alone, or with any of the others), and O
 with `merges.txt`. A `tokenizer_config.json` beside them tells the cleaning rules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,9 @@ import msgspec
 
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import parse_json, read_json, write_bytes, write_json
-from bertsmith.text import tokenizer_files
+from bertsmith.text import added, tokenizer_files
+from bertsmith.text.added import CLS, MASK, OPENAI_UNKNOWN, PAD, SEP, SPECIAL, UNK, Added
 from bertsmith.text.tokenizer_files import (
-    CLS,
-    MASK,
-    PAD,
-    SEP,
-    SPECIAL,
-    UNK,
-    Added,
     Cleaning,
     Frame,
     Normalizer,
@@ -29,7 +23,6 @@ from bertsmith.text.tokenizer_files import (
 
 END = "</w>"
 """What a piece that ends a word ends with."""
-OPENAI_UNKNOWN = "<unk>"
 
 Merges = tuple[tuple[str, str], ...]
 
@@ -50,8 +43,9 @@ def tokenizer_json(
     cleaning: Cleaning,
     merges: Merges,
     *,
-    special: Sequence[str],
+    special: Collection[str],
     frame: Frame = "text",
+    added_tokens: Sequence[Added] = (),
 ) -> dict[str, Any]:
     """The contents of `tokenizer.json`: a BERT's with another model.
 
@@ -61,13 +55,14 @@ def tokenizer_json(
         merges: the pairs to merge, the most urgent first.
         special: which pieces, written in a text, become themselves.
         frame: what is put around a text, if the vocabulary has it.
+        added_tokens: those of the user.
     """
     id_of = {piece: index for index, piece in enumerate(vocab)}
     whole = tokenizer_files.tokenizer_json(SPECIAL, cleaning, recognise_special=True)
-    some = whole["added_tokens"][0]
+    outside = added.outside(added_tokens)
     framed = {CLS, SEP, MASK} <= id_of.keys()
     return whole | {
-        "added_tokens": [some | {"id": id_of[piece], "content": piece} for piece in special],
+        "added_tokens": added.section(id_of, added_tokens, recognised=special),
         "post_processor": tokenizer_files.template(id_of, frame) if framed else None,
         "decoder": {"type": "BPEDecoder", "suffix": END},
         "model": {
@@ -79,7 +74,7 @@ def tokenizer_json(
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": id_of,
+            "vocab": {piece: index for piece, index in id_of.items() if piece not in outside},
             "merges": merges,
         },
     }
@@ -99,7 +94,7 @@ def write_folder(
 
     Args:
         folder: to write in.
-        vocab: the pieces, in order of their ids.
+        vocab: the model's own pieces, in order of their ids.
         cleaning: how text is cleaned.
         merges: the pairs to merge, the most urgent first.
         whole: the contents of `tokenizer.json`.
@@ -137,8 +132,8 @@ def is_folder(folder: Path) -> bool:
     return model.type == "BPE" or bool(bytes(model.merges))
 
 
-def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
-    """Reads vocabulary, cleaning rules and merges of a tokenizer (or model) folder.
+def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, Merges, tuple[Added, ...]]:
+    """Reads vocabulary, cleaning rules, merges and added tokens of a tokenizer (or model) folder.
 
     Raises:
         FolderError: a file is missing, damaged, or not of GPT's byte pairs.
@@ -146,8 +141,10 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
     path = folder / CONFIG
     config = read_json(path, _Config) if path.is_file() else _Config()
     if not (folder / WHOLE).is_file():
-        return _read_two(folder, config)
-    vocab, cleaning, merges = _read_whole(folder / WHOLE)
+        own, cleaning, merges = _read_two(folder, config)
+        vocab, tokens = added.read(folder, own)
+        return vocab, cleaning, merges, tokens
+    vocab, cleaning, merges, tokens = _read_whole(folder / WHOLE)
     if (folder / VOCAB).is_file():
         listed = _read_vocab(folder / VOCAB)
         if vocab[: len(listed)] != listed:
@@ -160,7 +157,7 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
             f"{folder}: {CONFIG} says do_lower_case={config.do_lower_case} but {WHOLE} lower-cases="
             f"{cleaning.lower_case}; correct the wrong one."
         )
-    return vocab, cleaning, merges
+    return vocab, cleaning, merges, tokens
 
 
 def _read_two(folder: Path, config: "_Config") -> tuple[tuple[str, ...], Cleaning, Merges]:
@@ -270,7 +267,7 @@ def _check_word_ends(vocab: tuple[str, ...], merges: Merges, path: Path) -> None
         )
 
 
-def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
+def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges, tuple[Added, ...]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -294,8 +291,8 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
         )
     if not normalizer.clean_text:
         raise FolderError(f"{path}: expected clean_text=true (GPT's), found false.")
-    id_of = model.vocab | {added.content: added.id for added in whole.added_tokens}
-    vocab = _in_order(id_of, str(path))
+    own = _in_order(added.own_ids(model.vocab, whole.added_tokens), str(path))
+    vocab, tokens = added.read(path.parent, own, whole.added_tokens)
     if model.unk_token != unknown_of(vocab):
         raise FolderError(
             f"{path}: its unknown piece is {model.unk_token!r}, expected {unknown_of(vocab)!r}; "
@@ -316,7 +313,7 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges]:
         strip_accents=normalizer.strip_accents,
         split_chinese=normalizer.handle_chinese_chars,
     )
-    return vocab, cleaning, tuple(merges)
+    return vocab, cleaning, tuple(merges), tokens
 
 
 class _Config(msgspec.Struct):

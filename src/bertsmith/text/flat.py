@@ -166,6 +166,53 @@ class Nanotoken:
         return ragged.ids.astype(self._type, copy=False), np.diff(ragged.offsets)
 
 
+class WithAdded:
+    """Another engine, and the library for the few texts that may hold a user's added token.
+
+    Which those are is found by looking for the tokens as they are matched: as written, or, where
+    `normalized`, in the cleaned text. A text that holds one does not always match it (the flag
+    `single_word`), but one that holds none never does.
+    """
+
+    def __init__(
+        self, engine: Engine, library: Any, added: Sequence[dict[str, Any]], *, vocab_size: int
+    ) -> None:
+        self._engine, self._encode = engine, library.encode
+        self._type = id_type(vocab_size)
+        self._clean = library.normalizer.normalize_str
+        cleaned = [self._clean(token["content"]) for token in added if token["normalized"]]
+        self._cleaned = _any_of(cleaned)
+        self._written = _any_of([token["content"] for token in added if not token["normalized"]])
+
+    def encode(self, texts: Sequence[str]) -> tuple[Ids, npt.NDArray[np.int64]]:
+        """As `Engine.encode`."""
+        apart = [number for number, text in enumerate(texts) if self._may_match(text)]
+        if not apart:
+            return self._engine.encode(texts)
+        others = [*texts]
+        for number in apart:
+            others[number] = ""
+        ids_T, lengths = self._engine.encode(others)
+        ends = np.cumsum(lengths)
+        rows: list[Ids] = []
+        done = 0
+        for number in apart:
+            found = self._encode(texts[number], add_special_tokens=False).ids
+            ids = array(np.dtype(self._type).char, found).tobytes()
+            rows += [ids_T[done : ends[number]], _as_ids(ids, self._type)]
+            done, lengths[number] = ends[number], len(found)
+        return np.concatenate([*rows, ids_T[done:]]), lengths
+
+    def _may_match(self, text: str) -> bool:
+        if self._written is not None and self._written.search(text):
+            return True
+        return self._cleaned is not None and bool(self._cleaned.search(self._clean(text)))
+
+
+def _any_of(contents: Sequence[str]) -> re.Pattern[str] | None:
+    return re.compile("|".join(map(re.escape, contents))) if contents else None
+
+
 # Strings on which implementations of these rules have been seen to differ.
 NASTY = (
     "",

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from bertsmith.text.added import SPECIAL, UNK, Added, identity
 from bertsmith.text.tokenizer_files import (
-    SPECIAL,
-    UNK,
     Cleaning,
     Frame,
     check_vocab,
@@ -33,6 +32,11 @@ class Pieces(Protocol):
     @property
     def cleaning(self) -> Cleaning:
         """What is done to text first."""
+        ...
+
+    @property
+    def added(self) -> tuple[Added, ...]:
+        """The user's tokens beside the vocabulary, in order of their ids."""
         ...
 
     @property
@@ -83,7 +87,7 @@ class WordPiece:
     vocab: tuple[str, ...]
     cleaning: Cleaning
     unknown = UNK
-    special = frozenset(SPECIAL)
+    added: tuple[Added, ...] = ()
 
     def __post_init__(self) -> None:
         check_vocab(self.vocab, "the vocabulary")
@@ -92,7 +96,18 @@ class WordPiece:
     def identity(self) -> list[Any]:
         """As `Pieces.identity`."""
         rules = self.cleaning
-        return [self.vocab, [rules.lower_case, rules.strips_accents, rules.split_chinese]]
+        flags = [rules.lower_case, rules.strips_accents, rules.split_chinese]
+        return [self.vocab, flags, *identity(self.added)]
+
+    @cached_property
+    def special(self) -> frozenset[str]:
+        """As `Pieces.special`."""
+        return frozenset({*SPECIAL, *(token.content for token in self.added if token.special)})
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        """Pieces that are words, whatever they are called."""
+        return self.special | {token.content for token in self.added}
 
     @cached_property
     def bare(self) -> tuple[str, ...]:
@@ -101,18 +116,28 @@ class WordPiece:
 
     def library(self, *, recognise_special: bool) -> dict[str, Any]:
         """As `Pieces.library`."""
-        return tokenizer_json(self.vocab, self.cleaning, recognise_special=recognise_special)
+        return tokenizer_json(
+            self.vocab,
+            self.cleaning,
+            recognise_special=recognise_special,
+            added_tokens=self.added,
+        )
 
     def write(self, folder: Path, *, model_max_length: int, frame: Frame) -> None:
         """`vocab.txt`, `tokenizer.json` and `tokenizer_config.json`."""
         write_folder(
-            folder, self.vocab, self.cleaning, model_max_length=model_max_length, frame=frame
+            folder,
+            self.vocab,
+            self.cleaning,
+            model_max_length=model_max_length,
+            frame=frame,
+            added_tokens=self.added,
         )
 
     @cached_property
     def continuation_V(self) -> npt.NDArray[np.bool_]:
         """Whether each piece goes on with a word; bool [V]."""
-        return np.array([_goes_on(piece) for piece in self.vocab])
+        return np.array([_goes_on(piece) and piece not in self._whole for piece in self.vocab])
 
     def word_starts(self, ids_T: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """As `Pieces.word_starts`; each piece says it itself."""
@@ -123,7 +148,8 @@ class WordPiece:
         """As `Pieces.words`."""
         words: list[str] = []
         for piece in pieces:
-            if _goes_on(piece) and words and words[-1] not in self.special:
+            after_word = bool(words) and words[-1] not in self._whole
+            if _goes_on(piece) and piece not in self._whole and after_word:
                 words[-1] += piece[2:]
             else:
                 words.append(piece)

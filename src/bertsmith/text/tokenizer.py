@@ -20,11 +20,13 @@ import tokenizers
 
 from bertsmith.errors import MissingExtra, UsageError
 from bertsmith.text import bpe, bpe_files
+from bertsmith.text.added import Added, outside, special_token
 from bertsmith.text.bpe import BytePairs
 from bertsmith.text.flat import (
     Engine,
     Ids,
     Nanotoken,
+    WithAdded,
     WordCache,
     disagreement,
     id_type,
@@ -72,14 +74,16 @@ class Tokenizer:
         cleaning: Cleaning = GOOGLE,
         *,
         merges: Iterable[tuple[str, str]] | None = None,
+        added: Iterable[Added] = (),
         backend: Backend = "tokenizers",
     ) -> None:
         """From what defines it.
 
         Args:
-            vocab: the pieces, in order of their ids.
+            vocab: the pieces, in order of their ids; added tokens that are not the model's last.
             cleaning: how text is cleaned.
             merges: of byte pairs, the first to be merged first; None for WordPiece.
+            added: the user's tokens among `vocab`, matched in every text; see `added`.
             backend: what encodes many texts; all give the same ids.
 
         Raises:
@@ -92,21 +96,33 @@ class Tokenizer:
         self.cleaning = cleaning
         self.merges = None if merges is None else tuple(merges)
         self._pieces: Pieces = (
-            WordPiece(self.vocab, cleaning)
+            WordPiece(self.vocab, cleaning, tuple(added))
             if self.merges is None
-            else BytePairs(self.vocab, cleaning, self.merges)
+            else BytePairs(self.vocab, cleaning, self.merges, tuple(added))
         )
         self._backend: Backend = backend
         self._id_of = {piece: index for index, piece in enumerate(self.vocab)}
         self.unk_id = self._id_of[self._pieces.unknown]
         self.special_ids = frozenset(self._id_of[piece] for piece in self._pieces.special)
-        plain = msgspec.json.encode(self._pieces.library(recognise_special=False))
-        self._plain: Any = tokenizers.Tokenizer.from_buffer(plain)
+        whole = self._pieces.library(recognise_special=False)
+        plain = msgspec.json.encode(whole | {"added_tokens": []})
+        self._without_added: Any = tokenizers.Tokenizer.from_buffer(plain)
+        self._plain: Any = self._without_added
         self._engine = self._choose_engine(plain)
+        if whole["added_tokens"]:
+            self._plain = tokenizers.Tokenizer.from_buffer(msgspec.json.encode(whole))
+            self._engine = WithAdded(
+                self._engine, self._plain, whole["added_tokens"], vocab_size=len(self.vocab)
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers rebuild the tokenizer from what defines it."""
-        return _rebuild, (self.vocab, self.cleaning, self.merges, self._backend)
+        return _rebuild, (self.vocab, self.cleaning, self.merges, self.added, self._backend)
+
+    @property
+    def added(self) -> tuple[Added, ...]:
+        """The user's tokens, and special ones with unusual flags, in order of their ids."""
+        return self._pieces.added
 
     def __len__(self) -> int:
         return len(self.vocab)
@@ -122,10 +138,10 @@ class Tokenizer:
         """
         folder = Path(folder)
         if bpe_files.is_folder(folder):
-            vocab, cleaning, merges = bpe_files.read_folder(folder)
-            return cls(vocab, cleaning, merges=merges, backend=backend)
-        vocab, cleaning = read_folder(folder)
-        return cls(vocab, cleaning, backend=backend)
+            vocab, cleaning, merges, added = bpe_files.read_folder(folder)
+            return cls(vocab, cleaning, merges=merges, added=added, backend=backend)
+        vocab, cleaning, added = read_folder(folder)
+        return cls(vocab, cleaning, added=added, backend=backend)
 
     def save(
         self, folder: str | Path, *, model_max_length: int = 512, frame: Frame = "text"
@@ -182,8 +198,14 @@ class Tokenizer:
         """
         if self.has_special:
             return self
-        vocab = bpe.with_special(self.vocab)
-        return Tokenizer(vocab, self.cleaning, merges=self.merges, backend=self._backend)
+        vocab, added = bpe.with_special(self.vocab), self.added
+        if outside(added):  # the model's own pieces stand together
+            new = enumerate(vocab[len(self.vocab) :], len(self.vocab))
+            specials = (special_token(index, piece) for index, piece in new)
+            added += tuple(msgspec.structs.replace(token, outside=True) for token in specials)
+        return Tokenizer(
+            vocab, self.cleaning, merges=self.merges, added=added, backend=self._backend
+        )
 
     def _special_id(self, piece: str) -> int:
         if piece not in self._id_of:
@@ -288,7 +310,7 @@ class Tokenizer:
 
     def _choose_engine(self, plain: bytes) -> Engine:
         size = len(self.vocab)
-        library = WordCache(self._plain, vocab_size=size, cleaning=self.cleaning)
+        library = WordCache(self._without_added, vocab_size=size, cleaning=self.cleaning)
         if self._backend == "tokenizers":
             return library
         if self.merges is not None:
@@ -320,6 +342,7 @@ def _rebuild(
     vocab: tuple[str, ...],
     cleaning: Cleaning,
     merges: tuple[tuple[str, str], ...] | None,
+    added: tuple[Added, ...],
     backend: Backend,
 ) -> Tokenizer:
-    return Tokenizer(vocab, cleaning, merges=merges, backend=backend)
+    return Tokenizer(vocab, cleaning, merges=merges, added=added, backend=backend)

@@ -4,6 +4,7 @@ Three layouts are read: `tokenizer.json` (with or without `tokenizer_config.json
 `tokenizer_config.json`, and Google's `vocab.txt` alone. All three files are written.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +12,14 @@ import msgspec
 
 from bertsmith.errors import FolderError, explain_os_error
 from bertsmith.files import parse_json, write_bytes, write_json
-
-PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL = (PAD, UNK, CLS, SEP, MASK)
+from bertsmith.text import added
+from bertsmith.text.added import CLS as CLS
+from bertsmith.text.added import MASK as MASK
+from bertsmith.text.added import PAD as PAD
+from bertsmith.text.added import SEP as SEP
+from bertsmith.text.added import SPECIAL as SPECIAL
+from bertsmith.text.added import UNK as UNK
+from bertsmith.text.added import Added
 
 Frame = Literal["text", "prompt", "extract"]
 """What `transformers` is to put around a text: `[CLS] text [SEP]`, as BERT reads it; `[CLS] text`,
@@ -57,6 +63,7 @@ def tokenizer_json(
     *,
     recognise_special: bool,
     frame: Frame = "text",
+    added_tokens: Sequence[Added] = (),
 ) -> dict[str, Any]:
     """The contents of `tokenizer.json`.
 
@@ -66,25 +73,17 @@ def tokenizer_json(
         recognise_special: whether `[MASK]` and the like, written in a text, become the special
             token. The file on disk does (as `transformers` writes it); text from a corpus must not.
         frame: what is put around a text.
+        added_tokens: those of the user.
     """
     id_of = {piece: index for index, piece in enumerate(vocab)}
-    added = [
-        {
-            "id": id_of[piece],
-            "content": piece,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for piece in sorted(SPECIAL, key=id_of.__getitem__)
-    ]
+    outside = added.outside(added_tokens)
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added if recognise_special else [],
+        "added_tokens": added.section(
+            id_of, added_tokens, recognised=SPECIAL if recognise_special else ()
+        ),
         "normalizer": normalizer_json(cleaning),
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": template(id_of, frame),
@@ -94,7 +93,7 @@ def tokenizer_json(
             "unk_token": UNK,
             "continuing_subword_prefix": "##",
             "max_input_chars_per_word": LONGEST_WORD,
-            "vocab": id_of,
+            "vocab": {piece: index for piece, index in id_of.items() if piece not in outside},
         },
     }
 
@@ -144,10 +143,14 @@ def write_folder(
     *,
     model_max_length: int,
     frame: Frame = "text",
+    added_tokens: Sequence[Added] = (),
 ) -> None:
     """Writes the three files, each whole or not at all; other files in `folder` are left alone."""
-    write_bytes(folder / "vocab.txt", "".join(f"{piece}\n" for piece in vocab).encode())
-    whole = tokenizer_json(vocab, cleaning, recognise_special=True, frame=frame)
+    own = vocab[: len(vocab) - len(added.outside(added_tokens))]
+    write_bytes(folder / "vocab.txt", "".join(f"{piece}\n" for piece in own).encode())
+    whole = tokenizer_json(
+        vocab, cleaning, recognise_special=True, frame=frame, added_tokens=added_tokens
+    )
     write_json(folder / "tokenizer.json", whole)
     write_json(
         folder / "tokenizer_config.json",
@@ -166,8 +169,8 @@ def write_folder(
     )
 
 
-def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning]:
-    """Reads the vocabulary and the cleaning rules of a tokenizer (or model) folder.
+def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, ...]]:
+    """Reads vocabulary, cleaning rules and added tokens of a tokenizer (or model) folder.
 
     Raises:
         FolderError: no tokenizer there, a damaged file, or one that is not BERT's WordPiece.
@@ -184,12 +187,14 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning]:
     listed = read_vocab(plain) if plain.is_file() else None
     if not whole.is_file():
         assert listed is not None
-        return listed, Cleaning(
+        cleaning = Cleaning(
             lower_case=config.do_lower_case is not False,
             strip_accents=config.strip_accents,
             split_chinese=config.tokenize_chinese_chars is not False,
         )
-    vocab, cleaning = _read_whole(whole)
+        vocab, tokens = added.read(folder, listed)
+        return check_vocab(vocab, str(plain)), cleaning, tokens
+    vocab, cleaning, tokens = _read_whole(whole)
     if listed is not None and vocab[: len(listed)] != listed:
         raise FolderError(
             f"{plain} and {whole} hold different vocabularies; delete the one that does not belong "
@@ -200,7 +205,7 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning]:
             f"{folder}: tokenizer_config.json says do_lower_case={config.do_lower_case} but "
             f"tokenizer.json lower-cases={cleaning.lower_case}; correct the wrong one."
         )
-    return vocab, cleaning
+    return vocab, cleaning, tokens
 
 
 class _Config(msgspec.Struct):
@@ -230,11 +235,23 @@ def read_vocab(path: Path) -> tuple[str, ...]:
             f"{path}, line {line}, byte {error.start}: not UTF-8; save the vocabulary as UTF-8."
         ) from error
     lines = text.removesuffix("\n").split("\n")
-    return check_vocab([line.removesuffix("\r") for line in lines], str(path))
+    return _check_pieces([line.removesuffix("\r") for line in lines], str(path))
 
 
 def check_vocab(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str, ...]:
     """Checks that `pieces` can be a BERT vocabulary; `source` is named in errors."""
+    found = _check_pieces(pieces, source)
+    missing = [piece for piece in SPECIAL if piece not in found]
+    if missing:
+        raise FolderError(
+            f"{source}: the special token{'s' * (len(missing) > 1)} {', '.join(missing)} "
+            f"{'are' if len(missing) > 1 else 'is'} missing; a BERT vocabulary holds "
+            f"{' '.join(SPECIAL)}: restore the file from a good copy."
+        )
+    return found
+
+
+def _check_pieces(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str, ...]:
     line_of: dict[str, int] = {}
     for line, piece in enumerate(pieces, start=1):
         if not piece:
@@ -245,17 +262,10 @@ def check_vocab(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str, 
                 "every piece may occur once only."
             )
         line_of[piece] = line
-    missing = [piece for piece in SPECIAL if piece not in line_of]
-    if missing:
-        raise FolderError(
-            f"{source}: the special token{'s' * (len(missing) > 1)} {', '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing; a BERT vocabulary holds "
-            f"{' '.join(SPECIAL)}: restore the file from a good copy."
-        )
     return tuple(pieces)
 
 
-def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning]:
+def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, ...]]:
     whole = parse_json(_read_bytes(path), _Whole, str(path))
     model, normalizer = whole.model, whole.normalizer
     if whole.pre_tokenizer is None or whole.pre_tokenizer.type != "BertPreTokenizer":
@@ -271,24 +281,19 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning]:
             f"(BERT's), found {model.max_input_chars_per_word} and "
             f"{str(normalizer.clean_text).lower()}."
         )
-    piece_of = {index: piece for piece, index in model.vocab.items()}
-    piece_of.update((added.id, added.content) for added in whole.added_tokens)
+    id_of = added.own_ids(model.vocab, whole.added_tokens)
+    piece_of = {index: piece for piece, index in id_of.items()}
     for index in range(len(piece_of)):
         if index not in piece_of:
             raise FolderError(f"{path}: no piece has the id {index}; ids must run without gaps.")
+    own = tuple(piece_of[index] for index in range(len(piece_of)))
+    vocab, tokens = added.read(path.parent, own, whole.added_tokens)
     cleaning = Cleaning(
         lower_case=normalizer.lowercase,
         strip_accents=normalizer.strip_accents,
         split_chinese=normalizer.handle_chinese_chars,
     )
-    return check_vocab([piece_of[index] for index in range(len(piece_of))], str(path)), cleaning
-
-
-class Added(msgspec.Struct):
-    """Of `tokenizer.json`: a piece beside the model's own."""
-
-    id: int
-    content: str
+    return check_vocab(vocab, str(path)), cleaning, tokens
 
 
 class Normalizer(msgspec.Struct, tag="BertNormalizer"):

@@ -12,6 +12,7 @@ from bertsmith.finetune_config import FinetuneConfig
 from bertsmith.models.architectures import TaskModel, check_segments
 from bertsmith.models.tuned import TaskBatch
 from bertsmith.runtime import World
+from bertsmith.shapes import fits_vocabulary
 from bertsmith.tasks.decode import Outputs, Prediction, decode
 from bertsmith.tasks.features import LONGEST_QUESTION, Features, Limits, build
 from bertsmith.tasks.task import Example
@@ -41,13 +42,19 @@ def check_vocabulary(folder: str, tokenizer: Tokenizer, pieces: int) -> None:
     """Refuses a tokenizer that does not fit the model beside it, which has so many `pieces`.
 
     Raises:
-        FolderError: it has another number of pieces.
+        FolderError: see `shapes.fits_vocabulary`.
     """
-    if len(tokenizer) != pieces:
+    if fits_vocabulary(pieces, len(tokenizer)):
+        return
+    more = len(tokenizer) - pieces
+    complaint = f"{folder}: the tokenizer has {len(tokenizer)} pieces, config.json says {pieces}"
+    tokens = [token.content for token in tokenizer.added if token.id >= pieces]
+    if 0 < more == len(tokens):
         raise FolderError(
-            f"{folder}: the tokenizer has {len(tokenizer)} pieces, config.json says {pieces}; the "
-            "two files are from different models."
+            f"{complaint}: the model has no embedding for the added token {tokens[0]!r}; give the "
+            "tokenizer that the model was trained with, or resize the model's embeddings."
         )
+    raise FolderError(f"{complaint}; the two files are from different models.")
 
 
 def computed(

@@ -33,7 +33,8 @@ def build_model(
     tokenizer = origin.tokenizer
     shape = origin.shape.with_dropout(config.dropout)
     # Special tokens that the vocabulary lacked are behind it.
-    shape = msgspec.structs.replace(shape, vocab_size=len(tokenizer))
+    pieces = max(shape.vocab_size, len(tokenizer))
+    shape = msgspec.structs.replace(shape, vocab_size=pieces)
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = build_for_task(
         shape,
