@@ -108,7 +108,9 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
     [(_, example), _] = reading.asked(
         taught("tag"), tmp_path / "in.txt", columns=Columns(words="text")
     )
-    assert example == TagExample(f"{tmp_path / 'in.txt'}:1", "0", ("red", "green"))
+    assert example == TagExample(
+        f"{tmp_path / 'in.txt'}:1", "0", ("red", "green"), text="red green", places=((0, 3), (4, 9))
+    )
 
 
 def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: Path) -> None:

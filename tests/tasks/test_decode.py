@@ -25,6 +25,7 @@ from bertsmith.tasks.decode import (
     softmax,
 )
 from bertsmith.tasks.features import Features, Limits, build
+from bertsmith.tasks.own import running_text
 from bertsmith.tasks.task import (
     Answer,
     AnswerExample,
@@ -269,11 +270,23 @@ def test_tags_belong_to_their_words_and_spell_entities():
     outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 0, 1]], np.float32)
     first, second = decode(features, outputs, examples, labels=labels)
     assert (first.words, first.tags) == (["a", "bc", "d"], ["B-X", "I-X", "O"])
-    assert first.entities == [TaggedSpan("X", 0, 2, "a bc")]
+    assert first.entities == [TaggedSpan("X", 0, 4, "a bc", 0, 2)]
     sure = [math.e**score / (math.e**score + 2) for score in (2, 3, 1)]
     assert first.probabilities == pytest.approx(sure)
     # conlleval takes an I that continues nothing for the beginning of an entity.
-    assert second.entities == [TaggedSpan("X", 0, 1, "中")]
+    assert second.entities == [TaggedSpan("X", 0, 1, "中", 0, 1)]
+
+
+def test_entities_of_running_text_have_its_places():
+    labels = ("O", "B-X", "I-X")
+    example = running_text("", "", "  a \t bc\u200b\n中 d", document=0)
+    assert example.words == ("a", "bc", "中", "d")
+    features = build("tag", [example], TOKENIZER, LIMITS, labels)
+    outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 1, 0]], np.float32)
+    [answer] = decode(features, outputs, [example], labels=labels)
+    assert answer.entities == [
+        TaggedSpan("X", 2, 8, "a \t bc", 0, 2), TaggedSpan("X", 12, 13, "d", 3, 4)
+    ]  # fmt: skip
 
 
 @settings(max_examples=50, deadline=None)
@@ -305,7 +318,7 @@ def test_answers_of_every_kind_go_to_json_and_back():
         ClassAnswer("x", {"x": 1.0}),
         NumberAnswer(0.5),
         ChoiceAnswer(0, "a", [1.0]),
-        TagAnswer(["a"], ["B-X"], [1.0], [TaggedSpan("X", 0, 1, "a")]),
+        TagAnswer(["a"], ["B-X"], [1.0], [TaggedSpan("X", 0, 1, "a", 0, 1)]),
         SpanAnswer("a", 0, 1.0, "a", 0, 1.0, 0.0, -1.0),
     ]
     lines = [msgspec.json.encode(answer) for answer in answers]

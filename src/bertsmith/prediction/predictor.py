@@ -29,8 +29,8 @@ from bertsmith.prediction.likelihood import SentenceScore, score_sentences
 from bertsmith.runtime import World
 from bertsmith.tasks.decode import Prediction
 from bertsmith.tasks.features import Limits
-from bertsmith.tasks.own import words_of
-from bertsmith.tasks.task import AnswerExample, Example, TagExample, TextExample
+from bertsmith.tasks.own import running_text
+from bertsmith.tasks.task import AnswerExample, Example, TextExample
 from bertsmith.tasks.taught import TAUGHT, Taught
 from bertsmith.text import encode
 from bertsmith.text.tokenizer import Tokenizer
@@ -172,10 +172,11 @@ class Predictor:
     def _example(self, item: Example | str | tuple[str, str], number: int) -> Example:
         kind, where, key = self.taught.kind, f"input {number}", str(number)
         match item:
-            case str() if kind == "tag" and not words_of(item):
-                raise UsageError(f"{where} holds no word; leave it out.")
             case str() if kind == "tag":
-                return TagExample(where, key, tuple(words_of(item)), document=number)
+                found = running_text(where, key, item, document=number)
+                if not found.words:
+                    raise UsageError(f"{where} holds no word; leave it out.")
+                return found
             case str() if kind in ("classify", "regress"):
                 return TextExample(where, key, item)
             case (str(a), str(b)) if kind in ("classify", "regress"):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.config import Kind
-from bertsmith.tasks.entities import entities
+from bertsmith.tasks.entities import Entity, entities
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.task import (
     AnswerExample,
@@ -55,12 +55,19 @@ class ChoiceAnswer(msgspec.Struct, frozen=True, tag="choice", tag_field="kind"):
 
 
 class TaggedSpan(msgspec.Struct, frozen=True):
-    """Words `start` to `end` (exclusive) that name something of a type."""
+    """Characters `start` to `end` (exclusive) of the text that name something of a type.
+
+    The text is the one given; of words that came in a list, it is these with a space between.
+    """
 
     type: str
     start: int
     end: int
     text: str
+    word_start: int
+    """The number of the first word."""
+    word_end: int
+    """The number of the word behind the last."""
 
 
 class TagAnswer(msgspec.Struct, frozen=True, tag="tags", tag_field="kind"):
@@ -194,18 +201,16 @@ def _tags(
     for example in examples:
         here = slice(place, place + len(example.words))
         tags = [labels[number] for number in best[here]]
-        spans = [
-            TaggedSpan(
-                found.type,
-                found.start,
-                found.end,
-                " ".join(example.words[found.start : found.end]),
-            )
-            for found in entities(tags)
-        ]
+        spans = [_tagged_span(example, found) for found in entities(tags)]
         answers.append(TagAnswer(list(example.words), tags, sure[here].tolist(), spans))
         place = here.stop
     return answers
+
+
+def _tagged_span(example: TagExample, found: Entity) -> TaggedSpan:
+    text, places = example.placed
+    start, end = places[found.start][0], places[found.end - 1][1]
+    return TaggedSpan(found.type, start, end, text[start:end], found.start, found.end)
 
 
 def _spans(

@@ -7,7 +7,6 @@ format: JSON's 1 and true are the classes `1` and `true`, as they would be in a 
 """
 
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +27,7 @@ from bertsmith.tasks.task import (
     Task,
     TextExample,
 )
-from bertsmith.text import rows, streams
-from bertsmith.text.ideographs import RANGES
+from bertsmith.text import rows, segmentation, streams
 from bertsmith.text.rows import Row
 
 _METRICS: dict[Kind, tuple[str, ...]] = {
@@ -55,9 +53,6 @@ Layout = Literal["columns", "squad", "rows"]
 """CoNLL's columns, SQuAD's JSON, or rows with named columns."""
 
 _COLUMNS = "give them as columns of a .csv, .tsv, .jsonl or .parquet"
-
-_IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in RANGES)
-_WORD = re.compile(f"[{_IDEOGRAPHS}]|[^\\W{_IDEOGRAPHS}]+|[^\\w\\s]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,15 +199,27 @@ def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:
                 text_of(row, columns.context, "--context"),
             )
         case "tag" if columns.words not in row.values:
-            words = words_of(text_of(row, columns.text, "--text"))
-            return TagExample(row.where, key, tuple(words), document=int(key))
+            text = text_of(row, columns.text, "--text")
+            found = running_text(row.where, key, text, document=int(key))
+            if not found.words:
+                raise DataError(
+                    f"{row.where}: the text in column '{columns.text}' has no visible character; "
+                    "remove the row."
+                )
+            return found
         case _:
             return _PARSERS[kind](row, key, columns, False)
 
 
-def words_of(text: str) -> list[str]:
-    """The words of running text, as taggers take them: signs and Chinese characters stand alone."""
-    return _WORD.findall(text)
+def running_text(where: str, key: str, text: str, *, document: int) -> TagExample:
+    """A text cut into words, which a tagger is asked about; see `segmentation` for the rules.
+
+    Raises:
+        DataError: the text holds characters that are not Unicode text (lone surrogates).
+    """
+    places = segmentation.words(text)
+    words = tuple(text[start:end] for start, end in places)
+    return TagExample(where, key, words, document=document, text=text, places=tuple(places))
 
 
 def metrics_of(kind: Kind, labels: Sequence[str]) -> tuple[str, ...]:

@@ -49,6 +49,21 @@ class TagExample:
     """Sentences that follow each other with one number are context for one another."""
     word_a_line: bool = False
     """Whether each word has a line of its own, the first the one in `where`."""
+    text: str | None = None
+    """The running text that the words come from, as it was given."""
+    places: tuple[tuple[int, int], ...] | None = None
+    """The first character of each word in `text`, and the one behind its last."""
+
+    @property
+    def placed(self) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """The text and the places; words that came without are in one with spaces between."""
+        if self.text is not None and self.places is not None:
+            return self.text, self.places
+        places, start = [], 0
+        for word in self.words:
+            places.append((start, start + len(word)))
+            start += len(word) + 1
+        return " ".join(self.words), tuple(places)
 
     def where_is(self, position: int) -> str:
         """`file:line` of a word, counted from 0."""
@@ -78,7 +93,7 @@ class AnswerExample:
     """Every answer that counts as right; empty: there is none; None: not labelled."""
 
 
-PLACE = ("where", "word_a_line")
+PLACE = ("where", "word_a_line", "text", "places")
 """Fields of an example that say where it came from; the others say what it is."""
 
 Example = TextExample | ChoiceExample | TagExample | AnswerExample
