@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from bertsmith.commands.command import Command, Inputs, Result, with_next
+from bertsmith.errors import UsageError
 from bertsmith.runtime import core_count
 
 
@@ -24,6 +25,10 @@ class TokenizerTrain(Command):
     """WordPiece as BERT's, or byte pairs as GPT's."""
     cased: bool = False
     """Keep capitals and accents."""
+    keep_accents: bool = False
+    """Lower-case, but keep accents; the default where a script cannot be read without its marks."""
+    strip_accents: bool = False
+    """Strip accents, whatever the script."""
     min_frequency: Annotated[int, arg(metavar="N")] = 2
     """How often a pair must occur to be merged."""
     text_field: str = "text"
@@ -37,6 +42,11 @@ class TokenizerTrain(Command):
         from bertsmith.text.learn import train_tokenizer
         from bertsmith.text.vocabulary import shortfall
 
+        if self.strip_accents and (self.keep_accents or self.cased):
+            other = "--keep-accents" if self.keep_accents else "--cased"
+            raise UsageError(f"--strip-accents and {other} contradict each other; give one.")
+        chosen = self.strip_accents or self.keep_accents
+        notes: list[str] = []
         with Bar(count="characters", merge="pieces") as bar:
             tokenizer = train_tokenizer(
                 self.inputs,
@@ -44,17 +54,21 @@ class TokenizerTrain(Command):
                 size=self.vocab_size,
                 kind=self.kind,
                 lower_case=not self.cased,
+                strip_accents=self.strip_accents if chosen else None,
                 min_frequency=self.min_frequency,
                 text_field=self.text_field,
                 workers=self.workers,
                 progress=bar,
+                note=notes.append,
             )
         data = {
             "out": str(self.out),
+            "strip_accents": tokenizer.cleaning.strips_accents,
+            "notes": notes,
             "vocab_size": len(tokenizer.vocab),
             "fingerprint": tokenizer.fingerprint,
         }
-        text = [f"A vocabulary of {len(tokenizer.vocab):,} pieces is in {self.out}."]
+        text = [f"A vocabulary of {len(tokenizer.vocab):,} pieces is in {self.out}.", *notes]
         few = shortfall(list(tokenizer.vocab), size=self.vocab_size)
         if few is not None:
             text.append(few)

@@ -1,13 +1,13 @@
 """Text files to a tokenizer folder: the job behind `bertsmith tokenizer train`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bertsmith.errors import UsageError, explain_os_error
-from bertsmith.text import documents
+from bertsmith.text import accents, documents
 from bertsmith.text.merging import Kind, merge
 from bertsmith.text.tokenizer import Backend, Cleaning, Tokenizer
-from bertsmith.text.words import Progress, count_words
+from bertsmith.text.words import Progress, count_both
 
 # A vocabulary's files by its kind, beside those that both have.
 _VOCABULARY: dict[Kind, tuple[str, ...]] = {
@@ -24,10 +24,12 @@ def train_tokenizer(
     size: int,
     kind: Kind = "wordpiece",
     lower_case: bool = True,
+    strip_accents: bool | None = None,
     min_frequency: int = 2,
     text_field: str = "text",
     workers: int = 1,
     progress: Progress | None = None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> Tokenizer:
     """Trains a vocabulary and writes it to `out`; the result depends on the text alone.
 
@@ -36,11 +38,14 @@ def train_tokenizer(
         out: folder to write.
         size: pieces wanted, the five special ones counted; fewer if the text gives no more.
         kind: of pieces.
-        lower_case: lower-case the text and strip accents, now and in every later use.
+        lower_case: lower-case the text, now and in every later use.
+        strip_accents: also strip accents. None: with `lower_case`, unless the text is in a script
+            that cannot be read without its marks (`accents.NEEDED_FROM`).
         min_frequency: how often a pair must occur to be merged.
         text_field: field or column that holds the text.
         workers: processes.
         progress: told how far the work is.
+        note: told which words stripping accents merges, and what was chosen.
 
     Raises:
         DataError: text that cannot be read, or without any word.
@@ -61,9 +66,11 @@ def train_tokenizer(
         size=size,
         kind=kind,
         lower_case=lower_case,
+        strip_accents=strip_accents,
         min_frequency=min_frequency,
         workers=workers,
         progress=progress,
+        note=note,
     )
     _remove_other(out, kind)
     tokenizer.save(out)
@@ -76,9 +83,11 @@ def learn_tokenizer(
     size: int,
     kind: Kind = "wordpiece",
     lower_case: bool = True,
+    strip_accents: bool | None = None,
     min_frequency: int = 2,
     workers: int = 1,
     progress: Progress | None = None,
+    note: Callable[[str], object] = lambda text: None,
     backend: Backend = "tokenizers",
 ) -> Tokenizer:
     """As `train_tokenizer`, of texts in memory, and nothing is written.
@@ -87,8 +96,18 @@ def learn_tokenizer(
         DataError: the texts hold no word.
         UsageError: `size` is smaller than the alphabet.
     """
-    cleaning = Cleaning(lower_case=lower_case)
-    words = count_words(texts, cleaning, workers=workers, progress=progress)
+    cleaning = Cleaning(lower_case=lower_case, strip_accents=strip_accents)
+    words, rewritten = count_both(texts, cleaning, workers=workers, progress=progress)
+    found = accents.merged(words, rewritten)
+    if strip_accents is None and found.needed >= accents.NEEDED_FROM:
+        cleaning = Cleaning(lower_case=lower_case, strip_accents=False)
+        words = accents.kept(words, rewritten)
+        share = f"{100 * found.needed:.0f}% of the words have marks that their script needs"
+        told = f" {found.told}" if found.merged else ""
+        note(f"Accents are kept: {share} (--strip-accents strips them).{told}")
+    elif found.merged:
+        advice = " Pass --keep-accents to keep them apart." if strip_accents is None else ""
+        note(found.told + advice)
     made = merge(words, kind, size=size, min_frequency=min_frequency, progress=progress)
     merges = made.merges if kind == "bpe" else None
     return Tokenizer(made.vocab, cleaning, merges=merges, backend=backend)

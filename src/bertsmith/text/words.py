@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+import msgspec
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from bertsmith.text.accents import Rewritten
 from bertsmith.text.flat import cut, not_unicode, parts
 from bertsmith.text.tokenizer_files import Cleaning
 from bertsmith.workers import run
@@ -31,16 +33,29 @@ def count_words(
     progress: Progress | None = None,
 ) -> Counter[str]:
     """How often each word (cleaned, cut at white space and punctuation) occurs."""
+    return count_both(texts, cleaning, workers=workers, progress=progress)[0]
+
+
+def count_both(
+    texts: Iterable[str],
+    cleaning: Cleaning,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Counter[str], Rewritten]:
+    """As `count_words`; also which words would be others if `cleaning` kept accents."""
     total: Counter[str] = Counter()
+    rewritten: Rewritten = Counter()
     done = 0
     count = partial(_count_block, cleaning=cleaning)
     with contextlib.closing(run(count, _blocks(texts), workers=workers)) as counted:
-        for words, characters in counted:
+        for words, others, characters in counted:
             total.update(words)
+            rewritten.update(others)
             done += characters
             if progress is not None:
                 progress("count", done, None)
-    return total
+    return total, rewritten
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -56,8 +71,10 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], int]:
-    """Words of one block, and its characters. Runs in a worker."""
+def _count_block(
+    texts: list[str], cleaning: Cleaning
+) -> tuple[dict[str, int], dict[tuple[tuple[str, ...], tuple[str, ...]], int], int]:
+    """Words of one block, those that accents would change, and its characters. Runs in a worker."""
     chunks: Counter[str] = Counter()
     for text in texts:
         chunks.update(cut(text, split_chinese=cleaning.split_chinese))
@@ -65,6 +82,27 @@ def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], 
     for chunk, n in chunks.items():
         for part in parts(chunk):
             raw[part] += n
+    split = _splitter(cleaning)
+    split_accented = _splitter(msgspec.structs.replace(cleaning, strip_accents=False))
+    words: Counter[str] = Counter()
+    rewritten: Rewritten = Counter()
+    for part, n in raw.items():
+        if part.isascii() and part.isprintable():
+            words[part.lower() if cleaning.lower_case else part] += n
+        else:
+            try:
+                found = split(part)
+            except (TypeError, UnicodeEncodeError) as error:
+                raise not_unicode([part]) from error
+            for word in found:
+                words[word] += n
+            if cleaning.strips_accents and found != (accented := split_accented(part)):
+                rewritten[found, accented] += n
+    return words, rewritten, sum(map(len, texts))
+
+
+def _splitter(cleaning: Cleaning) -> Callable[[str], tuple[str, ...]]:
+    """What cleans a text and cuts it into words."""
     normalizer = BertNormalizer(
         clean_text=True,
         handle_chinese_chars=cleaning.split_chinese,
@@ -72,15 +110,9 @@ def _count_block(texts: list[str], cleaning: Cleaning) -> tuple[dict[str, int], 
         lowercase=cleaning.lower_case,
     )
     splitter = BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for part, n in raw.items():
-        if part.isascii() and part.isprintable():
-            words[part.lower() if cleaning.lower_case else part] += n
-        else:
-            try:
-                cleaned = normalizer.normalize_str(part)
-            except (TypeError, UnicodeEncodeError) as error:
-                raise not_unicode([part]) from error
-            for word, _ in splitter.pre_tokenize_str(cleaned):
-                words[word] += n
-    return words, sum(map(len, texts))
+
+    def split(text: str) -> tuple[str, ...]:
+        cleaned = normalizer.normalize_str(text)
+        return tuple(word for word, _ in splitter.pre_tokenize_str(cleaned))
+
+    return split
