@@ -80,6 +80,53 @@ def test_ids_equal_those_of_transformers(rules: str, backend: str) -> None:
     assert [ours.encode(text).ids for text in texts] == expected
 
 
+GOOGLE_DIFFERS = {
+    "x" * 100: ["x", *["##x"] * 99],
+    "x" * 101: ["[UNK]"],  # Google: up to 200 characters
+    "x" * 201: ["[UNK]"],
+    "ΣΣ": ["σ", "##σ"],  # Google: σς
+    "σς": ["σ", "##ς"],
+    "a\ue000b": ["ab"],  # private use: dropped; Google keeps it
+    "a\u2e52b": ["[UNK]"],  # punctuation of Unicode 14, a letter like others to the tables
+    "a\u2e31b": ["a", "[UNK]", "b"],
+}
+
+
+@pytest.mark.parametrize("text", GOOGLE_DIFFERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_where_google_differs_the_rules_are_those_of_transformers(text: str, backend: str) -> None:
+    ours = Tokenizer(VOCAB, backend=backend)  # type: ignore[arg-type]
+    found = ours.tokens(ours.encode(text).ids)
+    assert found == hugging_face(Cleaning()).tokenize(text)
+    assert found == ours.tokens(ours.encode_flat([text])[0].tolist())
+    assert found == GOOGLE_DIFFERS[text]
+
+
+@pytest.mark.parametrize(
+    ("more", "stated", "lower_case"),
+    [
+        (["Paris", "##X"], None, False),
+        (["Paris", "##X"], True, True),
+        (["paris", "##é"], None, True),
+        (["paris", "[unused1]", "[ENT]", "<USER>"], None, True),
+        (["paris"], False, False),
+    ],
+)
+def test_a_cased_vocabulary_is_known_by_its_capitals(
+    more: list[str], stated: bool | None, lower_case: bool, tmp_path: Path
+) -> None:
+    pieces = [*SPECIAL, *(f"piece{number}" for number in range(150)), *more]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces))
+    if stated is not None:
+        config = json.dumps({"do_lower_case": stated})
+        (tmp_path / "tokenizer_config.json").write_text(config)
+    ours = Tokenizer.load(tmp_path)
+    assert (ours.cleaning.lower_case, ours.cleaning.strips_accents) == (lower_case, lower_case)
+    ours.save(tmp_path / "out")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs("Paris", add_special_tokens=False)["input_ids"] == ours.encode("Paris").ids
+
+
 def test_literal_pieces() -> None:
     ours = Tokenizer(VOCAB)
     found = ours.encode("Unaffable KINGS, 我喜欢[MASK]!")

@@ -75,7 +75,7 @@ def merged(words: Counter[str], rewritten: Rewritten) -> Merged:
     # The second commonest spelling says how much a merger takes away.
     order = sorted(groups, key=lambda word: (-sorted(groups[word].values())[-2], word))
     examples = [
-        (word, [spelling for spelling, _ in groups[word].most_common(4)])
+        (word, sorted(groups[word], key=lambda spelling: (-groups[word][spelling], spelling))[:4])
         for word in order[:_EXAMPLES]
     ]
     with_accents = {unicodedata.normalize("NFC", word) for word in kept(words, rewritten)}

@@ -4,6 +4,7 @@ Three layouts are read: `tokenizer.json` (with or without `tokenizer_config.json
 `tokenizer_config.json`, and Google's `vocab.txt` alone. All three files are written.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +22,15 @@ from bertsmith.text.added import SPECIAL as SPECIAL
 from bertsmith.text.added import UNK as UNK
 from bertsmith.text.added import Added
 
+_SPECIAL = re.compile(r"\[\w+\]|<\w+>")
+
 Frame = Literal["text", "prompt", "extract"]
 """What `transformers` is to put around a text: `[CLS] text [SEP]`, as BERT reads it; `[CLS] text`,
 to be written on; or `[CLS] text [MASK]`, with the extract token of a fine-tuned GPT. A second text
 follows behind `[SEP]`. Only the first tells the segments apart."""
 
-# A longer word is one [UNK] (Google's `max_input_chars_per_word` as Hugging Face sets it).
+# A longer word is one [UNK]: Hugging Face's number. Google's script has 200, but `transformers` has
+# 100 whatever the files say, and a model must get the same ids here and there.
 LONGEST_WORD = 100
 
 
@@ -187,8 +191,9 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, .
     listed = read_vocab(plain) if plain.is_file() else None
     if not whole.is_file():
         assert listed is not None
+        stated = config.do_lower_case
         cleaning = Cleaning(
-            lower_case=config.do_lower_case is not False,
+            lower_case=not _has_capitals(listed) if stated is None else stated,
             strip_accents=config.strip_accents,
             split_chinese=config.tokenize_chinese_chars is not False,
         )
@@ -206,6 +211,16 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, .
             f"tokenizer.json lower-cases={cleaning.lower_case}; correct the wrong one."
         )
     return vocab, cleaning, tokens
+
+
+def _has_capitals(vocab: tuple[str, ...]) -> bool:
+    """Whether a vocabulary is of text with capitals: one piece in a hundred, or more, has some.
+
+    An uncased one has none but in special tokens. `transformers` would lower-case all text where
+    no configuration says otherwise, and every piece with a capital would be lost.
+    """
+    capitals = (re.search("[A-Z]", piece) for piece in vocab if not _SPECIAL.fullmatch(piece))
+    return sum(map(bool, capitals)) * 100 >= len(vocab)
 
 
 class _Config(msgspec.Struct):
