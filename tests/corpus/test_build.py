@@ -444,7 +444,7 @@ def test_wrong_paths_and_settings(
     paths = write_inputs(tmp_path / "in")
     out = tmp_path / "out"
     assert "nothere.txt" in fails(capsys, tokenizer, out, str(tmp_path / "nothere.txt"))
-    assert "nowhere is not a folder" in fails(capsys, tmp_path / "nowhere", out, *paths)
+    assert "nowhere: no such folder" in fails(capsys, tmp_path / "nowhere", out, *paths)
     assert "--workers is 0" in fails(capsys, tokenizer, out, *paths, "--workers", "0")
     assert "--held-out is 0.7" in fails(capsys, tokenizer, out, *paths, "--held-out", "0.7")
     assert "--language E" in fails(capsys, tokenizer, out, *paths, "--language", "E")

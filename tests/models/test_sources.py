@@ -86,11 +86,13 @@ def test_a_name_of_the_hub_is_fetched_without_pickles(tmp_path, monkeypatch):
     assert flags["allow_patterns"] == [
         "config.json",
         "*.safetensors",
+        "*.safetensors.index.json",
         "vocab.txt",
         "vocab.json",
         "merges.txt",
         "tokenizer.json",
         "tokenizer_config.json",
+        "added_tokens.json",
     ]
 
 

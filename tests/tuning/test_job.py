@@ -56,7 +56,9 @@ def test_a_task_trains_evaluates_predicts_and_reloads(
     found = evaluate(predictor, tmp_path / "data", columns=Columns())
     assert isinstance(found, Evaluation)
     for part in dev_parts:
-        assert found.parts[part].scores == pytest.approx(result.best_run.scores[part], abs=1e-6)
+        # A regression's scale is folded into its weights, which rounds them.
+        close = 1e-4 if task.kind == "regress" else 1e-6
+        assert found.parts[part].scores == pytest.approx(result.best_run.scores[part], abs=close)
     # The reloaded model says what the run said.
     dev = load(tmp_path / "data", task, result.deciding)
     told = read_predictions(Path(result.best_run.out))

@@ -24,8 +24,10 @@ _FILES = [
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
 ]
-_FILES += ["tokenizer.json", "tokenizer_config.json"]
 
 
 def resolve(name: str | Path) -> Path:
