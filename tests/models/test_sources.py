@@ -18,7 +18,7 @@ from bertsmith.models.sources import resolve
 NAME = "google-bert/bert-base-uncased"
 UNREACHABLE = (
     f"{NAME}: no such folder, and the hub cannot be reached to fetch a model of that name; "
-    "check the connection (and HF_HUB_OFFLINE), or give a folder or 'minilm'."
+    f"check the connection (and HF_HUB_OFFLINE), or give a folder or {sources._known()}."
 )
 UNKNOWN = (
     f"{NAME}: no such folder, and the hub has no public model of that name; check the spelling."
@@ -102,7 +102,7 @@ def test_what_can_be_no_name_is_not_looked_for(name, monkeypatch):
     with pytest.raises(UsageError) as caught:
         resolve(name)
     assert str(caught.value) == (
-        f"{name}: no such folder; give the folder of a model, 'minilm', or a name of the "
+        f"{name}: no such folder; give the folder of a model, {sources._known()}, or a name of the "
         "Hugging Face hub such as google-bert/bert-base-uncased."
     )
     assert asked == []
