@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bertsmith.errors import DataError
@@ -61,6 +61,7 @@ PARTING = [" ", "\u200b", "\n", "-", "'", ".", "+", "#", ","]
 
 
 @settings(max_examples=300, deadline=None)
+@example(["a", "-", "ខ្មែ"])
 @given(st.lists(st.sampled_from(WHOLE + PARTING), max_size=20))
 def test_no_word_ends_within_a_character_and_none_is_lost(characters: list[str]) -> None:
     text = "".join(characters)

@@ -73,7 +73,7 @@ def _joined(text: str, start: int, units: list[Place]) -> int:
     here = units[0][0]
     before, unit = text[start:here], text[here : units[0][1]]
     behind = text[units[1][0]] if len(units) > 1 else ""
-    if _is_unspaced(before[-1]) and _is_unspaced(before[0]) and _is_unspaced(unit[0]):
+    if _is_unspaced(before[-1]) and _is_unspaced(unit[0]):
         return 1
     if not _is_spelled(before[-1]):
         return 0
