@@ -142,7 +142,7 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
 
 _RATE_TIMES_WIDTH = 0.256
 """Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
-about a million tokens do better at twice that, longer ones do not (docs/results/recipe.md)."""
+about a million tokens do better at twice that, longer ones do not (docs/log.md)."""
 _RATE_OF_ELMO = 1e-3
 _RATE_OF_DRAWN_WEIGHTS = 1e-3
 """The most that the paper's initial weights bear; above it they stay at the unigram loss."""

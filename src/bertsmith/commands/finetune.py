@@ -224,7 +224,7 @@ class Finetune(Command):
         if self.model is not None:
             if given:
                 raise UsageError(
-                    f"{given[0]} is for --size; --model {self.model} has one of its own: leave "
+                    f"{given[0]} is for --size, and --model {self.model} has its own: leave "
                     f"{given[0]} out."
                 )
             return self.model

@@ -5,7 +5,8 @@ millions of tokens at the loss of guessing by frequency: until attention finds t
 masked word there is nothing to learn from. The format does not ask for that. Only the values before
 step 0 differ here; shapes, names and computation stay the same.
 
-The columns of the embedding are divided: words | segments | positions. Then
+The columns of the embedding are divided: words | special tokens | segments |
+positions. Then
 
 1. *words* start from word vectors of the corpus (`word_vectors`), rows as long as drawn ones;
 2. *positions* start as sinusoids. A head that rotates its queries against its keys is then a
