@@ -236,7 +236,7 @@ MISTAKES = {
     "both": (["--model", "m", "--size", "tiny"], "--model names a pre-trained model, --size a"),
     "a tokenizer for a model": (
         ["--model", "m", "--tokenizer", "t"],
-        "--tokenizer is for --size; --model m has one of its own",
+        "--tokenizer is for --size, and --model m",
     ),
     "a vocabulary for a model": (
         ["--model", "m", "--vocab-size", 90],
