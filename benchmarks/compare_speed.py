@@ -31,16 +31,16 @@ from pretrain import IGNORED, cpu_name, summary, timed
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from bertsmith.models.elmo import ElmoForPretraining
-from bertsmith.models.gpt import GptForPretraining
-from bertsmith.models.gpt_keys import to_theirs
-from bertsmith.models.lstm import Steps
-from bertsmith.models.packed import LanguageBatch, pack
-from bertsmith.runtime import World
-from bertsmith.shape_files import gpt_config
-from bertsmith.shapes import ElmoConfig
-from bertsmith.train.optim import adamw, clip, set_learning_rate
-from bertsmith.train.parallel import Parallel, Place
+from bertsmith.core.runtime import World
+from bertsmith.models.config import ElmoConfig
+from bertsmith.models.config_files import gpt_config
+from bertsmith.models.elmo.model import ElmoForPretraining
+from bertsmith.models.gpt.model import GptForPretraining
+from bertsmith.models.gpt.parameters import to_theirs
+from bertsmith.models.modules.lstm import Steps
+from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.training.optimizer import adamw, clip, set_learning_rate
+from bertsmith.training.parallel import Parallel, Place
 
 OURS = "bertsmith"
 VOCABULARY, LENGTH, SEQUENCES = 8000, 128, 32
@@ -59,7 +59,7 @@ class Contest:
 
 
 def our_step(model: nn.Module, place: Place) -> Callable[[Any], float]:
-    """The loop's steps 4 to 6 (bertsmith.train.loop), for any model with `losses`."""
+    """The loop's steps 4 to 6 (bertsmith.training.loop), for any model with `losses`."""
     parallel = Parallel(model.train(), place)
     optimizer = adamw(model, weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
     set_learning_rate(optimizer, 1e-4)

@@ -16,9 +16,9 @@ from curves import standalone
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import MEAN, Compared, SystemResult
-from bertsmith.display import clock
-from bertsmith.files import write_bytes
-from bertsmith.report.charts import Series, line_chart
+from bertsmith.core.storage import write_bytes
+from bertsmith.core.terminal import clock
+from bertsmith.reports.charts import Series, line_chart
 
 _MAIN = ("bert", "gpt", "elmo")
 _MIXES = {"bert": "80, 10, 10"}

@@ -12,15 +12,15 @@ it, where hardly anything is held out) also scores the finished model on inputs 
 import argparse
 from pathlib import Path
 
-from bertsmith.corpus.batches import heldout_batches
+from bertsmith.checkpoints.folder import load_pretraining
+from bertsmith.core.storage import write_bytes
 from bertsmith.corpus.shards import Corpus
-from bertsmith.files import write_bytes
-from bertsmith.models.folder import load_pretraining
+from bertsmith.pretraining.batches import heldout_batches
+from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.quickstart.page import smoothed
-from bertsmith.report.charts import Mark, Series, line_chart
-from bertsmith.train.evaluation import baseline, evaluate
-from bertsmith.train.parallel import join
-from bertsmith.train.progress import read_metrics
+from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.training.parallel import join
+from bertsmith.training.progress import read_metrics
 
 ROWS = 12
 

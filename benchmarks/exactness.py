@@ -18,7 +18,7 @@ import numpy as np
 import transformers
 
 from bertsmith.text import documents
-from bertsmith.text.tokenizer import SPECIAL, Cleaning, Tokenizer
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Cleaning, Tokenizer
 
 BLOCK = 4096
 

@@ -50,14 +50,14 @@ from finetune_contenders import (
 from pretrain import cpu_name, summary
 from squad_features import ratios, shown
 
-from bertsmith.files import atomic_path, read_json
-from bertsmith.finetune_config import FinetuneConfig, finetune_config
-from bertsmith.models.folder import load_config
-from bertsmith.models.sources import MINILM, resolve
-from bertsmith.train.parallel import has_native_bf16
-from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning.data import Source
-from bertsmith.tuning.run import RunResult
+from bertsmith.checkpoints.folder import load_config
+from bertsmith.checkpoints.sources import MINILM, resolve
+from bertsmith.core.storage import atomic_path, read_json
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning.config import FinetuneConfig, finetune_config
+from bertsmith.finetuning.data import Source
+from bertsmith.finetuning.run import RunResult
+from bertsmith.training.parallel import has_native_bf16
 
 OURS, THEIRS = squad_features.OURS, "transformers"
 PRODUCTS = "the products alone"

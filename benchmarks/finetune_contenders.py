@@ -25,27 +25,26 @@ import torch
 import transformers
 from torch import Tensor
 
-from bertsmith.config import Phase
-from bertsmith.finetune_config import FinetuneConfig
-from bertsmith.models.architectures import TaskModel
-from bertsmith.models.linear import TILE, Linear
-from bertsmith.runtime import derive_seed, share_cores
+from bertsmith.core.runtime import derive_seed, share_cores
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning import run as tuning
+from bertsmith.finetuning.config import FinetuneConfig
+from bertsmith.finetuning.data import Parts, Source
+from bertsmith.finetuning.model import build_model
+from bertsmith.finetuning.origin import PretrainedModel
+from bertsmith.inference.batches import TaskBatches
+from bertsmith.models.family import TaskModel
+from bertsmith.models.modules.linear import TILE, Linear
 from bertsmith.tasks.decode import decode
-from bertsmith.tasks.features import Features, Limits, build
-from bertsmith.tasks.task import TextExample
-from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.train.checkpoint import TrainerState
-from bertsmith.train.loop import Settings, train
-from bertsmith.train.optim import adamw
-from bertsmith.train.parallel import Parallel, choose_micro_tokens, has_native_bf16, join
-from bertsmith.train.progress import Reporter
-from bertsmith.train.schedule import Schedule
-from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning import run as tuning
-from bertsmith.tuning.batches import TaskBatches
-from bertsmith.tuning.data import Parts, Source
-from bertsmith.tuning.model import build_model
-from bertsmith.tuning.origin import PretrainedModel
+from bertsmith.tasks.features import Features, build
+from bertsmith.tasks.task import Limits, TextExample
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.loop import Settings, train
+from bertsmith.training.optimizer import adamw
+from bertsmith.training.parallel import Parallel, choose_micro_tokens, has_native_bf16, join
+from bertsmith.training.progress import Reporter
+from bertsmith.training.schedule import Phase, Schedule
 
 Pause = Callable[..., Any]
 
@@ -147,7 +146,7 @@ def fingerprint(features: Features, tokenizer: Tokenizer) -> tuple[int, str]:
 
 
 def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pause) -> None:
-    """As `bertsmith.tuning.run` does it, with a pause in the place of the evaluation."""
+    """As `bertsmith.finetuning.run` does it, with a pause in the place of the evaluation."""
     config = job.config
     model, batches = our_parts(job, parts, tokenizer)
     optimizer = adamw(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.files import read_json
+from bertsmith.core.storage import read_json
+from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.tasks.metrics import METRICS, told
-from bertsmith.tuning.result import FinetuneResult
 
 
 def rows(name: str, result: FinetuneResult) -> list[str]:

@@ -3,7 +3,7 @@
     python benchmarks/heads.py BEFORE AFTER --out docs/initial-weights.svg \
         --first "a man is playing the guitar" --second "the guitar player is a man"
 
-BEFORE and AFTER are BERT folders of one vocabulary; `bertsmith.pretrain_setup.save_untrained`
+BEFORE and AFTER are BERT folders of one vocabulary; `bertsmith.pretraining.setup.save_untrained`
 writes what a run begins with.
 """
 
@@ -13,11 +13,11 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from bertsmith.models.bert import Bert
-from bertsmith.models.folder import load_pretraining
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.packed import pack
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.checkpoints.folder import load_pretraining
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.bert.model import Bert
+from bertsmith.models.modules.packed import pack
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROLES = ("previous token", "next token", "same word, other text")
 

@@ -43,10 +43,11 @@ from typing import Any
 
 import psutil
 
-from bertsmith.corpus.build import prepare
-from bertsmith.runtime import core_count
-from bertsmith.text import documents, sentences, vocabulary
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.core.runtime import core_count
+from bertsmith.corpus.prepare import prepare
+from bertsmith.text import documents, sentences
+from bertsmith.text.tokenizer import vocabulary
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 OURS, FAST = "bertsmith", "bertsmith, extra fast"
 ALL_CORES = "bertsmith, extra fast, all cores"

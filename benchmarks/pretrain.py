@@ -31,16 +31,16 @@ import msgspec
 import torch
 import transformers
 
-from bertsmith.corpus.batches import Batches
+from bertsmith.core.runtime import World, keep_freed_memory
 from bertsmith.corpus.shards import Corpus
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.keys import to_theirs
-from bertsmith.models.packed import PretrainBatch
-from bertsmith.runtime import World, keep_freed_memory
-from bertsmith.shape_files import bert_config
-from bertsmith.shapes import BertConfig
-from bertsmith.train.optim import adamw, clip, set_learning_rate
-from bertsmith.train.parallel import Parallel, Place, choose_precision, has_native_bf16
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.bert.parameters import to_theirs
+from bertsmith.models.config import BertConfig
+from bertsmith.models.config_files import bert_config
+from bertsmith.models.modules.packed import PretrainBatch
+from bertsmith.pretraining.batches import Batches
+from bertsmith.training.optimizer import adamw, clip, set_learning_rate
+from bertsmith.training.parallel import Parallel, Place, choose_precision, has_native_bf16
 
 Step = Callable[[list[PretrainBatch]], float]
 LENGTH = 128
@@ -56,7 +56,7 @@ def ours(config: BertConfig, state: dict[str, torch.Tensor], place: Place) -> St
     set_learning_rate(optimizer, 1e-4)
 
     def step(batches: list[PretrainBatch]) -> float:
-        """The loop's steps 4 to 6 (bertsmith.train.loop)."""
+        """The loop's steps 4 to 6 (bertsmith.training.loop)."""
         optimizer.zero_grad(set_to_none=True)
         counts = {name: sum(b.counts[name] for b in batches) for name in batches[0].counts}
         total = 0.0

@@ -21,17 +21,18 @@ from unittest import mock
 import torch
 from curves import standalone
 
-from bertsmith import pretrain
-from bertsmith.config import Phase, PretrainConfig, pretrain_config
+from bertsmith.core.storage import write_bytes
 from bertsmith.corpus.shards import Corpus
-from bertsmith.files import write_bytes
-from bertsmith.models.architectures import Pretrained
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.pretrain_setup import first_steps
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.family import Pretrained
 from bertsmith.pretraining import initial_weights
+from bertsmith.pretraining import run as pretrain
+from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.pretraining.initial_weights import structure
-from bertsmith.report.charts import Mark, Series, line_chart
-from bertsmith.train.progress import read_metrics
+from bertsmith.pretraining.setup import first_steps
+from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.training.progress import read_metrics
+from bertsmith.training.schedule import Phase
 
 # The recipe `modern` before initial weights had a structure.
 OLD = {"initial_weights": "paper", "learning_rate": 1e-3, "beta2": 0.98, "mask_share": 0.3}
@@ -71,8 +72,8 @@ def without_bias(model: Pretrained, **rest: Any) -> None:
 
 
 PARTS: dict[str, Any] = {
-    "vectors": mock.patch("bertsmith.pretrain_setup.word_columns", return_value=0),
-    "bias": mock.patch("bertsmith.pretrain_setup.structure", without_bias),
+    "vectors": mock.patch("bertsmith.pretraining.setup.word_columns", return_value=0),
+    "bias": mock.patch("bertsmith.pretraining.setup.structure", without_bias),
     "neighbours": mock.patch.object(initial_weights, "_look_beside"),
     "copying": mock.patch.object(initial_weights, "_copy"),
     "duplicate token": mock.patch.object(initial_weights, "_look_for_duplicate"),

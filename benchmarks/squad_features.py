@@ -48,12 +48,12 @@ from squad_peers import (
     word_by_word,
 )
 
-from bertsmith.models.sources import MINILM, resolve
-from bertsmith.runtime import return_freed_memory
-from bertsmith.tasks import squad
-from bertsmith.tasks.features import Limits, build
-from bertsmith.tasks.task import AnswerExample
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.checkpoints.sources import MINILM, resolve
+from bertsmith.core.runtime import return_freed_memory
+from bertsmith.tasks.datasets import squad
+from bertsmith.tasks.features import build
+from bertsmith.tasks.task import AnswerExample, Limits
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 LIMITS = Limits(longest=LONGEST, stride=STRIDE, longest_question=LONGEST_QUESTION)
 OURS = "bertsmith"

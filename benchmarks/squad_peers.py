@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import transformers
 
-from bertsmith.models.sources import MINILM, resolve
+from bertsmith.checkpoints.sources import MINILM, resolve
 from bertsmith.tasks.task import AnswerExample
 
 LONGEST, STRIDE, LONGEST_QUESTION = 384, 128, 64

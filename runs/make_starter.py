@@ -1,6 +1,6 @@
 """A finished model folder to one that comes with bertsmith: weights in fp16, checked.
 
-    python runs/make_starter.py MODEL src/bertsmith/starter/tiny-en
+    python runs/make_starter.py MODEL src/bertsmith/checkpoints/starter/tiny-en
 
 Its README.md is copied: write there what the text is, the command, and the numbers.
 """
@@ -8,8 +8,8 @@ Its README.md is copied: write there what the text is, the command, and the numb
 import sys
 from pathlib import Path
 
-from bertsmith.errors import BertsmithError
-from bertsmith.models.half import write_half
+from bertsmith.checkpoints.half import write_half
+from bertsmith.core.errors import BertsmithError
 
 try:
     model, out = map(Path, sys.argv[1:])

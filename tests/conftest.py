@@ -1,21 +1,21 @@
 """Fixtures that more than one room's tests need."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from bertsmith.checkpoints.folder import save_model
+from bertsmith.core.storage import checksum, write_json
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
-from bertsmith.corpus.shards import Manifest, ShardInfo
-from bertsmith.files import checksum, write_json
-from bertsmith.models.folder import save_model
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.shapes import BertConfig
-from bertsmith.text.tokenizer import SPECIAL, Tokenizer
-from bertsmith.train import parallel
+from bertsmith.corpus.shards import Manifest, ShardInfo, Split
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.config import BertConfig
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
+from bertsmith.training import parallel
 
 # Tests are many small operations, on which two threads lose time waiting for each other.
 torch.set_num_threads(1)
@@ -110,3 +110,49 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = Tokenizer([*SPECIAL, *words])
     save_model(folder, BertForPretraining(config), tokenizer, card="")
     return folder
+
+
+Documents = Sequence[Sequence[Sequence[int]]]
+MakeSplit = Callable[..., Split]
+
+
+@pytest.fixture
+def make_split(tmp_path: Path) -> MakeSplit:
+    """Writes documents (lists of sentences of ids) as shards and maps them.
+
+    `word_start` says by id whether a token begins a word; `shards` how many shards to write.
+    """
+
+    def make(
+        documents: Documents,
+        *,
+        vocab_size: int,
+        shards: int = 1,
+        word_start: Callable[[np.ndarray], np.ndarray] = np.ones_like,
+    ) -> Split:
+        infos = []
+        for number, part in enumerate(np.array_split(np.arange(len(documents)), shards)):
+            with write_shard(tmp_path / f"train-{number:05}", vocab_size=vocab_size) as writer:
+                for document in (documents[i] for i in part):
+                    ids = np.array([token for sentence in document for token in sentence])
+                    writer.append(
+                        ids,
+                        word_start(ids).astype(bool),
+                        sentence_lengths=np.array([len(sentence) for sentence in document]),
+                        document_sentences=np.array([len(document)]),
+                    )
+            infos.append(writer.info)
+        return Split(tmp_path, infos if documents else [], vocab_size)
+
+    return make
+
+
+@pytest.fixture
+def document_bounds() -> Callable[[Split], np.ndarray]:
+    """Gives the token offset of every document of a split, and of the end."""
+
+    def bounds(split: Split) -> np.ndarray:
+        first, _ = split.sentence_ranges(np.arange(split.document_count))
+        return np.append(split.sentence_starts(first), split.token_count)
+
+    return bounds

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from bertsmith import pretrain
-from bertsmith.config import PretrainConfig
+from bertsmith.pretraining import run as pretrain
+from bertsmith.pretraining.config import PretrainConfig
 
 
 def run(config: PretrainConfig, out: Path, environment: dict[str, str]) -> None:

@@ -8,21 +8,21 @@ import msgspec
 import pytest
 from official_files import mrpc
 
-from bertsmith import cli
-from bertsmith.cli import main
-from bertsmith.commands.command import Result
-from bertsmith.commands.mistakes import listed
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.cli import main as cli
+from bertsmith.cli.command import Result
+from bertsmith.cli.errors import listed
+from bertsmith.cli.main import main
 from bertsmith.comparison import matching
-from bertsmith.models.sources import resolve
-from bertsmith.runtime import derive_seed
+from bertsmith.core.runtime import derive_seed
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning.job import Job
+from bertsmith.finetuning.result import FinetuneResult
+from bertsmith.finetuning.run import RunResult
+from bertsmith.tasks.datasets.registry import TASKS
 from bertsmith.tasks.metrics import METRICS
-from bertsmith.tasks.table import TASKS
-from bertsmith.tasks.taught import Taught
-from bertsmith.text.tokenizer import Tokenizer
-from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning.job import Job
-from bertsmith.tuning.result import FinetuneResult
-from bertsmith.tuning.run import RunResult
+from bertsmith.tasks.task_config import Taught
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
@@ -250,7 +250,7 @@ def test_the_labelled_files_on_the_page_of_the_tasks_can_be_learned_from(tmp_pat
         jobs.append(job)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bertsmith.tuning.job.finetune", finetune)
+    monkeypatch.setattr("bertsmith.finetuning.job.finetune", finetune)
     for arguments in commands_in(page):
         assert main(arguments) == 130
     kinds = ["classify", "classify", "regress", "choose", "tag", "tag", "answer"]

@@ -19,39 +19,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bertsmith import pretrain as pretrain
-    from bertsmith.config import PretrainConfig as PretrainConfig
-    from bertsmith.config import pretrain_config as pretrain_config
-    from bertsmith.continuing import start_from as start_from
-    from bertsmith.corpus.build import prepare as prepare
-    from bertsmith.errors import BertsmithError as BertsmithError
-    from bertsmith.prediction.evaluate import evaluate as evaluate
-    from bertsmith.prediction.predictor import Predictor as Predictor
-    from bertsmith.prediction.predictor import Predictor as load
-    from bertsmith.text.learn import train_tokenizer as train_tokenizer
-    from bertsmith.text.tokenizer import Tokenizer as Tokenizer
-    from bertsmith.tuning.data import Source as FinetuneSource
-    from bertsmith.tuning.job import Job as FinetuneJob
-    from bertsmith.tuning.job import finetune as finetune
+    from bertsmith.core.errors import BertsmithError as BertsmithError
+    from bertsmith.corpus.prepare import prepare as prepare
+    from bertsmith.finetuning.data import Source as FinetuneSource
+    from bertsmith.finetuning.job import Job as FinetuneJob
+    from bertsmith.finetuning.job import finetune as finetune
+    from bertsmith.inference.evaluation import evaluate as evaluate
+    from bertsmith.inference.predictor import Predictor as Predictor
+    from bertsmith.inference.predictor import Predictor as load
+    from bertsmith.pretraining import run as pretrain
+    from bertsmith.pretraining.config import PretrainConfig as PretrainConfig
+    from bertsmith.pretraining.config import pretrain_config as pretrain_config
+    from bertsmith.pretraining.continuing import start_from as start_from
+    from bertsmith.text.tokenizer.tokenizer import Tokenizer as Tokenizer
+    from bertsmith.text.tokenizer.train import train_tokenizer as train_tokenizer
 
 __version__ = "0.1.0"
 
 # Public name: module and the name in it (empty: the module itself).
 _HOMES = {
-    "BertsmithError": ("bertsmith.errors", "BertsmithError"),
-    "Predictor": ("bertsmith.prediction.predictor", "Predictor"),
-    "PretrainConfig": ("bertsmith.config", "PretrainConfig"),
-    "Tokenizer": ("bertsmith.text.tokenizer", "Tokenizer"),
-    "FinetuneJob": ("bertsmith.tuning.job", "Job"),
-    "FinetuneSource": ("bertsmith.tuning.data", "Source"),
-    "evaluate": ("bertsmith.prediction.evaluate", "evaluate"),
-    "finetune": ("bertsmith.tuning.job", "finetune"),
-    "load": ("bertsmith.prediction.predictor", "Predictor"),
-    "prepare": ("bertsmith.corpus.build", "prepare"),
-    "pretrain": ("bertsmith.pretrain", ""),
-    "pretrain_config": ("bertsmith.config", "pretrain_config"),
-    "start_from": ("bertsmith.continuing", "start_from"),
-    "train_tokenizer": ("bertsmith.text.learn", "train_tokenizer"),
+    "BertsmithError": ("bertsmith.core.errors", "BertsmithError"),
+    "Predictor": ("bertsmith.inference.predictor", "Predictor"),
+    "PretrainConfig": ("bertsmith.pretraining.config", "PretrainConfig"),
+    "Tokenizer": ("bertsmith.text.tokenizer.tokenizer", "Tokenizer"),
+    "FinetuneJob": ("bertsmith.finetuning.job", "Job"),
+    "FinetuneSource": ("bertsmith.finetuning.data", "Source"),
+    "evaluate": ("bertsmith.inference.evaluation", "evaluate"),
+    "finetune": ("bertsmith.finetuning.job", "finetune"),
+    "load": ("bertsmith.inference.predictor", "Predictor"),
+    "prepare": ("bertsmith.corpus.prepare", "prepare"),
+    "pretrain": ("bertsmith.pretraining.run", ""),
+    "pretrain_config": ("bertsmith.pretraining.config", "pretrain_config"),
+    "start_from": ("bertsmith.pretraining.continuing", "start_from"),
+    "train_tokenizer": ("bertsmith.text.tokenizer.train", "train_tokenizer"),
 }
 
 __all__ = [

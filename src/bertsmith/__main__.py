@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from bertsmith.cli import main
+    from bertsmith.cli.main import main
 except KeyboardInterrupt:  # Loading takes a moment.
     print("Interrupted; run the same command again.", file=sys.stderr)
     sys.exit(130)

@@ -4,9 +4,9 @@ import pytest
 
 from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.matching import count_parameters, matched_shapes
-from bertsmith.errors import UsageError
-from bertsmith.models.packed import LanguageBatch, pack
-from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig
+from bertsmith.core.errors import UsageError
+from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.modules.packed import LanguageBatch, pack
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from bertsmith.comparison.cluster import check_side_by_side, how_far, share
 from bertsmith.comparison.job import compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import MODELS
-from bertsmith.config import Phase
-from bertsmith.errors import FolderError, MissingExtra, SystemFault, UsageError
-from bertsmith.train import parallel
-from bertsmith.train.parallel import has_native_bf16
+from bertsmith.core.errors import FolderError, MissingExtra, SystemFault, UsageError
+from bertsmith.training import parallel
+from bertsmith.training.parallel import has_native_bf16
+from bertsmith.training.schedule import Phase
 
 # On busy cores, starting Ray and its workers takes minutes.
 pytestmark = pytest.mark.timeout(900)
@@ -70,6 +70,7 @@ def done(files):
 def test_it_is_the_comparison_that_one_process_makes(done, files, monkeypatch):
     # The workers take the precision of their hardware, so this process must too.
     monkeypatch.setattr(parallel, "has_native_bf16", has_native_bf16)
+    parallel.bf16_is_faster.cache_clear()
     assert [system.name for system in done.systems] == ["bert", "gpt"]
     assert all(len(system.runs["mrpc"]) == 1 for system in done.systems)
     assert "Runs lay side by side" in (files / "out" / "compare.html").read_text()

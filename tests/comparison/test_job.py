@@ -13,7 +13,8 @@ import torch
 from conftest import write_toy_corpus
 from official_files import mrpc, sts_b
 
-from bertsmith.cli import main
+from bertsmith.checkpoints.folder import load_pretraining
+from bertsmith.cli.main import main
 from bertsmith.comparison import job
 from bertsmith.comparison import runs as running
 from bertsmith.comparison.job import RESULT, compare
@@ -23,13 +24,13 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import ABLATIONS as ABLATIONS_OF
 from bertsmith.comparison.systems import MODELS
 from bertsmith.comparison.timetable import Speed, Speeds
-from bertsmith.config import Phase, changed_fields
+from bertsmith.core.errors import DataError, Stopped, UsageError
+from bertsmith.core.storage import changed_fields
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import DataError, Stopped, UsageError
-from bertsmith.models.folder import load_pretraining
-from bertsmith.prediction.minimal_pairs import minimal_pairs
-from bertsmith.prediction.predictor import Predictor
-from bertsmith.pretrain_setup import save_untrained
+from bertsmith.inference.minimal_pairs import minimal_pairs
+from bertsmith.inference.predictor import Predictor
+from bertsmith.pretraining.setup import save_untrained
+from bertsmith.training.schedule import Phase
 
 # Much is trained here, perhaps beside other work.
 pytestmark = pytest.mark.timeout(1500)

@@ -7,8 +7,8 @@ from official_files import sts_b
 from bertsmith.comparison.job import foresee
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.speed import _Watch
-from bertsmith.config import Phase
-from bertsmith.display import duration
+from bertsmith.core.terminal import duration
+from bertsmith.training.schedule import Phase
 
 # Much is trained here, perhaps beside other work.
 pytestmark = pytest.mark.timeout(1500)

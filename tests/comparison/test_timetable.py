@@ -11,7 +11,7 @@ from bertsmith.comparison.timetable import (
     tokens_within,
     told,
 )
-from bertsmith.errors import UsageError
+from bertsmith.core.errors import UsageError
 
 # 1,000 tokens a step: 10,000 and 2,000 tokens a second; 21 evaluations and the setup: 50 s, 160 s.
 FAST = Speed(tokens=1000, step=0.1, evaluation=2, setup=8)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertsmith.core.errors import UsageError
 from bertsmith.corpus import chinese
-from bertsmith.corpus.build import prepare
+from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import UsageError
-from bertsmith.text.tokenizer import SPECIAL, Cleaning, Tokenizer
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Cleaning, Tokenizer
 
 pytest.importorskip("jieba")
 

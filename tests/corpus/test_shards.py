@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bertsmith import files
+from bertsmith.core import storage
+from bertsmith.core.errors import FolderError, SystemFault
 from bertsmith.corpus import shard_writer, shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Corpus, Manifest, ShardInfo, Split
-from bertsmith.errors import FolderError, SystemFault
-from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 DOCUMENTS = [[[5, 6, 7], [8]], [[9, 9, 6, 5, 5]], [[7], [8], [9, 6]], [[6] * 9, [5, 7]]]
 VOCAB = (*SPECIAL, "a", "b", "c", "##d", "##e")
@@ -55,9 +55,9 @@ def corpus(folder: Path) -> Manifest:
         dropped={},
         train=train,
         heldout=[],
-        unigrams_checksum=files.checksum(folder / "unigrams.npy"),
+        unigrams_checksum=storage.checksum(folder / "unigrams.npy"),
     )
-    files.write_json(folder / "manifest.json", manifest)
+    storage.write_json(folder / "manifest.json", manifest)
     return manifest
 
 

@@ -14,12 +14,12 @@ from transformers import (
 )
 from transformers import BertConfig as TheirConfig
 
-from bertsmith.models.folder import load_pretraining, save_model
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.keys import to_theirs
-from bertsmith.models.packed import PretrainBatch, pack
-from bertsmith.shapes import BertConfig
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.checkpoints.folder import load_pretraining, save_model
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.bert.parameters import to_theirs
+from bertsmith.models.config import BertConfig
+from bertsmith.models.modules.packed import PretrainBatch, pack
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##b")
 

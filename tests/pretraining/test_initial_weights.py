@@ -7,18 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from bertsmith.models.architectures import build
-from bertsmith.models.folder import save_model
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.packed import pack
+from bertsmith.checkpoints.folder import save_model
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.family import build
+from bertsmith.models.modules.packed import pack
 from bertsmith.pretraining import initial_weights
-from bertsmith.pretraining.initial_weights import (
-    Columns,
-    structure,
-    word_columns,
-)
-from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
-from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.pretraining.initial_weights import Columns, structure, word_columns
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 VOCABULARY = 200
 SPECIAL_IDS = CLS, SEP = 2, 3

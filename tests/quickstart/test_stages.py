@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bertsmith.cli import main
+from bertsmith.cli.main import main
 from bertsmith.corpus.shards import Corpus
 from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
 from bertsmith.quickstart import stages as quickstart
 from bertsmith.quickstart.comparison import Attempt, Comparison, difference_interval
 from bertsmith.quickstart.page import Outcome, held_out_blanks, smoothed
+from bertsmith.quickstart.sample_tasks import SampleTask
 from bertsmith.quickstart.stages import PLANS, STAGES
-from bertsmith.text.sample_tasks import SampleTask
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ANIMALS = ("lion", "lamb", "ox", "dove", "serpent")
 

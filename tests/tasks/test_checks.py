@@ -3,10 +3,16 @@
 import msgspec
 import pytest
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.tasks.checks import Inspection, Numbers, classes, content, inspect, labels_of
-from bertsmith.tasks.own import Columns, own_task
-from bertsmith.tasks.task import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
+from bertsmith.tasks.datasets.custom import Columns, own_task
+from bertsmith.tasks.task import (
+    Answer,
+    AnswerExample,
+    ChoiceExample,
+    TagExample,
+    TextExample,
+)
 
 
 def texts(name: str, *rows: tuple[str, str | float], pair: str | None = None):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bertsmith.tasks import decode as decoding
+from bertsmith.tasks.datasets.custom import running_text
 from bertsmith.tasks.decode import (
     ChoiceAnswer,
     ClassAnswer,
@@ -24,17 +25,17 @@ from bertsmith.tasks.decode import (
     said,
     softmax,
 )
-from bertsmith.tasks.features import Features, Limits, build
-from bertsmith.tasks.own import running_text
+from bertsmith.tasks.features import Features, build
 from bertsmith.tasks.task import (
     Answer,
     AnswerExample,
     ChoiceExample,
+    Limits,
     TagExample,
     TextExample,
 )
-from bertsmith.text.encode import best_windows
-from bertsmith.text.tokenizer import SPECIAL, Cleaning, Tokenizer
+from bertsmith.text.tokenizer.encode import best_windows
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Cleaning, Tokenizer
 
 LETTERS = "abcdefghi"
 VOCAB = (

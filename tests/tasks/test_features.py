@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertsmith.errors import UsageError
-from bertsmith.tasks.features import Features, Limits, build
-from bertsmith.tasks.task import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
-from bertsmith.text.tokenizer import SPECIAL, Tokenizer
+from bertsmith.core.errors import UsageError
+from bertsmith.tasks.features import Features, build
+from bertsmith.tasks.task import (
+    Answer,
+    AnswerExample,
+    ChoiceExample,
+    Limits,
+    TagExample,
+    TextExample,
+)
+from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 LETTERS = "abcdefghi"
 TOKENIZER = Tokenizer(

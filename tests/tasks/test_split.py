@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.tasks.checks import content
 from bertsmith.tasks.split import stratified
 from bertsmith.tasks.task import AnswerExample, ChoiceExample, TagExample, TextExample

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.tagging import in_scheme, known_scheme, taught_scheme
 from bertsmith.tasks.task import TagExample

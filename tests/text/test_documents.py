@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from bertsmith.errors import DataError, MissingExtra, SystemFault, UsageError
+from bertsmith.core.errors import DataError, MissingExtra, SystemFault, UsageError
 from bertsmith.text import documents, formats, streams
 from bertsmith.text.documents import Document, check_apart, list_files, read
 

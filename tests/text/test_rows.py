@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from bertsmith.errors import DataError, SystemFault, UsageError
+from bertsmith.core.errors import DataError, SystemFault, UsageError
 from bertsmith.text import rows, streams
 from bertsmith.text.rows import Row, column, read
 

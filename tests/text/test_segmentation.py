@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.text.segmentation import words
 
 WORDS = {

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from bertsmith.errors import UsageError
+from bertsmith.core.errors import UsageError
 from bertsmith.text import sentences
 from bertsmith.text.sentences import check_language, detect_language, split
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from bertsmith.config import ENDLESS_STEPS
-from bertsmith.errors import UsageError
-from bertsmith.models.packed import TextBatch
-from bertsmith.shapes import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.core.errors import UsageError
+from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.modules.packed import TextBatch
+from bertsmith.pretraining.config import ENDLESS_STEPS
 
 Unit = Literal["tokens", "flops", "hours"]
 UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")

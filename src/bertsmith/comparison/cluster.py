@@ -25,7 +25,7 @@ from bertsmith.comparison.runs import (
     tuning_title,
 )
 from bertsmith.comparison.systems import System
-from bertsmith.errors import (
+from bertsmith.core.errors import (
     BertsmithError,
     FolderError,
     Stopped,
@@ -33,11 +33,11 @@ from bertsmith.errors import (
     UsageError,
     explain_os_error,
 )
-from bertsmith.extras import require
-from bertsmith.runtime import SPIN_COUNT, core_count
-from bertsmith.train.loop import listening
-from bertsmith.train.progress import read_metrics
-from bertsmith.tuning.result import FinetuneResult
+from bertsmith.core.extras import require
+from bertsmith.core.runtime import SPIN_COUNT, core_count
+from bertsmith.finetuning.result import FinetuneResult
+from bertsmith.training.loop import listening
+from bertsmith.training.progress import read_metrics
 
 _ADDRESS = "RAY_ADDRESS"
 _LOOK_SECONDS = 1.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from bertsmith.text.ideographs import is_ideograph
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import msgspec
 
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.cluster import Cluster, check_side_by_side
-from bertsmith.comparison.insight import look_inside
 from bertsmith.comparison.matching import matched_shapes
 from bertsmith.comparison.numbers import about_system, about_task, differences
 from bertsmith.comparison.page import write_page
 from bertsmith.comparison.pairs import CheckedPairs, check_pairs, pair_differences, score_pairs
 from bertsmith.comparison.plan import HOURS, Plan
+from bertsmith.comparison.probing import look_inside
 from bertsmith.comparison.result import Compared
 from bertsmith.comparison.runs import (
     Pretraining,
@@ -37,16 +37,15 @@ from bertsmith.comparison.timetable import (
     told,
 )
 from bertsmith.comparison.verdict import verdicts
-from bertsmith.config import Engine
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import Engine, derive_seed
+from bertsmith.core.storage import read_json, write_json
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import UsageError
-from bertsmith.files import read_json, write_json
-from bertsmith.report import canvas
-from bertsmith.runtime import derive_seed
-from bertsmith.shapes import Architecture, Shape
-from bertsmith.train.start import check_same_settings
-from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning.data import Parts, Source
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning.data import Parts, Source
+from bertsmith.models.config import Architecture, Shape
+from bertsmith.reports import svg
+from bertsmith.training.start import check_same_settings
 
 PLAN = "plan.json"
 TIMETABLE = "timetable.json"
@@ -171,7 +170,7 @@ def _prepare(
     plan: Plan, out: Path, *, resume: bool, engine: Engine, measured: bool = False
 ) -> _Ready:
     """Reads and checks everything; measures speeds where the budget or `measured` asks for it."""
-    canvas.matplotlib("figure")  # the page at the end must not be what fails
+    svg.matplotlib("figure")  # the page at the end must not be what fails
     plan = _with_budget(plan.check(), out, resume=resume)
     if engine == "ray":
         check_side_by_side(plan)

@@ -2,11 +2,11 @@
 
 import torch
 
-from bertsmith.errors import UsageError
-from bertsmith.models.architectures import build
-from bertsmith.models.folder import parameter_count
-from bertsmith.shape_files import bert_config, gpt_config
-from bertsmith.shapes import Architecture, BertConfig, ElmoConfig, Shape
+from bertsmith.checkpoints.folder import parameter_count
+from bertsmith.core.errors import UsageError
+from bertsmith.models.config import Architecture, BertConfig, ElmoConfig, Shape
+from bertsmith.models.config_files import bert_config, gpt_config
+from bertsmith.models.family import build
 
 _CLOSE = 0.05
 # A small ELMo's characters: as published up to 4 of them together, which are most of a word piece.

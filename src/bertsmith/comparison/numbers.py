@@ -8,24 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from bertsmith.comparison.bootstrap import (
-    Difference,
-    Scores,
-    difference,
-    mean_scores,
-    scores_of,
-)
+from bertsmith.comparison.bootstrap import Difference, Scores, difference, mean_scores, scores_of
 from bertsmith.comparison.matching import count_parameters
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.result import MEAN, Curve, SystemResult, TaskAbout
 from bertsmith.comparison.runs import Pretraining, Tuned, model_folder
 from bertsmith.comparison.systems import System
-from bertsmith.models.architectures import NAMES
+from bertsmith.finetuning.data import Parts
+from bertsmith.finetuning.result import FinetuneResult, summarise
+from bertsmith.finetuning.run import read_predictions
+from bertsmith.models.family import NAMES
 from bertsmith.tasks.decode import gold, said
-from bertsmith.train.progress import read_metrics
-from bertsmith.tuning.data import Parts
-from bertsmith.tuning.result import FinetuneResult, summarise
-from bertsmith.tuning.run import read_predictions
+from bertsmith.training.progress import read_metrics
 
 
 def about_task(result: FinetuneResult) -> TaskAbout:

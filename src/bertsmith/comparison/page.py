@@ -4,16 +4,16 @@ from pathlib import Path
 
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.budget import Budget
-from bertsmith.comparison.page_insight import write_insight
 from bertsmith.comparison.page_pairs import write_pairs
+from bertsmith.comparison.page_probing import write_insight
 from bertsmith.comparison.page_verdict import write_verdict
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
 from bertsmith.comparison.timetable import Timetable
-from bertsmith.display import duration
-from bertsmith.report.charts import Dots, Mark, Series, dots_chart, line_chart
-from bertsmith.report.page import Fact, Report
+from bertsmith.core.terminal import duration
+from bertsmith.reports.charts import Dots, Mark, Series, dots_chart, line_chart
+from bertsmith.reports.page import Fact, Report
 from bertsmith.tasks.metrics import METRICS
 
 _MODELS = ("bert", "gpt", "elmo")

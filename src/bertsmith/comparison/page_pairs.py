@@ -1,8 +1,8 @@
 """The section of `compare.html` on minimal pairs."""
 
 from bertsmith.comparison.result import Compared
-from bertsmith.prediction.pair_scores import MeanScore
-from bertsmith.report.page import Report
+from bertsmith.inference.pair_scores import MeanScore
+from bertsmith.reports.page import Report
 
 
 def write_pairs(page: Report, result: Compared) -> None:

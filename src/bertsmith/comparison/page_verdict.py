@@ -2,7 +2,7 @@
 
 from bertsmith.comparison.result import Compared
 from bertsmith.comparison.verdict import Verdict
-from bertsmith.report.page import Fact, Report
+from bertsmith.reports.page import Fact, Report
 
 
 def write_verdict(page: Report, result: Compared) -> None:

@@ -13,12 +13,12 @@ from bertsmith.comparison.plan import POSITIONS, Plan
 from bertsmith.comparison.result import PAIRS
 from bertsmith.comparison.runs import model_folder
 from bertsmith.comparison.systems import System
-from bertsmith.display import Bar
-from bertsmith.files import read_json, write_json
-from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
-from bertsmith.prediction.pair_scores import MinimalPairsResult
-from bertsmith.prediction.predictor import Predictor
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.core.storage import read_json, write_json
+from bertsmith.core.terminal import Bar
+from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
+from bertsmith.inference.pair_scores import MinimalPairsResult
+from bertsmith.inference.predictor import Predictor
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 _FOLDER = "minimal-pairs"
 

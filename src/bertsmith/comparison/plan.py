@@ -7,10 +7,11 @@ import msgspec
 
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.systems import System, chosen
-from bertsmith.config import Phase, PretrainConfig, pretrain_config
-from bertsmith.errors import UsageError, nearest
-from bertsmith.shapes import SIZES
-from bertsmith.tasks.table import TASKS
+from bertsmith.core.errors import UsageError, nearest
+from bertsmith.models.config import SIZES
+from bertsmith.pretraining.config import PretrainConfig, pretrain_config
+from bertsmith.tasks.datasets.registry import TASKS
+from bertsmith.training.schedule import Phase
 
 POSITIONS = 512
 """Tokens that a preset of each architecture reads."""

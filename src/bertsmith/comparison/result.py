@@ -3,13 +3,13 @@
 import msgspec
 
 from bertsmith.comparison.bootstrap import Difference
-from bertsmith.comparison.insight import Insight
 from bertsmith.comparison.plan import Plan
+from bertsmith.comparison.probing import Insight
 from bertsmith.comparison.timetable import Timetable
 from bertsmith.comparison.verdict import Verdict
-from bertsmith.config import Engine
-from bertsmith.prediction.pair_scores import MinimalPairsResult
-from bertsmith.tuning.result import Summary
+from bertsmith.core.runtime import Engine
+from bertsmith.finetuning.result import Summary
+from bertsmith.inference.pair_scores import MinimalPairsResult
 
 MEAN = "mean"
 """The name under which differences stand that are of the mean over all tasks."""

@@ -22,21 +22,23 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import pretrain, pretrain_setup
 from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
-from bertsmith.config import Phase, PretrainConfig
+from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.storage import write_json
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import Stopped, UsageError
-from bertsmith.files import write_json
-from bertsmith.shape_files import shape_keys
-from bertsmith.shapes import Architecture, Shape
-from bertsmith.train.loop import Stop, listening
-from bertsmith.train.start import check_same_settings
-from bertsmith.tuning.data import Source
-from bertsmith.tuning.job import Job, finetune
-from bertsmith.tuning.result import FinetuneResult
+from bertsmith.finetuning.data import Source
+from bertsmith.finetuning.job import Job, finetune
+from bertsmith.finetuning.result import FinetuneResult
+from bertsmith.models.config import Architecture, Shape
+from bertsmith.models.config_files import shape_keys
+from bertsmith.pretraining import run as pretrain
+from bertsmith.pretraining import setup
+from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.training.loop import Stop, listening
+from bertsmith.training.schedule import Phase
+from bertsmith.training.start import check_same_settings
 
 # Steps of each phase from which a mean step is taken.
 _SAMPLED = 32
@@ -93,7 +95,7 @@ def sample(
         DataError: the corpus is too small for an example.
     """
     trial = plan.pretraining(system, plan.size, steps=1)
-    sampled = pretrain_setup.first_steps(trial, corpus, _SAMPLED)
+    sampled = setup.first_steps(trial, corpus, _SAMPLED)
     steps = {phase.length: Step.mean(batches) for phase, batches in sampled}
     return Pretraining(system, trial, shapes[trial.model], steps)
 
@@ -162,7 +164,7 @@ def do_pretraining(todo: Pretraining, out: Path) -> None:
     done = (folder / "config.json").is_file()
     if not todo.system.is_trained:
         if not done:
-            pretrain_setup.save_untrained(todo.config, folder)
+            setup.save_untrained(todo.config, folder)
         return
     begun = (folder / pretrain.SETTINGS).is_file()
     if done and begun:

@@ -13,38 +13,38 @@ from pathlib import Path
 
 import numpy as np
 
-from bertsmith import pretrain_setup
+from bertsmith.checkpoints.folder import save_model
 from bertsmith.comparison.pairs import scored
 from bertsmith.comparison.plan import POSITIONS, Plan
 from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_shapes
 from bertsmith.comparison.systems import System
 from bertsmith.comparison.timetable import Speed, Speeds
-from bertsmith.config import ENDLESS_STEPS, Phase
+from bertsmith.core.errors import Stopped
+from bertsmith.core.runtime import core_count, derive_seed
+from bertsmith.core.terminal import duration
 from bertsmith.corpus.shards import Corpus
-from bertsmith.display import duration
-from bertsmith.errors import Stopped
-from bertsmith.finetune_config import finetune_config
-from bertsmith.models.folder import save_model
-from bertsmith.prediction.minimal_pairs import minimal_pairs, read_pairs
-from bertsmith.prediction.predictor import Predictor
-from bertsmith.runtime import core_count, derive_seed
-from bertsmith.shape_files import architecture_of
-from bertsmith.shapes import Architecture, Shape
-from bertsmith.tasks import own
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning import model as tuning_model
+from bertsmith.finetuning.config import finetune_config, limits_of
+from bertsmith.finetuning.data import Parts
+from bertsmith.finetuning.origin import PretrainedModel
+from bertsmith.inference.batches import TaskBatches
+from bertsmith.inference.engine import Scorer
+from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
+from bertsmith.inference.predictor import Predictor
+from bertsmith.models.config import Architecture, Shape
+from bertsmith.models.config_files import architecture_of
+from bertsmith.pretraining import setup as pretrain_setup
+from bertsmith.pretraining.config import ENDLESS_STEPS
+from bertsmith.pretraining.evaluation import evaluate
+from bertsmith.tasks.datasets import custom
 from bertsmith.tasks.task import Example
-from bertsmith.train.checkpoint import TrainerState
-from bertsmith.train.evaluation import evaluate
-from bertsmith.train.loop import Batches, Settings, train
-from bertsmith.train.optim import adamw
-from bertsmith.train.parallel import Parallel, choose_micro_tokens, explaining_memory, join
-from bertsmith.train.progress import Reporter
-from bertsmith.train.schedule import Schedule
-from bertsmith.tuning import data as finetune_data
-from bertsmith.tuning import model as tuning_model
-from bertsmith.tuning.batches import TaskBatches
-from bertsmith.tuning.data import Parts
-from bertsmith.tuning.inference import Scorer, limits_of
-from bertsmith.tuning.origin import PretrainedModel
+from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.loop import Batches, Settings, train
+from bertsmith.training.optimizer import adamw
+from bertsmith.training.parallel import Parallel, choose_micro_tokens, explaining_memory, join
+from bertsmith.training.progress import Reporter
+from bertsmith.training.schedule import Phase, Schedule
 
 # Code for new shapes is compiled in the first steps.
 _WARM_STEPS, _WARM_SECONDS = 3, 1.0
@@ -205,7 +205,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
         examples=len(parts.train),
         **plan.tuning(system),
     )
-    data = finetune_data.featured(few, tokenizer, limits_of(config), own.Columns())
+    data = finetune_data.featured(few, tokenizer, limits_of(config), custom.Columns())
     steps = config.epochs * whole * data.train.items / config.batch_size
     with join(config.precision) as place:
         micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertsmith.errors import UsageError, nearest
+from bertsmith.core.errors import UsageError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import msgspec
 
 from bertsmith.comparison.plan import Plan
-from bertsmith.display import amount, duration
-from bertsmith.errors import UsageError
-from bertsmith.train.loop import EVALUATION_SHARE, EVALUATIONS
+from bertsmith.core.errors import UsageError
+from bertsmith.core.terminal import amount, duration
+from bertsmith.training.loop import EVALUATION_SHARE, EVALUATIONS
 
 FEWEST_TOKENS = 300_000
 """Below about this many a model knows little more than how often each word occurs."""

@@ -10,12 +10,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bertsmith import files
+from bertsmith.core import storage
+from bertsmith.core.errors import DataError
 from bertsmith.corpus import selection
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_array, write_shard
 from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
-from bertsmith.errors import DataError
 
 SHARD_TOKENS = 1 << 25
 """A shard ends with the part that reaches this many tokens: 64 MB of `tokens.npy`."""
@@ -112,9 +112,9 @@ def assemble(
             heldout.append(part, heldout_D)
             advance(done, len(parts))
     found.train, found.heldout = train.infos, heldout.infos
-    with files.atomic_file(out / UNIGRAMS) as file:
+    with storage.atomic_file(out / UNIGRAMS) as file:
         write_array(file, unigrams_V)
-    found.unigrams_checksum = files.checksum(out / UNIGRAMS)
+    found.unigrams_checksum = storage.checksum(out / UNIGRAMS)
     return found
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith import files
+from bertsmith.core import storage
+from bertsmith.core.errors import explain_os_error
 from bertsmith.corpus.parts import Block
-from bertsmith.errors import explain_os_error
 from bertsmith.text import documents
 
 BLOCK_CHARACTERS = 1 << 22
@@ -47,13 +47,13 @@ def missing_blocks(plan: Plan, work: Path) -> Iterator[Block]:
     for number, group in enumerate(_groups(plan)):
         # How many parts the group has, noted once it was read to its end.
         count = work / f"{number:06d}.count"
-        if not (count.exists() and _all_there(work, number, files.read_json(count, int))):
+        if not (count.exists() and _all_there(work, number, storage.read_json(count, int))):
             index = -1
             for index, block in enumerate(_cut(group, plan, position)):
                 part = _part(work, number, index)
                 if not part.exists():
                     yield Block(part, *block)
-            files.write_json(count, index + 1)
+            storage.write_json(count, index + 1)
         position += total_bytes(group) or 0
 
 

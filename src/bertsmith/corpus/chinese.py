@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bertsmith.extras import require
+from bertsmith.core.extras import require
 from bertsmith.text.ideographs import is_ideograph
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
 def mark_words(

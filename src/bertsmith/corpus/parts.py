@@ -13,12 +13,12 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from bertsmith import files
+from bertsmith.core import storage
+from bertsmith.core.errors import DataError
 from bertsmith.corpus.chinese import mark_words
 from bertsmith.corpus.shard_writer import write_array
-from bertsmith.errors import DataError
 from bertsmith.text import sentences
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 SHORTEST_DOCUMENT = 5
 """Tokens; a shorter document has nothing to predict a masked word from."""
@@ -70,7 +70,7 @@ class Part:
 
     def write(self, path: Path) -> None:
         """Writes the part, whole or not at all."""
-        with files.atomic_file(path) as file:
+        with storage.atomic_file(path) as file:
             for field in fields(self):
                 write_array(file, getattr(self, field.name))
 

@@ -8,9 +8,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from bertsmith import files
+from bertsmith.core import storage
 from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo
-from bertsmith.text.flat import id_type
+from bertsmith.text.tokenizer.batched import id_type
 
 
 def write_array(file: IO[bytes], array: np.ndarray) -> None:
@@ -56,7 +56,7 @@ def write_shard(folder: Path, *, vocab_size: int) -> Iterator["ShardWriter"]:
 
     `writer.info` is there after the block.
     """
-    with files.atomic_folder(folder) as place:
+    with storage.atomic_folder(folder) as place:
         writer = ShardWriter(place, vocab_size=vocab_size)
         try:
             yield writer
@@ -123,7 +123,7 @@ class ShardWriter:
             documents=self._documents,
             sentences=self._sentences,
             tokens=self.tokens,
-            checksums={file: files.checksum(self._place / file) for file in self._files},
+            checksums={file: storage.checksum(self._place / file) for file in self._files},
         )
 
     def close(self) -> None:

@@ -23,10 +23,10 @@ from typing import Any, Literal, Self
 import msgspec
 import numpy as np
 
-from bertsmith import files
-from bertsmith.errors import FolderError
-from bertsmith.text.flat import id_type
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.core import storage
+from bertsmith.core.errors import FolderError
+from bertsmith.text.tokenizer.batched import id_type
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -128,13 +128,13 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is not a finished corpus: {MANIFEST} is missing; make it with "
             "`bertsmith prepare`, or run the same command again if it was interrupted."
         )
-    version = files.read_json(path, _Version).version
+    version = storage.read_json(path, _Version).version
     if version != VERSION:
         raise FolderError(
             f"{path}: the corpus has format version {version}, this bertsmith reads version "
             f"{VERSION}; prepare the corpus again with this version."
         )
-    return files.read_json(path, Manifest)
+    return storage.read_json(path, Manifest)
 
 
 def read_unigrams(folder: Path, manifest: Manifest) -> np.ndarray:
@@ -323,7 +323,7 @@ def _map(path: Path, kind: np.dtype[Any], length: int) -> np.ndarray:
 
 
 def _verify(path: Path, expected: str) -> None:
-    found = files.checksum(path)
+    found = storage.checksum(path)
     if found != expected:
         raise FolderError(
             f"{path} is damaged: its SHA-256 is {found[:12]}..., the manifest says "

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith import files
+from bertsmith.core import storage
+from bertsmith.core.errors import (
+    BertsmithError,
+    Stopped,
+    SystemFault,
+    UsageError,
+    explain_os_error,
+)
+from bertsmith.core.locks import try_lock
 from bertsmith.corpus import shards
 from bertsmith.corpus.blocks import Input, Plan
-from bertsmith.errors import BertsmithError, Stopped, SystemFault, UsageError, explain_os_error
-from bertsmith.locks import try_lock
 from bertsmith.text.documents import check_apart
 
 PARTS = ".parts"
@@ -68,7 +74,7 @@ def _tidy(out: Path, *, made: bool, keep: bool) -> None:
     shutil.rmtree(work / "assemble", ignore_errors=True)
     for folder in (out, work):
         if folder.exists():
-            files.remove_leftovers(folder)
+            storage.remove_leftovers(folder)
     if keep:
         return
     for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / shards.TOKENIZER):
@@ -144,11 +150,11 @@ def _adopt(work: Path, plan: Plan) -> None:
     """Takes over what an interrupted run left, or begins."""
     path = work / _PLAN
     if path.exists():
-        _compare(files.read_json(path, Plan), plan, f"{work.parent} holds an unfinished corpus")
-    files.remove_leftovers(work)
-    files.remove_leftovers(work.parent)
+        _compare(storage.read_json(path, Plan), plan, f"{work.parent} holds an unfinished corpus")
+    storage.remove_leftovers(work)
+    storage.remove_leftovers(work.parent)
     if not path.exists():
-        files.write_json(path, plan)
+        storage.write_json(path, plan)
 
 
 def _compare(old: Plan, new: Plan, what: str) -> None:

@@ -31,12 +31,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bertsmith.models.architectures import Encoder, Pretrained, encoder_of
-from bertsmith.models.bert import Bert
-from bertsmith.models.elmo import ElmoForPretraining
-from bertsmith.models.gpt import Gpt
-from bertsmith.models.heads import BertForPretraining
-from bertsmith.models.layers import Attention, Block
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.bert.model import Bert
+from bertsmith.models.elmo.model import ElmoForPretraining
+from bertsmith.models.family import Encoder, Pretrained, encoder_of
+from bertsmith.models.gpt.model import Gpt
+from bertsmith.models.modules.layers import Attention, Block
 
 Role = Literal["previous token", "next token", "duplicate token"]
 """What a head looks for: the token before, the token after, or its word in the other segment."""

@@ -7,17 +7,17 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertsmith.files import read_json
+from bertsmith.core.storage import read_json
+from bertsmith.finetuning.job import REPORT, RESULTS
+from bertsmith.finetuning.result import FinetuneResult
+from bertsmith.finetuning.run import read_predictions
 from bertsmith.quickstart.task import PRETRAINED, UNTRAINED, TaskPlan
-from bertsmith.report.charts import Mark, Series, line_chart
-from bertsmith.report.page import Report
+from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.reports.page import Report
+from bertsmith.tasks.datasets.custom import read_own
 from bertsmith.tasks.decode import gold, said
-from bertsmith.tasks.own import read_own
 from bertsmith.tasks.task import TextExample
-from bertsmith.train.progress import read_metrics
-from bertsmith.tuning.job import REPORT, RESULTS
-from bertsmith.tuning.result import FinetuneResult
-from bertsmith.tuning.run import read_predictions
+from bertsmith.training.progress import read_metrics
 
 _RESAMPLES = 1000
 _SHOWN = 4

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from bertsmith.config import PretrainConfig
 from bertsmith.corpus.shards import Corpus
+from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.quickstart.comparison import Attempt, Comparison, write_comparison
-from bertsmith.report.charts import Mark, Series, line_chart
-from bertsmith.report.page import Blank, Fact, Report
+from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.reports.page import Blank, Fact, Report
 
 # Sentences of this many pieces are long enough to guess from and short enough to read.
 _PIECES = (12, 32)

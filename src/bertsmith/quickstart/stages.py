@@ -14,25 +14,26 @@ from typing import Any
 
 import msgspec
 
-from bertsmith import pretrain
-from bertsmith.config import Phase, PretrainConfig, pretrain_config
-from bertsmith.corpus.build import prepare
+from bertsmith.checkpoints.folder import parameter_count
+from bertsmith.core.errors import Stopped, UsageError, nearest
+from bertsmith.core.runtime import core_count
+from bertsmith.core.storage import atomic_file, read_json, write_json
+from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
-from bertsmith.errors import Stopped, UsageError, nearest
-from bertsmith.files import atomic_file, read_json, write_json
-from bertsmith.models.folder import parameter_count
-from bertsmith.prediction.predictor import Predictor
+from bertsmith.inference.predictor import Predictor
+from bertsmith.pretraining import run as pretrain
+from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.quickstart.budget import Budget, affordable_examples
 from bertsmith.quickstart.comparison import compare
 from bertsmith.quickstart.page import Outcome, collect, held_out_blanks, write_report
+from bertsmith.quickstart.sample_tasks import sample_task
+from bertsmith.quickstart.samples import SOURCES, SampleLanguage, sample
 from bertsmith.quickstart.task import PRETRAINED, TaskPlan, fine_tune
-from bertsmith.report.page import Blank
-from bertsmith.runtime import core_count
-from bertsmith.tasks.own import Columns
-from bertsmith.text.learn import train_tokenizer
-from bertsmith.text.sample_tasks import sample_task
-from bertsmith.text.samples import SOURCES, SampleLanguage, sample
-from bertsmith.train.progress import read_metrics
+from bertsmith.reports.page import Blank
+from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.text.tokenizer.train import train_tokenizer
+from bertsmith.training.progress import read_metrics
+from bertsmith.training.schedule import Phase
 
 HELD_OUT = 0.05
 EVALUATED_SEQUENCES = 400

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertsmith.config import PretrainConfig
-from bertsmith.errors import Stopped
-from bertsmith.files import write_bytes
-from bertsmith.models.folder import CONFIG
-from bertsmith.pretrain_setup import save_untrained
-from bertsmith.tasks.own import Columns
-from bertsmith.text.sample_tasks import SampleTask
-from bertsmith.tuning.data import Source
-from bertsmith.tuning.job import Job, finetune
+from bertsmith.checkpoints.folder import CONFIG
+from bertsmith.core.errors import Stopped
+from bertsmith.core.storage import write_bytes
+from bertsmith.finetuning.data import Source
+from bertsmith.finetuning.job import Job, finetune
+from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.pretraining.setup import save_untrained
+from bertsmith.quickstart.sample_tasks import SampleTask
+from bertsmith.tasks.datasets.custom import Columns
 
 # Folder of the model and folder of its fine-tuning.
 PRETRAINED = ("model", "tuned")

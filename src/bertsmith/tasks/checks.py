@@ -6,8 +6,8 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 
 import msgspec
 
-from bertsmith.config import Kind
-from bertsmith.errors import DataError, nearest
+from bertsmith.core.errors import DataError, nearest
+from bertsmith.models.head_config import Kind
 from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.task import (
     AnswerExample,

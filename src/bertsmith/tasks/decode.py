@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.config import Kind
+from bertsmith.models.head_config import Kind
 from bertsmith.tasks.entities import Entity, entities
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.task import (
@@ -23,7 +23,7 @@ from bertsmith.tasks.task import (
     TagExample,
     TextExample,
 )
-from bertsmith.text.encode import best_windows
+from bertsmith.text.tokenizer.encode import best_windows
 
 Outputs = NDArray[np.float32] | NDArray[np.float64]
 

@@ -14,26 +14,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.config import Kind
-from bertsmith.errors import UsageError
-from bertsmith.finetune_config import Long
+from bertsmith.core.errors import UsageError
+from bertsmith.models.head_config import Kind
 from bertsmith.tasks.pool import Integers, Pool, gather
 from bertsmith.tasks.task import (
     AnswerExample,
     ChoiceExample,
     Example,
+    Limits,
     TagExample,
     TextExample,
 )
-from bertsmith.text.encode import best_windows, fit_pair, join_flat, room_for_text, window_spans
-from bertsmith.text.tokenizer import Tokenizer
-
-LONGEST_QUESTION = 64
-"""Pieces (Google's `run_squad.py`)."""
+from bertsmith.text.tokenizer.encode import (
+    best_windows,
+    fit_pair,
+    join_flat,
+    room_for_text,
+    window_spans,
+)
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROW = np.dtype(
     [
@@ -48,20 +50,6 @@ ROW = np.dtype(
 WORD = np.dtype([("row", np.int64), ("place", np.int64), ("end", np.int64), ("target", np.int64)])
 """A word to tag: its input, the places of its first and last piece there, and the number of its tag
 (-1). A window may end within a word."""
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long inputs may be; kept with a model, so that it is asked as it was taught."""
-
-    longest: int
-    """Most tokens of an input, `[CLS]` and `[SEP]` counted."""
-    stride: int
-    """Pieces from the start of one window to the start of the next."""
-    long: Long = "cut"
-    """What `classify` and `regress` do with what is longer: cut its end, or slide windows over it,
-    whose scores are averaged."""
-    longest_question: int = LONGEST_QUESTION
-    """Pieces of a question that are kept."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bertsmith.config import Kind
+from bertsmith.models.head_config import Kind
 from bertsmith.tasks.entities import entities
 from bertsmith.tasks.spans import answer_f1, exact_match
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.text.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 Integers = NDArray[np.integer]
 

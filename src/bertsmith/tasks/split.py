@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.tasks.checks import content, labels_of
 from bertsmith.tasks.task import AnswerExample, Example, TagExample
 

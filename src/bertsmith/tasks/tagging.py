@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
-from bertsmith.errors import DataError, nearest
+from bertsmith.core.errors import DataError, nearest
 from bertsmith.tasks.entities import (
     OTHER_NAMES,
     Scheme,

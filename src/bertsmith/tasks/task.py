@@ -7,8 +7,29 @@ Nothing here knows pieces or models.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from bertsmith.config import Kind
+import msgspec
+
+from bertsmith.models.head_config import Kind
+
+Long = Literal["cut", "windows"]
+LONGEST_QUESTION = 64
+"""Pieces (Google's `run_squad.py`)."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long inputs may be; kept with a model, so that it is asked as it was taught."""
+
+    longest: int
+    """Most tokens of an input, `[CLS]` and `[SEP]` counted."""
+    stride: int
+    """Pieces from the start of one window to the start of the next."""
+    long: Long = "cut"
+    """What `classify` and `regress` do with what is longer: cut its end, or slide windows over it,
+    whose scores are averaged."""
+    longest_question: int = LONGEST_QUESTION
+    """Pieces of a question that are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertsmith.errors import DataError, UsageError, explain_os_error
-from bertsmith.extras import require
-from bertsmith.files import explained_remote
+from bertsmith.core.errors import DataError, UsageError, explain_os_error
+from bertsmith.core.extras import require
+from bertsmith.core.storage import explained_remote
 from bertsmith.text import streams
 from bertsmith.text.formats import LONGEST_DOCUMENT, READERS, Reader, cut_at
 

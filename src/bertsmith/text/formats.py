@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.errors import DataError
+from bertsmith.core.errors import DataError
 from bertsmith.text import rows, streams
 
 LONGEST_DOCUMENT = 1 << 22

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.errors import DataError, UsageError, explain_os_error, nearest
-from bertsmith.extras import require
+from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest
+from bertsmith.core.extras import require
 from bertsmith.text import streams
 
 TEXT = "text"

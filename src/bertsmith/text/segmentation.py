@@ -18,8 +18,8 @@ import unicodedata
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
-from bertsmith.text.flat import not_unicode
 from bertsmith.text.ideographs import is_ideograph
+from bertsmith.text.tokenizer.batched import not_unicode
 
 Place = tuple[int, int]
 """First character, and the one behind the last."""

@@ -11,7 +11,7 @@ from string import ascii_lowercase
 
 import sentencex
 
-from bertsmith.errors import UsageError, nearest
+from bertsmith.core.errors import UsageError, nearest
 
 LONGEST_PARAGRAPH = 100_000
 """Characters in a line that sentencex is given at once."""

@@ -11,9 +11,9 @@ from pathlib import PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from bertsmith.errors import DataError, MissingExtra, UsageError
-from bertsmith.extras import require
-from bertsmith.files import open_url
+from bertsmith.core.errors import DataError, MissingExtra, UsageError
+from bertsmith.core.extras import require
+from bertsmith.core.storage import open_url
 
 BLOCK = 1 << 20
 """Bytes read at once."""

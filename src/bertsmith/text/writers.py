@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.errors import UsageError
-from bertsmith.extras import require
-from bertsmith.files import atomic_file
+from bertsmith.core.errors import UsageError
+from bertsmith.core.extras import require
+from bertsmith.core.storage import atomic_file
 
 _PARQUET_ROWS = 1024
 

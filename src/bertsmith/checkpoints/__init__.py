@@ -1,0 +1,1 @@
+"""Model folders, and where a model's name may come from."""

@@ -1,0 +1,191 @@
+"""The weights of a folder, compared with its config.json by their headers before they are loaded.
+
+What a folder has beyond what is asked of it, such as other heads, is left out.
+"""
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bertsmith.checkpoints.headers import Stored, read_headers, weight_files
+from bertsmith.checkpoints.tensors import load_tensors
+from bertsmith.core.errors import FolderError, ModelWarning, nearest
+from bertsmith.models import family
+from bertsmith.models.bert import parameters
+from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.config_files import architecture_of
+
+# What a config.json counts, and where the weights number it.
+_NUMBERED: dict[type[Shape], dict[str, re.Pattern[str]]] = {
+    BertConfig: {"num_hidden_layers": re.compile(r"bert\.encoder\.layer\.(\d+)\.")},
+    GptConfig: {"n_layer": re.compile(r"transformer\.h\.(\d+)\.")},
+    ElmoConfig: {
+        "lstm_layers": re.compile(r"elmo\.forward_lstms\.(\d+)\."),
+        "highways": re.compile(r"elmo\.encoder\.highways\.(\d+)\."),
+        "filters": re.compile(r"elmo\.encoder\.convolutions\.(\d+)\."),
+    },
+}
+_ENCODERS: dict[type[Shape], str] = {
+    BertConfig: "bert.",
+    GptConfig: "transformer.",
+    ElmoConfig: "elmo.",
+}
+# Heads of ours and of `transformers`, for which a command may have no use.
+_HEADS: dict[type[Shape], tuple[str, ...]] = {
+    BertConfig: ("bert.pooler.", "cls.", "classifier.", "qa_outputs.", "features.", "bilstm."),
+    GptConfig: ("lm_head.", "score.", "qa_outputs.", "classifier.", "multiple_choice_head."),
+    ElmoConfig: tuple(
+        "word_VP bias_V classifier. span. mix. reader. pair. question. spans. hidden. "
+        "output.".split()
+    ),
+}
+_SHOWN = 3
+"""Names of a list that a warning repeats."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the headers say of a folder's weights."""
+
+    folder: Path
+    shape: Shape
+    stored: dict[str, Stored]
+    """By the names that `transformers` has today."""
+    names: dict[str, str]
+    """Of the same tensors in the file."""
+
+    @property
+    def where(self) -> str:
+        """The file, or the folder of several."""
+        files = weight_files(self.folder)
+        return str(files[0] if len(files) == 1 else self.folder)
+
+    def check_encoder(self) -> None:
+        """Compares the encoder that config.json describes with the headers.
+
+        Raises:
+            FolderError: the number of layers or a tensor's shape differs.
+        """
+        for key, pattern in _NUMBERED[type(self.shape)].items():
+            value = getattr(self.shape, key)
+            said = value if isinstance(value, int) else len(value)
+            found = {int(match[1]) for name in self.stored if (match := pattern.match(name))}
+            there = max(found, default=-1) + 1
+            if said != there:
+                raise FolderError(
+                    f"{self.folder / 'config.json'}: {key} is {said:,}, but {self.where} has "
+                    f"{there:,}; one of the two files is from another model."
+                )
+        encoder = outline(lambda: family.build_encoder(self.shape, pieces=()))
+        prefix = f"{architecture_of(self.shape)}."
+        state = {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
+        self._check(family.to_theirs(self.shape, state))
+
+    def state_for(
+        self, expected: dict[str, Tensor], *, prefix: str = "", heads: bool = False
+    ) -> dict[str, Tensor]:
+        """What the folder has of `expected`, in fp32 on the CPU.
+
+        Args:
+            expected: a model's state, of which only names and shapes count.
+            prefix: what its names lack to be those of a whole model.
+            heads: whether the model has the heads of pre-training, of which nothing may be left.
+
+        Raises:
+            FolderError: the weights are damaged, not finite, or not those of `expected`.
+        """
+        whole = {f"{prefix}{name}": tensor for name, tensor in expected.items()}
+        theirs = family.to_theirs(self.shape, whole)
+        self._check(theirs)
+        copies = family.repeated(self.shape) if heads else {}
+        self._check_left_over(theirs, heads=heads)
+        wanted = {
+            self.names[name]: name for name in self.stored if name in theirs or name in copies
+        }
+        tensors: dict[str, Tensor] = {}
+        for path in weight_files(self.folder):
+            # Every number is checked, also those that are left out here.
+            loaded = load_tensors(path)
+            tensors |= {wanted[called]: loaded[called] for called in loaded if called in wanted}
+        model = family.NAMES[architecture_of(self.shape)]
+        tensors = parameters.without_repeated(
+            tensors, copies, self.names, source=self.where, model=model
+        )
+        ours = family.to_ours(self.shape, tensors, source=self.where)
+        return {name.removeprefix(prefix): tensor for name, tensor in ours.items()}
+
+    def lacks(self, missing: list[str]) -> str:
+        """For a message: which tensors are missing, by the name that `transformers` has."""
+        first = {missing[0]: torch.empty(3, 1)}
+        [name, *_] = family.to_theirs(self.shape, first)
+        return f"{self.where} lacks {len(missing)} tensors, the first is {name}"
+
+    def _check(self, theirs: dict[str, Tensor]) -> None:
+        for name, tensor in theirs.items():
+            if name not in self.stored:
+                continue
+            stored, called = self.stored[name], self.names[name]
+            if stored.shape != tuple(tensor.shape):
+                raise FolderError(
+                    f"{stored.file}: {called} has shape {stored.shape}, config.json says "
+                    f"{tuple(tensor.shape)}; one of the two files is from another model."
+                )
+            if not stored.is_float:
+                raise FolderError(
+                    f"{stored.file}: {called} holds {stored.dtype}, expected F32, F16, BF16 or "
+                    "F64. Quantized weights are not computed here; take the original model."
+                )
+
+    def _check_left_over(self, theirs: dict[str, Tensor], *, heads: bool) -> None:
+        kind = type(self.shape)
+        copies = family.repeated(self.shape)
+        left = sorted(self.stored.keys() - theirs.keys() - copies.keys())
+        others = [name for name in left if not name.startswith(_HEADS[kind])]
+        inside = [
+            name
+            for name in left
+            if (name in others and name.startswith(_ENCODERS[kind]))
+            or (heads and name.startswith("cls.") and name not in parameters.NAMES)
+        ]
+        if inside:
+            raise FolderError(
+                f"{self.stored[inside[0]].file}: {len(inside)} tensors have no place in a "
+                f"{family.NAMES[architecture_of(self.shape)]} of "
+                f"{self.shape.num_hidden_layers} layers, the first is "
+                f"{self.names[inside[0]]}{nearest(inside[0], theirs)}; check that config.json "
+                "belongs to these weights."
+            )
+        if others:
+            shown = ", ".join(self.names[name] for name in others[:_SHOWN])
+            more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
+            warnings.warn(
+                f"{self.where}: tensors that this model has no use for are left out: "
+                f"{shown}{more}.",
+                ModelWarning,
+                stacklevel=2,
+            )
+
+
+def open_weights(folder: Path, shape: Shape) -> Weights:
+    """The weights of a folder whose config.json describes `shape`; only headers are read.
+
+    Raises:
+        FolderError: they are missing or damaged, or the encoder is not that of `shape`.
+    """
+    headers = read_headers(folder)
+    names = family.names_in_file(shape, headers, source=str(weight_files(folder)[0]))
+    stored = {name: headers[called] for name, called in names.items()}
+    weights = Weights(folder, shape, stored, names)
+    weights.check_encoder()
+    return weights
+
+
+def outline(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    """The state of a model that is built without memory and without drawing a number."""
+    with torch.device("meta"):
+        return build().state_dict()

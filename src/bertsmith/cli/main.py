@@ -1,0 +1,151 @@
+"""The `bertsmith` command: flags to jobs, results to text or JSON, errors to one sentence."""
+
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import tyro
+from tyro.conf import subcommand
+
+from bertsmith import __version__
+from bertsmith.cli.command import Command
+from bertsmith.cli.compare import Compare
+from bertsmith.cli.errors import explained, listed
+from bertsmith.cli.finetune import Finetune
+from bertsmith.cli.models import Fill, Generate, Info, Score
+from bertsmith.cli.pretrain import Pretrain
+from bertsmith.cli.quickstart import Quickstart
+from bertsmith.cli.text import Prepare, TokenizerShow, TokenizerTrain
+from bertsmith.cli.tuned import Embed, Evaluate, GlueSubmit, Predict
+from bertsmith.core.errors import (
+    EXIT_CODE,
+    BertsmithError,
+    ModelWarning,
+    Stopped,
+    SystemFault,
+    explain_os_error,
+)
+from bertsmith.core.runtime import share_cores, world_from_environment
+
+_Tokenizer = (
+    Annotated[TokenizerTrain, subcommand(name="train")]
+    | Annotated[TokenizerShow, subcommand(name="show")]
+)
+_Commands = (
+    Annotated[Quickstart, subcommand(name="quickstart")]
+    | Annotated[
+        _Tokenizer, subcommand(name="tokenizer", description="Trains or shows a vocabulary.")
+    ]
+    | Annotated[Prepare, subcommand(name="prepare")]
+    | Annotated[Pretrain, subcommand(name="pretrain")]
+    | Annotated[Finetune, subcommand(name="finetune")]
+    | Annotated[Evaluate, subcommand(name="evaluate")]
+    | Annotated[Predict, subcommand(name="predict")]
+    | Annotated[Embed, subcommand(name="embed")]
+    | Annotated[GlueSubmit, subcommand(name="glue-submit")]
+    | Annotated[Compare, subcommand(name="compare")]
+    | Annotated[Fill, subcommand(name="fill")]
+    | Annotated[Generate, subcommand(name="generate")]
+    | Annotated[Score, subcommand(name="score")]
+    | Annotated[Info, subcommand(name="info")]
+)
+
+_DESCRIPTION = (
+    "Train, pre-train and use a BERT of your own, on ordinary hardware. --version tells which "
+    "release this is."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code.
+
+    0 done; 2 something in the user's hands is wrong (one sentence on stderr); 128 + n ended by
+    signal n (130 after Ctrl-C, 141 when nobody reads the output any more).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A locale that has no word for a character (LC_ALL=C, Latin-1) gets it as an escape.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # A stream that the shell closed (`>&-`) is None here: what is said there goes nowhere.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+    share_cores()
+    first = True
+    try:
+        # All processes of a machine fail alike: one tells. What the system refuses may be met by
+        # one alone, which then says so itself.
+        first = world_from_environment().local_rank == 0
+        try:
+            with warnings.catch_warnings():
+                _warn_in_sentences(quiet=not first)
+                return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except Stopped as stop:
+        if first:
+            print(stop, file=sys.stderr)
+        return stop.exit_code
+    except BertsmithError as error:
+        if first or isinstance(error, SystemFault):
+            print(f"error: {error}", file=sys.stderr)
+        return EXIT_CODE
+    except KeyboardInterrupt:
+        if first:
+            print("Interrupted; run the same command again.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"error: {explain_os_error(error, 'read or write')}", file=sys.stderr)
+        return EXIT_CODE
+
+
+def _warn_in_sentences(*, quiet: bool) -> None:
+    """Shows what concerns the user's model as one sentence, once; other warnings as usual."""
+    usual, shown = warnings.showwarning, set[str]()
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, ModelWarning):
+            usual(message, category, *place, **more)
+        elif not quiet and str(message) not in shown:
+            shown.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--version"]:
+        print(f"bertsmith {__version__}")
+        return 0
+    with explained(listed(_Commands), given):
+        command: Command = tyro.cli(
+            _Commands,
+            prog="bertsmith",
+            description=_DESCRIPTION,
+            args=given,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    result = command.run()
+    if world_from_environment().first:
+        # Paths are the only values of a result that JSON has no word for.
+        data = msgspec.json.encode(result.data, enc_hook=str)
+        print(_for_stdout(data) if command.json else result.text)
+    return 0
+
+
+def _for_stdout(data: bytes) -> str:
+    """JSON that stays JSON: with its own escapes where the locale is not UTF-8."""
+    text = data.decode()
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    return json.dumps(json.loads(text))

@@ -1,0 +1,1 @@
+"""Errors, files, locks, workers, the terminal. Knows neither text nor models."""

@@ -1,0 +1,125 @@
+"""What a process runs on, as far as it takes no torch: seeds, cores, its place in the world.
+
+Device and precision are chosen in `training/parallel`: `import torch` costs seconds.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bertsmith.core.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16"]
+Engine = Literal["local", "ray"]
+"""Where independent runs are done: one after the other here, or side by side on Ray."""
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that is a pure function of its parts, e.g. `(seed, "dropout", step)`.
+
+    A cryptographic hash, so that neighbouring steps or seeds give unrelated streams.
+    """
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the processes of a run, as `torchrun` tells it."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Rank among the processes of this machine."""
+    local_size: int = 1
+    """How many those are."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and speaks to the user."""
+        return self.rank == 0
+
+
+def world_from_environment() -> World:
+    """Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; a lone process is a world of one.
+
+    Raises:
+        UsageError: they are not numbers, or none that `torchrun` would give.
+    """
+    size = _from_environment("WORLD_SIZE", 1, lowest=1)
+    rank = _from_environment("RANK", 0, lowest=0)
+    local_rank = _from_environment("LOCAL_RANK", 0, lowest=0)
+    local_size = _from_environment("LOCAL_WORLD_SIZE", local_rank + 1, lowest=1)
+    if rank >= size:
+        raise UsageError(
+            f"The environment says RANK={rank} of WORLD_SIZE={size}; start the processes with "
+            "`torchrun`, or unset both for a single one."
+        )
+    return World(rank, size, local_rank, local_size)
+
+
+def _from_environment(name: str, default: int, *, lowest: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < lowest:
+        raise UsageError(
+            f"The environment variable {name} is '{text}', expected a number from {lowest} up; "
+            "start the processes with `torchrun`, or unset it for a single one."
+        )
+    return int(text)
+
+
+def core_count() -> int:
+    """Cores that this process may use (its affinity, not the machine's total)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""glibc's names for what `mallopt` sets."""
+
+
+def keep_freed_memory() -> None:
+    """From now on the C library keeps what is freed for what comes next.
+
+    glibc gives back the end of its heap as soon as it is free. In training that is most of the
+    gradients, in every step, and the next step has all their pages cleared anew: 6,000 of them, a
+    twentieth of a step of MiniLM on a virtual machine.
+    """
+    mallopt = _c_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # Where glibc's own choice ends after a while.
+
+
+def return_freed_memory() -> None:
+    """Gives memory that was freed so far back to the system, where the C library keeps it.
+
+    Packed batches differ a little in size from step to step, and glibc's heap fragments over that:
+    a run of a small BERT on a CPU held ten times its live memory after some hundred steps.
+    """
+    trim = _c_function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _c_function(name: str) -> Any:
+    """A function of Linux's C library, or None where there is none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+SPIN_COUNT = "10000"
+"""Looks at a lock before an idle thread sleeps: under a millisecond, see `share_cores`."""
+
+
+def share_cores() -> None:
+    """Lets idle threads sleep after a short spin, unless the user has chosen; before torch loads.
+
+    GNU's OpenMP waits by spinning. Where anything else wants the cores, the threads of a matrix
+    product then spin against each other and a step takes four times as long; threads that sleep at
+    once must be woken hundreds of times in a step, which on idle cores takes nearly twice as long
+    (docs/log.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -1,0 +1,303 @@
+"""Writing so that a file is whole or absent, reading so that damage is named.
+
+Every writer goes to a temporary name beside the target, syncs it and renames it; a folder's
+manifest is written last, so its existence means that the folder is complete.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+import msgspec
+
+from bertsmith.core.errors import (
+    FolderError,
+    SystemFault,
+    UsageError,
+    explain_os_error,
+    nearest,
+)
+from bertsmith.core.extras import require
+
+T = TypeVar("T")
+
+_TEMPORARY = ".partial"
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a binary file that becomes `path` when the block ends well, and vanishes if not.
+
+    Raises:
+        SystemFault: the disk is full, the folder cannot be written, ...
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """As `atomic_file`, for writers that want a path of their own to write."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, "write", path) from error
+        raise
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder that replaces `path` when the block ends well, and vanishes if not.
+
+    The old folder, if any, is moved aside first and removed last, so that at every moment either
+    the old or the new one is whole on disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old{_TEMPORARY}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                _sync(file)
+        _sync(temporary)
+        if path.exists():
+            path.replace(aside)
+        temporary.replace(path)
+        _sync(path.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.replace(path)
+        if isinstance(error, OSError):
+            raise explain_os_error(error, "write", path) from error
+        raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a killed writer left in `folder` (temporary files and folders)."""
+    for leftover in folder.glob(f".*{_TEMPORARY}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON document (indented, keys in the order given), whole or not at all."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """Reads a JSON document strictly as `kind`: a wrong type or an unknown key is an error.
+
+    Raises:
+        FolderError: the file is missing, cut short, not JSON, or does not fit `kind`.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing; check that the folder is the right one.") from error
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    return parse_json(data, kind, str(path))
+
+
+def parse_json(data: bytes, kind: type[T], source: str) -> T:
+    """As `read_json`, from bytes; `source` is named in errors."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise FolderError(f"{source}: {describe_validation(error, kind)}.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FolderError(
+            f"{source} is not valid JSON ({error}); it may have been cut short: restore it from "
+            "a good copy or write the folder again."
+        ) from error
+
+
+def read_json_lines(path: Path, kind: type[T], what: str) -> list[T]:
+    """Reads a log of one JSON document a line; a last line that a kill cut short is left out.
+
+    Args:
+        path: the file; every whole line of it ends in a line break.
+        kind: what each line is read as, strictly.
+        what: what a line should be and, after a semicolon, what to do if one is not; for errors.
+
+    Raises:
+        FolderError: a line is damaged; it is named by its number.
+        SystemFault: the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    records = []
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            records.append(msgspec.json.decode(line, type=kind))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            expected, _, remedy = what.partition("; ")
+            raise FolderError(
+                f"{path} line {number} is not {expected} ({error}); {remedy}."
+            ) from error
+    return records
+
+
+def describe_validation(error: msgspec.ValidationError, kind: Any) -> str:
+    """What does not fit `kind`, in JSON's own words, and after a semicolon what to do about it."""
+    what, _, place = str(error).partition(" - at ")
+    key = place.strip("`").removeprefix("$").removeprefix(".")
+    inside = f" in '{key}'" if key else ""
+    if named := re.fullmatch("Object contains unknown field `(.*)`", what):
+        known = [] if key else _keys(kind)
+        return (
+            f"unknown key '{named[1]}'{inside}{nearest(named[1], known)}; remove it or correct its "
+            "name"
+        )
+    if named := re.fullmatch("Object missing required field `(.*)`", what):
+        return f"no key '{named[1]}'{inside}; add it, or restore the file from a good copy"
+    if types := re.fullmatch("Expected `(.*)`, got `(.*)`", what):
+        wanted, got = (
+            " or ".join(_called(name) for name in names.split(" | ")) for names in types.groups()
+        )
+        found = f"'{key}' is {got}" if key else f"found {got}"
+        return f"{found}, expected {wanted}; correct it"
+    what = re.sub("`(.*?)`", lambda found: _called(found[1]), what[0].lower() + what[1:])
+    return f"{what}{inside}; correct it"
+
+
+def _keys(kind: Any) -> list[str]:
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return [field.encode_name for field in msgspec.structs.fields(kind)] if is_struct else []
+
+
+def _called(type_name: str) -> str:
+    """A type of msgspec's messages as one would say it of JSON."""
+    names = {"int": "an integer", "float": "a number", "str": "a string", "bool": "a boolean"}
+    names |= {"array": "a list", "object": "an object"}
+    return names.get(type_name, type_name)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; constant memory."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise FolderError(f"{path} is missing; write its folder again.") from error
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+
+
+def _sync(path: Path) -> None:
+    """Makes a file's bytes, or the renames inside a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_url(url: str) -> IO[bytes]:
+    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, ...) for reading.
+
+    Raises:
+        SystemFault: it cannot be opened; a URL's file raises this while it is read, too.
+        UsageError: nothing is known or installed for the URL's protocol.
+        MissingExtra: it is a URL and fsspec is not installed.
+    """
+    if "://" not in url:
+        try:
+            return cast(IO[bytes], Path(url).open("rb"))
+        except OSError as error:
+            raise explain_os_error(error, "read", url) from error
+    fsspec = require("fsspec", extra="data", purpose=f"Opening {url}")
+    with explained_remote(url):
+        return cast(IO[bytes], io.BufferedReader(_Remote(url, fsspec.open(url, "rb").open())))
+
+
+@contextlib.contextmanager
+def explained_remote(url: str) -> Iterator[None]:
+    """Turns what a remote file system raises into one sentence.
+
+    Raises:
+        SystemFault: the server or the network refused.
+        UsageError: nothing is known or installed for the URL's protocol.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise explain_os_error(error, "read", url) from error
+    except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such one
+        raise UsageError(f"Cannot open {url}: {error}.") from error
+    except Exception as error:
+        # fsspec promises no class of errors: each file system lets through those of its own
+        # library (botocore's NoCredentialsError, aiohttp's ClientResponseError, gcsfs's HttpError,
+        # ...), which share no root but Exception and may not be installed here.
+        raise SystemFault(f"Could not read {url}: {_in_a_line(error)}.") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+class _Remote(io.RawIOBase):
+    """A file behind a URL, whose errors are explained while it is read too."""
+
+    def __init__(self, url: str, file: IO[bytes]) -> None:
+        self._url, self._file = url, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def readinto(self, buffer: Any) -> int:
+        with explained_remote(self._url):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with explained_remote(self._url):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def changed_fields(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:
+    """`name: old -> new` for every field that differs."""
+    return [
+        f"{field.name}: {getattr(old, field.name)!r} -> {getattr(new, field.name)!r}"
+        for field in msgspec.structs.fields(new)
+        if getattr(old, field.name) != getattr(new, field.name)
+    ]

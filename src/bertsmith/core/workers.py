@@ -1,0 +1,166 @@
+"""Where the parts of a job run: in this process, or in worker processes of this machine.
+
+A worker is a fresh interpreter joined to the parent by a socket. Nothing is forked, so threads of
+the caller (a progress bar, a library's pool) cannot be caught holding a lock; the caller's script
+is not run again, so it needs no `if __name__ == "__main__"`; nothing is left in the system after a
+kill; and when the parent dies, however it dies, its end of the socket closes and the workers end.
+"""
+
+import contextlib
+import itertools
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bertsmith.core.errors import BertsmithError, SystemFault, UsageError
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+
+def run(
+    function: Callable[[Job], Answer],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    keep_open: int | None = None,
+) -> Generator[Answer, None, None]:
+    """Applies `function` to every job; answers come in any order.
+
+    At most one job per worker and one more are in memory at once. Closing the generator (use
+    `contextlib.closing`), an error or an interrupt ends the workers before the exception goes on.
+
+    Args:
+        function: what to do; it and the jobs and answers can be pickled.
+        jobs: read lazily, in this process.
+        workers: processes; with 1, or with a single job, everything runs in this process.
+        keep_open: a file descriptor that workers hold open as long as they live (a lock).
+
+    Raises:
+        UsageError: `workers` is less than 1.
+        BertsmithError: what `function` or `jobs` raised, in whichever process.
+        SystemFault: a worker died.
+    """
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be at least 1.")
+    jobs = iter(jobs)
+    first = list(itertools.islice(jobs, workers))
+    if len(first) < 2:
+        yield from map(function, itertools.chain(first, jobs))
+        return
+    pool: list[_Worker] = []
+    try:
+        # All are started before the first is spoken to, so that they start at the same time.
+        for _ in first:
+            pool.append(_Worker.start(keep_open))
+        for worker in pool:
+            worker.send(function)
+        yield from _share_out(pool, itertools.chain(first, jobs))
+    finally:
+        for worker in pool:
+            worker.stop()
+
+
+def _share_out(pool: "list[_Worker]", jobs: Iterator[Any]) -> Iterator[Any]:
+    idle = list(pool)
+    busy: dict[Any, _Worker] = {}
+    for job in jobs:
+        while not idle:
+            for connection in wait(list(busy)):
+                idle.append(busy.pop(connection))
+                yield idle[-1].receive()
+        worker = idle.pop()
+        worker.send(job)
+        busy[worker.connection] = worker
+    while busy:
+        for connection in wait(list(busy)):
+            yield busy.pop(connection).receive()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: "subprocess.Popen[bytes]"
+    connection: Connection
+
+    @classmethod
+    def start(cls, keep_open: int | None) -> "_Worker":
+        ours, theirs = socket.socketpair()
+        package = str(Path(__file__).parents[2])
+        path = os.environ.get("PYTHONPATH")
+        environment = os.environ | {
+            "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
+            # One core each: the workers are the parallelism.
+            "TOKENIZERS_PARALLELISM": "false",
+            "RAYON_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        code = f"from bertsmith.core.workers import serve; serve({theirs.fileno()})"
+        kept = () if keep_open is None else (keep_open,)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                pass_fds=(theirs.fileno(), *kept),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C at the terminal and a signal to the whole group reach the parent alone,
+                # which ends the workers: they would only add their tracebacks.
+                process_group=0,
+            )
+        return cls(process, Connection(ours.detach()))
+
+    def send(self, job: Any) -> None:
+        try:
+            self.connection.send(job)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._died() from error
+
+    def receive(self) -> Any:
+        try:
+            failed, answer = self.connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise self._died() from error
+        if failed:
+            raise answer
+        return answer
+
+    def _died(self) -> SystemFault:
+        code = self.process.wait()
+        if code < 0:
+            name = signal.Signals(-code).name
+            return SystemFault(
+                f"A worker process was killed by {name}"
+                + (" (the machine may be out of memory)" if name == "SIGKILL" else "")
+                + "; run the same command again, if need be with fewer --workers."
+            )
+        return SystemFault(
+            f"A worker process ended with exit code {code}; run the same command again, with "
+            "--workers 1 to see the cause."
+        )
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def serve(descriptor: int) -> None:
+    """A worker's life: receives the function, then jobs, until the other end closes."""
+    connection = Connection(descriptor)
+    # The parent has gone: nobody is left to tell.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        function = connection.recv()
+        while True:
+            job = connection.recv()
+            try:
+                answer = (False, function(job))
+            except BertsmithError as error:
+                answer = (True, error)
+            connection.send_bytes(pickle.dumps(answer))

@@ -1,0 +1,183 @@
+"""`prepare`: files of text to a corpus folder, in bounded memory, safe to kill and to rerun.
+
+The input is cut into blocks of whole documents, as a pure function of the files and the settings.
+Each block becomes one part file under `.parts/`, whole or absent, in whichever process; a rerun
+makes the parts that are missing. When all are there they are put together in order. So one worker
+or many, one run or twenty killed ones, give the same bytes.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.core import storage
+from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.runtime import core_count
+from bertsmith.core.workers import run
+from bertsmith.corpus import blocks, chinese, shards
+from bertsmith.corpus.assemble import assemble
+from bertsmith.corpus.parts import PartMaker
+from bertsmith.corpus.shards import Manifest, Source
+from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
+from bertsmith.text import documents, sentences
+from bertsmith.text.tokenizer.tokenizer import Backend, Tokenizer
+
+Segmenter = Literal["none", "jieba"]
+Progress = Callable[[str, int, int | None], None]
+"""Told the stage ("tokenize": bytes of source; "assemble": parts), what is done, and of how much
+(None: not known)."""
+
+
+def prepare(
+    inputs: Sequence[str],
+    *,
+    tokenizer: str | Path,
+    out: Path,
+    workers: int | None = None,
+    language: str = "auto",
+    text_field: str = "text",
+    held_out: float = 0.005,
+    segmenter: Segmenter = "none",
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Turns text into a corpus for pre-training; see `shards` for what is written.
+
+    Run again after an interruption, it continues; run again when finished, it returns at once.
+
+    Args:
+        inputs: files, folders, globs or URLs, as `documents.list_files` takes them.
+        tokenizer: a tokenizer's folder, or a model as `checkpoints.sources.resolve` takes it.
+        out: the folder to write; new, empty, or what an earlier run left.
+        workers: processes; None takes one per core. The result does not depend on it.
+        language: for sentence splitting; "auto" tells each document's language by its script.
+        text_field: key or column that holds the text.
+        held_out: share of the documents kept out of training, in [0, 0.5].
+        segmenter: "jieba" marks the words of Chinese text, for whole-word masking.
+        backend: what encodes; all give the same ids.
+        progress: called now and then.
+
+    Returns:
+        The manifest: counts, and what was dropped for which reason.
+
+    Raises:
+        UsageError: a setting is wrong, there is no such tokenizer, or `out` holds something else.
+        DataError: a file is not what it should be, or no document is left; nothing stays behind.
+        FolderError: the tokenizer's folder is damaged.
+        SystemFault: the disk is full, ...; finished parts stay for the next run.
+        Stopped: SIGINT or SIGTERM came; finished parts stay for the next run.
+    """
+    workers = core_count() if workers is None else workers
+    if workers < 1:
+        raise UsageError(f"--workers is {workers}; it must be at least 1.")
+    if not 0 <= held_out <= 0.5:
+        raise UsageError(f"--held-out is {held_out}; it must be at least 0 and at most 0.5.")
+    if language != "auto":
+        sentences.check_language(language)
+    pieces = Tokenizer.load(resolve(tokenizer), backend=backend)
+    if segmenter == "jieba":
+        _check_segmenter(pieces)
+    plan = blocks.Plan(
+        version=shards.VERSION,
+        tokenizer=pieces.fingerprint,
+        language=language,
+        segmenter=segmenter,
+        text_field=text_field,
+        held_out=held_out,
+        block_characters=blocks.BLOCK_CHARACTERS,
+        inputs=[blocks.look_at(path) for path in documents.list_files(inputs)],
+    )
+    check_out(out, inputs)
+    maker = PartMaker(pieces, language, segmenter)
+    with _stoppable(out), work_folder(out, plan) as lock:
+        if (out / shards.MANIFEST).exists():
+            return shards.read_manifest(out)
+        return _build(out, plan, maker, workers=workers, lock=lock, progress=progress)
+
+
+def _build(
+    out: Path,
+    plan: blocks.Plan,
+    maker: PartMaker,
+    *,
+    workers: int,
+    lock: int | None,
+    progress: Progress | None,
+) -> Manifest:
+    work = out / PARTS
+    total = blocks.total_bytes(plan.inputs)
+    report = progress or (lambda stage, done, of: None)
+    furthest = 0
+    report("tokenize", 0, total)
+    missing = blocks.missing_blocks(plan, work)
+    with contextlib.closing(run(maker, missing, workers=workers, keep_open=lock)) as made:
+        for position in made:
+            furthest = max(furthest, position)
+            report("tokenize", furthest, total)
+    pieces = maker.tokenizer
+    found = assemble(
+        sorted(work.glob("*.part")),
+        out,
+        work / "assemble",
+        vocab_size=len(pieces.vocab),
+        held_out=plan.held_out,
+        advance=lambda done, of: report("assemble", done, of),
+    )
+    with storage.atomic_folder(out / shards.TOKENIZER) as place:
+        pieces.save(place)
+    manifest = Manifest(
+        version=shards.VERSION,
+        tokenizer_fingerprint=plan.tokenizer,
+        vocab_size=len(pieces.vocab),
+        language=plan.language,
+        segmenter=plan.segmenter,
+        text_field=plan.text_field,
+        held_out=plan.held_out,
+        sources=[Source(source.path, source.bytes) for source in plan.inputs],
+        documents_read=found.read,
+        documents_cut=found.cut,
+        documents_kept=found.kept,
+        dropped=found.dropped,
+        train=found.train,
+        heldout=found.heldout,
+        unigrams_checksum=found.unigrams_checksum,
+    )
+    storage.write_json(out / shards.MANIFEST, manifest)
+    return manifest
+
+
+@contextlib.contextmanager
+def _stoppable(out: Path) -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does, and both leave it as `Stopped`.
+
+    Inside it is a KeyboardInterrupt, which no library takes for an error of its own.
+    """
+    received = signal.SIGINT
+
+    def stop(number: int, frame: Any) -> None:
+        nonlocal received
+        received = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    with contextlib.ExitStack() as stack:
+        # Python lets the main thread alone handle signals.
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, stop)
+            stack.callback(signal.signal, signal.SIGTERM, before)
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            raise Stopped(received, f"while preparing {out}", again="again ") from error
+
+
+def _check_segmenter(tokenizer: Tokenizer) -> None:
+    if not tokenizer.cleaning.split_chinese:
+        raise UsageError(
+            "--segmenter jieba needs a tokenizer that splits Chinese characters; this one keeps "
+            "them together: leave the flag out."
+        )
+    chinese.segmenter()

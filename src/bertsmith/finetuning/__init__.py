@@ -1,0 +1,1 @@
+"""Fine-tuning: labelled examples and a model to a scored model folder."""

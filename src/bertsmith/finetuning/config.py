@@ -1,0 +1,284 @@
+"""Settings of a fine-tuning, their defaults, and the grids that a sweep goes through."""
+
+import math
+from collections.abc import Collection
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import Precision
+from bertsmith.core.storage import describe_validation
+from bertsmith.models.config import Architecture
+from bertsmith.models.head_config import Combine, Kind
+from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE, InitialWeights
+from bertsmith.tasks.task import LONGEST_QUESTION, Limits, Long
+
+Weights = Literal["none", "balanced"]
+
+
+class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what one fine-tuning run computes, fully resolved.
+
+    Written as `finetune.json` beside the run; a resume compares it field by field.
+    """
+
+    task: str
+    """A row of the table of tasks, or the kind of the user's own files."""
+    kind: Kind
+    model: str
+    """Folder or name of the model that is fine-tuned, or the size of one without pre-training."""
+    initial_weights: InitialWeights | None = None
+    """Of a model without pre-training; None: it is pre-trained."""
+    batch_size: int
+    """Examples per optimizer step, over all processes."""
+    learning_rate: float
+    epochs: int
+    """Passes over the training part, if `steps` and `hours` allow them."""
+    longest: int
+    """Most tokens of an input."""
+    stride: int
+    """Pieces from the start of one window to the start of the next."""
+    long: Long = "cut"
+    """What `classify` and `regress` do with longer texts."""
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    clip_norm: float = 1.0
+    dropout: float = 0.1
+    weights: Weights = "none"
+    """`balanced`: every class counts as much as every other in the loss, however rare."""
+    steps: int = 0
+    """Most optimizer steps; 0: no limit but `epochs`."""
+    hours: float = 0.0
+    """Longest time on the run's clock, evaluations counted; the learning rate falls in time. 0: no
+    limit."""
+    patience: int = 0
+    """Epochs without a better dev score after which a run stops; 0: it never stops early."""
+    features: tuple[int, ...] = ()
+    """Layers of the frozen encoder that are the features (`tag` only); empty: all is fine-tuned."""
+    combine: Combine = "concat"
+    """How the layers become one."""
+    frozen: bool = False
+    """Whether an ELMo stays as it is under its task's network (Peters et al. 2018)."""
+    bilstm: bool = False
+    """Whether a BERT gets a BiLSTM before the output layer (paper, section 5.1)."""
+    seed: int = 0
+    precision: Precision = "auto"
+    micro_tokens: int = 0
+    """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+
+
+# Small data: bias-corrected AdamW, warm-up over a tenth and more steps than three epochs give
+# (Mosbach et al. 2021: 20 epochs on RTE; Zhang et al. 2021: on few examples train for more steps).
+_WISHED_STEPS = 1000
+_FEWEST_EPOCHS, _MOST_EPOCHS = 3, 20
+_SHORTEST = 8
+"""Tokens: a pair's three special ones and some text."""
+# More than anybody means: a slip of the finger, or the wish for as many as still help.
+_ENDLESS_EPOCHS = 10_000
+_ENDLESS_BATCH = 1024
+# The small relatives of base want larger rates (Google's README on them), the two smallest the
+# largest of Google's grid: docs/log.md has what we measured.
+_SMALLEST_WIDTH = 256
+
+SWEPT = ("learning_rate", "batch_size", "epochs")
+"""What a sweep varies."""
+_Grid = tuple[tuple[float, ...], tuple[int, ...], tuple[int, ...]]
+_GRID: _Grid = ((5e-5, 4e-5, 3e-5, 2e-5), (16, 32), (2, 3, 4))
+_WIDER_GRID: _Grid = ((3e-4, 1e-4, 5e-5, 3e-5), (8, 16, 32, 64, 128), (4,))
+# A network of its own on states that stay as they are learns at a BiLSTM's pace.
+_RATE_ON_FROZEN = 1e-3
+_GRID_ON_FROZEN: _Grid = ((3e-3, 1e-3, 3e-4), (8, 16, 32), ())
+
+
+class _Usual(NamedTuple):
+    """What a kind of task has where nothing else is said."""
+
+    batch_size: int
+    longest: int
+    stride: int
+
+
+_USUAL: dict[Kind, _Usual] = {
+    "classify": _Usual(16, 512, 384),
+    "regress": _Usual(16, 512, 384),
+    "choose": _Usual(16, 512, 384),
+    "tag": _Usual(8, 256, 128),
+    "answer": _Usual(16, 384, 128),
+}
+
+
+def finetune_config(
+    *,
+    task: str,
+    kind: Kind,
+    model: str,
+    width: int,
+    positions: int,
+    examples: int,
+    architecture: Architecture = "bert",
+    **flags: Any,
+) -> FinetuneConfig:
+    """The defaults for this model and data with the user's flags over them (None keeps a default).
+
+    Args:
+        task: as `FinetuneConfig.task`.
+        kind: of the task.
+        model: folder or name of the model.
+        width: of the model (D).
+        positions: longest input that the model reads.
+        examples: of the training part, or its windows.
+        architecture: of the model; an ELMo is frozen if nothing else is said.
+        flags: values of `FinetuneConfig`'s fields.
+
+    Raises:
+        UsageError: a value is out of range, or means nothing for this kind of task.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    usual = _USUAL[kind]
+    batch_size = given.get("batch_size", usual.batch_size)
+    if batch_size < 1:
+        raise UsageError(f"--batch-size is {batch_size}; it must be at least 1.")
+    longest = given.get("longest", min(usual.longest, positions))
+    wished = math.ceil(_WISHED_STEPS * batch_size / max(examples, 1))
+    defaults: dict[str, Any] = {
+        "batch_size": batch_size,
+        "learning_rate": _usual_rate(width),
+        "epochs": min(max(wished, _FEWEST_EPOCHS), _MOST_EPOCHS),
+        "longest": longest,
+        # Windows of any length overlap by the same share.
+        "stride": max(1, longest * usual.stride // usual.longest),
+    }
+    if architecture == "elmo":
+        defaults["frozen"] = True
+    if given.get("features") or given.get("frozen", defaults.get("frozen")):
+        defaults["learning_rate"] = _RATE_ON_FROZEN
+    values = {"task": task, "kind": kind, "model": model} | defaults | given
+    try:
+        config = msgspec.convert(values, FinetuneConfig)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"A setting: {describe_validation(error, FinetuneConfig)}.") from error
+    _check(config, positions)
+    _check_used(config, given)
+    if config.batch_size > max(examples, _ENDLESS_BATCH):
+        raise UsageError(
+            f"--batch-size is {config.batch_size}, but an epoch has {examples} examples; give "
+            f"{max(examples, 1)} to take all of them in one step, or fewer."
+        )
+    return config
+
+
+def _usual_rate(width: int) -> float:
+    if width >= BASE_WIDTH:
+        return 3e-5
+    return 1e-4 if width > _SMALLEST_WIDTH else 3e-4
+
+
+def grid(
+    config: FinetuneConfig, *, width: int, fixed: Collection[str] = ()
+) -> list[FinetuneConfig]:
+    """What a sweep tries: every combination, values that are `fixed` staying the config's own.
+
+    The paper's (appendix A.3) for models of its sizes; Google's wider one (README of the small
+    models: rates up to 3e-4, batches from 8 to 128, 4 epochs) for smaller ones; larger rates and
+    the config's epochs where the encoder is frozen. The config itself is among them: small data may
+    want more epochs than any grid has.
+    """
+    choices = _GRID if width >= BASE_WIDTH else _WIDER_GRID
+    if config.features or config.frozen:
+        choices = _GRID_ON_FROZEN
+    axes = [
+        (getattr(config, name),) if name in fixed or not values else values
+        for name, values in zip(SWEPT, choices, strict=True)
+    ]
+    points = [
+        msgspec.structs.replace(config, **dict(zip(SWEPT, point, strict=True)))
+        for point in product(*axes)
+    ]
+    return points if config in points else [config, *points]
+
+
+def _check(config: FinetuneConfig, positions: int) -> None:
+    def require(holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is {getattr(config, name)}; it must be {expected}.")
+
+    rate = config.learning_rate
+    require(0 < rate <= GREATEST_RATE, "learning_rate", f"above 0 and at most {GREATEST_RATE:g}")
+    for name in ("epsilon", "clip_norm"):
+        value = getattr(config, name)
+        require(math.isfinite(value) and value > 0, name, "above 0 and finite")
+    for name in ("epochs", "stride"):
+        require(getattr(config, name) >= 1, name, "at least 1")
+    require(config.longest >= _SHORTEST, "longest", f"at least {_SHORTEST}")
+    for name in ("steps", "patience", "seed", "micro_tokens"):
+        require(getattr(config, name) >= 0, name, "at least 0")
+    for name in ("warmup", "dropout", "beta1", "beta2"):
+        require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
+    hours = config.hours
+    lasts = math.isfinite(hours) and hours * 3600 >= 1
+    require(lasts or hours == 0, "hours", "0, or at least a second (0.0003) and finite")
+    decay = config.weight_decay
+    require(math.isfinite(decay) and decay >= 0, "weight_decay", "at least 0 and finite")
+    if config.epochs > _ENDLESS_EPOCHS:
+        raise UsageError(
+            f"--epochs is {config.epochs}; it must be at most {_ENDLESS_EPOCHS}: to train for as "
+            "long as it helps, give for instance --epochs 100 --patience 5."
+        )
+    if config.longest > positions:
+        raise UsageError(
+            f"--longest is {config.longest}, but the model reads {positions} tokens at most; give "
+            f"{positions} or less."
+        )
+    if config.stride > config.longest - 2:
+        raise UsageError(
+            f"--stride is {config.stride}, but a window of {config.longest} tokens has room for "
+            f"{config.longest - 2} pieces, so that some would be skipped; give "
+            f"{config.longest - 2} or less."
+        )
+    if config.weights == "balanced" and config.kind != "classify":
+        raise UsageError(
+            f"--weights balanced is for classes; task '{config.task}' has none: leave it out."
+        )
+    if config.features and config.kind != "tag":
+        raise UsageError(
+            "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
+            f"5.3); task '{config.task}' is not: leave it out."
+        )
+    if config.features and config.bilstm:
+        raise UsageError(
+            "--bilstm reads the states of a BERT that is trained with it; --features has a BiLSTM "
+            "of its own: leave one of the two out."
+        )
+
+
+def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
+    """Refuses what was given and would not be looked at."""
+    cuts = config.kind in ("classify", "regress")
+    if "long" in given and not cuts:
+        how = "cuts what is too long" if config.kind == "choose" else "always reads through windows"
+        raise UsageError(
+            f"--long is for texts to classify or measure; '{config.kind}' {how}: leave it out."
+        )
+    if "stride" in given and (config.kind == "choose" or (cuts and config.long == "cut")):
+        remedy = "add --long windows, or leave it out" if cuts else "leave it out"
+        raise UsageError(f"--stride is for windows, and here what is too long is cut; {remedy}.")
+    if "combine" in given and not config.features:
+        raise UsageError(
+            "--combine says how the layers of --features become one; name those, or leave it out."
+        )
+
+
+def limits_of(config: FinetuneConfig) -> Limits:
+    """How long inputs may be; a question leaves half of an input to its context."""
+    return Limits(
+        longest=config.longest,
+        stride=config.stride,
+        long=config.long,
+        longest_question=min(LONGEST_QUESTION, config.longest // 2),
+    )

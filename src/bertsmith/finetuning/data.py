@@ -1,0 +1,395 @@
+"""Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from bertsmith.core.errors import DataError, UsageError
+from bertsmith.finetuning.standardize import AS_IS, Standard
+from bertsmith.models.head_config import Kind
+from bertsmith.tasks import checks, spellings, split, tagging
+from bertsmith.tasks.checks import Inspection
+from bertsmith.tasks.datasets import custom, reading, registry
+from bertsmith.tasks.decode import gold
+from bertsmith.tasks.features import Features, build
+from bertsmith.tasks.notes import Notes
+from bertsmith.tasks.scoring import Scores, baseline
+from bertsmith.tasks.task import PLACE, Example, Limits, Task
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
+DEV_SHARE = 0.1
+_MANY_CLASSES = 20
+MANY_UNKNOWN = 0.01
+"""A greater share of `[UNK]` is worth telling."""
+FEW = 30
+"""Fewer examples of dev say little."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the examples of a fine-tuning are."""
+
+    task: str
+    """A row of the table of tasks, or the kind of the user's own files."""
+    data: str | None = None
+    """Folder of the official files."""
+    train: str | None = None
+    """The user's own training file."""
+    dev: str | None = None
+    """The user's own dev file; None: a tenth of the training file is put aside."""
+    columns: custom.Columns = custom.Columns()
+    skip_misplaced: bool = False
+    """Leave out answers that are not in their context, instead of refusing the file."""
+    join_labels: bool = False
+    """Make one label of those that differ in their spelling only (see `spellings`)."""
+    strict_tags: bool = False
+    """Refuse tags of entities that their scheme does not allow where they are."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A task with its labelled examples."""
+
+    task: Task
+    labels: tuple[str, ...]
+    train: list[Example]
+    evaluated: dict[str, list[Example]]
+    """The first part decides."""
+    dev_numbers: list[int] | None
+    """Which examples of the user's training file were put aside as dev, from 0."""
+    skipped: list[str]
+    """Answers that are not in their context, a sentence each."""
+    notes: Sequence[str] = ()
+    """What was decided by a rule while the files were read, a line each."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether inputs have a second segment."""
+        return self.task.pair or self.task.kind in ("choose", "answer")
+
+
+class Lengths(msgspec.Struct, frozen=True):
+    """What the inputs are to the model: how many tokens, what is too long, what is unknown."""
+
+    limit: int
+    median: int
+    """Of the training inputs, before anything is cut, as are the others."""
+    longest: int
+    cut: dict[str, int]
+    """Part -> examples that lose their end."""
+    windowed: dict[str, int]
+    """Part -> examples (`tag`: documents) that are read through several windows."""
+    counts: dict[int, int]
+    """Length -> how many training inputs (`tag`: documents) have it."""
+    unknown: float = 0.0
+    """Share of the training part's pieces that are `[UNK]`."""
+
+
+def read(source: Source, *, seed: int) -> Parts:
+    """Reads every part that is trained or evaluated on.
+
+    Raises:
+        UsageError: unknown task, or flags of another sort of task.
+        DataError: a file is missing or damaged, by file and line.
+    """
+    skipped: list[str] = []
+    misplaced = skipped if source.skip_misplaced else None
+    notes = Notes()
+    task = reading.official(source.task, skipped=misplaced, notes=notes)
+    kind = own_kind(source.task) if task is None else task.kind
+    _check_flags(source, kind, official=task is not None)
+    numbers = None
+    if task is not None:
+        folder = registry.on_disk(source.data or "")
+        train = registry.load(folder, task, "train")
+        evaluated = reading.dev_parts(folder, task)
+    else:
+
+        def load(path: str) -> list[Example]:
+            columns = source.columns
+            found = custom.read_own(kind, path, columns=columns, skipped=misplaced, notes=notes)
+            return list(found)
+
+        train = load(source.train or "")
+        evaluated = {} if source.dev is None else {"dev": load(source.dev)}
+    if not train:
+        what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
+        raise DataError(f"The train part is empty{what}; give a file with examples.")
+    if task is None:
+        train, evaluated = _respelled(train, evaluated, join=source.join_labels, notes=notes)
+    if kind == "tag":
+        train, evaluated = _unified(train, evaluated, strict=source.strict_tags, notes=notes)
+    if task is None:
+        task = custom.own_task(kind, columns=source.columns, train=train)
+    if not evaluated:
+        # Before the split, or what is said of all would be said of a part.
+        checks.check_several(kind, train)
+        halves = split.stratified(train, share=DEV_SHARE, seed=seed)
+        train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
+    labels = task.labels or checks.classes(train)
+    several = spellings.told_of_several(labels) if kind == "classify" else None
+    if several and task.name in OWN_KINDS:
+        notes.say(several)
+    return Parts(task, labels, train, evaluated, numbers, skipped, notes.lines())
+
+
+def own_kind(name: str) -> Kind:
+    """The kind of that name.
+
+    Raises:
+        UsageError: it is neither a kind nor an official task.
+    """
+    for kind in OWN_KINDS:
+        if kind == name:
+            return kind
+    return registry.get(name).kind
+
+
+def _check_flags(source: Source, kind: Kind, *, official: bool) -> None:
+    """Refuses flags of the other sort of task, and such as would not be looked at."""
+    if official and (source.data is None or source.train is not None or source.dev is not None):
+        raise UsageError(
+            f"Task '{source.task}' reads its official files: give their folder with --data, "
+            "and no --train or --dev."
+        )
+    if not official and (source.train is None or source.data is not None):
+        raise UsageError(
+            f"'{kind}' is for files of your own: give the training file with --train, and no "
+            "--data."
+        )
+    for flag, path in (("--train", source.train), ("--dev", source.dev)):
+        if path is not None and Path(path).is_dir():
+            raise UsageError(f"{flag} {path} is a folder; give the one file with the examples.")
+    usual = custom.Columns()
+    given = [
+        field.name
+        for field in fields(usual)
+        if getattr(source.columns, field.name) != getattr(usual, field.name)
+    ]
+    reading.refuse_columns(kind, given, official=official, labelled=True)
+    if source.skip_misplaced:
+        reading.refuse_skipping(kind)
+    if source.join_labels and (official or kind not in ("classify", "tag")):
+        raise UsageError(
+            "--join-labels is for `classify` and `tag` on your own files: leave it out."
+        )
+    if source.strict_tags and kind != "tag":
+        raise UsageError("--strict-tags is for tags of entities: leave it out.")
+
+
+def _unified(
+    train: list[Example],
+    evaluated: dict[str, list[Example]],
+    *,
+    strict: bool,
+    notes: Notes,
+) -> tuple[list[Example], dict[str, list[Example]]]:
+    """Tags of all parts in the scheme that training goes by."""
+    scheme = tagging.taught_scheme(train)
+    unify = partial(tagging.in_scheme, scheme=scheme, strict=strict, notes=notes)
+    return unify(train), {part: unify(examples) for part, examples in evaluated.items()}
+
+
+def _respelled(
+    train: list[Example], evaluated: dict[str, list[Example]], *, join: bool, notes: Notes
+) -> tuple[list[Example], dict[str, list[Example]]]:
+    """All parts, labels that are alike told and, if asked for, joined."""
+    everything = [*train, *(example for examples in evaluated.values() for example in examples)]
+    found = spellings.groups(everything)
+    if found:
+        notes.say(spellings.told(found, are_joined=join))
+    if not (found and join):
+        return train, evaluated
+    names = spellings.joining(found)
+    return spellings.joined(train, names), {
+        part: spellings.joined(examples, names) for part, examples in evaluated.items()
+    }
+
+
+def inspect(parts: Parts) -> Inspection:
+    """Counts, balance, duplicates and leaks of the training and the deciding part.
+
+    Raises:
+        DataError: data that nothing can be learned from or scored on.
+    """
+    return checks.inspect(parts.task, parts.train, next(iter(parts.evaluated.values())))
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's examples as inputs, made once for all runs that share the limits."""
+
+    task: Task
+    labels: tuple[str, ...]
+    columns: custom.Columns | None
+    """Of the user's own files."""
+    train: Features
+    train_examples: int
+    """Of which `train` has the inputs: one each, or windows."""
+    evaluated: Mapping[str, tuple[Sequence[Example], Features]]
+    """Part -> labelled examples; the first part decides which epoch and which run is best."""
+    baseline: Scores
+    """Scores on the deciding part of always giving its most frequent answer."""
+    fingerprint: str
+    """SHA-256 of everything that is trained and evaluated on."""
+    standard: Standard = AS_IS
+    """`regress`: of the training labels, which `train` has standardised."""
+
+    @property
+    def deciding(self) -> str:
+        """The part that decides."""
+        return next(iter(self.evaluated))
+
+
+def featured(
+    parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: custom.Columns
+) -> TaskData:
+    """The examples as model inputs."""
+    task = parts.task
+
+    def made(examples: Sequence[Example]) -> Features:
+        return build(task.kind, examples, tokenizer, limits, parts.labels)
+
+    deciding = next(iter(parts.evaluated.values()))
+    train, standard = made(parts.train), AS_IS
+    if task.kind == "regress":
+        labels = gold("regress", parts.train, ())
+        standard = Standard.of(labels)
+        targets = standard.standardised(labels)[train.rows["example"]]
+        train = replace(train, targets=targets)
+    return TaskData(
+        task=task,
+        labels=parts.labels,
+        columns=columns if task.name in OWN_KINDS else None,
+        train=train,
+        train_examples=len(parts.train),
+        evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
+        baseline=baseline(
+            task.kind,
+            task.metrics,
+            gold(task.kind, deciding, parts.labels),
+        ),
+        fingerprint=_fingerprint(parts),
+        standard=standard,
+    )
+
+
+def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
+    """What the vocabulary and the limits mean for this data."""
+    whole, pieces_T = data.train.whole, data.train.pieces_T
+    found, counts = np.unique(whole, return_counts=True)
+    features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
+    return Lengths(
+        limit=limits.longest,
+        median=int(np.median(whole)),
+        longest=int(whole.max()),
+        cut={part: made.cut for part, made in features.items()},
+        windowed={part: made.windowed for part, made in features.items()},
+        counts=dict(zip(found.tolist(), counts.tolist(), strict=True)),
+        unknown=int((pieces_T == tokenizer.unk_id).sum()) / max(len(pieces_T), 1),
+    )
+
+
+def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
+    """What is worth knowing of the data before training on it, a sentence a line."""
+    lines = []
+    for part, count in inspection.examples.items():
+        classes = inspection.classes.get(part, {})
+        shown = [f"{name} {number / sum(classes.values()):.1%}" for name, number in classes.items()]
+        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+        balance = f": {', '.join(shown[:8])}{more}" if shown else ""
+        lines.append(f"{part}: {count:,} examples{balance}")
+    if parts.task.kind == "tag":
+        lines.append(_told_of_tags(parts))
+    if parts.task.kind == "classify" and len(parts.labels) > _MANY_CLASSES:
+        advice = ", all of them numbers, which `regress` learns as such"
+        more = advice * all(map(_is_number, parts.labels))
+        lines.append(f"labels: {len(parts.labels)} classes{more}")
+    for part, numbers in inspection.numbers.items():
+        lines.append(
+            f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
+            f"{numbers.mean:.3g}"
+        )
+    few = len(next(iter(parts.evaluated.values())))
+    if few < FEW:
+        lines.append(
+            f"dev: with {few} examples a score says little, and its interval nothing; give more "
+            "with --dev"
+        )
+    what = "documents" if parts.task.kind == "tag" else "inputs"
+    lines.append(
+        f"{what}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit of an "
+        f"input: {found.limit:,})"
+    )
+    if found.unknown >= MANY_UNKNOWN:
+        lines.append(
+            f"train: {found.unknown:.1%} of the pieces are unknown to the model's vocabulary "
+            "([UNK]): it cannot tell these words from one another; a model of their language can"
+        )
+    for part, count in found.cut.items():
+        if count:
+            what = "questions" if parts.task.kind == "answer" else "inputs"
+            lines.append(f"{part}: {count:,} {what} are too long and lose their end")
+    for part, count in found.windowed.items():
+        if count:
+            what = "documents" if parts.task.kind == "tag" else "inputs"
+            lines.append(f"{part}: {count:,} {what} are read through several windows")
+    if inspection.duplicates:
+        places = inspection.contradicting_places
+        lines.append(
+            f"train: {inspection.duplicates:,} examples repeat an earlier one, "
+            f"{inspection.contradictions:,} of them with another label"
+            + (f", for instance {places[0]}" if places else "")
+        )
+    if inspection.leaked:
+        lines.append(
+            f"dev: {inspection.leaked:,} examples are in train too, for instance "
+            f"{inspection.leaked_places[0]}: the score on them says little"
+        )
+    if inspection.seen_once:
+        names = ", ".join(inspection.seen_once[:8])
+        lines.append(f"train: labels that occur only once: {names}")
+    lines += parts.notes
+    lines += parts.skipped[:5]
+    if len(parts.skipped) > 5:
+        lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
+    return lines
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
+
+
+def _told_of_tags(parts: Parts) -> str:
+    scheme = tagging.known_scheme(parts.labels)
+    if scheme is None and all(label.isdecimal() for label in parts.labels):
+        return (
+            "tags: numbers, one for each word alone; if they stand for names (0 for O, 1 for "
+            "B-PER), write the names, or entities are not scored"
+        )
+    if scheme is None:
+        return "tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)"
+    types = sorted({label.partition("-")[2] for label in parts.labels if label != "O"})
+    more = f" and {len(types) - 8} more" if len(types) > 8 else ""
+    return f"tags: of entities ({', '.join(types[:8])}{more}), taught as {scheme}"
+
+
+def _fingerprint(parts: Parts) -> str:
+    """Of everything that is trained or evaluated on; not of where it lies."""
+    found = sha256(msgspec.json.encode([parts.task.name, parts.labels]))
+    for part, examples in {"train": parts.train, **parts.evaluated}.items():
+        found.update(part.encode())
+        for example in examples:
+            values = msgspec.to_builtins(example)
+            said = {name: value for name, value in values.items() if name not in PLACE}
+            found.update(msgspec.json.encode(said))
+    return found.hexdigest()

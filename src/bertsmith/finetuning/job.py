@@ -1,0 +1,334 @@
+"""The job: labelled examples and a model to the best of one or several fine-tunings.
+
+A folder, while and after the job::
+
+    identity.json      what makes it this job, wherever its files lie
+    job.json           what was asked for; its presence means that a job lives here
+    split.json         which examples of the user's file were put aside as dev
+    runs/NAME/         one run each (see `run`); all results are kept, the best model only
+    results.json       everything that came out
+    report.html        the same to look at
+    config.json ...    the model folder of the best run, with `task.json`
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bertsmith.checkpoints.folder import CONFIG
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import derive_seed
+from bertsmith.core.storage import atomic_path, read_json, write_json
+from bertsmith.finetuning import data as finetune_data
+from bertsmith.finetuning import run as tuning
+from bertsmith.finetuning.config import SWEPT, FinetuneConfig, finetune_config, grid, limits_of
+from bertsmith.finetuning.data import Lengths, Parts, Source, TaskData
+from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
+from bertsmith.finetuning.model import task_shape_of
+from bertsmith.finetuning.origin import Origin, PretrainedModel, Untrained, UntrainedModel
+from bertsmith.finetuning.report.page import write_report
+from bertsmith.finetuning.result import FinetuneResult, summarise
+from bertsmith.finetuning.run import RunResult
+from bertsmith.models.config_files import architecture_of
+from bertsmith.models.family import build_for_task, check_segments, is_known_to_transformers
+from bertsmith.reports import svg
+from bertsmith.tasks import metrics
+from bertsmith.tasks.checks import Inspection
+from bertsmith.tasks.decode import gold, said
+from bertsmith.training.parallel import Place, join
+from bertsmith.training.start import alone_in
+
+JOB = "job.json"
+RESULTS = "results.json"
+REPORT = "report.html"
+
+
+_MOST_SEEDS = 1000
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked for, and where it lies (`job.json`); see `identity` for what may change."""
+
+    source: Source
+    model: str | Untrained
+    """A pre-trained model's folder or name, or a network without pre-training."""
+    seeds: int = 1
+    """Runs that differ in nothing but their seed."""
+    sweep: bool = False
+    """Try every combination of a grid of rates, batch sizes and epochs first."""
+    settings: dict[str, Any] = {}
+    """Settings that the user gave."""
+
+
+def finetune(
+    job: Job, out: Path, *, resume: bool = False, show: Callable[[str], object] | None = None
+) -> FinetuneResult:
+    """Fine-tunes and writes the best model to `out`. Under `torchrun`, call it in every process.
+
+    Args:
+        job: what to do.
+        out: folder of the job; must not hold anything unless `resume`.
+        resume: continue in `out`.
+        show: is told what is worth knowing of the data; by default it is printed on stderr.
+
+    Raises:
+        UsageError: settings that do not fit the task, the model or, on a resume, the old ones.
+        DataError: files that cannot be read, or from which nothing can be learned.
+        FolderError: the model or a checkpoint is missing, damaged or does not fit.
+        DivergedError: the loss or the gradient stopped being finite.
+        Stopped: SIGINT or SIGTERM ended it; everything so far was saved.
+        SystemFault: the disk is full, memory ran out, the hub cannot be reached, ...
+    """
+    if not 1 <= job.seeds <= _MOST_SEEDS:
+        expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
+        raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
+    with join(job.settings.get("precision") or "auto") as place:
+        # 1. Everything that can be wrong in what the user gave, before anything is written.
+        svg.matplotlib("figure")  # the report at the end must not be what fails
+        place.first_decides(lambda: _check_folder(out, job, resume=resume))
+        origin: Origin | None = None
+        if isinstance(name := job.model, str):
+            folder = place.first_decides(lambda: resolve(name))
+            origin = PretrainedModel.open(name, folder)
+        given = {name: value for name, value in job.settings.items() if value is not None}
+        seed = int(given.get("seed", 0))
+        parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))
+        inspection = finetune_data.inspect(parts)
+        if isinstance(job.model, Untrained):
+            origin = UntrainedModel(job.model, parts.train, place)
+        assert origin is not None
+        shape, tokenizer = origin.shape, origin.tokenizer
+        configure = partial(
+            finetune_config,
+            task=parts.task.name,
+            kind=parts.task.kind,
+            model=origin.name,
+            initial_weights=origin.initial_weights,
+            width=shape.hidden_size,
+            positions=shape.max_position_embeddings,
+            architecture=architecture_of(shape),
+            **given,
+        )
+        config = configure(examples=len(parts.train))
+        _check_model(origin, config, parts)
+        limits = limits_of(config)
+        data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
+        # What a batch counts is known now: windows, where there are any.
+        config = configure(examples=data.train.items)
+        tried = grid(config, width=shape.hidden_size, fixed=given) if job.sweep else []
+        for one in (config, *tried):
+            if min(one.batch_size, data.train.items) < place.world.size:
+                raise UsageError(
+                    f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
+                    f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
+                )
+        identity = identity_of(
+            config,
+            columns=job.source.columns,
+            fixed=[name for name in SWEPT if name in given] if job.sweep else None,
+            data=data.fingerprint,
+            origin=origin,
+        )
+
+        def check() -> None:
+            if (out / JOB).is_file():
+                check_same_job(out, identity)
+
+        place.first_decides(check)
+        lengths = finetune_data.lengths(data, tokenizer, limits)
+        if place.world.first:
+            for line in (*origin.notes, *finetune_data.told(parts, inspection, lengths)):
+                (show or _say)(line)
+
+        # 2. The runs, each of which is skipped where it was done before.
+        with ExitStack() as stack:
+
+            def begin() -> None:
+                stack.enter_context(alone_in(out))
+                _begin(out, job, identity, parts)
+
+            place.first_decides(begin)
+            runs = _Runs(out, data, origin, place)
+            for number, one in enumerate(tried, 1):
+                runs.do(one, f"setting {number} of {len(tried)}")
+            if tried:
+                config = runs.best_config
+            for number in range(job.seeds):
+                one = msgspec.structs.replace(config, seed=config.seed + number)
+                runs.do(one, f"seed {one.seed}" if job.seeds > 1 else "")
+
+            # 3. The best of them.
+            return place.first_decides(
+                lambda: _finish(out, job, parts, data, runs, inspection, lengths)
+            )
+
+
+class _Runs:
+    """The runs of a job, the best so far, and its model: the others' models are thrown away."""
+
+    def __init__(self, out: Path, data: TaskData, origin: Origin, place: Place) -> None:
+        self._out, self._data, self._origin, self._place = out, data, origin, place
+        self.results: list[RunResult] = []
+        self.configs: list[FinetuneConfig] = []
+
+    def do(self, config: FinetuneConfig, title: str) -> None:
+        """Does one run, unless it was done before."""
+        if config in self.configs:
+            return
+        folder = self._out / "runs" / run_name(config)
+        result = tuning.run(
+            config,
+            self._data,
+            folder,
+            origin=self._origin,
+            place=self._place,
+            title=title,
+        )
+        self.results.append(result)
+        self.configs.append(config)
+        if self._place.world.first:
+            for number, other in enumerate(self.results):
+                if number != self.best:
+                    shutil.rmtree(Path(other.out) / tuning.BEST, ignore_errors=True)
+
+    @property
+    def best(self) -> int:
+        """Number of the best run; the first where several are equally good."""
+        mains = [result.main for result in self.results]
+        return mains.index(max(mains))
+
+    @property
+    def best_config(self) -> FinetuneConfig:
+        """Its settings."""
+        return self.configs[self.best]
+
+    @property
+    def of_best_setting(self) -> list[RunResult]:
+        """The runs that differ from the best one in their seed only."""
+        best = msgspec.structs.replace(self.best_config, seed=0)
+        return [
+            result
+            for result, config in zip(self.results, self.configs, strict=True)
+            if msgspec.structs.replace(config, seed=0) == best
+        ]
+
+
+def run_name(config: FinetuneConfig) -> str:
+    """The folder of a run."""
+    return (
+        f"lr-{config.learning_rate:g}_batch-{config.batch_size}_epochs-{config.epochs}"
+        f"_seed-{config.seed}"
+    )
+
+
+def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder.")
+    if (out / JOB).is_file():
+        if not resume:
+            raise UsageError(
+                f"--out {out} already holds a fine-tuning; add --resume to continue it, or choose "
+                "another folder."
+            )
+        old = read_json(out / JOB, Job).seeds
+        if job.seeds < old:
+            raise UsageError(
+                f"--seeds is {job.seeds}, but the fine-tuning in {out} is of {old}; give at least "
+                "as many, or choose another folder."
+            )
+    # A hidden file, or the identity, is what a job killed in its first moment leaves.
+    elif out.is_dir() and any(
+        not path.name.startswith(".") and path.name != IDENTITY for path in out.iterdir()
+    ):
+        raise UsageError(
+            f"--out {out} holds something else than a fine-tuning ({JOB} is not there); choose "
+            "another folder."
+        )
+
+
+def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
+    """Everything about the model that would fail later, when the folder is begun."""
+    shape = origin.shape
+    task = task_shape_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
+    if parts.paired:
+        check_segments(origin.name, shape)
+    origin.check(build_for_task(shape, task))
+
+
+def _begin(out: Path, job: Job, identity: Identity, parts: Parts) -> None:
+    write_json(out / IDENTITY, identity)
+    write_json(out / JOB, job)
+    if parts.dev_numbers is not None:
+        write_json(out / "split.json", {"file": job.source.train, "dev": parts.dev_numbers})
+
+
+def _finish(
+    out: Path,
+    job: Job,
+    parts: Parts,
+    data: TaskData,
+    runs: _Runs,
+    inspection: Inspection,
+    lengths: Lengths,
+) -> FinetuneResult:
+    """The model folder, the numbers, the page; config.json comes last: the job is over."""
+    alike = runs.of_best_setting
+    sound = [result for result in alike if not result.degenerate] or alike
+    best = runs.results[runs.best]
+    summary = {
+        part: {
+            name: summarise([run.scores[part][name] for run in sound])
+            for name in parts.task.metrics
+        }
+        for part in best.scores
+    }
+    examples, predictions = parts.evaluated[data.deciding], tuning.read_predictions(Path(best.out))
+    right = gold(parts.task.kind, examples, parts.labels)
+    answered = said(parts.task.kind, predictions, parts.labels)
+    intervals = {
+        name: metrics.interval(name, right, answered)
+        for name in parts.task.metrics
+        if best.scores[data.deciding][name] is not None
+    }
+    source = Path(best.out) / tuning.BEST
+    result = FinetuneResult(
+        out=str(out),
+        report=str(out / REPORT),
+        task=parts.task.name,
+        title=parts.task.title,
+        kind=parts.task.kind,
+        model=runs.best_config.model,
+        labels=parts.labels,
+        deciding=data.deciding,
+        deciding_metrics=parts.task.deciding or parts.task.metrics,
+        inspection=inspection,
+        lengths=lengths,
+        baseline=data.baseline,
+        config=runs.best_config,
+        runs=runs.results,
+        best=runs.best,
+        summary=summary,
+        degenerate=[Path(run.out).name for run in runs.results if run.degenerate],
+        intervals={name: found for name, found in intervals.items() if found is not None},
+        seconds=sum(run.seconds for run in runs.results),
+        in_transformers=is_known_to_transformers(read_json(source / CONFIG, dict[str, Any])),
+    )
+    write_json(out / RESULTS, result)
+    write_report(result, examples=examples, predictions=predictions)
+    # A folder with another model's files in it must not look whole.
+    (out / "config.json").unlink(missing_ok=True)
+    for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+        with atomic_path(out / file.name) as copy:
+            shutil.copyfile(file, copy)
+    return result
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,86 @@
+"""The model that a fine-tuning trains: an encoder under the fresh output layer of its task."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from bertsmith.checkpoints.folder import load_task
+from bertsmith.core.runtime import derive_seed
+from bertsmith.finetuning.config import FinetuneConfig
+from bertsmith.finetuning.data import TaskData
+from bertsmith.finetuning.origin import Origin
+from bertsmith.models.bert.tasks import FeatureBased
+from bertsmith.models.family import TaskModel, TaskShape, build_for_task
+from bertsmith.models.modules.embedding import WordEmbedding
+from bertsmith.tasks.task import Task
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.parallel import Place
+
+
+def build_model(
+    config: FinetuneConfig,
+    data: TaskData,
+    origin: Origin,
+    checkpoint_folder: Path | None = None,
+) -> tuple[TaskModel, list[str]]:
+    """The encoder of `origin` under a fresh output layer, or the model of a checkpoint, to train.
+
+    Drawn weights are a function of the seed alone. Also the parts that `origin` lacks.
+    """
+    tokenizer = origin.tokenizer
+    shape = origin.shape.with_dropout(config.dropout)
+    # Special tokens that the vocabulary lacked are behind it.
+    pieces = max(shape.vocab_size, len(tokenizer))
+    shape = msgspec.structs.replace(shape, vocab_size=pieces)
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    model = build_for_task(
+        shape,
+        task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
+    )
+    lacking: list[str] = []
+    if checkpoint_folder is None:
+        lacking = origin.fill(model, examples=data.train, seed=config.seed)
+    else:
+        model.load_state_dict(load_task(checkpoint_folder).state_dict())
+    specials = [tokenizer.cls_id, tokenizer.sep_id]
+    pieces_U = torch.from_numpy(np.union1d(data.train.pieces_T, specials))
+    for part in model.modules():
+        if isinstance(part, WordEmbedding) and part.weight.requires_grad:
+            part.train_only(pieces_U)
+    return model, lacking
+
+
+def task_shape_of(
+    config: FinetuneConfig,
+    task: Task,
+    labels: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    paired: bool,
+) -> TaskShape:
+    """What a model must know of the task that it is built for."""
+    return TaskShape(
+        kind=config.kind,
+        labels=tuple(labels),
+        pieces=tokenizer.vocab,
+        mask_id=tokenizer.mask_id,
+        paired=paired,
+        symmetric=task.symmetric,
+        frozen=config.frozen,
+        features=FeatureBased(config.features, config.combine) if config.features else None,
+        bilstm=config.bilstm,
+    )
+
+
+def class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:
+    """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
+    if config.weights == "none":
+        return None
+    assert data.train.targets is not None
+    counts = np.bincount(data.train.targets.astype(np.int64), minlength=len(data.labels))
+    # An official class may have no example here.
+    weights = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
+    return torch.tensor(weights, dtype=torch.float32, device=place.device)

@@ -1,0 +1,1 @@
+"""A model folder put to work: masks, answers, vectors, scores."""

@@ -1,0 +1,167 @@
+"""Examples through a fine-tuned model: the one way, for evaluation while training and for users."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertsmith.core.errors import FolderError
+from bertsmith.core.runtime import World
+from bertsmith.inference.batches import Integers, evaluation_batches
+from bertsmith.models.bert.tasks import TaskBatch
+from bertsmith.models.config import fits_vocabulary
+from bertsmith.models.family import TaskModel, check_segments
+from bertsmith.tasks.decode import Outputs, Prediction, decode
+from bertsmith.tasks.features import Features, build
+from bertsmith.tasks.task import Example
+from bertsmith.tasks.task_config import Taught
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.parallel import Place
+
+TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
+"""Of an evaluation, by device."""
+
+Progress = Callable[[int, int], object]
+"""Told the items done and their number."""
+
+
+def check_vocabulary(folder: str, tokenizer: Tokenizer, pieces: int) -> None:
+    """Refuses a tokenizer that does not fit the model beside it, which has so many `pieces`.
+
+    Raises:
+        FolderError: see `shapes.fits_vocabulary`.
+    """
+    if fits_vocabulary(pieces, len(tokenizer)):
+        return
+    more = len(tokenizer) - pieces
+    complaint = f"{folder}: the tokenizer has {len(tokenizer)} pieces, config.json says {pieces}"
+    tokens = [token.content for token in tokenizer.added if token.id >= pieces]
+    if 0 < more == len(tokens):
+        raise FolderError(
+            f"{complaint}: the model has no embedding for the added token {tokens[0]!r}; give the "
+            "tokenizer that the model was trained with, or resize the model's embeddings."
+        )
+    raise FolderError(f"{complaint}; the two files are from different models.")
+
+
+def computed(
+    features: Features,
+    tokenizer: Tokenizer,
+    compute: Callable[[TaskBatch], Tensor],
+    *,
+    device: torch.device,
+    world: World,
+    progress: Progress | None = None,
+) -> Iterator[tuple[Integers, Tensor]]:
+    """What `compute` makes of this process's share of everything: items and tensor of each batch.
+
+    The one loop over inputs that are not trained on. `progress` counts all processes' items.
+    """
+    done = 0
+    micro_tokens = TOKENS_AT_ONCE[device.type]
+    batches = evaluation_batches(features, tokenizer, micro_tokens=micro_tokens)
+    for number, (items, batch) in enumerate(batches):
+        if number % world.size == world.rank:
+            with torch.inference_mode():
+                found = compute(batch.to(device))
+            yield items, found
+        done += len(items)
+        if progress is not None:
+            progress(done, features.items)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model on its place, ready to be asked."""
+
+    model: TaskModel
+    tokenizer: Tokenizer
+    place: Place
+
+    def outputs(self, features: Features, progress: Progress | None = None) -> Outputs:
+        """The model's scores for every row, word or token of the features (see `tasks.decode`).
+
+        Every process computes its share and gets the whole. The model is put in evaluation mode; no
+        random number is drawn. `progress` is told the items done and their number.
+
+        Raises:
+            FolderError: a score is not a finite number.
+            UsageError: the inputs are pairs, which the model cannot read.
+        """
+        if features.paired:
+            check_segments("The model", self.model.config)
+        self.model.eval()
+        edges = _edges(features)
+        width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)
+        precision = torch.float64 if features.kind == "regress" else torch.float32
+        found = torch.zeros(int(edges[-1]), width, dtype=precision, device=self.place.device)
+
+        def compute(batch: TaskBatch) -> Tensor:
+            with self.place.autocast():
+                return self.model.outputs(batch)
+
+        batches = computed(
+            features,
+            self.tokenizer,
+            compute,
+            device=self.place.device,
+            world=self.place.world,
+            progress=progress,
+        )
+        for items, scores in batches:
+            where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
+            found[torch.from_numpy(where)] = scores
+        outputs = self.place.total_tensor(found).cpu().numpy()
+        if not np.isfinite(outputs).all():
+            raise FolderError(
+                "The model's scores are not finite numbers: its weights are damaged or diverged; "
+                "restore them from a good copy, or train again with a lower learning rate."
+            )
+        return outputs
+
+    def features(self, examples: Sequence[Example], taught: Taught) -> Features:
+        """The inputs of examples that are asked, as the model was taught to be asked."""
+        return build(
+            taught.kind, examples, self.tokenizer, taught.limits, taught.labels, asked=True
+        )
+
+    def predict(
+        self,
+        examples: Sequence[Example],
+        taught: Taught,
+        features: Features | None = None,
+        progress: Progress | None = None,
+    ) -> list[Prediction]:
+        """An answer for each example, in order.
+
+        Args:
+            examples: what is asked.
+            taught: how the model was taught to be asked.
+            features: of the examples, where they are at hand.
+            progress: told the items done and their number.
+        """
+        if not examples:
+            return []
+        if features is None:
+            features = self.features(examples, taught)
+        return decode(
+            features,
+            self.outputs(features, progress),
+            examples,
+            labels=taught.labels,
+            threshold=taught.threshold,
+            scale=taught.scale,
+            offset=taught.offset,
+            bounds=taught.bounds,
+        )
+
+
+def _edges(features: Features) -> np.ndarray:
+    """Where the outputs of each item begin, [items + 1]."""
+    if features.words is not None:
+        return features.word_edges
+    if features.kind == "answer":
+        return np.concatenate([[0], np.cumsum(features.lengths)])
+    return np.arange(features.items + 1) * features.group

@@ -1,0 +1,267 @@
+"""The job: a model folder and labelled data, or a corpus, to scores."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import torch
+
+from bertsmith.core.errors import DataError, FolderError, UsageError, nearest
+from bertsmith.core.runtime import World
+from bertsmith.core.storage import read_json
+from bertsmith.corpus.shards import MANIFEST, Corpus
+from bertsmith.inference.engine import TOKENS_AT_ONCE
+from bertsmith.inference.predictor import Predictor
+from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.family import Pretrained, check_segments, objective_of
+from bertsmith.pretraining import evaluation
+from bertsmith.pretraining.batches import heldout_batches
+from bertsmith.pretraining.config import PairTask, PretrainConfig
+from bertsmith.pretraining.run import SETTINGS
+from bertsmith.tasks import metrics, tagging
+from bertsmith.tasks.checks import unknown_label
+from bertsmith.tasks.datasets import custom, reading, registry
+from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.decode import Prediction, gold, said
+from bertsmith.tasks.entities import MARKS
+from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row, told_beside
+from bertsmith.tasks.notes import Notes
+from bertsmith.tasks.scoring import Scores, baseline
+from bertsmith.tasks.task import Example
+from bertsmith.training.parallel import Place, choose_precision
+from bertsmith.training.start import CHECKPOINTS
+
+_SEQUENCES = 2048
+_LENGTH = 128
+
+
+class PartScores(msgspec.Struct, frozen=True):
+    """One part, or one file, scored."""
+
+    examples: int
+    scores: Scores
+    """Metric -> score; None: undefined."""
+    baseline: Scores
+    """The same of always giving the answer that is the most frequent here."""
+    intervals: dict[str, tuple[float, float]]
+    """Metric -> 95% bootstrap interval over examples."""
+    rows: list[Row]
+    """A row for each class or type of entity; empty for other kinds."""
+    cut: int = 0
+    """Examples that lost their end to the model's limit."""
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What an evaluation found."""
+
+    model: str
+    task: str
+    parts: dict[str, PartScores]
+    skipped: list[str]
+    """Answers that are not in their context, a sentence each."""
+    notes: list[str] = []
+    """What was decided by a rule while the file was read, a line each."""
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        lines = []
+        for part, found in self.parts.items():
+            cut = f", {found.cut:,} of which lost their end to the limit" if found.cut else ""
+            lines.append(f"{part}: {found.examples:,} examples{cut}")
+            for name, value in found.scores.items():
+                words = told_beside(name, value, found.intervals.get(name), found.baseline[name])
+                lines.append(f"  {METRICS[name].title}: {words}")
+            if None in found.scores.values():
+                lines.append(f"  {UNDEFINED}")
+            width = max((len(row.name) for row in found.rows), default=0)
+            lines += [
+                f"  {row.name:<{width}}  precision {row.precision:.4f}  recall {row.recall:.4f}  "
+                f"F1 {row.f1:.4f}  of {row.support:,}"
+                for row in found.rows
+            ]
+        lines += self.notes
+        if self.skipped:
+            lines.append(f"left out: {len(self.skipped):,} answers, the first of them:")
+            lines.append(f"  {self.skipped[0]}")
+        return lines
+
+
+class CorpusScores(msgspec.Struct, frozen=True):
+    """What a pre-trained model predicts on the held-out part of a corpus.
+
+    `mlm` of a BERT, and `nsp` where it judges pairs; `forward` of what reads from left to right;
+    `forward` and `backward` of an ELMo. `_loss` is in nats.
+    """
+
+    model: str
+    scores: dict[str, float]
+    baseline: dict[str, float]
+    """The same for guessing by frequency."""
+    length: int
+    """Tokens of the longest sequences that it was scored on."""
+    pair_task: PairTask
+    """How the pairs are labelled."""
+    note: str = ""
+    """What is to be known of these labels."""
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        lines = [
+            f"{name.replace('_', ' ')}: {value:.4f} (by frequency {self.baseline[name]:.4f})"
+            for name, value in self.scores.items()
+        ]
+        lines.append(f"on sequences of up to {self.length} tokens")
+        return [*lines, self.note] if self.note else lines
+
+
+def evaluate(
+    predictor: Predictor,
+    data: Path | str,
+    *,
+    columns: Columns | None = None,
+    skip_misplaced: bool = False,
+) -> Evaluation | CorpusScores:
+    """Scores a model.
+
+    Args:
+        predictor: of a fine-tuned model; of a pre-trained one where `data` is a corpus.
+        data: folder of the official files (every dev part is scored), or one labelled file; or a
+            corpus of `bertsmith prepare`.
+        columns: what the columns of the user's own file are called; None: as in fine-tuning.
+        skip_misplaced: leave out answers that are not in their context, instead of refusing the
+            file.
+
+    Raises:
+        UsageError: a model and data that do not go together.
+        DataError: the file has no labels, or one that the model does not know.
+        FolderError: the corpus is damaged or was made by another tokenizer.
+    """
+    if (Path(data) / MANIFEST).is_file():
+        return _evaluate_corpus(predictor, Path(data))
+    taught = predictor.taught
+    skipped: list[str] = []
+    if skip_misplaced:
+        reading.refuse_skipping(taught.kind)
+    notes = Notes()
+    parts = reading.labelled(
+        taught,
+        data,
+        columns=columns or taught.columns or Columns(),
+        skipped=skipped if skip_misplaced else None,
+        notes=notes,
+    )
+    official = registry.TASKS.get(taught.task)
+    names = official.metrics if official else custom.metrics_of(taught.kind, taught.labels)
+    found = {}
+    for part, examples in parts.items():
+        if not examples:
+            raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
+        if taught.kind == "tag":
+            scheme = tagging.known_scheme(taught.labels)
+            examples = tagging.in_scheme(examples, scheme, notes=notes)
+        _check_labels(examples, taught.labels)
+        features = predictor.scorer.features(examples, taught)
+        answers = predictor.scorer.predict(examples, taught, features)
+        found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
+    return Evaluation(str(predictor.folder), taught.task, found, skipped, notes.lines())
+
+
+def _scored(
+    predictor: Predictor,
+    names: Sequence[str],
+    examples: Sequence[Example],
+    answers: Sequence[Prediction],
+    *,
+    cut: int,
+) -> PartScores:
+    taught = predictor.taught
+    right = gold(taught.kind, examples, taught.labels)
+    given = said(taught.kind, answers, taught.labels)
+    scores = metrics.score(names, right, given)
+    intervals = {name: metrics.interval(name, right, given) for name in names}
+    rows: list[Row] = []
+    if taught.kind == "classify":
+        rows = metrics.per_class(right, given, taught.labels)
+    elif taught.kind == "tag":
+        rows = metrics.per_type(right, given)
+    known = {name: found for name, found in intervals.items() if found is not None}
+    usual = baseline(taught.kind, names, right)
+    return PartScores(len(examples), scores, usual, known, rows, cut)
+
+
+def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
+    known = set(labels)
+    if tagging.name_entities(labels):
+        # Entities are compared, whatever scheme their tags are written in.
+        types = {name.partition("-")[2] for name in labels if name != "O"}
+        known |= {f"{mark}-{kind}" for mark in MARKS for kind in types}
+    found = unknown_label(examples, known)
+    if found is not None:
+        where, name = found
+        raise DataError(
+            f"{where}: the model does not know the label '{name}'{nearest(name, labels)}; it was "
+            f"taught {', '.join(labels)}: correct the label, or fine-tune on examples of it."
+        )
+
+
+def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
+    model = predictor.model
+    if not isinstance(model, Pretrained):
+        raise UsageError(
+            f"--data {data} is a corpus, which scores models that predict words, and "
+            f"{predictor.name} has no head for that; give labelled data, or pre-train it further: "
+            f"`bertsmith pretrain --from {predictor.name}`."
+        )
+    corpus = Corpus.open(data)
+    if corpus.manifest.tokenizer_fingerprint != predictor.tokenizer.fingerprint:
+        raise FolderError(
+            f"The corpus {data} was prepared with another tokenizer than that of "
+            f"{predictor.name}; prepare it again with `--tokenizer {predictor.name}`."
+        )
+    settings = _run_settings(predictor.folder.resolve())
+    pair_task, note = _pair_task(model, settings)
+    # As the run evaluated, so that its numbers come again.
+    length = min(_LENGTH, model.config.max_position_embeddings)
+    if settings is not None:
+        length = settings.phases[-1].length
+    batches = heldout_batches(
+        corpus.split("heldout"),
+        corpus.tokenizer,
+        sequences=_SEQUENCES,
+        length=length,
+        objective=objective_of(model),
+        pair_task=pair_task,
+        masking="piece" if settings is None else settings.masking,
+        micro_tokens=TOKENS_AT_ONCE["cpu"],
+    )
+    device = torch.device("cpu")
+    place = Place(World(), device, choose_precision("auto", device))
+    return CorpusScores(
+        str(predictor.folder),
+        evaluation.evaluate(model, batches, place),
+        evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer),
+        length,
+        pair_task,
+        note,
+    )
+
+
+def _run_settings(folder: Path) -> PretrainConfig | None:
+    """Of the run that made a model, where its folder has them; a checkpoint is two floors below."""
+    run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
+    return read_json(run / SETTINGS, PretrainConfig) if (run / SETTINGS).is_file() else None
+
+
+def _pair_task(model: Pretrained, settings: PretrainConfig | None) -> tuple[PairTask, str]:
+    """What the model was pre-trained to say of pairs, and how that is known."""
+    if not isinstance(model, BertForPretraining) or model.next_sentence is None:
+        return "none", ""
+    check_segments("The model", model.config)
+    if settings is not None and settings.pair_task == "sop":
+        return "sop", "nsp: the pairs are labelled by sentence order (sop), as in training."
+    if settings is not None and settings.pair_task == "nsp":
+        return "nsp", ""
+    return "nsp", (
+        "nsp: the pairs are labelled as next sentences; the folder does not say which pair task "
+        f"the model was trained on ({SETTINGS} is not there)."
+    )

@@ -1,0 +1,223 @@
+"""A file through a model: the same rows, in order, with answers or vectors beside their columns.
+
+Rows stream through: memory holds a block of them at a time, however long the file is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from bertsmith.core.errors import DataError, UsageError
+from bertsmith.inference.embedding import Pooling
+from bertsmith.inference.predictor import Predictor
+from bertsmith.tasks.datasets import reading
+from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.datasets.fields import text_of
+from bertsmith.tasks.decode import (
+    ChoiceAnswer,
+    ClassAnswer,
+    NumberAnswer,
+    Prediction,
+    SpanAnswer,
+    TagAnswer,
+)
+from bertsmith.tasks.task import ChoiceExample, Example, TagExample
+from bertsmith.text import rows
+from bertsmith.text.writers import open_vectors, open_writer
+
+_BLOCK = 512
+"""Rows."""
+
+Item = TypeVar("Item")
+
+Progress = Callable[[int], object]
+"""Told how many rows are done."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What came out."""
+
+    out: str
+    rows: int
+    cut: int = 0
+    """Rows whose text lost its end, because the model was taught on shorter inputs."""
+
+    @property
+    def counted(self) -> str:
+        """How many rows, in words."""
+        return f"{self.rows:,} row{'s' * (self.rows != 1)}"
+
+    @property
+    def told(self) -> str:
+        """What was cut, in words; empty if nothing was."""
+        if not self.cut:
+            return ""
+        return (
+            f"{self.cut:,} lost the end of the text, which is longer than the model was taught to "
+            "read; fine-tune with --long windows or a larger --longest to have all of it read."
+        )
+
+
+def predict_file(
+    predictor: Predictor,
+    source: Path | str,
+    out: Path,
+    *,
+    columns: Columns,
+    progress: Progress = lambda done: None,
+) -> Done:
+    """Writes what a fine-tuned model says of each row of a file.
+
+    Args:
+        predictor: of a fine-tuned model.
+        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow; also the official
+            files of the model's own task, CoNLL's columns and SQuAD's .json.
+        out: .jsonl, .csv, .tsv or .parquet; the same columns, then the answer's.
+        columns: what the columns of `source` are called.
+        progress: told how many rows are done.
+
+    Raises:
+        DataError: a row that cannot be asked about, by file and line.
+        UsageError: the model is not fine-tuned, `out` is there already, an ending is not supported,
+            or a column of the file has the name of one of the answer's.
+        SystemFault: the disk is full, ...
+    """
+    taught = predictor.taught
+    _check_out(source, out)
+    count = cut = 0
+    with open_writer(out) as write:
+        for block in _blocks(reading.asked(taught, source, columns=columns), alike=_same_document):
+            _check_equal_choices([example for _, example in block])
+            examples = [example for _, example in block]
+            features = predictor.scorer.features(examples, taught)
+            answers = predictor.scorer.predict(examples, taught, features)
+            cut += features.cut
+            for (values, example), answer in zip(block, answers, strict=True):
+                told = columns_of(answer)
+                _check_free(values, told, example.where)
+                write(values | told)
+            count += len(block)
+            progress(count)
+    return Done(str(out), count, cut)
+
+
+def embed_file(
+    predictor: Predictor,
+    source: Path | str,
+    out: Path,
+    *,
+    text: str,
+    pooling: Pooling,
+    layers: Sequence[int],
+    progress: Progress = lambda done: None,
+) -> Done:
+    """Writes a vector for each row of a file.
+
+    Args:
+        predictor: of any model.
+        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
+        out: .npy (float32 [N, D], in order) or .parquet (the same columns, then `embedding`).
+        text: the column of the text.
+        pooling: see `embedding.embed`.
+        layers: see `embedding.embed`.
+        progress: told how many rows are done.
+
+    Raises:
+        DataError: a row without a text, by file and line.
+        UsageError: `out` is there already, the ending is not supported, or the model has no such
+            layer.
+        SystemFault: the disk is full, ...
+    """
+    _check_out(source, out)
+    count = 0
+    with open_vectors(out) as write:
+        for block in _blocks(rows.read(source), alike=lambda one, other: False):
+            texts = [text_of(row, text, "--text") for row in block]
+            vectors = predictor.embed(texts, pooling=pooling, layers=layers)
+            for row in block:
+                _check_free(row.values, {"embedding": None}, row.where)
+            write([row.values for row in block], vectors)
+            count += len(block)
+            progress(count)
+    return Done(str(out), count)
+
+
+def columns_of(answer: Prediction) -> dict[str, Any]:
+    """An answer as columns."""
+    match answer:
+        case ClassAnswer():
+            return {
+                "predicted": answer.label,
+                "probability": answer.probabilities[answer.label],
+                "probabilities": answer.probabilities,
+            }
+        case NumberAnswer():
+            return {"predicted": answer.value}
+        case ChoiceAnswer():
+            return {
+                "predicted": answer.choice,
+                "predicted_text": answer.text,
+                "probability": answer.probabilities[answer.choice],
+                "probabilities": answer.probabilities,
+            }
+        case TagAnswer():
+            return {
+                "predicted_words": answer.words,
+                "predicted_tags": answer.tags,
+                "probabilities": answer.probabilities,
+                "entities": msgspec.to_builtins(answer.entities),
+            }
+        case SpanAnswer():
+            return {
+                "predicted": answer.text,
+                "predicted_start": answer.start,
+                "probability": answer.probability,
+            }
+
+
+def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
+    """Items in blocks; what is `alike` with the one before stays in its block."""
+    block: list[Item] = []
+    for item in items:
+        if len(block) >= _BLOCK and not alike(block[-1], item):
+            yield block
+            block = []
+        block.append(item)
+    if block:
+        yield block
+
+
+def _same_document(one: tuple[Any, Example], other: tuple[Any, Example]) -> bool:
+    """Whether the sentences are context for one another."""
+    match one[1], other[1]:
+        case TagExample(document=first), TagExample(document=second):
+            return first == second
+    return False
+
+
+def _check_equal_choices(examples: Sequence[Example]) -> None:
+    counts = [len(one.choices) for one in examples if isinstance(one, ChoiceExample)]
+    for example, count in zip(examples, counts, strict=False):
+        if count != counts[0]:
+            raise DataError(
+                f"{example.where}: found {count} choices, expected {counts[0]} as in the rows "
+                "before; give every row the same number of choices, none empty."
+            )
+
+
+def _check_out(source: Path | str, out: Path) -> None:
+    if out.is_file() and Path(source).exists() and out.samefile(source):
+        raise UsageError(f"--out {out} is the input itself; choose another name.")
+    if out.is_file():
+        raise UsageError(f"--out {out} is there already; choose another name, or delete it first.")
+
+
+def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:
+    taken = sorted(values.keys() & told.keys())
+    if taken:
+        raise UsageError(
+            f"{where}: the file has a column '{taken[0]}' already, which is the name of one of the "
+            "answer's; rename it."
+        )

@@ -1,0 +1,263 @@
+"""A model folder, ready to answer: the one predictor behind commands and API."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bertsmith.checkpoints.folder import load_any
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.runtime import World
+from bertsmith.core.storage import read_json
+from bertsmith.inference import fill_mask, generation
+from bertsmith.inference.embedding import Pooling, embed
+from bertsmith.inference.engine import Scorer, check_vocabulary
+from bertsmith.inference.fill_mask import Filled
+from bertsmith.inference.generation import Written
+from bertsmith.inference.likelihood import SentenceScore, score_sentences
+from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
+from bertsmith.models.bert.model import Bert
+from bertsmith.models.elmo.model import Elmo
+from bertsmith.models.family import Pretrained, TaskModel, check_segments, encoder_of
+from bertsmith.models.gpt.model import GptForPretraining
+from bertsmith.models.gpt.tasks import GptForTask
+from bertsmith.models.head_config import Kind
+from bertsmith.models.modules.packed import pack
+from bertsmith.tasks.datasets.custom import running_text
+from bertsmith.tasks.decode import Prediction
+from bertsmith.tasks.task import AnswerExample, Example, Limits, TextExample
+from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.text.tokenizer import encode
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.parallel import Place, choose_precision
+
+_ASKED: dict[Kind, str] = {
+    "classify": "a text or a pair of texts",
+    "regress": "a text or a pair of texts",
+    "choose": "a bertsmith.tasks.task.ChoiceExample",
+    "tag": "a text",
+    "answer": "a question and its context",
+}
+
+
+class Predictor:
+    """A pre-trained or fine-tuned model; each method says plainly if the model cannot do it.
+
+    Args:
+        model: a folder or a name, as `checkpoints.sources.resolve` takes it.
+
+    Raises:
+        FolderError: the folder is damaged, or its tokenizer does not fit its model.
+        UsageError: there is no such model.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        self.name = str(model)
+        """As the user calls it."""
+        self.folder = resolve(self.name)
+        self.model = load_any(self.folder)
+        self.tokenizer = Tokenizer.load(self.folder)
+        check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
+
+    def fill(self, text: str, *, top: int = 5, joint: bool = False) -> Filled:
+        """The most probable pieces for every `[MASK]` in `text`; see `filling.fill`.
+
+        Raises:
+            UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
+                or `top` is out of range.
+        """
+        model = self.pretrained("fill in blanks")
+        return fill_mask.fill(model, self.tokenizer, text, top=top, joint=joint)
+
+    def next_sentence(self, a: str, b: str) -> float:
+        """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
+
+        Raises:
+            UsageError: the model has no such head, or one segment.
+        """
+        model = self.model
+        if (
+            not isinstance(model, BertForPretraining | BertForNextSentence)
+            or model.next_sentence is None
+        ):
+            raise UsageError(
+                f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
+                "judge next sentences; give one, from `bertsmith pretrain`."
+            )
+        check_segments(self.name, model.config)
+        limit = model.config.max_position_embeddings
+        built = encode.pair(self.tokenizer, a, b, longest=limit)
+        with torch.inference_mode():
+            packed = pack([built.ids], [built.segments])
+            scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
+        return float(scores_BC.softmax(-1)[0, 0])
+
+    def generate(self, text: str, **settings: Any) -> Written:
+        """Writes `text` on; see `generating.generate` for the settings.
+
+        Raises:
+            UsageError: no pre-trained GPT, a text too long, or a setting out of range.
+        """
+        model = self.model
+        if isinstance(model, BertForPretraining) and model.config.is_decoder:
+            raise UsageError(
+                f"{self.name} is a BERT that reads from left to right: it predicts each word from "
+                "those before it, but bertsmith writes with a GPT alone. The pipeline "
+                "`text-generation` of transformers writes on with this folder, and `bertsmith "
+                "score` says how likely a text is to it."
+            )
+        model = self.pretrained("write a text on")
+        if not isinstance(model, GptForPretraining):
+            raise UsageError(
+                f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
+                "those before it. `bertsmith pretrain --model gpt` trains one; this model can be "
+                "asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith score`)."
+            )
+        return generation.generate(model, self.tokenizer, text, **settings)
+
+    def score(self, texts: Sequence[str]) -> list[SentenceScore]:
+        """How likely each text is to a pre-trained model; see `likelihood`.
+
+        Raises:
+            UsageError: the model is not pre-trained, a text is empty or too long.
+        """
+        _check_list(texts)
+        model = self.pretrained("say how likely a text is")
+        return score_sentences(model, self.tokenizer, texts)
+
+    def embed(
+        self, texts: Sequence[str], *, pooling: Pooling = "mean", layers: Sequence[int] = (-1,)
+    ) -> NDArray[np.float32]:
+        """A vector for each text, [N, D]; see `embedding.embed`.
+
+        Raises:
+            UsageError: the model has no such layer.
+        """
+        _check_list(texts)
+        model = self.model
+        encoder = encoder_of(model)
+        if pooling == "cls" and (not isinstance(encoder, Bert) or encoder.config.is_decoder):
+            reader = "one half of an ELMo" if isinstance(encoder, Elmo) else "this model"
+            raise UsageError(
+                f"--pooling cls: {reader} reads from left to right and knows nothing of the "
+                "text at its first token; take mean."
+            )
+        return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
+
+    def predict(
+        self,
+        inputs: Sequence[Example | str | tuple[str, str]],
+        progress: Callable[[int, int], object] | None = None,
+    ) -> list[Prediction]:
+        """What a fine-tuned model says of each input, in order.
+
+        Args:
+            inputs: texts (a tagger's are cut into words), pairs of texts, or questions with their
+                contexts; or examples of the class that the model's kind has (see `tasks.task`).
+            progress: told the inputs done and their number.
+
+        Raises:
+            UsageError: the model is not fine-tuned, or its kind cannot be asked so.
+        """
+        _check_list(inputs)
+        examples = [self._example(item, number) for number, item in enumerate(inputs)]
+        return self.scorer.predict(examples, self.taught, progress=progress)
+
+    def _example(self, item: Example | str | tuple[str, str], number: int) -> Example:
+        kind, where, key = self.taught.kind, f"input {number}", str(number)
+        match item:
+            case str() if kind == "tag":
+                found = running_text(where, key, item, document=number)
+                if not found.words:
+                    raise UsageError(f"{where} holds no word; leave it out.")
+                return found
+            case str() if kind in ("classify", "regress"):
+                return TextExample(where, key, item)
+            case (str(a), str(b)) if kind in ("classify", "regress"):
+                return TextExample(where, key, a, b)
+            case (str(question), str(context)) if kind == "answer":
+                return AnswerExample(where, key, question, context)
+            case str() | tuple():
+                raise UsageError(
+                    f"{where}: a model of kind '{kind}' cannot be asked {item!r:.60}; give "
+                    f"{_ASKED[kind]}."
+                )
+        return item
+
+    def pretrained(self, what: str) -> Pretrained:
+        """The model, where it predicts words; `what` it is needed for, e.g. `fill in blanks`.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if isinstance(self.model, Pretrained):
+            return self.model
+        raise UsageError(
+            f"{self.name} has no head that predicts words, so it cannot {what}; give a pre-trained "
+            "model, from `bertsmith pretrain`."
+        )
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the model has been fine-tuned on a task."""
+        return isinstance(self.model, TaskModel)
+
+    @cached_property
+    def taught(self) -> Taught:
+        """How the model was taught to be asked; `transformers` tells of it in the config alone.
+
+        Raises:
+            UsageError: the model is not fine-tuned.
+            FolderError: `task.json` is damaged.
+        """
+        model = self._tuned
+        if (self.folder / TAUGHT).is_file():
+            taught = read_json(self.folder / TAUGHT, Taught)
+            fits = (taught.kind, taught.labels) == (model.kind, model.labels)
+            if not fits or taught.limits.longest > model.config.max_position_embeddings:
+                raise FolderError(
+                    f"{self.folder / TAUGHT} does not fit the config.json beside it (kind, labels "
+                    "or longest input); restore both from a good copy, or fine-tune again."
+                )
+            return taught
+        longest = model.config.max_position_embeddings
+        if isinstance(model, GptForTask) and model.frame is not None:
+            longest += model.frame.missing
+        return Taught(
+            task=model.kind,
+            kind=model.kind,
+            labels=model.labels,
+            limits=Limits(longest=longest, stride=max(1, longest // 2)),
+        )
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The fine-tuned model on this machine's best device.
+
+        Raises:
+            UsageError: the model is not fine-tuned.
+        """
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        place = Place(World(), device, choose_precision("auto", device))
+        # A GPT of another program may have no special tokens; it never sees those of our layout.
+        return Scorer(self._tuned.to(device), self.tokenizer.with_special(), place)
+
+    @property
+    def _tuned(self) -> TaskModel:
+        if isinstance(self.model, TaskModel):
+            return self.model
+        raise UsageError(
+            f"{self.name} has not been fine-tuned on a task; run `bertsmith finetune TASK "
+            f"--model {self.name} ...` first."
+        )
+
+
+def _check_list(inputs: object) -> None:
+    """A string is a sequence too, of characters, which nobody means."""
+    if isinstance(inputs, str):
+        raise UsageError("Give a list of texts, not one text.")

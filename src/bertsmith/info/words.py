@@ -1,0 +1,182 @@
+"""An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
+
+from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
+from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
+from bertsmith.tasks.metrics import METRICS, told_beside
+from bertsmith.text.formats import LONGEST_DOCUMENT
+
+# A vocabulary leaves next to nothing unknown of the text that it was trained on.
+MANY_UNKNOWN = 0.05
+
+
+def lines(info: Info) -> list[str]:
+    """An `Info` in words, a fact a line."""
+    match info:
+        case TextInfo():
+            rows = [
+                ("text", f"{_count(info.files, 'file')}, {_bytes(info.bytes)}"),
+                ("documents", f"{info.documents:,}"),
+                ("characters", f"{info.characters:,}"),
+                ("language", info.language),
+            ]
+        case TokenizerInfo():
+            rows = [("tokenizer", info.path), *_tokenizer_rows(info)]
+        case CorpusInfo():
+            rows = _corpus_rows(info)
+        case ModelInfo():
+            rows = _model_rows(info)
+        case RunInfo():
+            rows = _run_rows(info)
+        case ComparisonInfo():
+            rows = _comparison_rows(info)
+    width = max(len(name) for name, _ in rows)
+    return [f"{name:<{width}}  {value}" for name, value in rows]
+
+
+def _comparison_rows(info: ComparisonInfo) -> list[tuple[str, str]]:
+    state = "finished" if info.scores else "not finished: continue with --resume"
+    rows = [
+        ("comparison", f"{info.path}, {state}"),
+        ("budget", f"{info.budget} for each pre-training"),
+        ("pre-trained", ", ".join(info.pretrained) or "none yet"),
+        ("fine-tuned", f"{_count(info.tuned, 'folder')} of scores, on {', '.join(info.tasks)}"),
+    ]
+    for title, scores in info.scores.items():
+        told = ", ".join(f"{task} {100 * score:.1f}" for task, score in scores.items())
+        rows.append((f"  {title}", told))
+    return rows
+
+
+def _tokenizer_rows(info: TokenizerInfo) -> list[tuple[str, str]]:
+    case = "lower-cased" if info.lower_case else "cased"
+    accents = "stripped" if info.strip_accents else "kept"
+    chinese = "split" if info.split_chinese else "not split"
+    return [
+        (
+            "vocabulary",
+            f"{info.vocab_size:,} pieces ({info.pieces}), {case}, accents {accents}, "
+            f"Chinese {chinese}",
+        ),
+        ("fingerprint", info.fingerprint[:12]),
+    ]
+
+
+def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("corpus", f"{info.path}, {_bytes(info.bytes)}, language {info.language}"),
+        ("documents", f"{info.documents_read:,} read from {_count(info.sources, 'file')}, "
+                      f"{info.documents_kept:,} kept"),
+    ]  # fmt: skip
+    if info.documents_cut:
+        rows.append(
+            ("cut", f"{info.documents_cut:,} longer than {LONGEST_DOCUMENT:,} characters, which "
+                    f"made {info.pieces_added:,} more")
+        )  # fmt: skip
+    dropped = [f"{count:,} {reason}" for reason, count in info.dropped.items() if count]
+    rows.append(("dropped", ", ".join(dropped) or "none"))
+    for name, split in (("train", info.train), ("held-out", info.heldout)):
+        counts = (
+            f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
+            f"documents, {_count(split.shards, 'shard')}"
+        )
+        rows.append((name, counts))
+    rows.append(("unknown", f"{info.unknown:.2%} of the train tokens are [UNK]"))
+    rows += _tokenizer_rows(info.tokenizer)
+    if not info.tokenizer_matches:
+        rows.append(("warning", "the tokenizer is not the one that made this corpus"))
+    if info.unknown > MANY_UNKNOWN:
+        misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
+        rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
+    return rows
+
+
+def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
+    rows = [
+        ("model", info.path),
+        ("shape", _shape(info)),
+        ("parameters", f"{info.parameters:,}"),
+    ]  # fmt: skip
+    rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
+    if info.taught is not None:
+        labels = ", ".join(info.taught.labels)
+        rows.append(("fine-tuned", f"{info.taught.task} ({info.taught.kind})"))
+        rows += [("  labels", labels)] if labels else []
+        rows.append(("  inputs", f"at most {info.taught.limits.longest} tokens"))
+    for part, found in info.scores.items():
+        rows += [(f"  {part}", _score(name, found)) for name in found.scores]
+    rows.append(
+        ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
+                   "and activations")
+    )  # fmt: skip
+    if info.tokenizer is None:
+        rows.append(("tokenizer", "none in this folder"))
+    else:
+        rows += _tokenizer_rows(info.tokenizer)
+        if not info.tokenizer_matches:
+            rows.append(
+                ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
+            )
+    return rows
+
+
+def _shape(info: ModelInfo) -> str:
+    if info.architecture == "elmo":
+        return (
+            f"ELMo, {info.layers} LSTM layers of {info.feed_forward} in each direction, "
+            f"{info.width} wide together"
+        )
+    name = {"bert": "BERT", "gpt": "GPT"}[info.architecture]
+    if info.left_to_right and info.architecture == "bert":
+        name += " that reads from left to right"
+    return (
+        f"{name}, {info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
+        f"{info.feed_forward}, up to {info.positions} tokens"
+    )
+
+
+def _score(name: str, found: PartScores) -> str:
+    """A metric with its interval and that of the most frequent answer, where these are known."""
+    interval, usual = found.intervals.get(name), found.baseline.get(name)
+    words = told_beside(name, found.scores[name], interval, usual)
+    return f"{METRICS[name].title} {words}"
+
+
+def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
+    config = info.config
+    length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
+    begin = f"size {config.size}" if config.start is None else f"from {config.start}"
+    state = "finished" if info.finished else "not finished: continue with --resume"
+    rows = [
+        ("run", f"{info.path}, {state}"),
+        ("progress", f"step {info.step:,} {length}"),
+        ("recipe", f"{config.recipe}, {begin}, pair task {config.pair_task}, corpus "
+                   f"{config.data}"),
+        ("checkpoints", ", ".join(info.checkpoints) or "none"),
+        *(("damaged", sentence) for sentence in info.damage),
+    ]  # fmt: skip
+    told = {
+        "training": info.last_training,
+        "held-out": info.last_evaluation,
+        "by frequency": info.baseline,
+    }
+    for name, row in told.items():
+        if row:
+            rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
+    return rows + (_model_rows(info.model) if info.model else [])
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

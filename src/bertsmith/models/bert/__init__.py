@@ -1,0 +1,1 @@
+"""BERT: its encoder, its heads, its parameter names in `transformers`."""

@@ -1,0 +1,330 @@
+"""BERT with the one small output layer of a task (paper, section 4 and figure 4).
+
+- `classify`, `regress`: the pooled `[CLS]` to classes, or to one number.
+- `choose`: the pooled `[CLS]` of each choice to one score.
+- `answer`: a start and an end vector, their products with every token.
+- `tag`: every word's first piece to tags; no CRF.
+- `tag` from features (section 5.3): the encoder stays as it is, and a two-layer BiLSTM over chosen
+  layers of it comes before the output layer.
+
+A left-to-right encoder has read everything at the last token only, so there the pooled state is
+that of the closing `[SEP]`. With a BiLSTM over its states (section 5.1, "+ BiLSTM") it is both
+directions' last ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
+
+from bertsmith.models.bert.heads import Pooler
+from bertsmith.models.bert.model import Bert, initialize
+from bertsmith.models.bert.parameters import LSTM_LAYERS
+from bertsmith.models.config import BertConfig
+from bertsmith.models.head_config import Combine, Kind, chosen_layers
+from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
+from bertsmith.models.modules.packed import Packed
+
+# The architecture that `transformers` loads a folder as.
+ARCHITECTURES: dict[Kind, str] = {
+    "classify": "BertForSequenceClassification",
+    "regress": "BertForSequenceClassification",
+    "choose": "BertForMultipleChoice",
+    "tag": "BertForTokenClassification",
+    "answer": "BertForQuestionAnswering",
+}
+PROBLEM_TYPES: dict[Kind, str] = {
+    "classify": "single_label_classification",
+    "regress": "regression",
+}
+OWN_TASK = "bertsmith_task"
+"""Key of `config.json` that holds an `OwnTask`."""
+POOLED: tuple[Kind, ...] = ("classify", "regress", "choose")
+
+
+class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which layers of a frozen encoder are the features (paper, table 7)."""
+
+    layers: tuple[int, ...] = (-4, -3, -2, -1)
+    """0: the embeddings; 1, 2, ...: the layers; negative from the last, -1."""
+    combine: Combine = "concat"
+    """`concat`: side by side; `sum`: with a learned weight for each (a softmax)."""
+    width: int = 768
+    """Of the BiLSTM, both directions together (the paper's)."""
+
+    def resolved(self, config: BertConfig) -> list[int]:
+        """The layers, counted from the embeddings at 0.
+
+        Raises:
+            UsageError: the model has no such layer, or none is named.
+        """
+        return chosen_layers(self.layers, count=config.num_hidden_layers + 1, flag="--features")
+
+
+class OwnTask(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """What a fine-tuned model was built for, where `transformers` has no model that says it."""
+
+    kind: Kind
+    features: FeatureBased | None = None
+    """Of a feature-based BERT."""
+    bilstm: bool = False
+    """Whether a BERT has a BiLSTM before its output layer."""
+    extract_id: int | None = None
+    """The token that ends a GPT's inputs."""
+    both_orders: bool = False
+    """Whether a GPT reads pairs both ways."""
+    frozen: bool = False
+    """Whether an ELMo stayed as it was."""
+    paired: bool = False
+    """Whether an ELMo's inputs are pairs."""
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """For `config.json`, without what is its default."""
+        return {OWN_TASK: msgspec.to_builtins(self)}
+
+
+@dataclass(frozen=True)
+class TaskBatch:
+    """Packed inputs with what is asked of them."""
+
+    packed: Packed
+    targets: Tensor | None
+    """`classify` int64 [B], `regress` float32 [B], `choose` int64 [E], `answer` int64 [B, 2], `tag`
+    int64 [P]; None where only the outputs are wanted."""
+    words_P: Tensor | None = None
+    """`tag`: indices into T of the words' first pieces."""
+    ends_P: Tensor | None = None
+    """`tag`: of their last pieces."""
+    group: int = 1
+    """Sequences that are answered together (the choices of an example)."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many predictions the loss sums over."""
+        return {"task": 0 if self.targets is None else len(self.targets)}
+
+    @property
+    def tokens(self) -> int:
+        """T: real tokens."""
+        return self.packed.ids_T.numel()
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on `device`."""
+
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            targets=move(self.targets),
+            words_P=move(self.words_P),
+            ends_P=move(self.ends_P),
+        )
+
+
+class FeatureHead(nn.Module):
+    """Chosen layers, summed or side by side, through a two-layer BiLSTM: [T, D] each -> [T, W]."""
+
+    def __init__(self, config: BertConfig, features: FeatureBased) -> None:
+        super().__init__()
+        self.chosen = features.resolved(config)
+        concat = features.combine == "concat"
+        self.mix = None if concat else nn.Parameter(torch.zeros(len(self.chosen)))
+        self.lstm = nn.LSTM(
+            config.hidden_size * (len(self.chosen) if concat else 1),
+            features.width // 2,
+            num_layers=LSTM_LAYERS,
+            bidirectional=True,
+        )
+
+    def forward(self, layers: list[Tensor], packed: Packed) -> Tensor:
+        """The hidden states of the BiLSTM over each sequence."""
+        chosen = [layers[layer] for layer in self.chosen]
+        if self.mix is None:
+            features_TD = torch.cat(chosen, -1)
+        else:
+            features_TD = torch.stack(chosen, -1) @ self.mix.softmax(0)
+        return run_lstm(self.lstm, features_TD, packed.lengths)
+
+
+class BiLstm(nn.Module):
+    """One layer in both directions over packed sequences: [T, inputs] -> [T, width]."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(inputs, width // 2, bidirectional=True)
+
+    def forward(self, states_TD: Tensor, lengths: list[int]) -> Tensor:
+        """`lengths` of the sequences, T together."""
+        return run_lstm(self.lstm, states_TD, lengths)
+
+
+def run_lstm(lstm: nn.LSTM, states_TD: Tensor, lengths: list[int]) -> Tensor:
+    """The states of an LSTM over each sequence, [T, its width]."""
+    rows = list(torch.split(states_TD, lengths))
+    hidden: PackedSequence = lstm(pack_sequence(rows, enforce_sorted=False))[0]
+    return torch.cat(unpack_sequence(hidden))
+
+
+class BertForTask(nn.Module):
+    """An encoder and the output layer of one kind of task."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        kind: Kind,
+        *,
+        labels: Sequence[str] = (),
+        features: FeatureBased | None = None,
+        bilstm: bool = False,
+    ) -> None:
+        """A fresh model.
+
+        Args:
+            config: the encoder's shape.
+            kind: of the task.
+            labels: of a `classify` or `tag` task.
+            features: for the feature-based `tag`.
+            bilstm: whether a BiLSTM, as wide as the encoder, reads its states.
+        """
+        super().__init__()
+        self.config = config
+        self.kind: Kind = kind
+        self.labels = tuple(labels)
+        self.feature_based = features
+        self.bert = Bert(config)
+        self.pooler = Pooler(config) if kind in POOLED else None
+        self.features = None if features is None else FeatureHead(config, features)
+        self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        width = config.hidden_size if features is None else features.width
+        self.classifier: OutputLinear | None = None
+        if kind != "answer":
+            self.classifier = output_layer(width, max(len(labels), 1), number=kind == "regress")
+        self.span = OutputLinear(width, 2) if kind == "answer" else None
+        self.class_weights: Tensor | None = None
+        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        initialize(self, config.initializer_range)
+        self.bert.requires_grad_(features is None)
+
+    def train(self, mode: bool = True) -> Self:
+        """A frozen encoder drops nothing while its head is trained."""
+        super().train(mode)
+        if self.features is not None:
+            self.bert.eval()
+        return self
+
+    def outputs(self, batch: TaskBatch) -> Tensor:
+        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
+        packed = batch.packed
+        if self.span is not None:
+            hidden_TD = self.bert(packed)
+            if self.bilstm is not None:
+                hidden_TD = self.bilstm(hidden_TD, packed.lengths)
+            answers_T2: Tensor = self.span(hidden_TD)
+            return answers_T2
+        assert self.classifier is not None
+        if self.pooler is not None:
+            rows = self.pooler(self._pooled(packed))
+        elif self.bilstm is not None:
+            assert batch.words_P is not None
+            rows = self.bilstm(self.bert(packed), packed.lengths)[batch.words_P]
+        elif self.features is not None:
+            with torch.no_grad():
+                layers = list(self.bert.layers(packed))
+            assert batch.words_P is not None
+            rows = self.features(layers, packed)[batch.words_P]
+        else:
+            rows = self.bert(packed, batch.words_P)
+        scores: Tensor = self.classifier(self.dropout(rows))
+        return scores
+
+    def _pooled(self, packed: Packed) -> Tensor:
+        """The state that stands for each sequence, [B, D]."""
+        if self.bilstm is not None:
+            states_TD = self.bilstm(self.bert(packed), packed.lengths)
+            before_TD, after_TD = states_TD.chunk(2, -1)
+            return torch.cat([before_TD[packed.lasts_B], after_TD[packed.firsts_B]], -1)
+        rows_B = packed.lasts_B if self.config.is_decoder else packed.firsts_B
+        first_BD: Tensor = self.bert(packed, rows_B)
+        return first_BD
+
+    @property
+    def number_layer(self) -> NumberLinear | None:
+        """The layer that gives the numbers of a regression; None in other tasks."""
+        return self.classifier if isinstance(self.classifier, NumberLinear) else None
+
+    def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
+        """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
+        scores = self.outputs(batch)
+        return {"task": task_loss(self.kind, scores, batch, self.class_weights)}
+
+    @property
+    def config_keys(self) -> dict[str, Any]:
+        """What `config.json` says of the model beside its shape."""
+        keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.kind]]}
+        # `transformers` pools the first token, whichever way the encoder reads.
+        pools_the_last = self.config.is_decoder and self.pooler is not None
+        if self.feature_based is not None or self.bilstm is not None or pools_the_last:
+            own = OwnTask(
+                kind=self.kind, features=self.feature_based, bilstm=self.bilstm is not None
+            )
+            keys = {"architectures": ["BertModel"]} | own.keys
+        return keys | label_keys(self.kind, self.labels)
+
+
+def label_keys(kind: Kind, labels: Sequence[str]) -> dict[str, Any]:
+    """What `config.json` says of a task's outputs, by the names that `transformers` reads."""
+    keys: dict[str, Any] = {}
+    names = labels or (("score",) if kind == "regress" else ())
+    if names:
+        keys["id2label"] = {str(number): name for number, name in enumerate(names)}
+        keys["label2id"] = {name: number for number, name in enumerate(names)}
+    if kind in PROBLEM_TYPES:
+        keys["problem_type"] = PROBLEM_TYPES[kind]
+    return keys
+
+
+def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tensor | None) -> Tensor:
+    """The sum of the losses of a batch's predictions, from a model's `outputs` for it.
+
+    `class_weights` [C] weigh the examples of each class in `classify`; other kinds have none.
+    """
+    targets = batch.targets
+    assert targets is not None
+    match kind:
+        case "regress":
+            numbers_B = targets.to(scores.dtype)
+            return functional.mse_loss(scores[:, 0], numbers_B, reduction="sum").float()
+        case "choose":
+            rows = scores.view(-1, batch.group)
+            return functional.cross_entropy(rows, targets, reduction="sum")
+        case "answer":
+            return _span_loss(scores, targets, batch.packed)
+        case _:
+            return functional.cross_entropy(scores, targets, weight=class_weights, reduction="sum")
+
+
+def _span_loss(scores_T2: Tensor, targets_B2: Tensor, packed: Packed) -> Tensor:
+    """Mean of the negative log-likelihoods of the start and the end, summed over sequences.
+
+    The softmax is over the tokens of the own sequence (paper, section 4.2).
+    """
+    rows_T = torch.repeat_interleave(
+        torch.arange(packed.sequences, device=scores_T2.device),
+        packed.starts.diff().to(torch.int64),
+        output_size=len(scores_T2),
+    )
+    padded = scores_T2.new_full((packed.sequences, packed.longest, 2), -torch.inf)
+    padded = padded.index_put((rows_T, packed.positions_T), scores_T2)
+    return functional.cross_entropy(padded, targets_B2, reduction="sum") / 2

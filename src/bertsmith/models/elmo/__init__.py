@@ -1,0 +1,1 @@
+"""ELMo: its character network and LSTMs, its heads."""

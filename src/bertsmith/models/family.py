@@ -1,0 +1,373 @@
+"""BERT, GPT and ELMo behind one set of functions: which class is which model stands here alone.
+
+A model is built by its shape's class, pre-trained with its heads or under a task's output layer; a
+folder is read by the `model_type` of its `config.json`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from torch import Tensor
+
+from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.storage import describe_validation
+from bertsmith.models.bert import parameters as bert_parameters
+from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
+from bertsmith.models.bert.model import Bert
+from bertsmith.models.bert.tasks import (
+    ARCHITECTURES,
+    OWN_TASK,
+    POOLED,
+    BertForTask,
+    FeatureBased,
+    OwnTask,
+)
+from bertsmith.models.config import (
+    Architecture,
+    BertConfig,
+    ElmoConfig,
+    GptConfig,
+    Objective,
+    Shape,
+)
+from bertsmith.models.config_files import MODEL_TYPES
+from bertsmith.models.elmo.model import Elmo, ElmoForPretraining
+from bertsmith.models.elmo.tasks import ElmoForTask
+from bertsmith.models.gpt import parameters as gpt_parameters
+from bertsmith.models.gpt.model import Gpt, GptForPretraining
+from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
+from bertsmith.models.head_config import Kind
+from bertsmith.text.tokenizer.tokenizer import Frame
+
+Encoder = Bert | Gpt | Elmo
+Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
+TaskModel = BertForTask | GptForTask | ElmoForTask
+
+NAMES: dict[Architecture, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
+
+_TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
+    "bert": ARCHITECTURES,
+    "gpt": GPT_ARCHITECTURES,
+    "elmo": {},
+}
+"""Of the fine-tuned models that `transformers` computes alike, what it calls them."""
+
+
+def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Our state under the names of a folder: those of `transformers`, which has no ELMo."""
+    match shape:
+        case BertConfig():
+            return bert_parameters.to_theirs(ours, layers=shape.num_hidden_layers)
+        case GptConfig():
+            return gpt_parameters.to_theirs(ours, layers=shape.n_layer)
+        case ElmoConfig():
+            return {
+                name: bert_parameters.on_cpu(value).contiguous() for name, value in ours.items()
+            }
+
+
+def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """A folder's state under our names; parts that the folder lacks are absent.
+
+    Raises:
+        FolderError: a tensor is left over, half there, or contradicts another.
+    """
+    match shape:
+        case BertConfig():
+            return bert_parameters.to_ours(theirs, layers=shape.num_hidden_layers, source=source)
+        case GptConfig():
+            return gpt_parameters.to_ours(theirs, layers=shape.n_layer, source=source)
+        case ElmoConfig():
+            return dict(theirs)
+
+
+def names_in_file(shape: Shape, names: Iterable[str], *, source: str) -> dict[str, str]:
+    """Today's name of each parameter in a folder -> its name there; copies and buffers apart.
+
+    Raises:
+        FolderError: there are several encoders, or two names for one parameter.
+    """
+    match shape:
+        case BertConfig():
+            return bert_parameters.names_in_file(names, source)
+        case GptConfig():
+            return gpt_parameters.names_in_file(names, source)
+        case ElmoConfig():
+            return {name: name for name in names}
+
+
+def repeated(shape: Shape) -> dict[str, str]:
+    """Of tensors that a folder may hold twice: the copy's name in `transformers` -> the first's."""
+    match shape:
+        case BertConfig():
+            return bert_parameters.REPEATED
+        case GptConfig():
+            return gpt_parameters.REPEATED
+        case ElmoConfig():
+            return {}
+
+
+# --- with the heads of pre-training -------------------------------------------------------------
+
+
+def build(shape: Shape, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
+    """A model with fresh weights, drawn from torch's default generator.
+
+    Args:
+        shape: of the architecture.
+        pieces: the vocabulary, whose characters ELMo reads.
+        pair_task: whether a BERT gets a pooler and a next-sentence head.
+    """
+    match shape:
+        case BertConfig():
+            return BertForPretraining(shape, pair_task=pair_task)
+        case GptConfig():
+            return GptForPretraining(shape)
+        case ElmoConfig():
+            return ElmoForPretraining(shape, pieces)
+
+
+def build_encoder(shape: Shape, *, pieces: Sequence[str]) -> Encoder:
+    """The model alone, with fresh weights."""
+    match shape:
+        case BertConfig():
+            return Bert(shape)
+        case GptConfig():
+            return Gpt(shape)
+        case ElmoConfig():
+            return Elmo(shape, pieces)
+
+
+def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) -> Encoder:
+    """The model without its heads."""
+    match model:
+        case BertForPretraining() | BertForNextSentence() | BertForTask():
+            return model.bert
+        case GptForPretraining() | GptForTask():
+            return model.gpt
+        case ElmoForPretraining() | ElmoForTask():
+            return model.elmo
+    return model
+
+
+def check_segments(name: str, shape: Shape) -> None:
+    """Refuses pairs of texts for a BERT that tells no second text apart.
+
+    Raises:
+        UsageError: it has one segment; `name` is the model's.
+    """
+    if isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
+        raise UsageError(
+            f"{name} has 1 segment (type_vocab_size in config.json), and a pair of texts needs 2. "
+            "Give single texts, or choose a model with 2 segments."
+        )
+
+
+def objective_of(model: Pretrained) -> Objective:
+    """What the model predicts: masked words, or every word from one side or from each."""
+    match model:
+        case ElmoForPretraining():
+            return "both"
+        case BertForPretraining() if not model.config.is_decoder:
+            return "masked"
+    return "forward"
+
+
+# --- with the output layer of a task ------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskShape:
+    """What a model must know of a task beside its kind, to be built for it."""
+
+    kind: Kind
+    labels: tuple[str, ...] = ()
+    pieces: Sequence[str] = ()
+    """The vocabulary, whose characters ELMo reads."""
+    mask_id: int | None
+    """Id of `[MASK]`, which ends a GPT's inputs; None with a `frame`."""
+    frame: ForeignFrame | None = None
+    """Of a GPT that another program fine-tuned."""
+    paired: bool = False
+    """Whether inputs are pairs."""
+    symmetric: bool = False
+    """Whether a pair's order means nothing, so that a GPT reads both."""
+    frozen: bool = False
+    """Whether an ELMo stays as it is."""
+    features: FeatureBased | None = None
+    """The feature-based `tag` of a BERT."""
+    bilstm: bool = False
+    """Whether a BERT has a BiLSTM before its output layer."""
+
+
+def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
+    """A model for a task with fresh weights, drawn from torch's default generator.
+
+    Raises:
+        UsageError: the task asks for what only another architecture has.
+    """
+    if task.features is not None and not isinstance(shape, BertConfig):
+        raise UsageError(
+            "--features takes layers of a frozen BERT; an ELMo mixes its layers by itself, and a "
+            "GPT is fine-tuned as a whole: leave it out."
+        )
+    if task.bilstm and not isinstance(shape, BertConfig):
+        raise UsageError("--bilstm is for a BERT; leave it out.")
+    if task.frozen and not isinstance(shape, ElmoConfig):
+        raise UsageError(
+            "--frozen is for an ELMo; a frozen BERT that tags words is made with --features: leave "
+            "it out."
+        )
+    match shape:
+        case BertConfig():
+            return BertForTask(
+                shape, task.kind, labels=task.labels, features=task.features, bilstm=task.bilstm
+            )
+        case GptConfig():
+            return GptForTask(
+                shape,
+                task.kind,
+                labels=task.labels,
+                extract_id=task.mask_id,
+                both_orders=task.symmetric and task.kind in ("classify", "regress"),
+                frame=task.frame,
+            )
+        case ElmoConfig():
+            return ElmoForTask(
+                shape,
+                task.pieces,
+                task.kind,
+                tune=not task.frozen,
+                paired=task.paired,
+                labels=task.labels,
+            )
+
+
+def frame_of(model: Pretrained | TaskModel) -> Frame:
+    """What `transformers` is to put around a text for the model, as its inputs are here."""
+    match model:
+        case GptForTask():
+            return "extract"
+        case GptForPretraining():
+            return "prompt"
+        case BertForPretraining() if model.config.is_decoder:
+            return "prompt"
+    return "text"
+
+
+def is_known_to_transformers(config_keys: dict[str, Any]) -> bool:
+    """Whether `transformers` has a model under a task that gives the outputs of a folder's."""
+    named = set(config_keys.get("architectures") or [])
+    return bool(named & set(_task_architectures(config_keys).values()))
+
+
+def is_for_task(config_keys: dict[str, Any]) -> bool:
+    """Whether a folder's model is under the output layer of a task."""
+    return OWN_TASK in config_keys or is_known_to_transformers(config_keys)
+
+
+def task_shape(
+    config_keys: dict[str, Any],
+    shape: Shape,
+    labels: tuple[str, ...],
+    *,
+    pieces: Sequence[str],
+    source: str,
+    framing: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
+) -> TaskShape:
+    """What a folder's model was built for.
+
+    Args:
+        config_keys: of its `config.json`.
+        shape: the same, read.
+        labels: names of its classes.
+        pieces: the vocabulary, if the model reads its characters.
+        source: named in errors.
+        framing: what stands before and after a text for a GPT of another program, where that is
+            needed.
+
+    Raises:
+        FolderError: the model is not for a task, or for one that is not computed here; how its
+            inputs are put together is not known; or the key of ours is damaged.
+    """
+    try:
+        own = msgspec.convert(config_keys[OWN_TASK], OwnTask) if OWN_TASK in config_keys else None
+    except msgspec.ValidationError as error:
+        raise FolderError(
+            f"{source}, {OWN_TASK}: {describe_validation(error, OwnTask)}."
+        ) from error
+    if own is None:
+        own = OwnTask(kind=_kind_of_theirs(config_keys, labels, source))
+        if isinstance(shape, BertConfig) and shape.is_decoder and own.kind in POOLED:
+            raise FolderError(
+                f"{source}: the model reads from left to right and answers at [CLS], where it has "
+                "read nothing; bertsmith's answer at the last token (and have the key "
+                f"{OWN_TASK}): run `bertsmith finetune` with it."
+            )
+    frame = None
+    if isinstance(shape, GptConfig) and OWN_TASK not in config_keys and framing is not None:
+        frame = _foreign_frame(framing(), shape, source)
+    elif isinstance(shape, GptConfig) and own.extract_id is None:
+        raise FolderError(
+            f"{source}, {OWN_TASK}: extract_id is missing, the token that ends the inputs of a "
+            "fine-tuned GPT; restore the file from a good copy."
+        )
+    if own.extract_id is not None and not 0 <= own.extract_id < shape.vocab_size:
+        raise FolderError(
+            f"{source}, {OWN_TASK}: extract_id is {own.extract_id}, and the vocabulary has "
+            f"{shape.vocab_size} pieces; restore the file from a good copy."
+        )
+    return TaskShape(
+        kind=own.kind,
+        labels=labels if own.kind in ("classify", "tag") else (),
+        pieces=pieces,
+        mask_id=own.extract_id,
+        frame=frame,
+        paired=own.paired,
+        symmetric=own.both_orders,
+        frozen=own.frozen,
+        features=own.features,
+        bilstm=own.bilstm,
+    )
+
+
+def _foreign_frame(
+    ids: tuple[tuple[int, ...], tuple[int, ...]], shape: GptConfig, source: str
+) -> ForeignFrame:
+    before, after = ids
+    known = all(0 <= token < shape.vocab_size for token in before + after)
+    if max(len(before), len(after)) > 1 or not known:
+        raise FolderError(
+            f"{source}: the tokenizer beside it puts the tokens {before} before a text and {after} "
+            "after it, expected at most one of the vocabulary on each side; run `bertsmith "
+            "finetune` with this model."
+        )
+    return ForeignFrame(next(iter(before), None), next(iter(after), None))
+
+
+def _kind_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:
+    named = [str(name) for name in config_keys.get("architectures") or []]
+    table = _task_architectures(config_keys)
+    kinds: list[Kind] = [kind for kind, name in table.items() if name in named]
+    if not kinds:
+        raise FolderError(
+            f"{source}: the model is {', '.join(named) or 'of no named architecture'}, which has "
+            "not been fine-tuned on a task; run `bertsmith finetune` with it first."
+        )
+    if kinds[0] != "classify":
+        return kinds[0]
+    problem = config_keys.get("problem_type")
+    number = problem == "regression" or len(labels) == 1
+    if problem == "multi_label_classification" or (number and len(labels) > 1):
+        raise FolderError(
+            f"{source}: the model gives a text {len(labels)} numbers or several classes at once "
+            f"(problem_type {problem}); bertsmith's give it one: take another model."
+        )
+    return "regress" if number else "classify"
+
+
+def _task_architectures(config_keys: dict[str, Any]) -> dict[Kind, str]:
+    name = str(config_keys.get("model_type", "bert"))
+    return _TASK_ARCHITECTURES[MODEL_TYPES.get(name, "bert")]

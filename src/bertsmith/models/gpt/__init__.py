@@ -1,0 +1,1 @@
+"""GPT: its decoder, its heads, its parameter names in `transformers`."""

@@ -1,1 +1,0 @@
-"""A model folder put to work: blanks, answers, vectors, scores, submissions."""

@@ -1,0 +1,345 @@
+"""Packed pre-training batches by step number: a pure function of data, settings and step.
+
+Step s takes examples `s * batch_size` to `(s + 1) * batch_size` of the endless row of pools (see
+`pools`). Nothing but the number of examples in the pools before is needed to find a step; `Batches`
+counts them as it goes, and its `cursor` lets a later process start counting where this one stopped.
+
+Every process of a run knows the whole step and takes its share: the step's examples, longest
+first, are dealt out in turn, so that all processes get sequences of like lengths.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.runtime import derive_seed
+from bertsmith.corpus.shards import Split
+from bertsmith.models.config import Objective
+from bertsmith.models.modules.packed import (
+    LanguageBatch,
+    PretrainBatch,
+    TextBatch,
+    micro_batches,
+    packed_from_flat,
+)
+from bertsmith.pretraining.config import Masking, PairTask
+from bertsmith.pretraining.example_stream import Pools, Table
+from bertsmith.pretraining.masking import PAPER_MIX, Vocabulary, mask
+from bertsmith.pretraining.rng import Integers
+from bertsmith.pretraining.segments import EXAMPLE, SPECIALS
+from bertsmith.text.tokenizer.encode import join_flat
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+EVALUATION_SHARE = 0.15
+"""Part of the tokens that evaluation predicts, whatever training does (paper, section 3.1)."""
+
+
+@dataclass(frozen=True)
+class _Assembler:
+    """Examples to masked, packed batches."""
+
+    split: Split
+    tokenizer: Tokenizer
+    pair_task: PairTask
+    objective: Objective
+    mask_share: float
+    masking: Masking
+    mask_mix: tuple[float, float, float]
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What masking needs to know of the tokenizer."""
+        return Vocabulary.of(self.tokenizer)
+
+    def lengths(self, table: Table) -> Integers:
+        """Tokens of each example, specials counted."""
+        lengths: Integers = table["a_length"] + table["b_length"] + SPECIALS[self.pair_task]
+        return lengths
+
+    def longest_first(self, table: Table) -> Table:
+        """The examples by falling length, so that equal lengths meet in one attention call."""
+        ordered: Table = table[np.argsort(-self.lengths(table), kind="stable")]
+        return ordered
+
+    def batch(self, table: Table) -> TextBatch:
+        """Gathers, joins, masks if that is the objective, and packs examples."""
+        tokenizer = self.tokenizer
+        ids_T, segments_T, lengths = self._joined(
+            table, self.split.gather, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id
+        )
+        if self.objective != "masked":
+            packed = packed_from_flat(ids_T, segments_T, lengths)
+            return LanguageBatch(packed, backward=self.objective == "both")
+        word_starts_T = None
+        if self.masking == "word":
+            flags_T, _, _ = self._joined(table, self.split.gather_word_starts, cls_id=1, sep_id=1)
+            word_starts_T = flags_T == 1
+        seen_T, masked_P, labels_P = mask(
+            ids_T,
+            lengths,
+            table["key"],
+            share=self.mask_share,
+            vocabulary=self.vocabulary,
+            mix=self.mask_mix,
+            word_starts_T=word_starts_T,
+        )
+        label_B = None if self.pair_task == "none" else torch.from_numpy(table["label"].copy())
+        return PretrainBatch(
+            packed=packed_from_flat(seen_T, segments_T, lengths),
+            masked_P=torch.from_numpy(masked_P),
+            labels_P=torch.from_numpy(labels_P),
+            next_B=label_B,
+        )
+
+    def _joined(
+        self,
+        table: Table,
+        gather: Callable[[Integers, Integers], NDArray[Any]],
+        *,
+        cls_id: int,
+        sep_id: int,
+    ) -> tuple[Integers, Integers, Integers]:
+        a_T, a_lengths = gather(table["a_start"], table["a_length"]), table["a_length"]
+        if self.pair_task == "none":
+            return join_flat(a_T, a_lengths, None, None, cls_id=cls_id, sep_id=sep_id)
+        b_T, b_lengths = gather(table["b_start"], table["b_length"]), table["b_length"]
+        return join_flat(a_T, a_lengths, b_T, b_lengths, cls_id=cls_id, sep_id=sep_id)
+
+    def batches(self, table: Table, runs: list[slice]) -> list[TextBatch]:
+        """One batch for each run of examples."""
+        return [self.batch(table[run]) for run in runs]
+
+
+class Batches:
+    """Step-indexed batches of a pre-training run; a background thread makes the next step.
+
+    Examples, pairs and masks are a function of split, settings, seed and step alone: not of the
+    order of calls, of earlier calls, of rank and world or of `micro_tokens`.
+
+    Close it (or use it as a context manager) to stop the thread.
+
+    Args:
+        split: the documents to train on.
+        tokenizer: the one that made the split.
+        length: longest example in tokens, specials counted.
+        batch_size: examples per step, over all processes.
+        objective: whether words are masked or all predicted from one side; then there is no pair.
+        pair_task: what segment B is.
+        mask_share: part of the tokens that is predicted.
+        masking: WordPieces or whole words.
+        mask_mix: what stands in the place of a predicted token (see `masking.mask`).
+        short_share: part of the documents that are cut to a random shorter length.
+        seed: another one gives other pairs, masks and order.
+        micro_tokens: most tokens of one micro-batch; 0 for no limit.
+        cursor: the `cursor` of an earlier run of the same data and settings.
+
+    Raises:
+        UsageError: the length is too short.
+        DataError: the split is empty, or has too few documents for `nsp`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        tokenizer: Tokenizer,
+        *,
+        length: int,
+        batch_size: int,
+        objective: Objective = "masked",
+        pair_task: PairTask = "nsp",
+        mask_share: float = EVALUATION_SHARE,
+        masking: Masking = "piece",
+        mask_mix: tuple[float, float, float] = PAPER_MIX,
+        short_share: float = 0.1,
+        seed: int = 0,
+        micro_tokens: int = 0,
+        cursor: Mapping[str, int] | None = None,
+    ) -> None:
+        self._pools = Pools(split, length, pair_task, short_share, seed)
+        self._assembler = _Assembler(
+            split, tokenizer, pair_task, objective, mask_share, masking, mask_mix
+        )
+        self._batch_size = batch_size
+        self._micro_tokens = micro_tokens
+        self._identity = derive_seed(
+            seed, length, pair_task, str(short_share), split.document_count, split.token_count
+        )
+        # first example of pool `base`, `base + 1`, ...: as many pools as were counted so far
+        self._base, self._firsts = 0, [0]
+        if cursor is not None and cursor.get("identity") == self._identity:
+            self._base, self._firsts = cursor["pool"], [cursor["example"]]
+        self._cached: dict[int, Table] = {}
+        self._cursor = self._place(0)
+        # All work happens on this one thread, so nothing above needs a lock.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
+        self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
+
+    def at(self, step: int, rank: int = 0, world: int = 1) -> list[TextBatch]:
+        """This process's micro-batches of a step; CPU tensors.
+
+        Steps count from 0 for the first step that trains on this object (a phase of the run).
+        Every process gets the same number of micro-batches.
+
+        Raises:
+            UsageError: there are more processes than examples in a step.
+            DataError: no document of the split makes an example.
+        """
+        if self._batch_size < world:
+            raise UsageError(
+                f"--batch-size is {self._batch_size}, fewer than the {world} processes of this "
+                f"run; give at least {world}."
+            )
+        wanted, following = (step, rank, world), (step + 1, rank, world)
+        future = self._ahead.pop(wanted, None) or self._thread.submit(self._make, *wanted)
+        for other in self._ahead.values():
+            other.cancel()
+        self._ahead = {following: self._thread.submit(self._make, *following)}
+        made = future.result()
+        self._cursor = made.cursor
+        return made.batches
+
+    @property
+    def cursor(self) -> dict[str, int]:
+        """Where the examples after the last step are, for the `cursor` of a later object.
+
+        A hint that saves counting from the first pool on: without it, or with one of other data or
+        settings, the batches are the same.
+        """
+        return dict(self._cursor)
+
+    def close(self) -> None:
+        """Stops the background thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _make(self, step: int, rank: int, world: int) -> "_Step":
+        end = (step + 1) * self._batch_size
+        table = self._assembler.longest_first(self._examples(step * self._batch_size, end))
+        runs = micro_batches(
+            self._assembler.lengths(table), world, micro_tokens=self._micro_tokens
+        )[rank]
+        row = bisect_right(self._firsts, end) - 1
+        return _Step(self._assembler.batches(table[rank::world], runs), self._place(row))
+
+    def _place(self, row: int) -> dict[str, int]:
+        place = {"pool": self._base + row, "example": self._firsts[row]}
+        return {"identity": self._identity} | place
+
+    def _examples(self, start: int, end: int) -> Table:
+        """Examples `start` to `end` of the run."""
+        if start < self._firsts[0]:
+            self._base, self._firsts = 0, [0]
+        found = []
+        while start < end:
+            while self._firsts[-1] <= start:
+                self._count_next_pool()
+            row = bisect_right(self._firsts, start) - 1
+            first, after = self._firsts[row], self._firsts[row + 1]
+            found.append(self._pool(self._base + row)[start - first : end - first])
+            start = after
+        return np.concatenate(found)
+
+    def _count_next_pool(self) -> None:
+        number = self._base + len(self._firsts) - 1
+        self._firsts.append(self._firsts[-1] + len(self._pool(number)))
+        epoch = self._pools.per_epoch
+        if len(self._firsts) > epoch and self._firsts[-1] == self._firsts[-1 - epoch]:
+            raise DataError(
+                "No document of the corpus is long enough for an example of two segments; prepare "
+                "it again from longer documents, or choose --pair-task none."
+            )
+
+    def _pool(self, number: int) -> Table:
+        if number not in self._cached:
+            if len(self._cached) == 2:
+                del self._cached[next(iter(self._cached))]
+            self._cached[number] = self._pools.examples(number)
+        return self._cached[number]
+
+
+@dataclass(frozen=True)
+class _Step:
+    batches: list[TextBatch]
+    cursor: dict[str, int]
+
+
+def heldout_batches(
+    split: Split,
+    tokenizer: Tokenizer,
+    *,
+    sequences: int,
+    length: int,
+    objective: Objective = "masked",
+    pair_task: PairTask = "nsp",
+    masking: Masking = "piece",
+    short_share: float = 0.1,
+    seed: int = 0,
+    micro_tokens: int = 0,
+) -> list[TextBatch]:
+    """The examples that every evaluation of a run uses: fixed pairs and masks, 15% predicted.
+
+    Args:
+        split: the held-out documents.
+        tokenizer: the one that made the split.
+        sequences: how many examples; fewer when one pass over the split gives fewer.
+        length: longest example in tokens, specials counted.
+        objective: as in `Batches`.
+        pair_task: what segment B is.
+        masking: WordPieces or whole words.
+        short_share: part of the documents that are cut to a random shorter length.
+        seed: keep it to compare runs on the same examples.
+        micro_tokens: most tokens of one batch; 0 for no limit.
+
+    Raises:
+        DataError: the split is too small for any example.
+    """
+    if not split.token_count or (pair_task == "nsp" and split.document_count < 2):
+        documents = {0: "no document", 1: "only one document"}[min(split.document_count, 1)]
+        raise DataError(
+            f"The held-out part of the corpus has {documents}, too few to evaluate on; prepare "
+            "the corpus again with a larger --held-out."
+        )
+    pools = Pools(split, length, pair_task, short_share, derive_seed(seed, "held-out"))
+    tables: list[Table] = [np.empty(0, dtype=EXAMPLE)]
+    for number in range(pools.per_epoch):
+        if sum(map(len, tables)) >= sequences:
+            break
+        tables.append(pools.examples(number))
+    table = np.concatenate(tables)[:sequences]
+    if not len(table):
+        raise DataError(
+            "The held-out part of the corpus gives no example of two segments; prepare the corpus "
+            "again with a larger --held-out."
+        )
+    assembler = _Assembler(
+        split, tokenizer, pair_task, objective, EVALUATION_SHARE, masking, PAPER_MIX
+    )
+    table = assembler.longest_first(table)
+    [runs] = micro_batches(assembler.lengths(table), 1, micro_tokens=micro_tokens)
+    batches = assembler.batches(table, runs)
+    words = (name for batch in batches for name, count in batch.counts.items() if count)
+    if all(name == "nsp" for name in words):
+        raise DataError(
+            "The held-out part of the corpus has no token to predict: all of them are [UNK], so "
+            "the tokenizer does not fit the text; train one on it and prepare the corpus again."
+        )
+    return batches

@@ -1,0 +1,269 @@
+"""Settings of a pre-training run, and the recipes they come from.
+
+Every setting is a typed, frozen structure; an unknown key is an error that names the nearest known
+one. A recipe is a row of a table, never a branch in the code that uses it.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import Precision
+from bertsmith.models.config import Architecture, Objective
+from bertsmith.models.config_files import shape_named
+from bertsmith.training.schedule import Phase
+
+PairTask = Literal["nsp", "sop", "none"]
+Recipe = Literal["paper", "modern"]
+Masking = Literal["piece", "word"]
+InitialWeights = Literal["paper", "structured"]
+"""Drawn from a normal distribution, or as `pretraining.initial_weights` arranges them."""
+
+
+class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides what a pre-training run computes, fully resolved.
+
+    Written as `pretrain.json` beside the model; `--resume` compares it field by field.
+    """
+
+    data: str
+    """Folder written by `bertsmith prepare`."""
+    model: Architecture = "bert"
+    left_to_right: bool = False
+    """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
+    size: str = "mini"
+    """A preset, or the path of a `config.json`; of a run with `start`, of that model's."""
+    start: str | None = None
+    """Model that the run continues, as the user calls it; None: the weights are random."""
+    recipe: Recipe = "modern"
+    initial_weights: InitialWeights = "paper"
+    pair_task: PairTask = "nsp"
+    """`nsp` (the paper's), `sop` (same document, order swapped) or `none`."""
+    steps: int | None = None
+    """Length of the run in optimizer steps; exclusive with `hours`."""
+    hours: float | None = None
+    """Length of the run on the clock; exclusive with `steps`."""
+    batch_size: int = 256
+    """Sequences per optimizer step, over all processes."""
+    learning_rate: float = 1e-4
+    warmup: float = 0.01
+    """Part of the run over which the learning rate rises linearly from zero."""
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-6
+    clip_norm: float = 1.0
+    """Largest L2 norm of the whole gradient."""
+    dropout: float = 0.1
+    """Both `hidden_dropout_prob` and `attention_probs_dropout_prob`."""
+    mask_share: float = 0.15
+    """Largest part of a sequence's tokens that is predicted; evaluation always uses 0.15."""
+    masking: Masking = "piece"
+    """`piece` masks WordPieces, `word` masks whole words."""
+    mask_mix: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    """Of the predicted tokens: parts seen as `[MASK]`, as a random token and as they are (paper,
+    appendix C.2); evaluation always uses these."""
+    short_share: float = 0.1
+    """Part of the documents that an epoch cuts to a random shorter length (Google's script)."""
+    phases: tuple[Phase, ...] = (Phase(0.9, 128), Phase(0.1, 512))
+    seed: int = 0
+    precision: Precision = "auto"
+    micro_tokens: int = 0
+    """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+    evaluate_every: int = 0
+    """Steps between held-out evaluations; 0 evaluates at every twentieth of the run."""
+    evaluate_sequences: int = 512
+    """Held-out sequences an evaluation uses, as long as those of the last phase."""
+    save_every: int = 0
+    """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
+    keep: int = 2
+    """Checkpoints kept."""
+
+    @property
+    def objective(self) -> Objective:
+        """What the model is trained to predict."""
+        if self.model == "elmo":
+            return "both"
+        return "forward" if self.model == "gpt" or self.left_to_right else "masked"
+
+    @property
+    def start_folder(self) -> Path | None:
+        """Folder of the model that the run continues."""
+        return None if self.start is None else Path(self.size).parent
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """A trained model that a run continues, as far as the settings depend on it."""
+
+    name: str
+    """As the user calls it."""
+    config: Path
+    """Its `config.json`."""
+    width: int
+    """Of a token's state (D)."""
+    pair_head: bool
+    """Whether it has a next-sentence head."""
+    seed: int = 0
+    """One that the run that made it did not have."""
+
+
+# What a recipe sets; a flag given by the user wins. `paper`: Devlin et al., appendix A.2 (10,000
+# warm-up steps of 1,000,000). `modern`: short budgets, where a larger step, more masks (Wettig et
+# al. 2022) and no dropout (Geiping and Goldstein 2022) reach a lower loss.
+RECIPES: dict[Recipe, dict[str, Any]] = {
+    "paper": {},
+    "modern": {
+        "initial_weights": "structured",
+        "batch_size": 32,
+        "warmup": 0.06,
+        "beta2": 0.98,
+        "dropout": 0.0,
+        "mask_share": 0.3,
+        "phases": (Phase(1.0, 128),),
+    },
+}
+
+_RATE_TIMES_WIDTH = 0.256
+"""Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
+about a million tokens do better at twice that, longer ones do not (docs/log.md)."""
+_RATE_OF_ELMO = 1e-3
+_RATE_OF_DRAWN_WEIGHTS = 1e-3
+"""The most that the paper's initial weights bear; above it they stay at the unigram loss."""
+
+BASE_WIDTH = 768
+"""Of the paper's base model; narrower models learn best at larger rates."""
+
+
+def _continued(start: Start) -> dict[str, Any]:
+    """What a recipe changes where it continues a trained model.
+
+    A rate for random weights takes such a model far from where it is, and the run must end before
+    it is back: 1e-3 made a trained BERT worse, 1e-4 better (docs/log.md). From the width of base
+    on 5e-5: Google's README advises 2e-5 for further steps, Gururangan et al. (2020) adapt
+    RoBERTa-base to a task's text at 1e-4. Their warm-up is over 6% of the steps, and masks are 15%
+    as in what published models were trained on. A model without a next-sentence head gets none.
+    With the seed of the run before, the same corpus would give the same examples and masks again.
+    """
+    changes: dict[str, Any] = {
+        "learning_rate": 5e-5 if start.width >= BASE_WIDTH else 1e-4,
+        "warmup": 0.06,
+        "mask_share": 0.15,
+        "seed": start.seed,
+        # Of the heads that the model lacks.
+        "initial_weights": "paper",
+    }
+    if not start.pair_head:
+        changes["pair_task"] = "none"
+    return changes
+
+
+def _rate_from_scratch(config: PretrainConfig) -> float:
+    if config.model == "elmo":
+        return _RATE_OF_ELMO
+    # A preset's width does not depend on the vocabulary.
+    rate = _RATE_TIMES_WIDTH / shape_named(config.model, config.size, vocab_size=1).hidden_size
+    return rate if config.initial_weights == "structured" else min(rate, _RATE_OF_DRAWN_WEIGHTS)
+
+
+def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any) -> PretrainConfig:
+    """A recipe with the user's flags over it; a flag of None keeps the recipe's value.
+
+    Args:
+        recipe: a row of `RECIPES`.
+        start: the model that the run continues, from `start_from`; None for random weights.
+        flags: values of `PretrainConfig`'s fields.
+
+    Raises:
+        UsageError: a value is out of range, both or neither of steps and hours are given, or a size
+            is given for a model that has its own.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    values = RECIPES[recipe] | given
+    if start is not None:
+        for name in ("size", "initial_weights"):
+            if name in given:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {given[name]} is for a model from scratch, and "
+                    f"--from {start.name} has its own size and weights: leave one of the two out."
+                )
+        values = RECIPES[recipe] | _continued(start) | given
+        values |= {"start": start.name, "size": str(start.config)}
+    config = PretrainConfig(recipe=recipe, **values)
+    if recipe == "modern" and "learning_rate" not in values:
+        config = msgspec.structs.replace(config, learning_rate=_rate_from_scratch(config))
+    if config.objective != "masked":
+        _check_one_way(config, given)
+        config = msgspec.structs.replace(config, pair_task="none")
+    _check_pretrain(config)
+    return config
+
+
+def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
+    """Refuses what has no meaning where every word is predicted from one side."""
+    if config.left_to_right and config.model != "bert":
+        raise UsageError(
+            f"--left-to-right is for a BERT; --model {config.model} has its own direction: leave "
+            "it out."
+        )
+    asked = {"mask_share", "masking", "mask_mix"} & given.keys()
+    if given.get("pair_task", "none") != "none":
+        asked.add("pair_task")
+    if asked:
+        name = min(asked)
+        what = "--left-to-right" if config.left_to_right else f"--model {config.model}"
+        raise UsageError(
+            f"--{name.replace('_', '-')} belongs to masked words and sentence pairs; {what} "
+            "predicts every word from one side instead: leave it out."
+        )
+
+
+# More than anybody means: the paper trains for 10^6 steps of 256 sequences.
+ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
+GREATEST_RATE = 0.1
+"""Of learning: fifty times that of the recipe `modern`; more is a slip of the pen."""
+
+
+def _check_pretrain(config: PretrainConfig) -> None:
+    def require(holds: bool, flag: str, value: object, expected: str) -> None:
+        if not holds:
+            raise UsageError(f"--{flag.replace('_', '-')} is {value}; it must be {expected}.")
+
+    if (config.steps is None) == (config.hours is None):
+        raise UsageError("Give exactly one of --steps and --hours: how long the run should be.")
+    for field in msgspec.structs.fields(config):
+        value = getattr(config, field.name)
+        require(not isinstance(value, float) or math.isfinite(value), field.name, value, "finite")
+    for name in ("steps", "hours", "learning_rate", "clip_norm", "epsilon"):
+        value = getattr(config, name)
+        require(value is None or value > 0, name, value, "above 0")
+    for name in ("batch_size", "evaluate_sequences", "keep"):
+        value = getattr(config, name)
+        require(value >= 1, name, value, "at least 1")
+    for name, most in (
+        ("learning_rate", GREATEST_RATE),
+        ("steps", ENDLESS_STEPS),
+        ("hours", _ENDLESS_HOURS),
+        ("batch_size", _ENDLESS_BATCH),
+        ("evaluate_sequences", _ENDLESS_BATCH),
+    ):
+        value = getattr(config, name)
+        require(value is None or value <= most, name, value, f"at most {most:,}")
+    for name in ("evaluate_every", "save_every", "micro_tokens", "seed"):
+        value = getattr(config, name)
+        require(value >= 0, name, value, "at least 0")
+    for name in ("warmup", "dropout", "short_share", "beta1", "beta2"):
+        value = getattr(config, name)
+        require(0 <= value < 1, name, value, "at least 0 and below 1")
+    require(0 < config.mask_share < 1, "mask_share", config.mask_share, "between 0 and 1")
+    mix = config.mask_mix
+    require(min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1")
+    require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
+    shares = sum(phase.share for phase in config.phases)
+    if abs(shares - 1) > 1e-9:
+        raise UsageError(f"--phases: the shares add to {shares:g}; they must add to 1.")
+    for phase in config.phases:
+        require(phase.share > 0, "phases", phase.share, "made of shares above 0")
+        require(phase.length >= 8, "phases", phase.length, "made of lengths of at least 8 tokens")

@@ -1,0 +1,42 @@
+"""The model that a pre-training run continues: found by its name, looked at for the settings."""
+
+from pathlib import Path
+from typing import Any
+
+from bertsmith.checkpoints.headers import read_headers
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.core.storage import read_json
+from bertsmith.models.config_files import shape_from_keys
+from bertsmith.pretraining.config import PretrainConfig, Start
+
+
+def start_from(model: str | Path) -> Start:
+    """A model to continue, for `pretrain_config`.
+
+    Args:
+        model: a folder or a name, see `checkpoints.sources.resolve`.
+
+    Raises:
+        UsageError: there is no such model, or its architecture is not computed here.
+        FolderError: its config, weights or tokenizer are missing or damaged.
+        MissingExtra: the package that has it is not installed.
+        SystemFault: the hub cannot be reached.
+    """
+    folder = resolve(model)
+    config = folder / "config.json"
+    shape = shape_from_keys(read_json(config, dict[str, Any]), str(config))
+    return Start(
+        name=str(model),
+        config=config,
+        width=shape.hidden_size,
+        pair_head=any("seq_relationship" in name for name in read_headers(folder)),
+        seed=_next_seed(folder.resolve()),
+    )
+
+
+def _next_seed(folder: Path) -> int:
+    """The seed after that of the run that made a model, whose checkpoints are two levels below."""
+    for place in (folder, folder.parent.parent):
+        if (place / "pretrain.json").is_file():
+            return read_json(place / "pretrain.json", PretrainConfig).seed + 1
+    return 0

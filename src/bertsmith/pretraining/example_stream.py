@@ -1,0 +1,81 @@
+"""The endless row of training examples, pool by pool.
+
+An epoch is a permutation of the documents, cut into pools of about four million tokens. A pool's
+examples (see `segments`) are shuffled among themselves, and epochs follow each other without a
+seam. Each pool is a function of split, settings and its number, so any can be made at any time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.runtime import derive_seed
+from bertsmith.corpus.shards import Split
+from bertsmith.pretraining.config import PairTask
+from bertsmith.pretraining.rng import draw, permuted
+from bertsmith.pretraining.segments import cut_examples
+
+Table = NDArray[np.void]
+"""An array of `segments.EXAMPLE`."""
+
+# Tokens of a pool: enough examples (about 40,000 of 128 tokens) that shuffling inside a pool mixes
+# thousands of documents, few enough to be made in a tenth of a second and held in a few megabytes.
+POOL_TOKENS = 1 << 22
+
+_SHUFFLE = 1 << 20  # a place in an example's stream that masking does not use
+
+
+@dataclass(frozen=True)
+class Pools:
+    """All examples of all epochs, pool by pool."""
+
+    split: Split
+    length: int
+    pair_task: PairTask
+    short_share: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.length < 8:
+            raise UsageError(f"The length is {self.length} tokens; it must be at least 8.")
+        if not self.split.token_count:
+            raise DataError(
+                "The corpus holds no text to train on; prepare it again from more documents."
+            )
+        if self.pair_task == "nsp" and self.split.document_count < 2:
+            raise DataError(
+                "Next sentence prediction takes random sentences from other documents, and the "
+                "corpus has only one; separate documents by blank lines and prepare it again, or "
+                "choose --pair-task sop or none."
+            )
+
+    @property
+    def documents(self) -> int:
+        """Documents of a pool (the last of an epoch may have fewer)."""
+        pools = max(1, round(self.split.token_count / POOL_TOKENS))
+        return -(-self.split.document_count // pools)
+
+    @property
+    def per_epoch(self) -> int:
+        """Pools of an epoch."""
+        return -(-self.split.document_count // self.documents)
+
+    def examples(self, number: int) -> Table:
+        """The examples of a pool in the order of training; pools are numbered through epochs."""
+        epoch, pool = divmod(number, self.per_epoch)
+        count = self.split.document_count
+        places = np.arange(pool * self.documents, min((pool + 1) * self.documents, count))
+        parts = (self.length, self.pair_task, epoch)
+        order = derive_seed(self.seed, "documents", *parts)
+        table = cut_examples(
+            self.split,
+            permuted(places, count, key=order),
+            length=self.length,
+            pair_task=self.pair_task,
+            short_share=self.short_share,
+            key=derive_seed(self.seed, "examples", *parts),
+        )
+        shuffled: Table = table[np.argsort(draw(table["key"], _SHUFFLE), kind="stable")]
+        return shuffled

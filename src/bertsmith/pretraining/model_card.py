@@ -1,0 +1,156 @@
+"""The model card of a pre-trained model: what it is, what it was trained on, how good it is."""
+
+from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.training.checkpoint import TrainerState
+
+_HEADER = """\
+---
+library_name: {library}
+pipeline_tag: {pipeline}
+tags:
+- {tag}
+- pretraining
+---
+"""
+
+_FILL = """\
+```python
+from transformers import pipeline
+pipeline("fill-mask", "path/of/this/folder")("one sentence with a [MASK] in it")
+```"""
+_WRITE = """\
+```python
+from transformers import pipeline
+pipeline("text-generation", "path/of/this/folder")("how a text begins")
+```"""
+_OURS = """\
+```python
+import bertsmith
+bertsmith.load("path/of/this/folder").score(["a text"])
+```"""
+
+_PAIR_TASKS = {
+    "nsp": "next sentence (segment B follows A, or comes from another document)",
+    "sop": "sentence order (segment B follows A, or precedes it)",
+    "none": "none",
+}
+
+_ROWS = (
+    ("mlm_loss", "masked tokens: loss (nats)", "{:.3f}"),
+    ("mlm_accuracy", "masked tokens: right", "{:.1%}"),
+    ("nsp_loss", "pairs: loss (nats)", "{:.3f}"),
+    ("nsp_accuracy", "pairs: right", "{:.1%}"),
+    ("forward_loss", "next token: loss (nats)", "{:.3f}"),
+    ("forward_accuracy", "next token: right", "{:.1%}"),
+    ("backward_loss", "token before: loss (nats)", "{:.3f}"),
+    ("backward_accuracy", "token before: right", "{:.1%}"),
+)
+
+
+def pretraining_card(
+    config: PretrainConfig,
+    shape: Shape,
+    state: TrainerState,
+    *,
+    parameters: int,
+    documents: int,
+    corpus_tokens: int,
+    baseline: dict[str, float],
+) -> str:
+    """The README.md of a model folder, in Markdown.
+
+    Args:
+        config: the run's settings.
+        shape: the model's shape.
+        state: where the run stands; its evaluation is reported.
+        parameters: numbers that training changes.
+        documents: documents of the training split.
+        corpus_tokens: tokens of the training split.
+        baseline: the evaluation's numbers for guessing by frequency.
+    """
+    phases = ", then ".join(
+        f"{phase.share:.0%} at {phase.length} tokens" for phase in config.phases
+    )
+    objective = (
+        f"{config.mask_share:.0%} of the tokens predicted ({config.masking} masking)"
+        if config.objective == "masked"
+        else "every token predicted"
+    )
+    lines = [
+        *_about(config, shape, parameters),
+        "",
+        "## Training",
+        "",
+        f"- text: {documents:,} documents, {corpus_tokens:,} tokens",
+        f"- {state.step:,} steps of {config.batch_size} sequences ({phases}), "
+        f"{state.tokens:,} tokens in all",
+        *([] if config.start is None else [f"- begun with the weights of `{config.start}`"]),
+        f"- recipe `{config.recipe}`: learning rate {config.learning_rate:g}, warm-up over "
+        f"{config.warmup:.0%} of the run, dropout {config.dropout:g}, {objective}",
+        f"- pair task: {_PAIR_TASKS[config.pair_task]}",
+        f"- seed {config.seed}",
+    ]
+    if state.evaluation:
+        lines += [
+            "",
+            "## Evaluation",
+            "",
+            "On held-out documents"
+            + (", 15% of the tokens masked" if config.objective == "masked" else "")
+            + f", after step {state.evaluated_at:,}.",
+            "",
+            "| | this model | guessing by frequency |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {title} | {form.format(state.evaluation[key])} | {form.format(baseline[key])} |"
+            for key, title, form in _ROWS
+            if key in state.evaluation
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _about(config: PretrainConfig, shape: Shape, parameters: int) -> list[str]:
+    """Header, what the model is, and how it is used."""
+    pieces = f"{parameters:,} parameters, vocabulary of {shape.vocab_size:,}"
+    match shape:
+        case BertConfig():
+            direction = " that reads from left to right" if shape.is_decoder else ""
+            tag, library, pipeline, use = "bert", "transformers", "fill-mask", _FILL
+            if shape.is_decoder:
+                pipeline, use = "text-generation", _WRITE
+            name = f"BERT{direction}"
+            told = (
+                f"{shape.num_hidden_layers} layers, {shape.hidden_size} wide, "
+                f"{shape.num_attention_heads} heads, {pieces}. An encoder in the format of BERT "
+                "(Devlin et al., arXiv 1810.04805), with its pre-training heads."
+            )
+        case GptConfig():
+            tag, library, pipeline, use = "openai-gpt", "transformers", "text-generation", _WRITE
+            name = "GPT"
+            told = (
+                f"{shape.n_layer} layers, {shape.n_embd} wide, {shape.n_head} heads, {pieces}. In "
+                "the format of GPT (Radford et al. 2018)."
+            )
+        case ElmoConfig():
+            tag, library, pipeline, use = "elmo", "bertsmith", "feature-extraction", _OURS
+            name = "ELMo"
+            told = (
+                f"{shape.lstm_layers} LSTM layers of {shape.lstm_width} in each direction, "
+                f"projected to {shape.projection}, over characters, {pieces}. After ELMo (Peters "
+                "et al. 2018)."
+            )
+    header = _HEADER.format(library=library, pipeline=pipeline, tag=tag)
+    article = "An" if name == "ELMo" else "A"
+    title = f"# {article} {name} pre-trained by bertsmith"
+    return [
+        header,
+        title,
+        "",
+        told,
+        "",
+        "## Use",
+        "",
+        use,
+    ]

@@ -1,0 +1,224 @@
+"""What a pre-training run is made of: its model, its batches, its evaluation.
+
+Apart from `pretrain`, which trains, because a look at the examples, the cost of a step and fresh
+weights to compare with are made of the same.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from bertsmith.checkpoints.folder import load_pretraining, save_model
+from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.runtime import derive_seed
+from bertsmith.corpus.shards import Corpus, Split
+from bertsmith.models.config import BertConfig, ElmoConfig, Shape, fits_vocabulary
+from bertsmith.models.config_files import shape_named
+from bertsmith.models.family import Pretrained, build, encoder_of
+from bertsmith.models.modules.packed import TextBatch
+from bertsmith.pretraining.batches import Batches, heldout_batches
+from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.pretraining.initial_weights import structure, word_columns
+from bertsmith.pretraining.show import describe
+from bertsmith.pretraining.word_vectors import word_vectors
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.schedule import Phase
+
+_COUNTED_TOKENS = 10_000_000
+"""Tokens of the corpus whose neighbours are counted: a few seconds; more changed little."""
+
+
+def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
+    """The model's shape, with the run's dropout.
+
+    Raises:
+        UsageError: unknown size, numbers that do not fit, a phase longer than the positions, or a
+            pair task for a model of one segment.
+        FolderError: the shape is for another vocabulary than the corpus.
+    """
+    vocab_size = corpus.manifest.vocab_size
+    shape = shape_named(config.model, config.size, vocab_size=vocab_size)
+    padded = fits_vocabulary(shape.vocab_size, vocab_size) and not isinstance(shape, ElmoConfig)
+    if shape.vocab_size != vocab_size and not padded:
+        raise FolderError(
+            f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
+            f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
+            "model's tokenizer."
+        )
+    if isinstance(shape, ElmoConfig) and corpus.tokenizer.merges is not None:
+        raise UsageError(
+            f"The corpus {config.data} was prepared with byte pairs, but an ELMo reads the "
+            "characters of WordPieces; prepare it with a tokenizer of --kind wordpiece."
+        )
+    longest = max(phase.length for phase in config.phases)
+    if longest > shape.max_position_embeddings:
+        raise UsageError(
+            f"--phases asks for sequences of {longest} tokens, but the model has "
+            f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
+            "with more."
+        )
+    if isinstance(shape, BertConfig):
+        if config.pair_task != "none" and shape.type_vocab_size < 2:
+            raise UsageError(
+                f"{config.size} has type_vocab_size {shape.type_vocab_size}, but --pair-task "
+                f"{config.pair_task} needs 2 segments; give a config.json with 2, or --pair-task "
+                "none."
+            )
+        shape = msgspec.structs.replace(shape, is_decoder=config.left_to_right)
+    return shape.with_dropout(config.dropout)
+
+
+def build_model(
+    config: PretrainConfig, shape: Shape, corpus: Corpus, folder: Path | None
+) -> tuple[Pretrained, list[str]]:
+    """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
+
+    Fresh weights are a function of the seed alone. Also the names of the heads that `folder` lacks.
+    """
+    pair_task, pieces = config.pair_task != "none", corpus.tokenizer.vocab
+    torch.manual_seed(derive_seed(config.seed, "weights"))
+    if folder is None:
+        model = build(shape, pieces=pieces, pair_task=pair_task)
+        if config.initial_weights == "structured":
+            _structure(model, config, corpus)
+        return model, []
+    loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
+    found = loaded.config.with_dropout(config.dropout)
+    reads_left, asked_left = (getattr(one, "is_decoder", False) for one in (found, shape))
+    if reads_left != asked_left:
+        reads = "the left side only" if reads_left else "both sides"
+        raise UsageError(
+            f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "
+            "--left-to-right, or start from another model."
+        )
+    if found != shape:
+        raise UsageError(
+            f"{config.size} describes another model than {folder} holds; give the old shape, or "
+            "start a new run in another folder."
+        )
+    # Built again, because the folder's dropout is not the run's.
+    model = build(shape, pieces=pieces, pair_task=pair_task)
+    model.load_state_dict(loaded.state_dict())
+    return model, fresh
+
+
+def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> None:
+    rank = word_columns(encoder_of(model))
+    padding = model.config.vocab_size - corpus.manifest.vocab_size
+    vectors_VR = None
+    if rank:
+        texts = corpus.split("train").spread(_COUNTED_TOKENS)
+        vectors_VR = word_vectors(texts, vocab_size=model.config.vocab_size, rank=rank)
+    structure(
+        model,
+        unigrams_V=torch.from_numpy(np.pad(corpus.unigrams_V, (0, padding))),
+        vectors_VR=vectors_VR,
+        special_ids=(corpus.tokenizer.cls_id, corpus.tokenizer.sep_id),
+        seed=derive_seed(config.seed, "structured weights"),
+    )
+
+
+def training_batches(
+    config: PretrainConfig, corpus: Corpus, micro_tokens: int, cursors: list[dict[str, int]]
+) -> list[Batches]:
+    """The batches of each phase; `cursors` of an earlier run say where its examples ended."""
+    return [
+        Batches(
+            corpus.split("train"),
+            corpus.tokenizer,
+            length=phase.length,
+            batch_size=config.batch_size,
+            objective=config.objective,
+            pair_task=config.pair_task,
+            mask_share=config.mask_share,
+            masking=config.masking,
+            mask_mix=config.mask_mix,
+            short_share=config.short_share,
+            seed=derive_seed(config.seed, "phase", index),
+            micro_tokens=micro_tokens,
+            cursor=cursors[index] if index < len(cursors) else None,
+        )
+        for index, phase in enumerate(config.phases)
+    ]
+
+
+def evaluation_batches(
+    config: PretrainConfig, split: Split, tokenizer: Tokenizer, micro_tokens: int
+) -> list[TextBatch]:
+    """The same examples for every run of this corpus and pair task, so that runs compare.
+
+    As long as those of the last phase: what the model is trained for in the end.
+    """
+    return heldout_batches(
+        split,
+        tokenizer,
+        sequences=config.evaluate_sequences,
+        length=config.phases[-1].length,
+        objective=config.objective,
+        pair_task=config.pair_task,
+        masking=config.masking,
+        micro_tokens=micro_tokens,
+    )
+
+
+def check_tokenizer(fingerprint: str, model: str, corpus: Corpus) -> None:
+    """Refuses what another tokenizer than the corpus's has made.
+
+    Raises:
+        FolderError: the fingerprints differ.
+    """
+    if fingerprint != corpus.manifest.tokenizer_fingerprint:
+        raise FolderError(
+            f"The tokenizer of {model} is not the one that the corpus {corpus.folder} was prepared "
+            "with; prepare the corpus again with that one."
+        )
+
+
+def show_batch(config: PretrainConfig, count: int) -> str:
+    """The first `count` training examples of a run, decoded, with masks and pair labels marked.
+
+    Raises:
+        FolderError: the corpus is missing or damaged.
+        DataError: it is too small for an example.
+    """
+    corpus = Corpus.open(Path(config.data), verify=False)
+    [batches, *rest] = training_batches(config, corpus, 0, [])
+    for other in rest:
+        other.close()
+    with batches:
+        [batch] = batches.at(0)
+        return describe(batch, corpus.tokenizer, pair_task=config.pair_task, sequences=count)
+
+
+def first_steps(
+    config: PretrainConfig, corpus: Corpus, count: int
+) -> list[tuple[Phase, list[list[TextBatch]]]]:
+    """The micro-batches of the first `count` steps of each phase, to see what a step holds.
+
+    Raises:
+        DataError: the corpus is too small for an example.
+    """
+    with ExitStack() as stack:
+        phases = [
+            stack.enter_context(batches) for batches in training_batches(config, corpus, 0, [])
+        ]
+        return [
+            (phase, [batches.at(step) for step in range(count)])
+            for phase, batches in zip(config.phases, phases, strict=True)
+        ]
+
+
+def save_untrained(config: PretrainConfig, out: Path) -> None:
+    """Writes the model that a run of `config` begins with: what training is to be held against.
+
+    Raises:
+        UsageError: settings that do not fit the corpus.
+        FolderError: the corpus is missing or damaged.
+        SystemFault: the disk is full, ...
+    """
+    corpus = Corpus.open(Path(config.data), verify=False)
+    model, _ = build_model(config, model_shape(config, corpus), corpus, None)
+    save_model(out, model, corpus.tokenizer, card="# Fresh weights, not trained\n")

@@ -1,1 +1,0 @@
-"""Pages and charts: numbers to one self-contained HTML file."""

@@ -1,0 +1,1 @@
+"""Readers of labelled files: the published data sets and the user's own."""

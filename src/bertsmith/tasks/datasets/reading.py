@@ -1,0 +1,182 @@
+"""Which reader reads a file: the one place that decides, for training, scoring and predicting.
+
+Files of an official task are read as its row in the table says, users' own files by their kind and
+layout (see `own`).
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bertsmith.core.errors import UsageError
+from bertsmith.models.head_config import Kind
+from bertsmith.tasks.datasets import conll, custom, registry, squad
+from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.notes import Notes
+from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.task_config import Taught
+from bertsmith.text import rows, streams
+
+Asked = Iterator[tuple[dict[str, Any], Example]]
+"""The columns of a row, and what the model is asked about it."""
+
+_READ: dict[Kind, tuple[str, ...]] = {
+    "classify": ("text", "text_pair", "label"),
+    "regress": ("text", "text_pair", "label"),
+    "choose": ("text", "choices", "label"),
+    "tag": ("words", "tags"),
+    "answer": ("question", "context", "answer"),
+}
+"""Fields of `Columns` that each kind reads; a tagger is also asked about a `text`."""
+
+
+def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labelled: bool) -> None:
+    """Refuses names of columns that would not be looked at.
+
+    Args:
+        kind: what the task does.
+        given: fields of `Columns` that the user named.
+        official: whether all files are official ones, which have their own names.
+        labelled: whether the files have to have labels.
+
+    Raises:
+        UsageError: one of the columns would not be read.
+    """
+    if official and given:
+        raise UsageError(
+            f"{_flag(min(given))} names a column, but official files have their own names of "
+            "columns: leave it out."
+        )
+    known = [*_READ[kind], *(["text"] if kind == "tag" and not labelled else [])]
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"{_flag(name)} names a column that '{kind}' does not read, which are those of "
+                f"{', '.join(map(_flag, known))}: leave it out."
+            )
+
+
+def refuse_skipping(kind: Kind) -> None:
+    """Refuses `--skip-misplaced` where nothing can be misplaced.
+
+    Raises:
+        UsageError: the kind has no answers in contexts.
+    """
+    if kind != "answer":
+        raise UsageError(
+            "--skip-misplaced is for answers that are not in their context, which only 'answer', "
+            "squad and squad2 have: leave it out."
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def official(
+    name: str, *, skipped: list[str] | None = None, notes: Notes | None = None
+) -> Task | None:
+    """The task of that name in the table, or None for files of the user's own.
+
+    Args:
+        name: a row of the table, or a kind.
+        skipped: None makes misplaced answers an error; else see `squad.read`.
+        notes: are told what was decided by a rule.
+    """
+    task = registry.TASKS.get(name)
+    if task is None or task.kind != "answer":
+        return task
+    possible = task.may_be_impossible
+    reader = squad.reader(may_be_impossible=possible, skipped=skipped, notes=notes)
+    return replace(task, read=reader)
+
+
+def dev_parts(folder: Path, task: Task) -> dict[str, list[Example]]:
+    """Every dev part of an official task; see `table.load`.
+
+    Raises:
+        DataError: one is missing or damaged.
+        SystemFault: one cannot be read.
+    """
+    parts = [part for part in task.files if part.startswith("dev")]
+    return {part: registry.load(folder, task, part) for part in parts}
+
+
+def labelled(
+    taught: Taught,
+    path: Path | str,
+    *,
+    columns: Columns,
+    skipped: list[str] | None = None,
+    notes: Notes | None = None,
+) -> dict[str, list[Example]]:
+    """What a model is scored on: the dev parts in a folder of official files, or one file.
+
+    Args:
+        taught: what the model was taught.
+        path: the folder or the file.
+        columns: what the columns of the user's own file are called.
+        skipped: None makes misplaced answers an error; else see `squad.read`.
+        notes: are told what was decided by a rule.
+
+    Raises:
+        UsageError: a folder, and the model's task is no official one.
+        DataError: a file is missing or damaged, or has no labels.
+        SystemFault: a file cannot be read.
+    """
+    task = official(taught.task, skipped=skipped, notes=notes)
+    is_folder = not streams.is_url(str(path)) and Path(path).is_dir()
+    if task is not None and is_folder:
+        return dev_parts(Path(path), task)
+    if is_folder:
+        raise UsageError(
+            f"--data {path} is a folder; the model was fine-tuned on a file of the user's own: "
+            "give a labelled file like that one."
+        )
+    name = str(path).rpartition("/")[2]
+    if task is not None:
+        return {name: registry.read(path, task, "dev")}
+    found = custom.read_own(taught.kind, path, columns=columns, skipped=skipped, notes=notes)
+    return {name: list(found)}
+
+
+def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
+    """What a model is asked about each row of a file, no label looked for.
+
+    Files that are called like official ones of the model's task are read as these; where a layout
+    has no rows, the columns are the `id` of the example alone.
+
+    Raises:
+        UsageError: the path is a folder, its ending is not supported, or it has lines of text where
+            several texts belong together.
+        DataError: a row that cannot be asked about, by file and line.
+        SystemFault: the file cannot be read.
+    """
+    part = _official_part(taught.task, path)
+    examples: Iterable[Example]
+    if part is not None:
+        examples = registry.read(path, registry.TASKS[taught.task], part)
+    else:
+        match custom.layout(taught.kind, path, labelled=False, labels=taught.labels):
+            case "columns":
+                examples = conll.read(path, labelled=None, words=columns.chosen[0])
+            case "squad":
+                examples = squad.read(path, may_be_impossible=True, labelled=False)
+            case "rows":
+                columns = custom.columns_in(path, taught.kind, columns)
+                for number, row in enumerate(rows.read(path)):
+                    yield row.values, custom.asked(taught.kind, row, str(number), columns=columns)
+                return
+    for example in examples:
+        yield {"id": example.key}, example
+
+
+def _official_part(task: str, path: Path | str) -> str | None:
+    """The part of an official task whose file is called so."""
+    name = str(path).rpartition("/")[2]
+    if task in registry.TASKS:
+        for part, names in registry.TASKS[task].files.items():
+            if name.removesuffix(streams.endings(name)[1]) in names:
+                return part
+    return None

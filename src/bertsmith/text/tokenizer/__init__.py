@@ -1,0 +1,1 @@
+"""Tokenizers: WordPiece and byte pairs, their training and their files."""

@@ -1,0 +1,215 @@
+"""What a run tells while it runs: a bar or plain lines, `metrics.jsonl`, TensorBoard events."""
+
+import importlib.util
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from bertsmith.core.errors import FolderError, explain_os_error
+from bertsmith.core.extras import require
+from bertsmith.core.storage import read_json_lines, write_bytes
+from bertsmith.core.terminal import PLAIN_SECONDS, clock
+
+
+class Metrics:
+    """`metrics.jsonl`: one JSON object a line, flushed at once, each step once.
+
+    A line has `kind` ("baseline", "train" or "evaluation"), `step` (optimizer steps done) and
+    numbers: losses in nats, seconds, tokens.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int) -> None:
+        """Keeps lines up to `resume_step` (and none that is cut short), drops those after it.
+
+        Args:
+            path: the file; made if it is missing.
+            resume_step: step of the checkpoint the run continues from; -1 for a fresh start.
+
+        Raises:
+            FolderError: the file is damaged before its last line.
+            SystemFault: it cannot be read or written.
+        """
+        kept = read_metrics(path) if path.exists() else []
+        kept = [record for record in kept if record["step"] <= resume_step]
+        write_bytes(path, b"".join(msgspec.json.encode(record) + b"\n" for record in kept))
+        try:
+            self._file: IO[bytes] = path.open("ab")
+        except OSError as error:
+            raise explain_os_error(error, "write", path) from error
+        self._path = path
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Appends one line.
+
+        Raises:
+            SystemFault: the disk is full, ...
+        """
+        record = {"kind": kind, "step": step} | values
+        try:
+            self._file.write(msgspec.json.encode(record) + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise explain_os_error(error, "write", self._path) from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line that a kill cut short is left out.
+
+    Raises:
+        FolderError: a line before the last is not a record of a run.
+    """
+    remedy = "delete that line to go on without it"
+    what = f"an object of a run's numbers; {remedy}"
+    records = read_json_lines(path, dict[str, Any], what)
+    for number, record in enumerate(records, 1):
+        if not isinstance(record.get("kind"), str) or not isinstance(record.get("step"), int):
+            raise FolderError(
+                f"{path} line {number} has no kind or no step, as every line should; {remedy}."
+            )
+    return records
+
+
+class Rate:
+    """Tokens per second over the last steps, evaluations and saves not counted."""
+
+    def __init__(self, window: int = 20) -> None:
+        self._recent: deque[tuple[int, float]] = deque(maxlen=window)
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """Notes a step."""
+        self._recent.append((tokens, seconds))
+
+    @property
+    def tokens_per_second(self) -> float:
+        """0 before the first step."""
+        seconds = sum(seconds for _, seconds in self._recent)
+        return sum(tokens for tokens, _ in self._recent) / seconds if seconds else 0.0
+
+
+class Reporter:
+    """Everything a run tells, in one place; the processes other than the first tell nothing.
+
+    Use as a context manager. A terminal gets a bar on standard error; anything else gets a plain
+    line at the first step and every 15 seconds, so that logs stay short.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        *,
+        resume_step: int = -1,
+        title: str = "",
+        evaluated: str = "held-out",
+    ) -> None:
+        """Tells into the folder `out`, under a `title`; with None it is silent.
+
+        `evaluated` is what evaluations are made on.
+        """
+        self._silent = out is None
+        self._evaluated = evaluated
+        self._title = f"{title}: " if title else ""
+        self._metrics: Metrics | None = None
+        self._tensorboard: Any = None
+        if out is not None:
+            self._metrics = Metrics(out / "metrics.jsonl", resume_step=resume_step)
+            if importlib.util.find_spec("tensorboard") is not None:
+                module = require(
+                    "torch.utils.tensorboard", extra="tensorboard", purpose="Writing TensorBoard"
+                )
+                self._tensorboard = module.SummaryWriter(
+                    str(out / "tensorboard"), purge_step=resume_step + 1
+                )
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._last_line = -PLAIN_SECONDS
+        self._first: tuple[float, float] | None = None
+
+    def __enter__(self) -> "Reporter":
+        if not self._silent and self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                console=self._console,
+            )
+            self._bar.add_task(self._title or "training", total=1.0, numbers="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._bar is not None:
+            if kind is None:
+                self._bar.update(self._bar.task_ids[0], completed=1.0)
+            self._bar.stop()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def note(self, text: str) -> None:
+        """Says a sentence."""
+        if self._silent:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def train(self, step: int, progress: float, values: dict[str, float]) -> None:
+        """A training step was done.
+
+        Args:
+            step: optimizer steps done.
+            progress: part of the run done, in [0, 1].
+            values: `loss`, `tokens_per_second`, `elapsed` (seconds) and whatever else to keep.
+        """
+        self._record("train", step, values)
+        if self._silent:
+            return
+        now = time.monotonic()
+        numbers = (
+            f"step {step:,}  loss {values['loss']:.3f}  "
+            f"{values['tokens_per_second']:,.0f} tokens/s  {self._remaining(progress, now)}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=progress, numbers=numbers)
+        elif now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            self.note(f"{self._title}{progress:4.0%}  {numbers}")
+
+    def evaluation(self, step: int, values: dict[str, float]) -> None:
+        """An evaluation was done."""
+        self._record("evaluation", step, values)
+        shown = "  ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
+        self.note(f"{self._evaluated} at step {step:,}: {shown or 'undefined'}")
+
+    def baseline(self, values: dict[str, float]) -> None:
+        """What a model that has learned nothing would reach in the evaluations."""
+        self._record("baseline", 0, values)
+
+    def _record(self, kind: str, step: int, values: dict[str, float]) -> None:
+        if self._metrics is not None:
+            self._metrics.write(kind, step, values)
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+
+    def _remaining(self, progress: float, now: float) -> str:
+        """Time left, from the pace since this process's first step."""
+        if self._first is None:
+            self._first = (progress, now)
+        done = progress - self._first[0]
+        if done <= 0:
+            return "ETA -"
+        return f"ETA {clock((now - self._first[1]) * (1 - progress) / done)}"

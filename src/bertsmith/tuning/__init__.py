@@ -1,1 +1,0 @@
-"""One fine-tuning run: from examples to a scored model folder."""
