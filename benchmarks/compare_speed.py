@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bertsmith.core.runtime import World
-from bertsmith.models.config import ElmoConfig
-from bertsmith.models.config_files import gpt_config
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.models.gpt.parameters import to_theirs
 from bertsmith.models.modules.lstm import Steps
@@ -98,7 +98,7 @@ def their_step(model: nn.Module) -> Callable[[dict[str, Tensor]], float]:
 
 
 def gpt(place: Place, size: str) -> Contest:
-    config = gpt_config(size, vocab_size=VOCABULARY)
+    config = GptConfig.named(size, vocab_size=VOCABULARY)
     torch.manual_seed(0)
     ours = GptForPretraining(config)
     state = to_theirs(ours.state_dict(), layers=config.n_layer)
@@ -165,7 +165,7 @@ class PlainLstm(nn.Module):
 
 
 def elmo(place: Place, size: str) -> Contest:
-    width = gpt_config(size, vocab_size=VOCABULARY).n_embd
+    width = GptConfig.named(size, vocab_size=VOCABULARY).n_embd
     config = ElmoConfig(
         vocab_size=VOCABULARY,
         filters=((1, 32), (2, 32), (3, 64), (4, 128)),

@@ -33,10 +33,9 @@ import transformers
 
 from bertsmith.core.runtime import World, keep_freed_memory
 from bertsmith.corpus.shards import Corpus
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.parameters import to_theirs
-from bertsmith.models.config import BertConfig
-from bertsmith.models.config_files import bert_config
 from bertsmith.models.modules.packed import PretrainBatch
 from bertsmith.pretraining.batches import Batches
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
@@ -197,7 +196,7 @@ def summary(values: list[float]) -> dict[str, float]:
 def measure(
     size: str, corpus: Corpus, place: Place, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    config = bert_config(size, vocab_size=corpus.manifest.vocab_size)
+    config = BertConfig.named(size, vocab_size=corpus.manifest.vocab_size)
     config = msgspec.structs.replace(
         config,
         hidden_dropout_prob=arguments.dropout,

@@ -12,8 +12,8 @@ from bertsmith.core.storage import checksum, write_json
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Manifest, ShardInfo, Split
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training import parallel
 

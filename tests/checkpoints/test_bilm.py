@@ -9,7 +9,7 @@ import torch
 
 from bertsmith.checkpoints.bilm import read_elmo, read_options, write_elmo
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.models.config import ElmoConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo
 
 h5py = pytest.importorskip("h5py")

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from bertsmith.checkpoints.folder import load_config, load_pretraining, save_model
 from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, SystemFault, UsageError
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##a")

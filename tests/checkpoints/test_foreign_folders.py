@@ -30,8 +30,9 @@ from bertsmith.checkpoints.folder import (
 from bertsmith.core.errors import FolderError, ModelWarning, UsageError
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.tasks import BertForTask, TaskBatch
-from bertsmith.models.config import ElmoConfig, GptConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build, encoder_of
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import pack
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from bertsmith.checkpoints.folder import load_any, load_pretraining, save_model
 from bertsmith.checkpoints.half import write_half
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.models.config import GptConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -10,7 +10,7 @@ from bertsmith.checkpoints.folder import save_model
 from bertsmith.cli.main import main
 from bertsmith.core.storage import read_json
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.models.config import ElmoConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -10,7 +10,7 @@ from bertsmith.checkpoints.half import write_half
 from bertsmith.cli.main import main
 from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.predictor import Predictor
-from bertsmith.models.config import GptConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.pretraining.continuing import start_from
 from bertsmith.text.tokenizer.tokenizer import Tokenizer

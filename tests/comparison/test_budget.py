@@ -5,7 +5,9 @@ import pytest
 from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.matching import count_parameters, matched_shapes
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import LanguageBatch, pack
 
 

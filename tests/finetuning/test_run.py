@@ -33,9 +33,9 @@ from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.finetuning.run import RunResult, read_predictions, run
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.predictor import Predictor
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.tasks import FeatureBased
-from bertsmith.models.config import BertConfig
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks import checks
 from bertsmith.tasks.datasets.custom import Columns, own_task

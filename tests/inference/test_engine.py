@@ -23,8 +23,8 @@ from bertsmith.core.runtime import World
 from bertsmith.inference import engine
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.predictor import Predictor
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.tasks import BertForTask, FeatureBased
-from bertsmith.models.config import BertConfig
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks.decode import NumberAnswer, Prediction, decode
 from bertsmith.tasks.features import build

@@ -139,8 +139,8 @@ def test_what_does_not_go_together(small_model: Path, toy_corpus: Path, tmp_path
 
 
 def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> None:
+    from bertsmith.models.bert.config import BertConfig
     from bertsmith.models.bert.heads import BertForPretraining
-    from bertsmith.models.config import BertConfig
 
     tokenizer = Tokenizer.load(toy_corpus / "tokenizer")
     torch.manual_seed(0)

@@ -12,8 +12,10 @@ import bertsmith
 from bertsmith.checkpoints.folder import load_task, save_model
 from bertsmith.cli.main import main
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import TaskShape, build, build_for_task
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 SIZE = len(TOY_VOCAB)

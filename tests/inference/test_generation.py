@@ -10,8 +10,9 @@ from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel, pipeline
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.generation import generate
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig, GptConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.models.gpt.parameters import to_theirs
 from bertsmith.models.modules.packed import pack

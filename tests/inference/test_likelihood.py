@@ -9,8 +9,10 @@ from conftest import TOY_VOCAB
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.engine import TOKENS_AT_ONCE
 from bertsmith.inference.likelihood import score_sentences, table
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 SIZE = len(TOY_VOCAB)

@@ -16,8 +16,10 @@ from bertsmith.inference.engine import TOKENS_AT_ONCE
 from bertsmith.inference.minimal_pairs import minimal_pairs, totals
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.token_scores import Sentences, work
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.parallel import Place
 

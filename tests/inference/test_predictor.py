@@ -9,8 +9,8 @@ from transformers import BertForMaskedLM, pipeline
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.inference.predictor import Predictor
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 VOCAB = (*SPECIAL, *"我喜欢苹果红", "the", "cat", "##s", "sat", ".")

@@ -16,9 +16,9 @@ from bertsmith.core.storage import write_json
 from bertsmith.info.model import ModelInfo
 from bertsmith.info.path import RunInfo, TextInfo, describe
 from bertsmith.info.words import lines
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.models.config import BertConfig
 from bertsmith.models.family import TaskModel
 from bertsmith.models.head_config import Kind
 from bertsmith.pretraining import run as pretrain

@@ -27,9 +27,10 @@ from bertsmith.checkpoints.folder import (
     save_model,
 )
 from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.tasks import TaskBatch
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
-from bertsmith.models.config_files import architecture_of, shape_from_keys, shape_keys
+from bertsmith.models.config_files import config_from_keys, config_keys
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import (
     TaskShape,
     build,
@@ -38,6 +39,7 @@ from bertsmith.models.family import (
     is_known_to_transformers,
     objective_of,
 )
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.packed import LanguageBatch, pack
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -67,7 +69,7 @@ SEGMENTS = [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
 
 
 def ids(shape):
-    return f"{architecture_of(shape)}{'-left' * getattr(shape, 'is_decoder', False)}"
+    return f"{shape.family}{'-left' * getattr(shape, 'is_decoder', False)}"
 
 
 def fresh(shape):
@@ -86,8 +88,8 @@ def test_a_pretrained_folder_comes_back_identical(shape, tmp_path):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, back.state_dict()[name]), name
     keys = json.loads((tmp_path / "config.json").read_text())
-    assert shape_from_keys(keys, "config.json") == shape
-    assert shape_from_keys(shape_keys(shape), "") == shape
+    assert config_from_keys(keys, "config.json") == shape
+    assert config_from_keys(config_keys(shape), "") == shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +184,7 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
         return
     if kind not in ALIKE[ids(shape)]:
         bare = {"bert": ["BertModel"], "gpt": ["OpenAIGPTModel"]}
-        assert keys.get("architectures") == bare.get(architecture_of(shape))
+        assert keys.get("architectures") == bare.get(shape.family)
         assert keys["bertsmith_task"]["kind"] == kind
         assert not is_known_to_transformers(keys)
         return

@@ -15,9 +15,9 @@ from transformers import (
 from transformers import BertConfig as TheirConfig
 
 from bertsmith.checkpoints.folder import load_pretraining, save_model
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.parameters import to_theirs
-from bertsmith.models.config import BertConfig
 from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

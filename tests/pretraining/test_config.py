@@ -8,8 +8,10 @@ import pytest
 import bertsmith
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import changed_fields
-from bertsmith.models.config import SIZES, BertConfig, ElmoConfig, GptConfig
-from bertsmith.models.config_files import bert_config, bert_config_from_keys
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import SIZES
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.pretraining.config import RECIPES, PretrainConfig, Start, pretrain_config
 from bertsmith.training.schedule import Phase
 
@@ -38,12 +40,12 @@ SHAPES = {
 
 @pytest.mark.parametrize("size", SHAPES)
 def test_every_preset_has_the_published_numbers(size):
-    shape = bert_config(size, vocab_size=30_522)
+    shape = BertConfig.named(size, vocab_size=30_522)
     layers, width, heads, millions = SHAPES[size]
     assert shape.num_hidden_layers == layers
     assert shape.hidden_size == width
     assert shape.num_attention_heads == heads
-    assert shape.head_width == 64
+    assert shape.hidden_size // shape.num_attention_heads == 64
     assert shape.intermediate_size == 4 * width
     assert shape.max_position_embeddings == 512
     assert shape.type_vocab_size == 2
@@ -75,7 +77,7 @@ def test_every_preset_is_tested():
 )
 def test_a_wrong_size_is_named(size, why):
     with pytest.raises(UsageError, match=why):
-        bert_config(size, vocab_size=100)
+        BertConfig.named(size, vocab_size=100)
 
 
 def put(folder, keys: dict[str, object]) -> str:
@@ -86,18 +88,18 @@ def put(folder, keys: dict[str, object]) -> str:
 
 def test_a_config_file_gives_the_shape(tmp_path):
     path = put(tmp_path, {"hidden_size": 96, "num_attention_heads": 3, "num_hidden_layers": 2})
-    shape = bert_config(path, vocab_size=77)
-    assert (shape.vocab_size, shape.hidden_size, shape.head_width) == (77, 96, 32)
+    shape = BertConfig.named(path, vocab_size=77)
+    assert (shape.vocab_size, shape.hidden_size, shape.num_attention_heads) == (77, 96, 3)
     assert shape.intermediate_size == 3072
     path = put(tmp_path, {"vocab_size": 50})
-    assert bert_config(path, vocab_size=77).vocab_size == 50
+    assert BertConfig.named(path, vocab_size=77).vocab_size == 50
 
 
 def test_an_unknown_key_names_the_nearest(tmp_path):
     path = put(tmp_path, {"hiden_size": 96})
     why = r"unknown key 'hiden_size' \(perhaps you meant 'hidden_size'\); remove it or correct its"
     with pytest.raises(FolderError, match=why) as caught:
-        bert_config(path, vocab_size=77)
+        BertConfig.named(path, vocab_size=77)
     assert str(caught.value).startswith(path)
 
 
@@ -107,7 +109,7 @@ def test_a_head_count_that_does_not_divide_is_named(tmp_path):
         r"num_attention_heads is 3, which does not divide hidden_size 100; choose a head count that"
     )
     with pytest.raises(UsageError, match=why):
-        bert_config(path, vocab_size=77)
+        BertConfig.named(path, vocab_size=77)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_a_head_count_that_does_not_divide_is_named(tmp_path):
 def test_numbers_that_do_not_fit_are_named(tmp_path, keys, why):
     path = put(tmp_path, keys)
     with pytest.raises(UsageError, match=why) as caught:
-        bert_config(path, vocab_size=77)
+        BertConfig.named(path, vocab_size=77)
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -147,26 +149,26 @@ def test_numbers_that_do_not_fit_are_named(tmp_path, keys, why):
 )
 def test_wrong_types_are_named(tmp_path, keys, why):
     with pytest.raises(FolderError, match=why):
-        bert_config(put(tmp_path, keys), vocab_size=77)
+        BertConfig.named(put(tmp_path, keys), vocab_size=77)
 
 
 def test_broken_json_is_named(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"hidden_size": 96')
     with pytest.raises(FolderError, match="is not valid JSON"):
-        bert_config(str(path), vocab_size=77)
+        BertConfig.named(str(path), vocab_size=77)
     path.write_text("[1]")
     with pytest.raises(FolderError, match="found a list, expected an object; correct it"):
-        bert_config(str(path), vocab_size=77)
+        BertConfig.named(str(path), vocab_size=77)
 
 
 def test_what_transformers_writes_is_read():
     transformers = pytest.importorskip("transformers")
     theirs = transformers.BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2)
-    shape = bert_config_from_keys(json.loads(theirs.to_json_string(use_diff=False)), "config.json")
+    shape = BertConfig.from_keys(json.loads(theirs.to_json_string(use_diff=False)), "config.json")
     assert (shape.hidden_size, shape.num_hidden_layers, shape.vocab_size) == (128, 2, 30_522)
-    defaults = bert_config_from_keys(json.loads(transformers.BertConfig().to_json_string()), "x")
-    assert defaults == bert_config("base", vocab_size=30_522)
+    defaults = BertConfig.from_keys(json.loads(transformers.BertConfig().to_json_string()), "x")
+    assert defaults == BertConfig.named("base", vocab_size=30_522)
 
 
 # Pre-training.

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bertsmith.core.runtime import World
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig
 from bertsmith.models.modules.packed import LanguageBatch, PretrainBatch, pack
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.training.parallel import Place

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from bertsmith.checkpoints.folder import save_model
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import pack
 from bertsmith.pretraining import initial_weights
 from bertsmith.pretraining.initial_weights import Columns, structure, word_columns
@@ -32,7 +35,9 @@ def bert(**keys: object) -> BertConfig:
     return BertConfig(**(usual | keys))  # type: ignore[arg-type]
 
 
-def made(shape: Shape, *, seed: int = 0, vectors: np.ndarray | None = None) -> torch.nn.Module:
+def made(
+    shape: ModelConfig, *, seed: int = 0, vectors: np.ndarray | None = None
+) -> torch.nn.Module:
     torch.manual_seed(seed)
     pieces = [f"w{number}" for number in range(shape.vocab_size)]
     model = build(shape, pieces=pieces, pair_task=isinstance(shape, BertConfig))
@@ -130,7 +135,7 @@ def test_heads_narrower_than_the_positions_still_look_beside() -> None:
     ],
     ids=["left to right", "gpt"],
 )
-def test_a_causal_model_looks_back(shape: Shape) -> None:
+def test_a_causal_model_looks_back(shape: ModelConfig) -> None:
     weights_NLL = attention(made(shape), list(range(10, 110)))
     assert weights_NLL[0].diagonal(-1).min() > 0.6
     assert weights_NLL.triu(1).max() == 0

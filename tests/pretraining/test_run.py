@@ -24,8 +24,10 @@ from bertsmith.core.errors import FolderError, Stopped, SystemFault, UsageError
 from bertsmith.core.storage import write_json
 from bertsmith.corpus.shards import Corpus
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import Architecture, ElmoConfig, GptConfig, Shape
+from bertsmith.models.config import FamilyName, ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.pretraining.continuing import start_from
@@ -296,7 +298,7 @@ def test_the_tokenizer_of_the_model_must_be_the_corpus(
     ],
 )
 def test_weights_of_another_architecture_say_what_to_give(
-    toy_corpus: Path, tmp_path: Path, shape: Shape, name: str, model: Architecture
+    toy_corpus: Path, tmp_path: Path, shape: ModelConfig, name: str, model: FamilyName
 ) -> None:
     tokenizer = Tokenizer.load(toy_corpus / "tokenizer")
     built = build(shape, pieces=tokenizer.vocab, pair_task=False)

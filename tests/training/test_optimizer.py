@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from bertsmith.core.errors import FolderError
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.config import BertConfig
 from bertsmith.training.optimizer import (
     FORGET_EVERY,
     adamw,

@@ -11,8 +11,10 @@ import torch
 
 from bertsmith.core.errors import SystemFault, UsageError
 from bertsmith.core.runtime import World
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import pack
 from bertsmith.training import parallel
 from bertsmith.training.parallel import (

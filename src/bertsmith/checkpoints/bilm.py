@@ -16,9 +16,8 @@ from torch import Tensor
 from bertsmith.core.errors import FolderError, UsageError, nearest
 from bertsmith.core.extras import require
 from bertsmith.core.storage import atomic_path, read_json, write_json
-from bertsmith.models.config import ElmoConfig
-from bertsmith.models.config_files import elmo_config_from_keys
 from bertsmith.models.elmo.characters import CHARACTER_IDS
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo
 
 OPTIONS, WEIGHTS = "options.json", "weights.hdf5"
@@ -209,7 +208,7 @@ def read_options(path: Path) -> ElmoConfig:
             f"{path}: unknown key '{min(left)}'; remove it if the model does not need it."
         )
     try:
-        return elmo_config_from_keys(known, _OPTIONS_HERE)
+        return ElmoConfig.from_keys(known, _OPTIONS_HERE)
     except (FolderError, UsageError) as error:
         # It speaks of our keys, which whoever wrote the file has never seen.
         said = _OUR_KEY.sub(lambda key: _THEIR_NAMES.get(key[0], key[0]), str(error))

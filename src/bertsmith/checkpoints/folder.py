@@ -17,9 +17,11 @@ from bertsmith.checkpoints.weights import Weights, open_weights, outline
 from bertsmith.core.errors import FolderError
 from bertsmith.core.storage import read_json, write_bytes, write_json
 from bertsmith.models import family
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
-from bertsmith.models.config_files import architecture_of, shape_from_keys, shape_keys
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.config_files import config_from_keys, config_keys
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import (
     Encoder,
     Pretrained,
@@ -31,6 +33,7 @@ from bertsmith.models.family import (
     is_for_task,
     task_shape,
 )
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.template import special_ids
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -61,7 +64,7 @@ def save_model(
     frame = frame_of(model)
     tokenizer.save(folder, model_max_length=shape.max_position_embeddings, frame=frame)
     write_bytes(folder / "README.md", card.encode())
-    keys = model.config_keys | {"dtype": "float32"} | shape_keys(shape)
+    keys = model.config_keys | {"dtype": "float32"} | config_keys(shape)
     if frame != "text" and tokenizer.has_special:
         # By these `transformers` ends what a model writes, and tells padding from text.
         keys |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
@@ -69,7 +72,7 @@ def save_model(
     write_json(folder / CONFIG, keys)
 
 
-def load_config(folder: Path) -> Shape:
+def load_config(folder: Path) -> ModelConfig:
     """The shape of the model in `folder`, which the weights beside it have too.
 
     Raises:
@@ -77,14 +80,14 @@ def load_config(folder: Path) -> Shape:
             the weights have.
         UsageError: the config describes something that is not computed here.
     """
-    shape = shape_from_keys(_read_keys(folder), str(folder / CONFIG))
+    shape = config_from_keys(_read_keys(folder), str(folder / CONFIG))
     if has_weights(folder):
         open_weights(folder, shape)
     return shape
 
 
 def _open(folder: Path) -> Weights:
-    return open_weights(folder, shape_from_keys(_read_keys(folder), str(folder / CONFIG)))
+    return open_weights(folder, config_from_keys(_read_keys(folder), str(folder / CONFIG)))
 
 
 def _read_keys(folder: Path) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def load_pretraining(
     lost = [name for name in missing if not (fresh_heads and name.startswith(_HEADS))]
     if lost:
         raise FolderError(
-            f"{weights.lacks(lost)}. A pre-trained {family.NAMES[architecture_of(shape)]} "
+            f"{weights.lacks(lost)}. A pre-trained {family.NAMES[shape.family]} "
             "has them; the folder holds another kind of model."
         )
     return model.eval(), sorted({name.split(".")[0] for name in missing})
@@ -152,7 +155,7 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
         FolderError: the encoder is missing, damaged or of another shape.
     """
     weights = _open(folder)
-    encoder = f"{architecture_of(model.config)}."
+    encoder = f"{model.config.family}."
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     expected = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
@@ -191,7 +194,7 @@ def load_any(folder: Path) -> Pretrained | BertForNextSentence | TaskModel | Enc
     if isinstance(shape, BertConfig) and _PAIR_HEAD in weights.stored:
         return _filled(weights, partial(BertForNextSentence, shape))
     make = partial(build_encoder, shape, pieces=_pieces(folder, shape))
-    return _filled(weights, make, prefix=f"{architecture_of(shape)}.")
+    return _filled(weights, make, prefix=f"{shape.family}.")
 
 
 def _filled(weights: Weights, make: Callable[[], ModuleT], *, prefix: str = "") -> ModuleT:
@@ -220,7 +223,7 @@ def load_task(folder: Path) -> TaskModel:
     keys = _read_keys(folder)
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
-    shape = shape_from_keys(keys, source)
+    shape = config_from_keys(keys, source)
     task = task_shape(
         keys,
         shape,
@@ -259,7 +262,7 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
     return labels
 
 
-def _pieces(folder: Path, shape: Shape) -> tuple[str, ...]:
+def _pieces(folder: Path, shape: ModelConfig) -> tuple[str, ...]:
     """The vocabulary, where the model reads its characters."""
     if not isinstance(shape, ElmoConfig):
         return ()

@@ -17,11 +17,13 @@ from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, ModelWarning, nearest
 from bertsmith.models import family
 from bertsmith.models.bert import parameters
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
-from bertsmith.models.config_files import architecture_of
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 
 # What a config.json counts, and where the weights number it.
-_NUMBERED: dict[type[Shape], dict[str, re.Pattern[str]]] = {
+_NUMBERED: dict[type[ModelConfig], dict[str, re.Pattern[str]]] = {
     BertConfig: {"num_hidden_layers": re.compile(r"bert\.encoder\.layer\.(\d+)\.")},
     GptConfig: {"n_layer": re.compile(r"transformer\.h\.(\d+)\.")},
     ElmoConfig: {
@@ -30,13 +32,13 @@ _NUMBERED: dict[type[Shape], dict[str, re.Pattern[str]]] = {
         "filters": re.compile(r"elmo\.encoder\.convolutions\.(\d+)\."),
     },
 }
-_ENCODERS: dict[type[Shape], str] = {
+_ENCODERS: dict[type[ModelConfig], str] = {
     BertConfig: "bert.",
     GptConfig: "transformer.",
     ElmoConfig: "elmo.",
 }
 # Heads of ours and of `transformers`, for which a command may have no use.
-_HEADS: dict[type[Shape], tuple[str, ...]] = {
+_HEADS: dict[type[ModelConfig], tuple[str, ...]] = {
     BertConfig: ("bert.pooler.", "cls.", "classifier.", "qa_outputs.", "features.", "bilstm."),
     GptConfig: ("lm_head.", "score.", "qa_outputs.", "classifier.", "multiple_choice_head."),
     ElmoConfig: tuple(
@@ -53,7 +55,7 @@ class Weights:
     """What the headers say of a folder's weights."""
 
     folder: Path
-    shape: Shape
+    shape: ModelConfig
     stored: dict[str, Stored]
     """By the names that `transformers` has today."""
     names: dict[str, str]
@@ -82,7 +84,7 @@ class Weights:
                     f"{there:,}; one of the two files is from another model."
                 )
         encoder = outline(lambda: family.build_encoder(self.shape, pieces=()))
-        prefix = f"{architecture_of(self.shape)}."
+        prefix = f"{self.shape.family}."
         state = {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
         self._check(family.to_theirs(self.shape, state))
 
@@ -112,7 +114,7 @@ class Weights:
             # Every number is checked, also those that are left out here.
             loaded = load_tensors(path)
             tensors |= {wanted[called]: loaded[called] for called in loaded if called in wanted}
-        model = family.NAMES[architecture_of(self.shape)]
+        model = family.NAMES[self.shape.family]
         tensors = parameters.without_repeated(
             tensors, copies, self.names, source=self.where, model=model
         )
@@ -155,7 +157,7 @@ class Weights:
         if inside:
             raise FolderError(
                 f"{self.stored[inside[0]].file}: {len(inside)} tensors have no place in a "
-                f"{family.NAMES[architecture_of(self.shape)]} of "
+                f"{family.NAMES[self.shape.family]} of "
                 f"{self.shape.num_hidden_layers} layers, the first is "
                 f"{self.names[inside[0]]}{nearest(inside[0], theirs)}; check that config.json "
                 "belongs to these weights."
@@ -171,7 +173,7 @@ class Weights:
             )
 
 
-def open_weights(folder: Path, shape: Shape) -> Weights:
+def open_weights(folder: Path, shape: ModelConfig) -> Weights:
     """The weights of a folder whose config.json describes `shape`; only headers are read.
 
     Raises:

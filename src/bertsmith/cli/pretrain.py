@@ -10,7 +10,7 @@ from tyro.conf import arg
 from bertsmith.cli.command import OPTIONAL, RECIPE, Command, Count, Number, Result, with_next
 from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import Precision
-from bertsmith.models.config import Architecture
+from bertsmith.models.config import FamilyName
 from bertsmith.pretraining.config import (
     InitialWeights,
     Masking,
@@ -32,7 +32,7 @@ class Pretrain(Command):
     """Folder of the corpus, from `bertsmith prepare`."""
     out: Path
     """Folder for the model, its checkpoints and its metrics."""
-    model: Architecture = "bert"
+    model: FamilyName = "bert"
     """bert; gpt (left to right); elmo (two directions of LSTMs)."""
     left_to_right: bool = False
     """A BERT that sees the left only (the paper's table 5)."""

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.config import ENDLESS_STEPS
 
@@ -91,7 +94,7 @@ class Step:
         )
 
 
-def training_flops(shape: Shape, step: Step) -> float:
+def training_flops(shape: ModelConfig, step: Step) -> float:
     """Floating-point operations of one training step."""
     match shape:
         case BertConfig():

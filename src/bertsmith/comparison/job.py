@@ -43,7 +43,7 @@ from bertsmith.core.storage import read_json, write_json
 from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning.data import Parts, Source
-from bertsmith.models.config import Architecture, Shape
+from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.reports import svg
 from bertsmith.training.start import check_same_settings
 
@@ -61,7 +61,7 @@ class _Ready:
     """With its budget."""
     corpus: Corpus
     parts: dict[str, Parts]
-    shapes: dict[Architecture, Shape]
+    shapes: dict[FamilyName, ModelConfig]
     todo: dict[str, Pretraining]
     """By system."""
     pairs: CheckedPairs | None

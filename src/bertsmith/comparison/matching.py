@@ -4,9 +4,11 @@ import torch
 
 from bertsmith.checkpoints.folder import parameter_count
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import Architecture, BertConfig, ElmoConfig, Shape
-from bertsmith.models.config_files import bert_config, gpt_config
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import FamilyName, ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
+from bertsmith.models.gpt.config import GptConfig
 
 _CLOSE = 0.05
 # A small ELMo's characters: as published up to 4 of them together, which are most of a word piece.
@@ -14,7 +16,7 @@ _FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128))
 _ROUND = 8
 
 
-def matched_shapes(size: str, *, vocab_size: int) -> dict[Architecture, Shape]:
+def matched_shapes(size: str, *, vocab_size: int) -> dict[FamilyName, ModelConfig]:
     """The BERT of a preset, and a GPT and an ELMo of like size.
 
     GPT has the preset's layers and width. ELMo is half as wide a direction, so that both together
@@ -23,11 +25,11 @@ def matched_shapes(size: str, *, vocab_size: int) -> dict[Architecture, Shape]:
     Raises:
         UsageError: `size` is no preset, or no ELMo or GPT comes within 5% of its BERT.
     """
-    bert = bert_config(size, vocab_size=vocab_size)
+    bert = BertConfig.named(size, vocab_size=vocab_size)
     wanted = count_parameters(bert)
-    shapes: dict[Architecture, Shape] = {
+    shapes: dict[FamilyName, ModelConfig] = {
         "bert": bert,
-        "gpt": gpt_config(size, vocab_size=vocab_size),
+        "gpt": GptConfig.named(size, vocab_size=vocab_size),
         "elmo": _elmo(bert, wanted),
     }
     for name, shape in shapes.items():
@@ -41,7 +43,7 @@ def matched_shapes(size: str, *, vocab_size: int) -> dict[Architecture, Shape]:
     return shapes
 
 
-def count_parameters(shape: Shape, *, pair_task: bool = True) -> int:
+def count_parameters(shape: ModelConfig, *, pair_task: bool = True) -> int:
     """Of the model with its pre-training heads, nothing of it being made."""
     with torch.device("meta"):
         return parameter_count(build(shape, pieces=(), pair_task=pair_task))

@@ -31,8 +31,8 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.job import Job, finetune
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.models.config import Architecture, Shape
-from bertsmith.models.config_files import shape_keys
+from bertsmith.models.config import FamilyName, ModelConfig
+from bertsmith.models.config_files import config_keys
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
@@ -57,7 +57,7 @@ class Pretraining:
 
     system: System
     config: PretrainConfig
-    shape: Shape
+    shape: ModelConfig
     steps: dict[int, Step]
     """Longest input of a phase -> a mean step of it."""
 
@@ -86,7 +86,7 @@ class Pretraining:
 
 
 def sample(
-    plan: Plan, system: System, shapes: Mapping[Architecture, Shape], corpus: Corpus
+    plan: Plan, system: System, shapes: Mapping[FamilyName, ModelConfig], corpus: Corpus
 ) -> Pretraining:
     """What a step of a system's pre-training is; how many there are is not known yet.
 
@@ -128,14 +128,14 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
     return replace(todo, config=config)
 
 
-def write_shapes(out: Path, shapes: Mapping[Architecture, Shape]) -> None:
+def write_shapes(out: Path, shapes: Mapping[FamilyName, ModelConfig]) -> None:
     """Writes the shapes as `--size` takes them."""
     (out / "shapes").mkdir(exist_ok=True)
     for name, shape in shapes.items():
-        write_json(shape_file(out, name), shape_keys(shape))
+        write_json(shape_file(out, name), config_keys(shape))
 
 
-def shape_file(out: Path, model: Architecture) -> Path:
+def shape_file(out: Path, model: FamilyName) -> Path:
     """Where the shape of an architecture is."""
     return out / "shapes" / f"{model}.json"
 

@@ -32,8 +32,7 @@ from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.inference.predictor import Predictor
-from bertsmith.models.config import Architecture, Shape
-from bertsmith.models.config_files import architecture_of
+from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.pretraining import setup as pretrain_setup
 from bertsmith.pretraining.config import ENDLESS_STEPS
 from bertsmith.pretraining.evaluation import evaluate
@@ -58,7 +57,7 @@ _PAIRS = 3
 def measure(
     plan: Plan,
     todo: Sequence[Pretraining],
-    shapes: Mapping[Architecture, Shape],
+    shapes: Mapping[FamilyName, ModelConfig],
     corpus: Corpus,
     parts: Mapping[str, Parts],
     pairs: int,
@@ -201,7 +200,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
         model=str(model),
         width=shape.hidden_size,
         positions=shape.max_position_embeddings,
-        architecture=architecture_of(shape),
+        architecture=shape.family,
         examples=len(parts.train),
         **plan.tuning(system),
     )

@@ -10,7 +10,7 @@ import msgspec
 from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import Precision
 from bertsmith.core.storage import describe_validation
-from bertsmith.models.config import Architecture
+from bertsmith.models.config import FamilyName
 from bertsmith.models.head_config import Combine, Kind
 from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE, InitialWeights
 from bertsmith.tasks.task import LONGEST_QUESTION, Limits, Long
@@ -120,7 +120,7 @@ def finetune_config(
     width: int,
     positions: int,
     examples: int,
-    architecture: Architecture = "bert",
+    architecture: FamilyName = "bert",
     **flags: Any,
 ) -> FinetuneConfig:
     """The defaults for this model and data with the user's flags over them (None keeps a default).

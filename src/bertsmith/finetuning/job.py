@@ -36,7 +36,6 @@ from bertsmith.finetuning.origin import Origin, PretrainedModel, Untrained, Untr
 from bertsmith.finetuning.report.page import write_report
 from bertsmith.finetuning.result import FinetuneResult, summarise
 from bertsmith.finetuning.run import RunResult
-from bertsmith.models.config_files import architecture_of
 from bertsmith.models.family import build_for_task, check_segments, is_known_to_transformers
 from bertsmith.reports import svg
 from bertsmith.tasks import metrics
@@ -113,7 +112,7 @@ def finetune(
             initial_weights=origin.initial_weights,
             width=shape.hidden_size,
             positions=shape.max_position_embeddings,
-            architecture=architecture_of(shape),
+            architecture=shape.family,
             **given,
         )
         config = configure(examples=len(parts.train))

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from bertsmith.finetuning.config import FinetuneConfig
-from bertsmith.models.config import Architecture, BertConfig
-from bertsmith.models.config_files import MODEL_TYPES, architecture_of, shape_keys
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import FamilyName
+from bertsmith.models.config_files import MODEL_TYPES, config_keys
 from bertsmith.models.family import NAMES, TaskModel, is_known_to_transformers
 from bertsmith.models.head_config import Kind
 from bertsmith.pretraining.config import InitialWeights
@@ -26,7 +27,7 @@ STARTS: dict[InitialWeights, str] = {
 }
 """What a run without pre-training starts from."""
 
-_TAGS: dict[Architecture, str] = {kind: name for name, kind in MODEL_TYPES.items()}
+_TAGS: dict[FamilyName, str] = {kind: name for name, kind in MODEL_TYPES.items()}
 
 
 def task_card(
@@ -46,9 +47,9 @@ def task_card(
         scores: part -> metric -> score.
         offset: what is to be added to the outputs of a regression whose layer has no bias.
     """
-    architecture = architecture_of(model.config)
+    architecture = model.config.family
     name = NAMES[architecture]
-    alike = is_known_to_transformers(model.config_keys | shape_keys(model.config))
+    alike = is_known_to_transformers(model.config_keys | config_keys(model.config))
     most = "at most " if config.steps or config.hours else ""
     layer, less = model.number_layer, ""
     if layer is not None and layer.bias is None:

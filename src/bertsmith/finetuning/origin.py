@@ -21,8 +21,8 @@ from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.runtime import derive_seed
 from bertsmith.inference.engine import check_vocabulary
-from bertsmith.models.config import BertConfig, Shape
-from bertsmith.models.config_files import bert_config
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import ModelConfig
 from bertsmith.models.family import TaskModel, encoder_of
 from bertsmith.pretraining.config import InitialWeights
 from bertsmith.pretraining.initial_weights import structure_encoder, word_columns
@@ -57,7 +57,7 @@ class Origin(ABC):
 
     name: str
     """As the user calls it."""
-    shape: Shape
+    shape: ModelConfig
     tokenizer: Tokenizer
     """With all special tokens, which may be more than the shape has."""
     initial_weights: InitialWeights | None
@@ -104,7 +104,7 @@ class PretrainedModel(Origin):
 
     name: str
     folder: Path
-    shape: Shape
+    shape: ModelConfig
     tokenizer: Tokenizer
     initial_weights = None
 
@@ -176,7 +176,7 @@ class UntrainedModel(Origin):
         """
         size = VOCAB_SIZE if wish.vocab_size is None else wish.vocab_size
         # A wrong size is found before the minutes that the vocabulary of many texts takes.
-        bert_config(wish.size, vocab_size=max(size, 1))
+        BertConfig.named(wish.size, vocab_size=max(size, 1))
         self.name, self.initial_weights = wish.size, wish.initial_weights
         self.tokenizer = place.first_decides(lambda: _tokenizer(wish, examples, size))
         self.shape = _shape(wish.size, self.tokenizer)
@@ -222,7 +222,7 @@ def _tokenizer(wish: Untrained, examples: Sequence[Example], size: int) -> Token
 
 
 def _shape(size: str, tokenizer: Tokenizer) -> BertConfig:
-    shape = bert_config(size, vocab_size=len(tokenizer))
+    shape = BertConfig.named(size, vocab_size=len(tokenizer))
     if shape.vocab_size != len(tokenizer):
         raise UsageError(
             f"--size {size}: vocab_size is {shape.vocab_size:,}, but the tokenizer has "

@@ -9,8 +9,11 @@ import msgspec
 
 from bertsmith.checkpoints.headers import read_headers, weight_files
 from bertsmith.core.storage import read_json
-from bertsmith.models.config import Architecture, BertConfig, ElmoConfig, GptConfig, Shape
-from bertsmith.models.config_files import architecture_of, shape_from_keys
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import FamilyName, ModelConfig
+from bertsmith.models.config_files import config_from_keys
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -45,7 +48,7 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     """A model folder in the Hugging Face layout."""
 
     path: str
-    architecture: Architecture
+    architecture: FamilyName
     layers: int
     width: int
     """Of a token's state."""
@@ -126,7 +129,7 @@ def model_info(folder: Path) -> ModelInfo:
         UsageError: it is none that is computed here.
     """
     keys = read_json(folder / "config.json", dict[str, Any])
-    shape = shape_from_keys(keys, str(folder / "config.json"))
+    shape = config_from_keys(keys, str(folder / "config.json"))
     headers = read_headers(folder)
     parts: Counter[str] = Counter()
     for name, stored in headers.items():
@@ -134,7 +137,7 @@ def model_info(folder: Path) -> ModelInfo:
             parts[next((part for key, part in _PARTS if key in name), "other heads")] += prod(
                 stored.shape
             )
-    architecture = architecture_of(shape)
+    architecture = shape.family
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(
         path=str(folder),
@@ -157,7 +160,7 @@ def model_info(folder: Path) -> ModelInfo:
     )
 
 
-def _heads(shape: Shape) -> int:
+def _heads(shape: ModelConfig) -> int:
     match shape:
         case BertConfig():
             return shape.num_attention_heads
@@ -165,9 +168,10 @@ def _heads(shape: Shape) -> int:
             return shape.n_head
         case ElmoConfig():
             return 0
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
-def _inner(shape: Shape) -> int:
+def _inner(shape: ModelConfig) -> int:
     match shape:
         case BertConfig():
             return shape.intermediate_size
@@ -175,6 +179,7 @@ def _inner(shape: Shape) -> int:
             return 4 * shape.n_embd
         case ElmoConfig():
             return shape.lstm_width
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 class _Tuned(msgspec.Struct):

@@ -14,6 +14,7 @@ from torch import Tensor
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.bert import parameters as bert_parameters
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.tasks import (
@@ -24,18 +25,13 @@ from bertsmith.models.bert.tasks import (
     FeatureBased,
     OwnTask,
 )
-from bertsmith.models.config import (
-    Architecture,
-    BertConfig,
-    ElmoConfig,
-    GptConfig,
-    Objective,
-    Shape,
-)
+from bertsmith.models.config import FamilyName, ModelConfig, Objective
 from bertsmith.models.config_files import MODEL_TYPES
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ElmoForPretraining
 from bertsmith.models.elmo.tasks import ElmoForTask
 from bertsmith.models.gpt import parameters as gpt_parameters
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
 from bertsmith.models.head_config import Kind
@@ -45,9 +41,9 @@ Encoder = Bert | Gpt | Elmo
 Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
 TaskModel = BertForTask | GptForTask | ElmoForTask
 
-NAMES: dict[Architecture, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
+NAMES: dict[FamilyName, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
 
-_TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
+_TASK_ARCHITECTURES: dict[FamilyName, dict[Kind, str]] = {
     "bert": ARCHITECTURES,
     "gpt": GPT_ARCHITECTURES,
     "elmo": {},
@@ -55,7 +51,7 @@ _TASK_ARCHITECTURES: dict[Architecture, dict[Kind, str]] = {
 """Of the fine-tuned models that `transformers` computes alike, what it calls them."""
 
 
-def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
+def to_theirs(shape: ModelConfig, ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """Our state under the names of a folder: those of `transformers`, which has no ELMo."""
     match shape:
         case BertConfig():
@@ -66,9 +62,10 @@ def to_theirs(shape: Shape, ours: dict[str, Tensor]) -> dict[str, Tensor]:
             return {
                 name: bert_parameters.on_cpu(value).contiguous() for name, value in ours.items()
             }
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
-def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
+def to_ours(shape: ModelConfig, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
     """A folder's state under our names; parts that the folder lacks are absent.
 
     Raises:
@@ -81,9 +78,10 @@ def to_ours(shape: Shape, theirs: dict[str, Tensor], *, source: str) -> dict[str
             return gpt_parameters.to_ours(theirs, layers=shape.n_layer, source=source)
         case ElmoConfig():
             return dict(theirs)
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
-def names_in_file(shape: Shape, names: Iterable[str], *, source: str) -> dict[str, str]:
+def names_in_file(shape: ModelConfig, names: Iterable[str], *, source: str) -> dict[str, str]:
     """Today's name of each parameter in a folder -> its name there; copies and buffers apart.
 
     Raises:
@@ -96,9 +94,10 @@ def names_in_file(shape: Shape, names: Iterable[str], *, source: str) -> dict[st
             return gpt_parameters.names_in_file(names, source)
         case ElmoConfig():
             return {name: name for name in names}
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
-def repeated(shape: Shape) -> dict[str, str]:
+def repeated(shape: ModelConfig) -> dict[str, str]:
     """Of tensors that a folder may hold twice: the copy's name in `transformers` -> the first's."""
     match shape:
         case BertConfig():
@@ -107,12 +106,13 @@ def repeated(shape: Shape) -> dict[str, str]:
             return gpt_parameters.REPEATED
         case ElmoConfig():
             return {}
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 # --- with the heads of pre-training -------------------------------------------------------------
 
 
-def build(shape: Shape, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
+def build(shape: ModelConfig, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
     """A model with fresh weights, drawn from torch's default generator.
 
     Args:
@@ -127,9 +127,10 @@ def build(shape: Shape, *, pieces: Sequence[str], pair_task: bool) -> Pretrained
             return GptForPretraining(shape)
         case ElmoConfig():
             return ElmoForPretraining(shape, pieces)
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
-def build_encoder(shape: Shape, *, pieces: Sequence[str]) -> Encoder:
+def build_encoder(shape: ModelConfig, *, pieces: Sequence[str]) -> Encoder:
     """The model alone, with fresh weights."""
     match shape:
         case BertConfig():
@@ -138,6 +139,7 @@ def build_encoder(shape: Shape, *, pieces: Sequence[str]) -> Encoder:
             return Gpt(shape)
         case ElmoConfig():
             return Elmo(shape, pieces)
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) -> Encoder:
@@ -152,7 +154,7 @@ def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) ->
     return model
 
 
-def check_segments(name: str, shape: Shape) -> None:
+def check_segments(name: str, shape: ModelConfig) -> None:
     """Refuses pairs of texts for a BERT that tells no second text apart.
 
     Raises:
@@ -202,7 +204,7 @@ class TaskShape:
     """Whether a BERT has a BiLSTM before its output layer."""
 
 
-def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
+def build_for_task(shape: ModelConfig, task: TaskShape) -> TaskModel:
     """A model for a task with fresh weights, drawn from torch's default generator.
 
     Raises:
@@ -243,6 +245,7 @@ def build_for_task(shape: Shape, task: TaskShape) -> TaskModel:
                 paired=task.paired,
                 labels=task.labels,
             )
+    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 def frame_of(model: Pretrained | TaskModel) -> Frame:
@@ -270,7 +273,7 @@ def is_for_task(config_keys: dict[str, Any]) -> bool:
 
 def task_shape(
     config_keys: dict[str, Any],
-    shape: Shape,
+    shape: ModelConfig,
     labels: tuple[str, ...],
     *,
     pieces: Sequence[str],

@@ -12,8 +12,8 @@ import msgspec
 
 from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import Precision
-from bertsmith.models.config import Architecture, Objective
-from bertsmith.models.config_files import shape_named
+from bertsmith.models.config import FamilyName, Objective
+from bertsmith.models.config_files import CONFIGS
 from bertsmith.training.schedule import Phase
 
 PairTask = Literal["nsp", "sop", "none"]
@@ -31,7 +31,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     data: str
     """Folder written by `bertsmith prepare`."""
-    model: Architecture = "bert"
+    model: FamilyName = "bert"
     left_to_right: bool = False
     """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
     size: str = "mini"
@@ -164,7 +164,7 @@ def _rate_from_scratch(config: PretrainConfig) -> float:
     if config.model == "elmo":
         return _RATE_OF_ELMO
     # A preset's width does not depend on the vocabulary.
-    rate = _RATE_TIMES_WIDTH / shape_named(config.model, config.size, vocab_size=1).hidden_size
+    rate = _RATE_TIMES_WIDTH / CONFIGS[config.model].named(config.size, vocab_size=1).hidden_size
     return rate if config.initial_weights == "structured" else min(rate, _RATE_OF_DRAWN_WEIGHTS)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from bertsmith.checkpoints.headers import read_headers
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.storage import read_json
-from bertsmith.models.config_files import shape_from_keys
+from bertsmith.models.config_files import config_from_keys
 from bertsmith.pretraining.config import PretrainConfig, Start
 
 
@@ -24,7 +24,7 @@ def start_from(model: str | Path) -> Start:
     """
     folder = resolve(model)
     config = folder / "config.json"
-    shape = shape_from_keys(read_json(config, dict[str, Any]), str(config))
+    shape = config_from_keys(read_json(config, dict[str, Any]), str(config))
     return Start(
         name=str(model),
         config=config,

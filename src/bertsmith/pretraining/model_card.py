@@ -1,6 +1,9 @@
 """The model card of a pre-trained model: what it is, what it was trained on, how good it is."""
 
-from bertsmith.models.config import BertConfig, ElmoConfig, GptConfig, Shape
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.training.checkpoint import TrainerState
 
@@ -50,7 +53,7 @@ _ROWS = (
 
 def pretraining_card(
     config: PretrainConfig,
-    shape: Shape,
+    shape: ModelConfig,
     state: TrainerState,
     *,
     parameters: int,
@@ -111,7 +114,7 @@ def pretraining_card(
     return "\n".join(lines) + "\n"
 
 
-def _about(config: PretrainConfig, shape: Shape, parameters: int) -> list[str]:
+def _about(config: PretrainConfig, shape: ModelConfig, parameters: int) -> list[str]:
     """Header, what the model is, and how it is used."""
     pieces = f"{parameters:,} parameters, vocabulary of {shape.vocab_size:,}"
     match shape:

@@ -18,7 +18,6 @@ from bertsmith.checkpoints.folder import load_config, parameter_count, save_mode
 from bertsmith.core.errors import UsageError
 from bertsmith.core.storage import checksum
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
-from bertsmith.models.config_files import architecture_of
 from bertsmith.models.family import NAMES, Pretrained
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.evaluation import baseline, evaluate
@@ -252,7 +251,7 @@ def run(
 
 def _check_architecture(folder: Path, config: PretrainConfig) -> None:
     """Refuses weights of another architecture than the run's."""
-    found = architecture_of(load_config(folder))
+    found = load_config(folder).family
     if found != config.model:
         raise UsageError(
             f"--from {config.start} holds {NAMES[found]} weights, and the run is of --model "

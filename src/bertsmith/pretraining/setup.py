@@ -15,8 +15,10 @@ from bertsmith.checkpoints.folder import load_pretraining, save_model
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Corpus, Split
-from bertsmith.models.config import BertConfig, ElmoConfig, Shape, fits_vocabulary
-from bertsmith.models.config_files import shape_named
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import ModelConfig, fits_vocabulary
+from bertsmith.models.config_files import CONFIGS
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import Pretrained, build, encoder_of
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches, heldout_batches
@@ -31,7 +33,7 @@ _COUNTED_TOKENS = 10_000_000
 """Tokens of the corpus whose neighbours are counted: a few seconds; more changed little."""
 
 
-def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
+def model_shape(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
     """The model's shape, with the run's dropout.
 
     Raises:
@@ -40,7 +42,7 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
         FolderError: the shape is for another vocabulary than the corpus.
     """
     vocab_size = corpus.manifest.vocab_size
-    shape = shape_named(config.model, config.size, vocab_size=vocab_size)
+    shape = CONFIGS[config.model].named(config.size, vocab_size=vocab_size)
     padded = fits_vocabulary(shape.vocab_size, vocab_size) and not isinstance(shape, ElmoConfig)
     if shape.vocab_size != vocab_size and not padded:
         raise FolderError(
@@ -72,7 +74,7 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> Shape:
 
 
 def build_model(
-    config: PretrainConfig, shape: Shape, corpus: Corpus, folder: Path | None
+    config: PretrainConfig, shape: ModelConfig, corpus: Corpus, folder: Path | None
 ) -> tuple[Pretrained, list[str]]:
     """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from bertsmith.models.bert import heads
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining, projected_cross_entropy
-from bertsmith.models.config import BertConfig
 from bertsmith.models.modules.packed import PretrainBatch, pack
 
 CONFIG = BertConfig(

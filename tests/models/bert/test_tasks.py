@@ -28,11 +28,11 @@ from bertsmith.checkpoints.folder import (
     save_model,
 )
 from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.parameters import to_theirs
 from bertsmith.models.bert.tasks import ARCHITECTURES, BertForTask, FeatureBased, TaskBatch
-from bertsmith.models.config import BertConfig
 from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.packed import pack
 from bertsmith.text.tokenizer.tokenizer import Tokenizer

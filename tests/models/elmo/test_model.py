@@ -8,9 +8,8 @@ from msgspec.structs import asdict, replace
 from torch import Tensor
 
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.models.config import ElmoConfig
-from bertsmith.models.config_files import ELMO_SIZES, elmo_config, elmo_config_from_keys
 from bertsmith.models.elmo.characters import character_ids
+from bertsmith.models.elmo.config import ELMO_SIZES, ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ElmoForPretraining, ScalarMix
 from bertsmith.models.modules.packed import LanguageBatch, pack
 
@@ -294,7 +293,7 @@ def test_training_drops_out_and_evaluation_does_not():
 
 def test_an_untrained_model_is_as_good_as_chance():
     torch.manual_seed(0)
-    model = ElmoForPretraining(elmo_config("tiny", vocab_size=len(PIECES)), PIECES).eval()
+    model = ElmoForPretraining(ElmoConfig.named("tiny", vocab_size=len(PIECES)), PIECES).eval()
     batch = batch_of(sequences())
     for name, (loss, _) in model.evaluate(batch).items():
         assert loss / batch.counts[name] == pytest.approx(math.log(len(PIECES)), rel=0.1)
@@ -348,21 +347,21 @@ def test_presets_are_the_published_models_from_small_on():
     assert list(ELMO_SIZES) == ["tiny", "mini", "small", "medium", "base"]
     # Of the biLM without its softmax, in millions, as AllenNLP's page of models gives them.
     for size, millions in (("small", 13.6), ("medium", 28.0), ("base", 93.6)):
-        config = elmo_config(size, vocab_size=7)
+        config = ElmoConfig.named(size, vocab_size=7)
         with torch.device("meta"):
             elmo = Elmo(config)
         count = sum(parameter.numel() for parameter in elmo.parameters())
         assert count / 1e6 == pytest.approx(millions, abs=0.06), size
-    assert elmo_config("base", vocab_size=7) == ElmoConfig(vocab_size=7)
+    assert ElmoConfig.named("base", vocab_size=7) == ElmoConfig(vocab_size=7)
 
 
 def test_a_shape_survives_its_keys(tmp_path):
     keys = asdict(CONFIG) | {"model_type": "elmo", "architectures": ["ElmoForPretraining"]}
-    assert elmo_config_from_keys(keys, "c") == CONFIG
+    assert ElmoConfig.from_keys(keys, "c") == CONFIG
     path = tmp_path / "shape.json"
     path.write_text('{"projection": 32, "filters": [[1, 8]]}')
     expected = ElmoConfig(vocab_size=9, projection=32, filters=((1, 8),))
-    assert elmo_config(str(path), vocab_size=9) == expected
+    assert ElmoConfig.named(str(path), vocab_size=9) == expected
 
 
 @pytest.mark.parametrize(
@@ -380,14 +379,14 @@ def test_a_shape_survives_its_keys(tmp_path):
 )
 def test_a_shape_that_cannot_be_is_refused(changed, message):
     with pytest.raises(UsageError) as caught:
-        elmo_config_from_keys(asdict(CONFIG) | changed, "c")
+        ElmoConfig.from_keys(asdict(CONFIG) | changed, "c")
     assert message in str(caught.value)
 
 
 def test_an_unknown_key_or_size_is_refused():
     with pytest.raises(FolderError, match="unknown key 'projektion'"):
-        elmo_config_from_keys(asdict(CONFIG) | {"projektion": 3}, "c")
+        ElmoConfig.from_keys(asdict(CONFIG) | {"projektion": 3}, "c")
     with pytest.raises(UsageError, match="'base'"):
-        elmo_config("bass", vocab_size=5)
+        ElmoConfig.named("bass", vocab_size=5)
     with pytest.raises(UsageError, match="choose one of tiny, mini, small, medium, base or"):
-        elmo_config("large", vocab_size=5)
+        ElmoConfig.named("large", vocab_size=5)

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bertsmith.models.bert.tasks import TaskBatch, task_loss
-from bertsmith.models.config import ElmoConfig
-from bertsmith.models.config_files import elmo_config_from_keys
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.elmo.tasks import ElmoForTask, Padded, attend, pooled, taken_apart
 from bertsmith.models.head_config import Kind
@@ -298,7 +297,7 @@ def test_its_keys_say_how_to_build_it_again(case):
     # `transformers` has no class for it.
     assert "architectures" not in keys
     shape = msgspec.json.decode(msgspec.json.encode(keys | msgspec.structs.asdict(CONFIG)))
-    assert elmo_config_from_keys(shape, "c") == CONFIG
+    assert ElmoConfig.from_keys(shape, "c") == CONFIG
     if kind in LABELS:
         assert keys["id2label"] == {str(n): name for n, name in enumerate(LABELS[kind])}
     again = ElmoForTask(CONFIG, PIECES, kind, tune=False, paired=paired, labels=model.labels)

@@ -9,10 +9,11 @@ from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.models.bert import heads
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import projected_cross_entropy
 from bertsmith.models.bert.model import Bert, initialize
-from bertsmith.models.config import SIZES, BertConfig, GptConfig
-from bertsmith.models.config_files import gpt_config, gpt_config_from_keys
+from bertsmith.models.config import SIZES
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.gpt.parameters import to_ours, to_theirs
 from bertsmith.models.modules.packed import LanguageBatch, pack
@@ -301,23 +302,23 @@ def test_initial_weights_are_openais():
 def test_a_shape_comes_from_a_presets_name_or_a_file(tmp_path):
     assert len(SIZES) == 6
     for size, (layers, width) in SIZES.items():
-        config = gpt_config(size, vocab_size=99).validate(size)
+        config = GptConfig.named(size, vocab_size=99).validate(size)
         shape = (config.n_layer, config.n_embd, config.n_head, config.vocab_size)
         assert shape == (layers, width, width // 64, 99)
     path = tmp_path / "config.json"
     path.write_text('{"n_embd": 32, "n_head": 4, "n_layer": 1}')
     expected = GptConfig(vocab_size=99, n_embd=32, n_head=4, n_layer=1)
-    assert gpt_config(str(path), vocab_size=99) == expected
+    assert GptConfig.named(str(path), vocab_size=99) == expected
     with pytest.raises(UsageError, match=r"--size bas: not a preset \(perhaps you meant 'base'\)"):
-        gpt_config("bas", vocab_size=99)
+        GptConfig.named("bas", vocab_size=99)
 
 
 def test_the_keys_of_transformers_are_read(tmp_path):
     theirs = OpenAIGPTConfig(**SHAPE).to_dict()
-    assert gpt_config_from_keys(theirs, "config.json") == CONFIG
+    assert GptConfig.from_keys(theirs, "config.json") == CONFIG
     # As the published model's file of 2018 has them.
     old = {"n_ctx": 512, "n_special": 0, "predict_special_tokens": True, "n_embd": 64, "n_head": 2}
-    assert gpt_config_from_keys(old | {"vocab_size": 9}, "x").n_embd == 64
+    assert GptConfig.from_keys(old | {"vocab_size": 9}, "x").n_embd == 64
 
 
 @pytest.mark.parametrize(
@@ -348,10 +349,10 @@ def test_the_keys_of_transformers_are_read(tmp_path):
 )
 def test_a_shape_that_is_not_computed_is_refused(changes, message):
     with pytest.raises(UsageError) as caught:
-        gpt_config_from_keys(SHAPE | changes, "c.json")
+        GptConfig.from_keys(SHAPE | changes, "c.json")
     assert str(caught.value) == message
 
 
 def test_an_unknown_key_is_refused_with_the_nearest():
     with pytest.raises(FolderError, match=r"unknown key 'n_layers' \(perhaps you meant 'n_layer'"):
-        gpt_config_from_keys(SHAPE | {"n_layers": 4}, "c.json")
+        GptConfig.from_keys(SHAPE | {"n_layers": 4}, "c.json")

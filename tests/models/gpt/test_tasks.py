@@ -9,8 +9,7 @@ from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 
 from bertsmith.models.bert import heads
 from bertsmith.models.bert.tasks import TaskBatch
-from bertsmith.models.config import GptConfig
-from bertsmith.models.config_files import gpt_config_from_keys
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.parameters import to_ours, to_theirs
 from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.head_config import Kind
@@ -318,7 +317,7 @@ def test_names_and_keys_go_there_and_back(kind):
     names = LABELS.get(kind, ("score",) if kind == "regress" else ())
     assert keys.get("id2label", {}) == {str(n): name for n, name in enumerate(names)}
     shape = msgspec.structs.asdict(CONFIG)
-    assert gpt_config_from_keys({"model_type": "openai-gpt"} | keys | shape, "x") == CONFIG
+    assert GptConfig.from_keys({"model_type": "openai-gpt"} | keys | shape, "x") == CONFIG
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,9 +5,9 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bertsmith.core.runtime import World
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.config import BertConfig
 from bertsmith.models.modules.linear import TILE, Linear, OutputLinear, linear, whole_tiles
 from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.training.parallel import Place

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.model import Bert, initialize
-from bertsmith.models.config import BertConfig
 from bertsmith.models.modules.layers import activate
 from bertsmith.models.modules.linear import Linear, is_half_on_cpu, linear, whole_tiles
 from bertsmith.models.modules.packed import LanguageBatch, Packed, PretrainBatch, TextBatch

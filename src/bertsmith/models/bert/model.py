@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bertsmith.models.config import BertConfig
+from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.modules.layers import Block, Embeddings, Stack
 
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.heads import projected_cross_entropy, vocabulary_scores
-from bertsmith.models.config import ElmoConfig
 from bertsmith.models.elmo.characters import (
     BEGIN,
     CHARACTER_IDS,
@@ -28,6 +27,7 @@ from bertsmith.models.elmo.characters import (
     character_ids,
     piece_character_ids,
 )
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.linear import Linear, linear
 from bertsmith.models.modules.lstm import ProjectedLstm, steps_of

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from bertsmith.models.bert.model import initialize
 from bertsmith.models.bert.tasks import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
-from bertsmith.models.config import ElmoConfig
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ScalarMix
 from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.dropout import Dropout

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bertsmith.models.bert.heads import projected_cross_entropy, vocabulary_scores
 from bertsmith.models.bert.model import initialize
-from bertsmith.models.config import GptConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.attention import Past
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.layers import Block, Stack

@@ -22,7 +22,7 @@ from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.heads import projected_cross_entropy
 from bertsmith.models.bert.model import initialize
 from bertsmith.models.bert.tasks import OwnTask, TaskBatch, label_keys, task_loss
-from bertsmith.models.config import GptConfig
+from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt
 from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.dropout import Dropout

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertsmith.models.config import Activation, BertConfig
+from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.config import Activation
 from bertsmith.models.modules.attention import Group, Past, attend_to_past, attention, length_groups
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.embedding import WordEmbedding
