@@ -35,6 +35,14 @@ from safetensors.numpy import load_file
 # --- What a renaming changes: commands, flags, files, keys. Folders are named by their key. ---
 
 PROGRAM = (sys.executable, "-m", "bertsmith")
+# These have no --precision: with a CPU that seems to lack bf16 they compute in fp32.
+IN_FP32 = {"evaluate", "predict", "embed", "fill", "generate", "score"}
+PROGRAM_IN_FP32 = (
+    *(sys.executable, "-c"),
+    "import runpy, torch.cpu as cpu;"
+    "cpu._is_avx512_bf16_supported = cpu._is_amx_tile_supported = lambda: False;"
+    "runpy.run_module('bertsmith', run_name='__main__', alter_sys=True)",
+)
 
 TOKENIZERS = {
     "uncased": "tokenizer train text.txt more.jsonl --workers 1 --vocab-size 500",
@@ -75,13 +83,13 @@ FINETUNING = {
     "token-classification": f"{TAG} --model pretrain-bert-paper",
     "question-answering": f"{ANSWER} --model pretrain-bert-paper",
 }
-EVALUATED = {  # What a model is evaluated on, and the file that it predicts; others' is below.
+EVALUATED = {  # What a model is evaluated on, and the file that it predicts.
+    "classification": ("classes-dev.csv", "classes-dev.csv"),
     "regression": ("sts-b", "sts-b/dev.tsv"),
     "multiple-choice": ("swag", "swag/val.csv"),
     "token-classification": ("tags-dev.conll", "tags-dev.conll"),
     "question-answering": ("squad2", "squad2/dev-v2.0.json"),
 }
-CLASSIFIED = ("classes-dev.csv", "classes-dev.csv")
 EVALUATE, PREDICT = "evaluate {model} --data {data} --json", "predict {model} {data} --out {out}"
 
 TEXT, ORDERS = "'Zoë paid 1,250€ in Łódź; 我们在城里。 🙂'", "'Anna saw him.' 'him saw Anna.'"
@@ -110,9 +118,7 @@ MODEL_FILES = {  # What is compared of a folder; a file that is not there is no 
 }
 TOKENIZER_FILES = "vocab.txt vocab.json merges.txt tokenizer.json tokenizer_config.json".split()
 SCORES = ("labels", "inspection", "lengths", "baseline", "summary", "intervals", "degenerate")
-"""What is compared of what `finetune --json` prints, besides `SETTINGS`."""
-SETTINGS = "config"
-
+SETTINGS = "config"  # This and the scores are compared of what `finetune --json` prints.
 EQUAL = {
     "corpus uncased: shards": "corpus uncased-by-two: shards",
     "corpus uncased: manifest": "corpus uncased-by-two: manifest",
@@ -183,17 +189,14 @@ def write_tasks(work: Path, draw: random.Random, part: str, size: int) -> None:
     facts = [(draw.choice(PEOPLE), draw.choice(PLACES), draw.choice(THINGS)) for _ in range(size)]
     texts = [f"{person}'s {thing} in {place} was" for person, place, thing in facts]
 
-    rows: list[tuple[object, ...]]
     rows = [(f"{text} {draw.choice((BAD, GOOD)[n % 2])}.", n % 2) for n, text in enumerate(texts)]
     write_rows(work / f"classes-{part}.csv", "text,label", rows)
-
     kept = [" ".join(text.split()[: n % 6]) for n, text in enumerate(texts)]
     rows = [(n, text, f"{kept[n]} again", n % 6) for n, text in enumerate(texts)]
     write_rows(work / "sts-b" / f"{part}.tsv", "index,sentence1,sentence2,score", rows)
 
-    header = ",video-id,fold-ind,startphrase,sent1,sent2,gold-source"
+    rows, header = [], ",video-id,fold-ind,startphrase,sent1,sent2,gold-source"
     header += ",ending0,ending1,ending2,ending3,label"
-    rows = []
     for n, (person, place, _) in enumerate(facts):
         endings = [f"{draw.choice(VERBS)} the {thing}." for thing in draw.sample(THINGS, 4)]
         endings[n % 4] = f"stayed in {place}."
@@ -276,9 +279,9 @@ class Runs:
 
     def run(self, command: str, *, stop_at: str | None = None) -> str:
         """Runs a command; returns what it printed. SIGTERM stops it once `stop_at` matches."""
-        began = time.monotonic()
+        began, words = time.monotonic(), shlex.split(command)
         process = subprocess.Popen(
-            [*PROGRAM, *shlex.split(command)],
+            [*(PROGRAM_IN_FP32 if words[0] in IN_FP32 else PROGRAM), *words],
             cwd=self.work,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -295,9 +298,6 @@ class Runs:
             sys.exit(f"{command}\nended with {process.returncode}:\n{errors}")
         print(f"{time.monotonic() - began:5.1f} s  {command}", file=sys.stderr, flush=True)
         return out
-
-    def run_json(self, command: str) -> Any:
-        return json.loads(self.run(command))
 
     def add_model(self, name: str, folder: Path) -> None:
         self.texts[f"{name}: tokenizer"] = tokenizer_text(folder)
@@ -328,20 +328,20 @@ class Runs:
 
     def finetuning(self) -> None:
         for name, command in FINETUNING.items():
-            data, asked = EVALUATED.get(name, CLASSIFIED)
+            data, asked = EVALUATED.get(name, EVALUATED["classification"])
             model, out = f"finetune-{name}", f"predict-{name}.jsonl"
-            result = self.run_json(f"{command} {RUN} --out {model} --json")
+            result = json.loads(self.run(f"{command} {RUN} --out {model} --json"))
             self.texts[f"finetune {name}: scores"] = json_text({key: result[key] for key in SCORES})
             self.texts[f"finetune {name}: settings"] = json_text(result[SETTINGS])
             self.add_model(f"finetune {name}", self.work / model)
-            evaluation = self.run_json(EVALUATE.format(model=model, data=data))
+            evaluation = json.loads(self.run(EVALUATE.format(model=model, data=data)))
             self.texts[f"evaluate {name}"] = json_text(evaluation)
             self.run(PREDICT.format(model=model, data=asked, out=out))
             self.texts[f"predict {name}"] = file_text(self.work / out)
 
     def printed(self) -> None:
         for name, command in PRINTED.items():
-            self.texts[name] = json_text(self.run_json(command))
+            self.texts[name] = json_text(json.loads(self.run(command)))
         self.run(EMBED)
         self.texts["embed"] = file_text(self.work / "embedding.npy")
 
