@@ -20,13 +20,14 @@ from torch import Tensor
 from bertsmith.checkpoints.folder import load_pretraining
 from bertsmith.comparison.examples import Meaning, examples
 from bertsmith.corpus.shards import Corpus, Split
+from bertsmith.inference.inspection import saliency
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
 from bertsmith.inference.token_scores import log_probabilities
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.family import Pretrained, encoder_of, objective_of
 from bertsmith.models.modules.layers import Stack
-from bertsmith.models.modules.packed import LanguageBatch, PretrainBatch, pack
+from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -212,46 +213,12 @@ def look(model: Pretrained, tokenizer: Tokenizer, text: str) -> Look:
     ids = encode.single(tokenizer, text).ids
     tokens = tokenizer.tokens(ids)
     if isinstance(model, ElmoForPretraining):
-        return Look(tokens=tokens, kind="saliency", weights=_saliency(model, ids).tolist())
+        return Look(tokens=tokens, kind="saliency", weights=saliency(model, ids).tolist())
     with torch.inference_mode():
         stack = encoder_of(model)
         assert isinstance(stack, Stack)
         weights_LL = stack.attention_weights(pack([ids]))[-1].mean(0)
     return Look(tokens=tokens, kind="attention", weights=weights_LL.tolist())
-
-
-def _saliency(model: ElmoForPretraining, ids: list[int]) -> Tensor:
-    """Norm of the gradient of each token's log-probability by each token's vector, [L, L].
-
-    Both directions' log-probabilities are added; rows are scaled to add up to 1.
-    """
-    vectors: list[Tensor] = []
-
-    def keep(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        vectors.append(inputs[0])
-
-    elmo = model.elmo
-    hooks = [
-        lstms[0].register_forward_pre_hook(keep)
-        for lstms in (elmo.forward_lstms, elmo.backward_lstms)
-    ]
-    try:
-        predictions = model.predictions(LanguageBatch(pack([ids]), backward=True))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    values_L = torch.zeros(len(ids))
-    for side, first in (("forward", 1), ("backward", 0)):
-        hidden_RP, labels_R = predictions[side]
-        found_R = model.logits(hidden_RP).log_softmax(-1).gather(1, labels_R[:, None])[:, 0]
-        values_L = values_L.index_add(0, torch.arange(len(found_R)) + first, found_R)
-    rows = []
-    for value in values_L:
-        gradients = torch.autograd.grad(value, vectors, retain_graph=True)
-        squares_LL = torch.stack([gradient.square().sum(1) for gradient in gradients])
-        rows.append(squares_LL.sum(0).sqrt())
-    weights_LL = torch.stack(rows).detach()
-    return weights_LL / weights_LL.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 # --- several blanks at once ---------------------------------------------------------------------

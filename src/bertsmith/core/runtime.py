@@ -17,6 +17,18 @@ Engine = Literal["local", "ray"]
 """Where independent runs are done: one after the other here, or side by side on Ray."""
 
 
+PageLanguage = Literal["en", "zh"]
+"""Of the pages that are written for people."""
+
+
+def page_language() -> PageLanguage:
+    """The language that the locale asks for; English where it asks for none of ours."""
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(name):
+            return "zh" if value.startswith("zh") else "en"
+    return "en"
+
+
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that is a pure function of its parts, e.g. `(seed, "dropout", step)`.
 

@@ -32,6 +32,13 @@ class GptEmbeddings(nn.Module):
         """[T, D]; segments make no difference."""
         return self.at(packed.ids_T, packed.positions_T)
 
+    def parts(self, packed: Packed) -> dict[str, Tensor]:
+        """What is added, [T, D] each."""
+        return {
+            "token": self.word(packed.ids_T),
+            "position": self.position(packed.positions_T),
+        }
+
     def at(self, ids_T: Tensor, positions_T: Tensor) -> Tensor:
         """[T, D] for tokens at any positions."""
         embedded_TD: Tensor = self.dropout(self.word(ids_T) + self.position(positions_T))

@@ -39,6 +39,14 @@ class Embeddings(nn.Module):
         embedded_TD: Tensor = self.dropout(self.norm(summed_TD))
         return embedded_TD
 
+    def parts(self, packed: Packed) -> dict[str, Tensor]:
+        """What is added, [T, D] each."""
+        return {
+            "token": self.word(packed.ids_T),
+            "segment": self.segment(packed.segments_T),
+            "position": self.position(packed.positions_T),
+        }
+
 
 class Attention(nn.Module):
     """Multi-head self-attention; queries, keys and values come from one product."""
