@@ -8,11 +8,12 @@ import pytest
 import torch
 from transformers import AutoModel, BertForPreTraining
 
+from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.inspection import MAX_TOKENS, Inspection, inspect
 from bertsmith.inference.predictor import Predictor
-from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.family import build
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
@@ -102,9 +103,6 @@ def test_rollout_is_the_product_of_half_attention_and_half_input(small_model: Pa
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A GPT and an ELMo with random weights."""
-    from bertsmith.checkpoints.folder import save_model
-    from bertsmith.models.family import build
-
     vocabulary = (*SPECIAL, *"the old red cold new blue a . ?".split())
     size = len(vocabulary)
     configs = {
