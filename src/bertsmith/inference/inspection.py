@@ -188,7 +188,7 @@ def _built(tokenizer: Tokenizer, text: str, text_b: str | None, limit: int) -> e
 def _embeddings(encoder: Encoder, packed: Packed, output_LD: Tensor) -> dict[str, Matrix]:
     parts: dict[str, Tensor] = {}
     if isinstance(encoder, Stack):
-        parts = encoder.embeddings.parts(packed)  # type: ignore[operator, union-attr]
+        parts = encoder.embeddings.parts(packed)
         parts["sum"] = torch.stack(list(parts.values())).sum(0)
     else:
         parts["token"] = output_LD
@@ -200,7 +200,7 @@ def _embeddings(encoder: Encoder, packed: Packed, output_LD: Tensor) -> dict[str
 def _position_similarity(encoder: Encoder, length: int) -> Matrix:
     if not isinstance(encoder, Stack):
         return []
-    return _rounded(_cosines(encoder.embeddings.position.weight[:length]))  # type: ignore[union-attr, index]
+    return _rounded(_cosines(encoder.embeddings.position.weight[:length]))
 
 
 @torch.inference_mode()
