@@ -7,48 +7,66 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, ClassVar, NamedTuple
 
-from tyro.conf import Positional, arg
-
+from bertsmith.cli.options import Option, flag, options
 from bertsmith.core.errors import UsageError
 
-RECIPE = "(default: the recipe's)"
-"""Said of a flag that the recipe decides where it is left out."""
-OPTIONAL = "(optional)"
-"""Said of a flag that may be left out and then means nothing."""
-
-Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=RECIPE)]
-Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=RECIPE)]
-Model = Positional[Annotated[str, arg(metavar="MODEL")]]
-"""A model: its folder or any name that `checkpoints.sources.resolve` takes."""
-Inputs = Positional[
-    Annotated[
-        tuple[str, ...], arg(name="input", metavar="INPUT...", help_behavior_hint="(one or more)")
-    ]
-]
+MODEL = "Model folder, `tiny-en`, `tiny-zh`, `minilm`, or a Hugging Face hub name."
+PRETRAINED = "Folder of a pre-trained model, `tiny-en`, `tiny-zh`, or a Hugging Face hub name."
+TEXT_FILES = (
+    "Files, folders, globs or URLs: .txt .jsonl .csv .tsv .parquet .arrow, also .gz and .zst."
+)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command has to say: `data` with `--json`, `text` without."""
+    """What a command prints: `data` with `--json`, `text` without."""
 
     data: Any
     text: str
+
+
+class Help(NamedTuple):
+    """What the help of a command shows."""
+
+    words: str
+    """Words behind the command's name that the help is about, e.g. `classify`."""
+    about: str
+    options: list[Option]
+    examples: tuple[str, ...]
 
 
 @dataclass(kw_only=True)
 class Command:
     """What every command has."""
 
-    json: bool = False
-    """Print the result as one JSON object."""
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Command lines that the help shows, without the program's name."""
+
+    json: bool = flag("Print the result as JSON.", group="Output", default=False)
 
     def __post_init__(self) -> None:
         """Refuses names that a result could not repeat when all the work is done."""
         for path in vars(self).values():
             if isinstance(path, Path) and str(path).encode(errors="replace").decode() != str(path):
                 raise UsageError(f"{str(path)!r} is not UTF-8; give another name.")
+
+    @classmethod
+    def about(cls) -> str:
+        """What the command does, for the help."""
+        assert cls.__doc__
+        return " ".join(cls.__doc__.split())
+
+    @classmethod
+    def options(cls) -> list[Option]:
+        """Everything that the command takes."""
+        return sorted(options(cls), key=lambda one: one.name == "json")
+
+    @classmethod
+    def help_for(cls, words: Sequence[str]) -> Help:
+        """The help after these words of the command line."""
+        return Help("", cls.about(), cls.options(), cls.examples)
 
     def run(self) -> Result:
         """Does the job."""

@@ -1,19 +1,22 @@
-"""`bertsmith finetune`: a task of the paper, or labelled files of one's own."""
+"""`bertsmith finetune`: a task of the paper, or the user's own labelled files."""
 
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
-from tyro.conf import Positional, arg
 
-from bertsmith.cli.command import OPTIONAL, Command, Result, with_next
+from bertsmith.cli.columns import ColumnOptions
+from bertsmith.cli.command import MODEL, Help, Result, with_next
+from bertsmith.cli.options import Option, flag, word
+from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import Stopped, UsageError
-from bertsmith.core.runtime import Precision, world_from_environment
-from bertsmith.finetuning.config import FinetuneConfig, Weights
-from bertsmith.models.head_config import Combine
+from bertsmith.core.runtime import world_from_environment
+from bertsmith.finetuning.config import USUAL, FinetuneConfig, Weights
+from bertsmith.models.head_config import Combine, Kind
 from bertsmith.pretraining.config import InitialWeights
 from bertsmith.tasks.task import Long
 
@@ -21,123 +24,184 @@ if TYPE_CHECKING:
     from bertsmith.finetuning.job import Job
     from bertsmith.finetuning.origin import Untrained
 
-_BY_TASK = "(default: by task, model and data)"
-_BY_MODEL = "(default: yes for an ELMo, no for others)"
-_OR_SIZE = "(this or --size)"
-_OR_MODEL = "(this or --model)"
-_BY_SIZE = "(default: 8000)"
-_STRUCTURED = "(default: structured)"
-_Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_TASK)]
-_Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_BY_TASK)]
-_File = Annotated[str | None, arg(metavar="FILE", help_behavior_hint=OPTIONAL)]
-_Column = Annotated[str, arg(metavar="COL")]
 _NO_SETTINGS = {"task", "model", "initial_weights", "frozen", "bilstm"}
 """Fields of `FinetuneConfig` that a flag of that name does not decide alone."""
+_DEFAULTS = {
+    "learning_rate": "by width: 3e-5 from 768, 1e-4 from 257, 3e-4 below; 1e-3 if frozen",
+    "epochs": "3 to 20, more for less data",
+    "seed": "0",
+}
+_OWN_FILES = ("train", "join_labels", "strict_tags", "dev")
+"""Flags of the user's own files."""
 
 
 @dataclass(kw_only=True)
-class Finetune(Command):
-    """Fine-tunes a model on a task of the paper or on labelled files of your own."""
+class Finetune(TrainingOptions, ColumnOptions):
+    """Fine-tune a model on a task of the paper or on labelled files of your own."""
 
-    task: Positional[Annotated[str, arg(metavar="TASK")]]
-    """mnli qqp mrpc qnli rte wnli sts-b sst-2 cola swag squad squad2 conll2003 with --data; or
-    classify, regress, choose, tag, answer with --train."""
-    model: Annotated[str | None, arg(metavar="MODEL", help_behavior_hint=_OR_SIZE)] = None
-    """Model folder, `tiny-en`, `tiny-zh`, `minilm` (extra `minilm`), or a name of the Hugging Face
-    hub (extra `hub`)."""
-    out: Path
-    """Folder for the best model, the results and the report."""
-    size: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=_OR_MODEL)] = None
-    """A BERT without pre-training: tiny, mini, small, medium, base, large, or a config.json."""
-    tokenizer: Annotated[str | None, arg(metavar="TOKENIZER", help_behavior_hint=OPTIONAL)] = None
-    """For --size: folder of a tokenizer, or a model; without it the training texts make one."""
-    vocab_size: Annotated[int | None, arg(metavar="N", help_behavior_hint=_BY_SIZE)] = None
-    """For --size: most pieces of the vocabulary that is trained."""
-    initial_weights: Annotated[
-        InitialWeights | None,
-        arg(metavar="{paper,structured}", help_behavior_hint=_STRUCTURED),
-    ] = None
-    """For --size, paper: drawn; structured: heads that see the neighbours, word vectors."""
-    data: Annotated[str | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
-    """Folder of the task's official files."""
-    train: _File = None
-    """Your training file: .csv .tsv .jsonl .parquet, CoNLL columns, or SQuAD's .json."""
-    dev: _File = None
-    """Your file to evaluate on; without it a tenth of --train is put aside."""
-    text: _Column = "text"
-    """Column of the text."""
-    text_pair: Annotated[str | None, arg(metavar="COL", help_behavior_hint=OPTIONAL)] = None
-    """Column of the second text."""
-    label: _Column = "label"
-    """Column of the class, the number, or the right choice."""
-    choices: Annotated[str | None, arg(metavar="COL,...", help_behavior_hint=OPTIONAL)] = None
-    """Columns of the choices, or the one column that holds lists of them."""
-    words: _Column = "words"
-    """Column of the words, for `tag`: lists, or in a file of columns a number from 1 or a name."""
-    tags: _Column = "tags"
-    """Column of their tags, for `tag`, likewise."""
-    question: _Column = "question"
-    """Column of the question, for `answer`."""
-    context: _Column = "context"
-    """Column of the context, for `answer`."""
-    answer: _Column = "answer"
-    """Column of the answer's text, for `answer`; empty: there is none."""
-    skip_misplaced: bool = False
-    """Leave out answers that are not in their context."""
-    join_labels: bool = False
-    """Make one label of those that differ only in their spelling (case, spaces, `1` and `1.0`)."""
-    strict_tags: bool = False
-    """Refuse tags of entities that their scheme does not allow where they are."""
-    seeds: Annotated[int, arg(metavar="N")] = 1
-    """Runs that differ in their seed only; tells mean and deviation."""
-    sweep: bool = False
-    """Try the paper's grid of rates, batch sizes and epochs (a wider one for small models)."""
-    batch_size: _Count = None
-    """Examples per step."""
-    learning_rate: _Number = None
-    """Highest learning rate."""
-    epochs: _Count = None
-    """Passes over the training part."""
-    longest: _Count = None
-    """Most tokens of an input."""
-    stride: _Count = None
-    """Pieces from the start of a window to the start of the next."""
-    long: Annotated[Long | None, arg(metavar="{cut,windows}", help_behavior_hint=_BY_TASK)] = None
-    """What is done with texts that are too long to classify: cut their end, or average windows."""
-    warmup: _Number = None
-    """Part of the run over which the learning rate rises."""
-    weight_decay: _Number = None
-    """AdamW's weight decay."""
-    dropout: _Number = None
-    """Dropout, everywhere the paper has it."""
-    weights: Annotated[
-        Weights | None, arg(metavar="{none,balanced}", help_behavior_hint=_BY_TASK)
-    ] = None
-    """balanced: rare classes count as much as frequent ones."""
-    patience: _Count = None
-    """Stop after so many epochs without a better dev score; 0: never."""
-    features: Annotated[str | None, arg(metavar="L,...", help_behavior_hint=OPTIONAL)] = None
-    """For `tag`: keep the encoder as it is and train a BiLSTM on these layers, e.g. -4,-3,-2,-1."""
-    combine: Annotated[Combine | None, arg(metavar="{concat,sum}", help_behavior_hint=_BY_TASK)] = (
-        None
+    examples = (
+        "finetune classify --model my-model --train reviews.csv --out my-classifier",
+        "finetune mrpc --model minilm --data glue/MRPC --out my-mrpc --seeds 5",
+        "finetune classify --help",
     )
-    """How the layers of --features become one."""
-    frozen: Annotated[
-        Literal["yes", "no"] | None, arg(metavar="{yes,no}", help_behavior_hint=_BY_MODEL)
-    ] = None
-    """For an ELMo: whether it stays as it is under the task's own network, or is trained too."""
-    bilstm: bool = False
-    """For a BERT: put a BiLSTM before the output layer (paper, section 5.1, "+ BiLSTM")."""
-    seed: _Count = None
-    """Decides initial weights, order and dropout (of the first run)."""
-    precision: Annotated[
-        Precision | None, arg(metavar="{auto,fp32,bf16}", help_behavior_hint=_BY_TASK)
-    ] = None
-    """auto uses bf16 where the hardware has it."""
-    micro_tokens: _Count = None
-    """Tokens computed at once; 0 chooses by device."""
-    resume: bool = False
-    """Continue an interrupted fine-tuning, or add more --seeds to one that is done."""
+
+    task: str = word(
+        "Kind of task of your own files: classify, regress, choose, tag, answer; or a task of the "
+        "paper with its official files: mnli, qqp, mrpc, qnli, rte, wnli, sts-b, sst-2, cola, "
+        "swag, squad, squad2, conll2003.",
+        metavar="TASK",
+    )
+    train: str | None = flag(
+        "Your training file: .csv .tsv .jsonl .parquet, CoNLL columns, or SQuAD's .json.",
+        group="Data",
+        default=None,
+        metavar="FILE",
+    )
+    dev: str | None = flag(
+        "Your file to evaluate on.",
+        group="Data",
+        default=None,
+        metavar="FILE",
+        shown="a tenth of --train",
+    )
+    data: str | None = flag(
+        "Folder of the task's official files.", group="Data", default=None, metavar="DIR"
+    )
+    skip_misplaced: bool = flag(
+        "Skip answers that are not found in their context.",
+        group="Data",
+        default=False,
+        kinds=("answer",),
+    )
+    join_labels: bool = flag(
+        "Merge labels that differ only in spelling (case, spaces, `1` and `1.0`).",
+        group="Data",
+        default=False,
+        kinds=("classify",),
+    )
+    strict_tags: bool = flag(
+        "Refuse tags that their scheme does not allow where they are.",
+        group="Data",
+        default=False,
+        kinds=("tag",),
+    )
+    model: str | None = flag(
+        f"{MODEL} This or --size.", group="Model", default=None, metavar="MODEL"
+    )
+    size: str | None = flag(
+        "Start from a BERT that is not pre-trained: tiny, mini, small, medium, base, large, or a "
+        "config.json.",
+        group="Model",
+        default=None,
+        metavar="SIZE",
+    )
+    tokenizer: str | None = flag(
+        "For --size: folder of a tokenizer, or a model.",
+        group="Model",
+        default=None,
+        metavar="MODEL",
+        shown="trained on the training texts",
+    )
+    vocab_size: int | None = flag(
+        "For --size: size of the vocabulary to train.", group="Model", default=None, shown="8000"
+    )
+    initial_weights: InitialWeights | None = flag(
+        "For --size. paper: normally distributed; structured: heads that attend to neighbours, "
+        "and word vectors of the training texts.",
+        group="Model",
+        default=None,
+        shown="structured",
+    )
+    longest: int | None = flag("Maximum tokens of an input.", group="Model", default=None)
+    long: Long | None = flag(
+        "Longer texts: cut their end, or average the scores of windows.",
+        group="Model",
+        default=None,
+        shown="cut",
+        kinds=("classify", "regress"),
+    )
+    stride: int | None = flag(
+        "Pieces from the start of a window to the start of the next.",
+        group="Model",
+        default=None,
+        kinds=("classify", "regress", "tag", "answer"),
+    )
+    features: tuple[int, ...] | None = flag(
+        "Freeze the encoder and train a BiLSTM on these layers, e.g. -4,-3,-2,-1 (paper, section "
+        "5.3).",
+        group="Model",
+        default=None,
+        metavar="L,...",
+        kinds=("tag",),
+    )
+    combine: Combine | None = flag(
+        "Concatenate or add the layers of --features.",
+        group="Model",
+        default=None,
+        shown="concat",
+        kinds=("tag",),
+    )
+    frozen: Literal["yes", "no"] | None = flag(
+        "Of an ELMo: keep the encoder as it is and train only the task's network.",
+        group="Model",
+        default=None,
+        shown="yes",
+    )
+    bilstm: bool = flag(
+        "Of a BERT: add a BiLSTM before the output layer (paper, section 5.1).",
+        group="Model",
+        default=False,
+    )
+    epochs: int | None = flag("Passes over the training data.", group="Length", default=None)
+    patience: int | None = flag(
+        "Stop after N epochs without a better dev score; 0: never.",
+        group="Length",
+        default=None,
+        shown="0",
+    )
+    weights: Weights | None = flag(
+        "balanced: rare classes weigh as much as frequent ones in the loss.",
+        group="Training",
+        default=None,
+        shown="none",
+        kinds=("classify",),
+    )
+    seeds: int = flag(
+        "Number of runs with different seeds; reports mean and deviation.", group="Runs", default=1
+    )
+    sweep: bool = flag(
+        "Try the paper's grid of learning rates, batch sizes and epochs (a wider one for small "
+        "models).",
+        group="Runs",
+        default=False,
+    )
+    out: Path = flag(
+        "Folder for the best model, the results and the report.", group="Output", metavar="DIR"
+    )
+
+    @classmethod
+    def help_for(cls, words: Sequence[str]) -> Help:
+        """Without a task everything; for a task what it looks at, with its defaults."""
+        from bertsmith.tasks.datasets import reading, registry
+
+        everything = super().help_for(words)
+        kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+        kinds |= {name: task.kind for name, task in registry.TASKS.items()}
+        task = next((one for one in words if one in kinds), None)
+        if task is None:
+            return everything._replace(options=[_with_kinds(one) for one in everything.options])
+        kind, official = kinds[task], registry.TASKS.get(task)
+        columns = () if official else reading.columns_read(kind, labelled=True)
+        defaults = _DEFAULTS | _settings_of(kind) | _columns_of()
+        options = [
+            replace(one, default=one.default or defaults.get(one.name, ""))
+            for one in everything.options
+            if (not one.kinds or kind in one.kinds)
+            and (one.group != "Columns" or one.name in columns)
+            and one.name not in ("task", *(_OWN_FILES if official else ("data",)))
+        ]
+        name = f"{task} ({official.title})" if official else f"your own files, kind `{task}`"
+        return Help(task, f"Fine-tune a model on {name}.", options, ())
 
     def run(self) -> Result:
         """Fine-tunes."""
@@ -146,8 +210,8 @@ class Finetune(Command):
 
         is_new = not self.out.is_dir() or not any(self.out.iterdir())
         if self.resume and is_new and world_from_environment().first:
-            told = f"{self.out} holds no fine-tuning yet, so that this one begins anew."
-            print(told, file=sys.stderr, flush=True)
+            note = f"{self.out} has no fine-tuning to resume; starting a new one."
+            print(note, file=sys.stderr, flush=True)
         try:
             done = finetune(self._job(), self.out, resume=self.resume)
         except KeyboardInterrupt as interrupt:
@@ -178,25 +242,12 @@ class Finetune(Command):
             settings["frozen"] = self.frozen == "yes"
         if self.bilstm:
             settings["bilstm"] = True
-        if self.features is not None:
-            settings["features"] = parse_layers(self.features)
-        columns = Columns(
-            text=self.text,
-            text_pair=self.text_pair,
-            label=self.label,
-            choices=tuple(self.choices.split(",")) if self.choices else (),
-            words=self.words,
-            tags=self.tags,
-            question=self.question,
-            context=self.context,
-            answer=self.answer,
-        )
         source = Source(
             task=self.task,
             data=self.data,
             train=self.train,
             dev=self.dev,
-            columns=columns,
+            columns=Columns(**self.given_columns()),
             skip_misplaced=self.skip_misplaced,
             join_labels=self.join_labels,
             strict_tags=self.strict_tags,
@@ -244,15 +295,29 @@ class Finetune(Command):
         )
 
 
-def parse_layers(text: str, *, flag: str = "--features") -> tuple[int, ...]:
-    """`-4,-3,-2,-1` as numbers.
+def _with_kinds(option: Option) -> Option:
+    if not option.kinds:
+        return option
+    return replace(option, help=f"{option.help.removesuffix('.')} ({', '.join(option.kinds)}).")
 
-    Raises:
-        UsageError: it is not written so.
-    """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(
-            f"{flag} {text}: expected numbers of layers, for example -4,-3,-2,-1."
-        ) from error
+
+def _settings_of(kind: Kind) -> dict[str, str]:
+    """Defaults of a kind's settings, as the help says them."""
+    usual = USUAL[kind]
+    return {
+        "batch_size": str(usual.batch_size),
+        "longest": str(usual.longest),
+        "stride": str(usual.stride),
+    } | {
+        field.name: f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+        for field in msgspec.structs.fields(FinetuneConfig)
+        if isinstance(field.default, str | float | int) and not isinstance(field.default, bool)
+    }
+
+
+def _columns_of() -> dict[str, str]:
+    """What columns are called by default."""
+    from bertsmith.tasks.datasets.custom import Columns
+
+    columns = asdict(Columns())
+    return {name: value for name, value in columns.items() if isinstance(value, str)}

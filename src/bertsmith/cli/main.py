@@ -6,22 +6,29 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import tyro
-from tyro.conf import subcommand
 
 from bertsmith import __version__
 from bertsmith.cli.command import Command
 from bertsmith.cli.compare import Compare
-from bertsmith.cli.errors import explained, listed
+from bertsmith.cli.embed import Embed
+from bertsmith.cli.evaluate import Evaluate
+from bertsmith.cli.fill import Fill
 from bertsmith.cli.finetune import Finetune
-from bertsmith.cli.models import Fill, Generate, Info, Score
+from bertsmith.cli.generate import Generate
+from bertsmith.cli.glue_submit import GlueSubmit
+from bertsmith.cli.help import command_help, group_help
+from bertsmith.cli.info import Info
+from bertsmith.cli.next_sentence import NextSentence
+from bertsmith.cli.parser import Call, parse, recognise
+from bertsmith.cli.predict import Predict
+from bertsmith.cli.prepare import Prepare
 from bertsmith.cli.pretrain import Pretrain
 from bertsmith.cli.quickstart import Quickstart
-from bertsmith.cli.text import Prepare, TokenizerShow, TokenizerTrain
-from bertsmith.cli.tuned import Embed, Evaluate, GlueSubmit, Predict
+from bertsmith.cli.score import Score
+from bertsmith.cli.tokenizer import TokenizerShow, TokenizerTrain
 from bertsmith.core.errors import (
     EXIT_CODE,
     BertsmithError,
@@ -32,33 +39,36 @@ from bertsmith.core.errors import (
 )
 from bertsmith.core.runtime import share_cores, world_from_environment
 
-_Tokenizer = (
-    Annotated[TokenizerTrain, subcommand(name="train")]
-    | Annotated[TokenizerShow, subcommand(name="show")]
-)
-_Commands = (
-    Annotated[Quickstart, subcommand(name="quickstart")]
-    | Annotated[
-        _Tokenizer, subcommand(name="tokenizer", description="Trains or shows a vocabulary.")
-    ]
-    | Annotated[Prepare, subcommand(name="prepare")]
-    | Annotated[Pretrain, subcommand(name="pretrain")]
-    | Annotated[Finetune, subcommand(name="finetune")]
-    | Annotated[Evaluate, subcommand(name="evaluate")]
-    | Annotated[Predict, subcommand(name="predict")]
-    | Annotated[Embed, subcommand(name="embed")]
-    | Annotated[GlueSubmit, subcommand(name="glue-submit")]
-    | Annotated[Compare, subcommand(name="compare")]
-    | Annotated[Fill, subcommand(name="fill")]
-    | Annotated[Generate, subcommand(name="generate")]
-    | Annotated[Score, subcommand(name="score")]
-    | Annotated[Info, subcommand(name="info")]
-)
+SECTIONS: dict[str, dict[str, type[Command]]] = {
+    "Start here": {"quickstart": Quickstart, "info": Info},
+    "Pre-train": {
+        "tokenizer train": TokenizerTrain,
+        "tokenizer show": TokenizerShow,
+        "prepare": Prepare,
+        "pretrain": Pretrain,
+    },
+    "Use a pre-trained model": {
+        "fill": Fill,
+        "next-sentence": NextSentence,
+        "generate": Generate,
+        "score": Score,
+        "embed": Embed,
+    },
+    "Fine-tune": {
+        "finetune": Finetune,
+        "evaluate": Evaluate,
+        "predict": Predict,
+        "glue-submit": GlueSubmit,
+    },
+    "Compare": {"compare": Compare},
+}
+"""Every command under its heading in the help."""
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
-_DESCRIPTION = (
-    "Train, pre-train and use a BERT of your own, on ordinary hardware. --version tells which "
-    "release this is."
-)
+GROUPS = {"tokenizer": "Train a tokenizer, or show what it does to a text."}
+"""What commands of two words have in common, by the first."""
+
+_ABOUT = "Train, fine-tune and use your own BERT, on ordinary hardware."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,20 +137,37 @@ def _run(arguments: Sequence[str] | None) -> int:
     if given[:1] == ["--version"]:
         print(f"bertsmith {__version__}")
         return 0
-    with explained(listed(_Commands), given):
-        command: Command = tyro.cli(
-            _Commands,
-            prog="bertsmith",
-            description=_DESCRIPTION,
-            args=given,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+    call = recognise(COMMANDS, given)
+    if call.command is None or call.wants_help:
+        print(_help(call))
+        return 0
+    command = parse(call)
     result = command.run()
     if world_from_environment().first:
         # Paths are the only values of a result that JSON has no word for.
         data = msgspec.json.encode(result.data, enc_hook=str)
         print(_for_stdout(data) if command.json else result.text)
     return 0
+
+
+def _help(call: Call) -> str:
+    if call.command is not None:
+        shown = call.command.help_for(call.rest)
+        return command_help(f"{call.program} {shown.words}".rstrip(), shown)
+    if call.name:
+        inside = {
+            name.removeprefix(f"{call.name} "): command
+            for name, command in COMMANDS.items()
+            if name.startswith(f"{call.name} ")
+        }
+        return group_help(call.program, GROUPS[call.name], {"Commands": _rows(inside)})
+    version = ("--version", "Show the version.")
+    sections = {heading: _rows(commands) for heading, commands in SECTIONS.items()}
+    return group_help(call.program, _ABOUT, sections, flags=[version])
+
+
+def _rows(commands: dict[str, type[Command]]) -> list[tuple[str, str]]:
+    return [(name, command.about()) for name, command in commands.items()]
 
 
 def _for_stdout(data: bytes) -> str:

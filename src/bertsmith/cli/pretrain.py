@@ -1,17 +1,17 @@
 """`bertsmith pretrain`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from tyro.conf import arg
 
-from bertsmith.cli.command import OPTIONAL, RECIPE, Command, Count, Number, Result, with_next
+from bertsmith.cli.command import Result, with_next
+from bertsmith.cli.options import Option, flag
+from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import UsageError
-from bertsmith.core.runtime import Precision
 from bertsmith.models.config import FamilyName
 from bertsmith.pretraining.config import (
+    RECIPES,
     InitialWeights,
     Masking,
     PairTask,
@@ -21,100 +21,136 @@ from bertsmith.pretraining.config import (
 )
 from bertsmith.training.schedule import Phase
 
-_SIZE = f"(default: {PretrainConfig.size}; with --from the model's)"
+_OBJECTIVE = "Objective"
+_CHECKPOINTS = "Evaluation and checkpoints"
 
 
 @dataclass(kw_only=True)
-class Pretrain(Command):
-    """Pre-trains a BERT (masked words and next sentences), a GPT or an ELMo."""
+class Pretrain(TrainingOptions):
+    """Pre-train a BERT (masked words and next sentences), a GPT or an ELMo."""
 
-    data: Path
-    """Folder of the corpus, from `bertsmith prepare`."""
-    out: Path
-    """Folder for the model, its checkpoints and its metrics."""
-    model: FamilyName = "bert"
-    """bert; gpt (left to right); elmo (two directions of LSTMs)."""
-    left_to_right: bool = False
-    """A BERT that sees the left only (the paper's table 5)."""
-    size: Annotated[str | None, arg(metavar="NAME|FILE", help_behavior_hint=_SIZE)] = None
-    """tiny, mini, small, medium, base, large, or the path of a config.json."""
-    recipe: Recipe = "modern"
-    """`paper`: the paper's settings; `modern`: settings for short budgets."""
-    initial_weights: Annotated[
-        InitialWeights | None, arg(metavar="{paper,structured}", help_behavior_hint=RECIPE)
-    ] = None
-    """paper: drawn; structured: heads that see the neighbours, word vectors of the corpus."""
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=OPTIONAL)] = None
-    """Length of the run in steps."""
-    hours: Annotated[float | None, arg(metavar="H", help_behavior_hint=OPTIONAL)] = None
-    """Length of the run on the clock, instead of --steps."""
-    pair_task: Annotated[
-        PairTask | None, arg(metavar="{nsp,sop,none}", help_behavior_hint=RECIPE)
-    ] = None
-    """BERT: nsp (the paper's), sop (same document, order swapped) or none."""
-    phases: Annotated[str | None, arg(metavar="L:S,...", help_behavior_hint=RECIPE)] = None
-    """Sequence lengths and their shares of the run, e.g. 128:0.9,512:0.1."""
-    batch_size: Count = None
-    """Sequences per step, over all processes."""
-    learning_rate: Number = None
-    """Highest learning rate."""
-    warmup: Number = None
-    """Part of the run over which the learning rate rises."""
-    weight_decay: Number = None
-    """AdamW's weight decay."""
-    beta1: Number = None
-    """AdamW's first decay rate."""
-    beta2: Number = None
-    """AdamW's second decay rate."""
-    epsilon: Number = None
-    """AdamW's epsilon."""
-    clip_norm: Number = None
-    """Largest norm of the gradient."""
-    dropout: Number = None
-    """Dropout, everywhere the paper has it."""
-    mask_share: Number = None
-    """BERT: part of the tokens to predict (evaluation always uses 0.15)."""
-    masking: Annotated[Masking | None, arg(metavar="{piece,word}", help_behavior_hint=RECIPE)] = (
-        None
+    examples = (
+        "pretrain --data my-corpus --out my-model --size mini --hours 1",
+        "pretrain --data my-corpus --out adapted --from tiny-en --steps 2000",
+        "pretrain --data my-corpus --out my-model --size mini --show-batch",
     )
-    """BERT: piece masks single WordPieces, word whole words."""
-    mask_mix: Annotated[
-        tuple[float, float, float] | None, arg(metavar="M R K", help_behavior_hint=RECIPE)
-    ] = None
-    """BERT: parts of the tokens to predict seen as [MASK], as a random token, as they are."""
-    short_share: Number = None
-    """Part of the sequences that get a random shorter length."""
-    seed: Count = None
-    """Decides data order, pairs, masks and initial weights."""
-    precision: Annotated[
-        Precision | None, arg(metavar="{auto,fp32,bf16}", help_behavior_hint=RECIPE)
-    ] = None
-    """auto uses bf16 where the hardware has it."""
-    micro_tokens: Count = None
-    """Tokens computed at once; 0 chooses by device."""
-    evaluate_every: Count = None
-    """Steps between evaluations; 0 evaluates at every twentieth of the run."""
-    evaluate_sequences: Count = None
-    """Sequences per evaluation."""
-    save_every: Count = None
-    """Steps between checkpoints; 0 saves every ten minutes."""
-    keep: Count = None
-    """Checkpoints kept."""
-    start: Annotated[str | None, arg(name="from", metavar="MODEL", help_behavior_hint=OPTIONAL)] = (
-        None
+
+    data: Path = flag("Corpus folder, from `bertsmith prepare`.", group="Data", metavar="DIR")
+    held_out: Path | None = flag(
+        "Corpus to evaluate on.",
+        group="Data",
+        default=None,
+        metavar="DIR",
+        shown="the held-out documents of --data",
     )
-    """Model to continue: a folder, `tiny-en`, `tiny-zh`, `minilm`, or a name of the Hugging Face
-    hub. The recipe then has a smaller learning rate and 15% masks."""
-    resume: bool = False
-    """Continue an interrupted run from its newest checkpoint."""
-    replay: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
-    """Run folder whose realised schedule (of --hours) is followed step by step."""
-    held_out: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint=OPTIONAL)] = None
-    """Corpus to evaluate on instead of the held-out documents of --data."""
-    show_batch: Annotated[
-        tuple[int, ...] | None, arg(metavar="[N]", help_behavior_hint=OPTIONAL)
-    ] = None
-    """Only print N training examples (4), decoded, with masks and pair label marked."""
+    size: str | None = flag(
+        "Model size: tiny, mini, small, medium, base, large, or the path of a config.json.",
+        group="Model",
+        default=None,
+        metavar="SIZE",
+        shown="mini; with --from, that model's",
+    )
+    model: FamilyName = flag(
+        "bert; gpt: left to right; elmo: two directions of LSTMs.", group="Model", default="bert"
+    )
+    start: str | None = flag(
+        "Model to continue: a folder, `tiny-en`, `tiny-zh`, `minilm`, or a Hugging Face hub name. "
+        "Lowers the default learning rate, and masks 15%.",
+        group="Model",
+        default=None,
+        metavar="MODEL",
+        name="from",
+    )
+    initial_weights: InitialWeights | None = flag(
+        "paper: normally distributed; structured: heads that attend to neighbours, and word "
+        "vectors of the corpus.",
+        group="Model",
+        default=None,
+    )
+    left_to_right: bool = flag(
+        "BERT that sees only the left context (paper, table 5).", group="Model", default=False
+    )
+    hours: float | None = flag(
+        "Length of the run in hours.", group="Length", default=None, metavar="H"
+    )
+    steps: int | None = flag(
+        "Length of the run in steps, instead of --hours.", group="Length", default=None
+    )
+    phases: str | None = flag(
+        "Sequence lengths and their shares of the run, e.g. 128:0.9,512:0.1.",
+        group="Length",
+        default=None,
+        metavar="L:S,...",
+    )
+    recipe: Recipe = flag(
+        "paper: the paper's settings; modern: settings for short budgets.",
+        group="Training",
+        default="modern",
+    )
+    beta1: float | None = flag("AdamW's beta1.", group="Training", default=None)
+    beta2: float | None = flag("AdamW's beta2.", group="Training", default=None)
+    epsilon: float | None = flag("AdamW's epsilon.", group="Training", default=None)
+    clip_norm: float | None = flag("Maximum gradient norm.", group="Training", default=None)
+    pair_task: PairTask | None = flag(
+        "BERT's sentence-pair objective. nsp: next sentence (the paper's); sop: sentence order.",
+        group=_OBJECTIVE,
+        default=None,
+    )
+    mask_share: float | None = flag(
+        "Fraction of the tokens to predict (evaluation always uses 0.15).",
+        group=_OBJECTIVE,
+        default=None,
+    )
+    masking: Masking | None = flag(
+        "Mask single WordPieces or whole words.", group=_OBJECTIVE, default=None
+    )
+    mask_mix: tuple[float, float, float] | None = flag(
+        "Of the tokens to predict, fractions shown as [MASK], as a random token, and unchanged.",
+        group=_OBJECTIVE,
+        default=None,
+        metavar="M R U",
+    )
+    short_share: float | None = flag(
+        "Fraction of the sequences that get a random shorter length.",
+        group=_OBJECTIVE,
+        default=None,
+    )
+    evaluate_every: int | None = flag(
+        "Steps between evaluations; 0: 20 evaluations in the run.",
+        group=_CHECKPOINTS,
+        default=None,
+    )
+    evaluate_sequences: int | None = flag(
+        "Sequences per evaluation.", group=_CHECKPOINTS, default=None
+    )
+    save_every: int | None = flag(
+        "Steps between checkpoints; 0: one every ten minutes.", group=_CHECKPOINTS, default=None
+    )
+    keep: int | None = flag("Number of checkpoints to keep.", group=_CHECKPOINTS, default=None)
+    replay: Path | None = flag(
+        "Run folder whose realised schedule (of --hours) is repeated step by step.",
+        group="Length",
+        default=None,
+        metavar="DIR",
+    )
+    out: Path = flag(
+        "Folder for the model, its checkpoints and metrics.", group="Output", metavar="DIR"
+    )
+    show_batch: int | None = flag(
+        "Only print N training examples, decoded, with masks and pair label marked.",
+        group="Output",
+        default=None,
+        bare=4,
+    )
+
+    @classmethod
+    def options(cls) -> list[Option]:
+        """All options, with the defaults of both recipes."""
+        found = [
+            one if one.required or one.default else replace(one, default=_by_recipe(one))
+            for one in super().options()
+        ]
+        return sorted(found, key=lambda one: one.name != "recipe")
 
     def run(self) -> Result:
         """Trains, or shows a batch."""
@@ -125,10 +161,9 @@ class Pretrain(Command):
 
         config = self._config()
         if self.show_batch is not None:
-            count = self.show_batch[0] if self.show_batch else 4
-            if count < 1:
-                raise UsageError(f"--show-batch is {count}; it must be at least 1.")
-            examples = show_batch(config, count)
+            if self.show_batch < 1:
+                raise UsageError(f"--show-batch is {self.show_batch}; it must be at least 1.")
+            examples = show_batch(config, self.show_batch)
             return Result({"examples": examples}, examples)
         done = pretrain.run(
             config,
@@ -149,12 +184,13 @@ class Pretrain(Command):
             + ("; it loads in transformers as it is." if self.model != "elmo" else "."),
         ]
         text_with_blank = example(self.out)
-        asked = {
+        prompt = text_with_blank.partition("[MASK]")[0].strip()
+        first = {
             "bert": ["fill", str(done.out), text_with_blank],
-            "gpt": ["generate", str(done.out), text_with_blank.partition("[MASK]")[0].strip()],
-            "elmo": ["score", str(done.out), text_with_blank.partition("[MASK]")[0].strip()],
+            "gpt": ["generate", str(done.out), prompt],
+            "elmo": ["score", str(done.out), prompt],
         }
-        following = [asked[self.model], ["info", str(done.out)]]
+        following = [first[self.model], ["info", str(done.out)]]
         return Result(done, with_next(text, *following))
 
     def _config(self) -> PretrainConfig:
@@ -168,6 +204,28 @@ class Pretrain(Command):
             flags["steps"] = 1
         start = None if self.start is None else start_from(self.start)
         return pretrain_config(**flags | {"data": str(self.data), "phases": phases, "start": start})
+
+
+def _by_recipe(option: Option) -> str:
+    """The default that each recipe has for a setting; empty for what is no setting."""
+    fields = {field.name: field.default for field in msgspec.structs.fields(PretrainConfig)}
+    if option.kind is bool or fields.get(option.name) in (None, msgspec.NODEFAULT):
+        return ""
+    paper, modern = (
+        _written(RECIPES[recipe].get(option.name, fields[option.name]))
+        for recipe in ("paper", "modern")
+    )
+    if option.name == "learning_rate":
+        modern = "by width"
+    return modern if modern == paper else f"{modern}; paper: {paper}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, tuple) and isinstance(value[0], Phase):
+        return ",".join(f"{phase.length}:{phase.share:g}" for phase in value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parse_phases(text: str) -> tuple[Phase, ...]:

@@ -2,23 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from tyro.conf import arg
+from typing import Literal
 
 from bertsmith.cli.command import Command, Result
+from bertsmith.cli.options import flag
 
 
 @dataclass(kw_only=True)
 class Quickstart(Command):
-    """Real text to a small BERT, pre-trained and fine-tuned, and a report, offline."""
+    """Pre-train and fine-tune a small BERT on sample text, offline, and write a report."""
 
-    out: Path = Path("quickstart")
-    """Folder for everything that is made; a rerun continues there."""
-    minutes: Annotated[float, arg(metavar="M")] = 9.0
-    """Time for the whole, set-up not counted."""
-    language: Literal["en", "zh"] = "en"
-    """Language of the text and of the vocabulary."""
+    minutes: float = flag(
+        "Total time, set-up not counted.", group="Length", default=9.0, metavar="M"
+    )
+    language: Literal["en", "zh"] = flag("Language of the text.", group="Data", default="en")
+    out: Path = flag(
+        "Folder for all results; a rerun continues there.",
+        group="Output",
+        default=Path("quickstart"),
+        metavar="DIR",
+    )
 
     def run(self) -> Result:
         """Runs the quickstart's stages."""

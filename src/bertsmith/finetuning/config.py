@@ -95,20 +95,20 @@ _RATE_ON_FROZEN = 1e-3
 _GRID_ON_FROZEN: _Grid = ((3e-3, 1e-3, 3e-4), (8, 16, 32), ())
 
 
-class _Usual(NamedTuple):
-    """What a kind of task has where nothing else is said."""
+class Usual(NamedTuple):
+    """The defaults of a kind of task."""
 
     batch_size: int
     longest: int
     stride: int
 
 
-_USUAL: dict[Kind, _Usual] = {
-    "classify": _Usual(16, 512, 384),
-    "regress": _Usual(16, 512, 384),
-    "choose": _Usual(16, 512, 384),
-    "tag": _Usual(8, 256, 128),
-    "answer": _Usual(16, 384, 128),
+USUAL: dict[Kind, Usual] = {
+    "classify": Usual(16, 512, 384),
+    "regress": Usual(16, 512, 384),
+    "choose": Usual(16, 512, 384),
+    "tag": Usual(8, 256, 128),
+    "answer": Usual(16, 384, 128),
 }
 
 
@@ -139,7 +139,7 @@ def finetune_config(
         UsageError: a value is out of range, or means nothing for this kind of task.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    usual = _USUAL[kind]
+    usual = USUAL[kind]
     batch_size = given.get("batch_size", usual.batch_size)
     if batch_size < 1:
         raise UsageError(f"--batch-size is {batch_size}; it must be at least 1.")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from bertsmith.cli.text import TokenizerTrain
+from bertsmith.cli.tokenizer import TokenizerTrain
 from bertsmith.core.errors import UsageError
 from bertsmith.text.tokenizer import accents
 from bertsmith.text.tokenizer.batched import NASTY

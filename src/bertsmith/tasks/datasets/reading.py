@@ -31,6 +31,11 @@ _READ: dict[Kind, tuple[str, ...]] = {
 """Fields of `Columns` that each kind reads; a tagger is also asked about a `text`."""
 
 
+def columns_read(kind: Kind, *, labelled: bool) -> tuple[str, ...]:
+    """Fields of `Columns` that are looked at in a file for a kind of task."""
+    return (*_READ[kind], *(("text",) if kind == "tag" and not labelled else ()))
+
+
 def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labelled: bool) -> None:
     """Refuses names of columns that would not be looked at.
 
@@ -48,7 +53,7 @@ def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labell
             f"{_flag(min(given))} names a column, but official files have their own names of "
             "columns: leave it out."
         )
-    known = [*_READ[kind], *(["text"] if kind == "tag" and not labelled else [])]
+    known = columns_read(kind, labelled=labelled)
     for name in given:
         if name not in known:
             raise UsageError(

@@ -1,0 +1,99 @@
+"""`bertsmith evaluate`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bertsmith.cli.columns import AS_TRAINED, COLUMNS, ColumnOptions, model_columns
+from bertsmith.cli.command import MODEL, Result
+from bertsmith.cli.options import flag, word
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import Precision
+
+
+@dataclass(kw_only=True)
+class Evaluate(ColumnOptions):
+    """Score a fine-tuned model on labelled data, or a pre-trained one on text or minimal pairs."""
+
+    examples = ("evaluate my-classifier --data other-reviews.csv",)
+    column_defaults = AS_TRAINED
+
+    model: str = word(MODEL, metavar="MODEL")
+    data: str | None = flag(
+        "Folder of a task's official files, a labelled file, or a corpus.",
+        group="Data",
+        default=None,
+        metavar="PATH",
+    )
+    minimal_pairs: str | None = flag(
+        "Instead of --data: pairs of a grammatical and an ungrammatical sentence, a .jsonl file "
+        "or a folder of them, as in BLiMP and ZhoBLiMP.",
+        group="Data",
+        default=None,
+        metavar="PATH",
+    )
+    sample: int | None = flag(
+        "Of minimal pairs: only the first N of each paradigm.",
+        group="Data",
+        default=None,
+        shown="all",
+    )
+    skip_misplaced: bool = flag(
+        "Skip answers that are not found in their context.", group="Data", default=False
+    )
+    precision: Precision | None = flag(
+        "Of minimal pairs: bf16 is faster where the hardware has it, and rounds; auto uses it "
+        "there.",
+        group="Model",
+        default=None,
+        shown="fp32",
+    )
+
+    def run(self) -> Result:
+        """Scores."""
+        from bertsmith.inference.evaluation import evaluate
+        from bertsmith.inference.predictor import Predictor
+
+        if self.data is None:
+            return self._run_pairs()
+        if self.minimal_pairs is not None:
+            raise UsageError(
+                "--data and --minimal-pairs exclude each other. Leave one of them out."
+            )
+        self._refuse(["sample", "precision"], fits="--minimal-pairs")
+        predictor = Predictor(self.model)
+        found = evaluate(
+            predictor,
+            self.data,
+            columns=model_columns(predictor, self.given_columns(), labelled=True),
+            skip_misplaced=self.skip_misplaced,
+        )
+        return Result(found, "\n".join(found.lines()))
+
+    def _run_pairs(self) -> Result:
+        from bertsmith.core.terminal import Bar
+        from bertsmith.inference.minimal_pairs import minimal_pairs
+        from bertsmith.inference.predictor import Predictor
+
+        if self.minimal_pairs is None:
+            raise UsageError(
+                "There is nothing to score on. Give --data (labelled data or a corpus) or "
+                "--minimal-pairs (BLiMP's files)."
+            )
+        self._refuse([*COLUMNS, "skip_misplaced"], fits="--data")
+        predictor = Predictor(self.model)
+        with Bar(score="tokens") as bar:
+            found = minimal_pairs(
+                predictor,
+                self.minimal_pairs,
+                sample=self.sample,
+                precision=self.precision or "fp32",
+                progress=lambda done, total: bar("score", done, total),
+            )
+        return Result(found, "\n".join(found.lines()))
+
+    def _refuse(self, names: Sequence[str], *, fits: str) -> None:
+        """Refuses flags that would do nothing."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value is not False:
+                raise UsageError(f"--{name.replace('_', '-')} goes with {fits} only. Leave it out.")

@@ -1,0 +1,62 @@
+"""`bertsmith fill`."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bertsmith.cli.command import PRETRAINED, Command, Result
+from bertsmith.cli.options import flag, word
+
+if TYPE_CHECKING:
+    from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+_ALL_UNKNOWN = (
+    "Every word of the text is [UNK] in this model's vocabulary, so the predictions do not depend "
+    "on it; give a text in the language that the model was trained on."
+)
+
+
+@dataclass(kw_only=True)
+class Fill(Command):
+    """Predict the words at the [MASK]s of a text."""
+
+    examples = ('fill tiny-en "He was born in [MASK] and died in London."',)
+
+    model: str = word(PRETRAINED, metavar="MODEL")
+    text: str = word("Text with one or more [MASK].", metavar="TEXT")
+    top: int = flag("Number of predictions for each [MASK].", group="Output", default=5)
+    joint: bool = flag(
+        "Also fill several [MASK]s one after the other, each given the choices before it.",
+        group="Output",
+        default=False,
+    )
+
+    def run(self) -> Result:
+        """Predicts."""
+        from bertsmith.core.terminal import percent
+        from bertsmith.inference.fill_mask import INDEPENDENT
+        from bertsmith.inference.predictor import Predictor
+
+        predictor = Predictor(self.model)
+        found = predictor.fill(self.text, top=self.top, joint=self.joint)
+        warning = _ALL_UNKNOWN if _all_unknown(self.text, predictor.tokenizer) else None
+        text = []
+        for number, blank in enumerate(found.blanks, 1):
+            if len(found.blanks) > 1:
+                text.append(f"[MASK] {number}, on its own")
+            text += [f"  {percent(guess.probability)}  {guess.token}" for guess in blank.candidates]
+        if found.joint:
+            text.append("Together, one after the other, each seeing the choices before it")
+            text += [f"  {percent(filling.probability)}  {filling.text}" for filling in found.joint]
+        elif len(found.blanks) > 1:
+            text.append(INDEPENDENT)
+        text += [line for line in (found.note, warning) if line]
+        return Result(msgspec.to_builtins(found) | {"warning": warning}, "\n".join(text))
+
+
+def _all_unknown(text: str, tokenizer: "Tokenizer") -> bool:
+    """Whether the text has words, signs not counted, and the vocabulary has no piece for any."""
+    ids = set(tokenizer.encode(text, allow_special=True).ids)
+    known = tokenizer.tokens(ids - tokenizer.special_ids)
+    return tokenizer.unk_id in ids and not any(sign.isalnum() for sign in "".join(known))

@@ -1,0 +1,26 @@
+"""`bertsmith next-sentence`."""
+
+from dataclasses import dataclass
+
+from bertsmith.cli.command import PRETRAINED, Command, Result
+from bertsmith.cli.options import word
+
+
+@dataclass(kw_only=True)
+class NextSentence(Command):
+    """Probability that one text follows another, by a BERT's next-sentence head."""
+
+    examples = ('next-sentence tiny-en "It was raining." "She took an umbrella."',)
+
+    model: str = word(PRETRAINED, metavar="MODEL")
+    a: str = word("First text.", metavar="A")
+    b: str = word("Second text.", metavar="B")
+
+    def run(self) -> Result:
+        """Predicts."""
+        from bertsmith.core.terminal import percent
+        from bertsmith.inference.predictor import Predictor
+
+        probability = Predictor(self.model).next_sentence(self.a, self.b)
+        text = f"{percent(probability).strip()} that B follows A."
+        return Result({"a": self.a, "b": self.b, "probability": probability}, text)
