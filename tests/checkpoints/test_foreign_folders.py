@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from heads import head_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -203,7 +204,7 @@ def test_output_weights_that_differ_matter_to_the_words_only(tmp_path):
     edit_weights(tmp_path, lambda t: t | {"cls.predictions.decoder.weight": torch.ones(33, 24)})
     with pytest.raises(FolderError, match=f"decoder.weight differs from {WORDS}"):
         load_pretraining(tmp_path)
-    task = BertForTask(load_config(tmp_path), "classify", labels=("a", "b"))
+    task = BertForTask(load_config(tmp_path), head_of("classify", labels=("a", "b")))
     assert load_encoder(tmp_path, task) == ["pooler"]
 
 
@@ -292,7 +293,7 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(tmp_path, number, dt
         return tensors
 
     edit_weights(tmp_path, change)
-    task = BertForTask(load_config(tmp_path), "classify", labels=("a", "b"))
+    task = BertForTask(load_config(tmp_path), head_of("classify", labels=("a", "b")))
     for load in (load_any, load_pretraining, lambda folder: load_encoder(folder, task)):
         with pytest.raises(FolderError) as error:
             load(tmp_path)
@@ -428,7 +429,7 @@ def test_classes_are_counted_where_they_have_no_names(tmp_path):
     del keys["id2label"], keys["label2id"]
     (tmp_path / "config.json").write_text(json.dumps(keys | {"num_labels": 3}))
     ours = load_task(tmp_path)
-    assert ours.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert ours.head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
     packed = pack(IDS, SEGMENTS)
     with torch.no_grad():
         scores = ours.outputs(TaskBatch(packed, None, words_P=torch.arange(12)))

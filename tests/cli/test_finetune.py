@@ -121,7 +121,7 @@ def test_a_bilstm_and_what_stays_frozen_are_flags(
         config = read_json(out / "results.json", FinetuneResult).config
         assert (config.frozen, config.bilstm) == expected
     saved = json.loads((tmp_path / "0" / "config.json").read_text())
-    assert saved["bertsmith_task"] == {"kind": "classify", "bilstm": True}
+    assert saved["bertsmith_task"] == {"level": "text", "bilstm": True}
     capsys.readouterr()
     assert run("finetune", "--help") == 0
     said = capsys.readouterr().out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from heads import head_of
 
 from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.cli.main import main
@@ -18,7 +19,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 def classifier(small_model: Path, folder: Path, task: str) -> Path:
     labels = ("entailment", "not_entailment")
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), "classify", labels=labels)
+    model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
     write_json(folder / TAUGHT, Taught(task=task, kind="classify", labels=labels, limits=limits))

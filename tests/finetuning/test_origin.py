@@ -10,6 +10,7 @@ import numpy as np
 import official_files
 import pytest
 import torch
+from heads import head_of
 
 from bertsmith.cli.main import main
 from bertsmith.core.errors import FolderError, Stopped, UsageError
@@ -23,7 +24,7 @@ from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.evaluation import Evaluation, evaluate
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.models.family import TaskShape, build_for_task
+from bertsmith.models.family import build_for_task
 from bertsmith.pretraining.initial_weights import Columns
 from bertsmith.tasks.datasets import custom
 from bertsmith.tasks.features import Features, build
@@ -107,8 +108,8 @@ def features(tokenizer: Tokenizer) -> Features:
 
 def drawn(source: UntrainedModel, seed: int) -> BertForTask:
     torch.manual_seed(seed)
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=source.tokenizer.mask_id)
-    model = build_for_task(source.shape, task)
+    head = head_of("classify", labels=("a", "b"), extract_id=source.tokenizer.mask_id)
+    model = build_for_task(source.shape, head)
     assert source.fill(model, examples=features(source.tokenizer), seed=seed) == []
     assert isinstance(model, BertForTask)
     return model
@@ -140,8 +141,8 @@ def test_the_papers_weights_are_those_drawn(size: str) -> None:
     source = origin(size, *TEXTS, initial_weights="paper")
     found = drawn(source, 3).state_dict()
     torch.manual_seed(3)
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4)
-    expected = build_for_task(source.shape, task).state_dict()
+    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    expected = build_for_task(source.shape, head).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert source.fingerprint != origin(size, *TEXTS).fingerprint
 

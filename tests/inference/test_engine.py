@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from heads import head_of
 from torch import nn
 from transformers import (
     BertConfig as TheirConfig,
@@ -24,8 +25,8 @@ from bertsmith.inference import engine
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.bert.tasks import BertForTask, FeatureBased
-from bertsmith.models.head_config import Kind
+from bertsmith.models.bert.tasks import BertForTask
+from bertsmith.models.head_config import FeatureBased, Kind
 from bertsmith.tasks.decode import NumberAnswer, Prediction, decode
 from bertsmith.tasks.features import build
 from bertsmith.tasks.task import (
@@ -68,7 +69,9 @@ def new_model(case: str) -> BertForTask:
     torch.manual_seed(4)
     features = FeatureBased((-1, -2), width=12) if case == "features" else None
     config = BertConfig(**SHAPE)
-    model = BertForTask(config, kind_of(case), labels=LABELS.get(case, ()), features=features)
+    model = BertForTask(
+        config, head_of(kind_of(case), labels=LABELS.get(case, ()), features=features)
+    )
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             nn.init.normal_(parameter, std=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOY_VOCAB, write_toy_corpus
+from heads import head_of
 from transformers import pipeline
 
 import bertsmith
@@ -14,7 +15,7 @@ from bertsmith.cli.main import main
 from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.family import TaskShape, build, build_for_task
+from bertsmith.models.family import build, build_for_task
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
@@ -148,8 +149,8 @@ def test_a_tuned_gpt_answers_alike_in_the_pipeline_of_transformers(kind, pieces,
     )
     labels = ("a", "b", "c") if kind == "classify" else ()
     torch.manual_seed(0)
-    task = TaskShape(kind=kind, labels=labels, mask_id=tokenizer.mask_id)
-    save_model(tmp_path, build_for_task(shape, task), tokenizer, card="")
+    head = head_of(kind, labels=labels, extract_id=tokenizer.mask_id)
+    save_model(tmp_path, build_for_task(shape, head), tokenizer, card="")
     pairs = [(texts[0], texts[2]), (texts[2], texts[0])]
     model = bertsmith.load(tmp_path)
     ours = [
@@ -177,7 +178,7 @@ def test_it_is_tuned_on_pairs_evaluated_and_asked(folders, name, tmp_path, capsy
     arguments = ["finetune", "classify", "--model", str(folders / name), "--train", data]
     arguments += ["--text-pair", "other", "--epochs", "2", "--seeds", "2", "--out", str(out)]
     assert main(arguments) == 0, capsys.readouterr().err
-    assert load_task(out).labels == ("a", "b")
+    assert load_task(out).head.labels == ("a", "b")
     card = (out / "README.md").read_text()
     title = {"bert": "A BERT", "gpt": "A GPT", "elmo": "An ELMo"}.get(
         name, "A BERT that reads from left to right"

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from heads import head_of
 from official_files import text
 
 from bertsmith.checkpoints.folder import load_config, save_model
@@ -29,7 +30,7 @@ ROWS = 1100  # more than two blocks
 
 def tuned(small_model: Path, folder: Path, kind: Kind, labels: tuple[str, ...] = ()) -> Predictor:
     torch.manual_seed(1)
-    model = BertForTask(load_config(small_model), kind, labels=labels)
+    model = BertForTask(load_config(small_model), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     write_json(folder / TAUGHT, taught(kind, labels))
     return Predictor(folder)

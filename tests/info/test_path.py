@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from heads import head_of
 from safetensors.torch import load_file, save_file
 
 from bertsmith.checkpoints.folder import load_config, save_model
@@ -176,7 +177,7 @@ def test_heads_are_called_what_they_are(tmp_path: Path, kind: Kind | None, head:
     config = BertConfig(vocab_size=5, **SHAPE)
     model: TaskModel | BertForPretraining = BertForPretraining(config)
     if kind is not None:
-        model = BertForTask(config, kind, labels=("no", "yes"))
+        model = BertForTask(config, head_of(kind, labels=("no", "yes")))
     save_model(tmp_path, model, Tokenizer(SPECIAL), card="")
     found = describe(str(tmp_path))
     assert isinstance(found, ModelInfo)

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from conftest import TOY_VOCAB
+from heads import head_of
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
@@ -32,7 +33,6 @@ from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.config_files import config_from_keys, config_keys
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import (
-    TaskShape,
     build,
     build_for_task,
     encoder_of,
@@ -96,17 +96,16 @@ def test_a_pretrained_folder_comes_back_identical(shape, tmp_path):
 @pytest.mark.parametrize("shape", ALL, ids=ids)
 def test_a_tuned_folder_answers_as_before(shape, kind, tmp_path):
     save_model(tmp_path / "pre", fresh(shape), Tokenizer(TOY_VOCAB), card="")
-    task = TaskShape(
-        kind=kind,
+    head = head_of(
+        kind,
         labels=("a", "b", "c") if kind in ("classify", "tag") else (),
-        pieces=TOY_VOCAB,
-        mask_id=4,
+        extract_id=4,
         paired=True,
-        symmetric=kind == "regress",
+        both_orders=kind == "regress",
         frozen=isinstance(shape, ElmoConfig),
     )
     torch.manual_seed(1)
-    model = build_for_task(shape, task).eval()
+    model = build_for_task(shape, head, pieces=TOY_VOCAB).eval()
     load_encoder(tmp_path / "pre", model)
     words = torch.tensor([1, 2, 7]) if kind == "tag" else None
     group = 2 if kind == "choose" else 1
@@ -118,16 +117,14 @@ def test_a_tuned_folder_answers_as_before(shape, kind, tmp_path):
     back = load_task(tmp_path / "tuned")
     with torch.no_grad():
         assert torch.equal(back.outputs(batch), before)
-    assert (back.kind, back.labels) == (kind, task.labels)
+    assert back.head == model.head
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag", "answer"])
 def test_a_bert_with_a_bilstm_answers_as_before(kind, tmp_path):
-    task = TaskShape(
-        kind=kind, labels=("a", "b") if kind != "answer" else (), mask_id=4, bilstm=True
-    )
+    head = head_of(kind, labels=("a", "b") if kind != "answer" else (), extract_id=4, bilstm=True)
     torch.manual_seed(1)
-    model = build_for_task(LEFT, task).eval()
+    model = build_for_task(LEFT, head).eval()
     words = torch.tensor([1, 2, 7]) if kind == "tag" else None
     batch = TaskBatch(pack(ROWS, SEGMENTS), None, words_P=words)
     with torch.no_grad():
@@ -172,9 +169,9 @@ ALIKE = {
 def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind, tmp_path):
     """The same texts, through `AutoTokenizer` there."""
     labels = ("a", "b", "c") if kind in ("classify", "tag") else ()
-    task = TaskShape(kind=kind, labels=labels, pieces=TOY_VOCAB, mask_id=4)
+    head = head_of(kind, labels=labels, extract_id=4)
     torch.manual_seed(1)
-    model = build_for_task(shape, task).eval()
+    model = build_for_task(shape, head, pieces=TOY_VOCAB).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     save_model(tmp_path, model, Tokenizer(TOY_VOCAB), card="")
@@ -185,7 +182,7 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
     if kind not in ALIKE[ids(shape)]:
         bare = {"bert": ["BertModel"], "gpt": ["OpenAIGPTModel"]}
         assert keys.get("architectures") == bare.get(shape.family)
-        assert keys["bertsmith_task"]["kind"] == kind
+        assert keys["bertsmith_task"]["level"] == head.level
         assert not is_known_to_transformers(keys)
         return
     assert is_known_to_transformers(keys)
@@ -210,12 +207,12 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
 
 
 def test_a_gpt_that_reads_both_ways_is_no_class_of_transformers(tmp_path):
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4, symmetric=True)
-    save_model(tmp_path, build_for_task(SHAPES["gpt"], task), Tokenizer(TOY_VOCAB), card="")
+    head = head_of("classify", labels=("a", "b"), extract_id=4, both_orders=True)
+    save_model(tmp_path, build_for_task(SHAPES["gpt"], head), Tokenizer(TOY_VOCAB), card="")
     keys = json.loads((tmp_path / "config.json").read_text())
     assert keys["architectures"] == ["OpenAIGPTModel"]
-    assert keys["bertsmith_task"] == {"kind": "classify", "extract_id": 4, "both_orders": True}
-    assert load_task(tmp_path).both_orders
+    assert keys["bertsmith_task"] == {"level": "text", "extract_id": 4, "both_orders": True}
+    assert load_task(tmp_path).head.both_orders
     keys["bertsmith_task"]["extract_id"] = SIZE
     (tmp_path / "config.json").write_text(json.dumps(keys))
     with pytest.raises(FolderError, match="extract_id is 50, and the vocabulary has 50 pieces"):
@@ -229,8 +226,8 @@ def test_models_whose_inputs_or_answers_are_unknown_are_refused(tmp_path):
         load_any(tmp_path / "gpt")
     assert "tokenizer.json" in str(caught.value)
     # Its encoder goes under a task of ours all the same.
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4)
-    assert load_encoder(tmp_path / "gpt", build_for_task(SHAPES["gpt"], task)) == []
+    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    assert load_encoder(tmp_path / "gpt", build_for_task(SHAPES["gpt"], head)) == []
     shape = {
         name: getattr(SHAPES["bert"], name)
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
@@ -262,8 +259,8 @@ def test_what_each_sees():
 
 
 def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4)
-    model = build_for_task(LEFT, task).eval()
+    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    model = build_for_task(LEFT, head).eval()
     one, other = (
         TaskBatch(pack([row], [SEGMENTS[0]]), None) for row in (ROWS[0], [2, 7, 8, 3, 30, 3])
     )
@@ -279,9 +276,9 @@ def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
     ],
 )
 def test_what_only_another_architecture_has_is_refused(name, asked, said):
-    task = TaskShape(kind="classify", labels=("a", "b"), mask_id=4, **asked)
+    head = head_of("classify", labels=("a", "b"), extract_id=4, **asked)
     with pytest.raises(UsageError, match=said):
-        build_for_task(SHAPES[name], task)
+        build_for_task(SHAPES[name], head)
 
 
 def test_weights_of_another_vocabulary_are_told(tmp_path):

@@ -31,7 +31,7 @@ from bertsmith.models.family import (
     build_for_task,
     frame_of,
     is_for_task,
-    task_shape,
+    task_head,
 )
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.template import special_ids
@@ -224,15 +224,11 @@ def load_task(folder: Path) -> TaskModel:
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
     shape = config_from_keys(keys, source)
-    task = task_shape(
-        keys,
-        shape,
-        tuple(labels),
-        pieces=_pieces(folder, shape),
-        source=source,
-        framing=partial(special_ids, folder),
+    head, frame = task_head(
+        keys, shape, tuple(labels), source=source, framing=partial(special_ids, folder)
     )
-    return _filled(open_weights(folder, shape), partial(build_for_task, shape, task))
+    make = partial(build_for_task, shape, head, pieces=_pieces(folder, shape), frame=frame)
+    return _filled(open_weights(folder, shape), make)
 
 
 def _labels(keys: dict[str, Any], source: str) -> list[str]:

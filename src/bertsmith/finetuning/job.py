@@ -31,7 +31,7 @@ from bertsmith.finetuning import run as tuning
 from bertsmith.finetuning.config import SWEPT, FinetuneConfig, finetune_config, grid, limits_of
 from bertsmith.finetuning.data import Lengths, Parts, Source, TaskData
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
-from bertsmith.finetuning.model import task_shape_of
+from bertsmith.finetuning.model import head_of
 from bertsmith.finetuning.origin import Origin, PretrainedModel, Untrained, UntrainedModel
 from bertsmith.finetuning.report.page import write_report
 from bertsmith.finetuning.result import FinetuneResult, summarise
@@ -255,10 +255,10 @@ def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
 def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
     """Everything about the model that would fail later, when the folder is begun."""
     shape = origin.shape
-    task = task_shape_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
+    head = head_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
     if parts.paired:
         check_segments(origin.name, shape)
-    origin.check(build_for_task(shape, task))
+    origin.check(build_for_task(shape, head, pieces=origin.tokenizer.vocab))
 
 
 def _begin(out: Path, job: Job, identity: Identity, parts: Parts) -> None:

@@ -12,8 +12,8 @@ from bertsmith.core.runtime import derive_seed
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.origin import Origin
-from bertsmith.models.bert.tasks import FeatureBased
-from bertsmith.models.family import TaskModel, TaskShape, build_for_task
+from bertsmith.models.family import TaskModel, build_for_task
+from bertsmith.models.head_config import HEADS, FeatureBased, HeadConfig
 from bertsmith.models.modules.embedding import WordEmbedding
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -38,7 +38,8 @@ def build_model(
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = build_for_task(
         shape,
-        task_shape_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
+        head_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
+        pieces=tokenizer.vocab,
     )
     lacking: list[str] = []
     if checkpoint_folder is None:
@@ -53,22 +54,23 @@ def build_model(
     return model, lacking
 
 
-def task_shape_of(
+def head_of(
     config: FinetuneConfig,
     task: Task,
     labels: Sequence[str],
     tokenizer: Tokenizer,
     *,
     paired: bool,
-) -> TaskShape:
-    """What a model must know of the task that it is built for."""
-    return TaskShape(
-        kind=config.kind,
+) -> HeadConfig:
+    """The output layer of the model that a run trains."""
+    level, loss = HEADS[config.kind]
+    return HeadConfig(
+        level=level,
+        loss=loss,
         labels=tuple(labels),
-        pieces=tokenizer.vocab,
-        mask_id=tokenizer.mask_id,
+        extract_id=tokenizer.mask_id,
         paired=paired,
-        symmetric=task.symmetric,
+        both_orders=task.symmetric,
         frozen=config.frozen,
         features=FeatureBased(config.features, config.combine) if config.features else None,
         bilstm=config.bilstm,

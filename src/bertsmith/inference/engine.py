@@ -94,9 +94,9 @@ class Scorer:
             check_segments("The model", self.model.config)
         self.model.eval()
         edges = _edges(features)
-        width = 2 if features.kind == "answer" else max(len(self.model.labels), 1)
-        precision = torch.float64 if features.kind == "regress" else torch.float32
-        found = torch.zeros(int(edges[-1]), width, dtype=precision, device=self.place.device)
+        head = self.model.head
+        precision = torch.float64 if head.is_number else torch.float32
+        found = torch.zeros(int(edges[-1]), head.outputs, dtype=precision, device=self.place.device)
 
         def compute(batch: TaskBatch) -> Tensor:
             with self.place.autocast():

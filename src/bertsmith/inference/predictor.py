@@ -26,7 +26,7 @@ from bertsmith.models.elmo.model import Elmo
 from bertsmith.models.family import Pretrained, TaskModel, check_segments, encoder_of
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.models.gpt.tasks import GptForTask
-from bertsmith.models.head_config import Kind
+from bertsmith.models.head_config import HEADS, Kind
 from bertsmith.models.modules.packed import pack
 from bertsmith.tasks.datasets.custom import running_text
 from bertsmith.tasks.decode import Prediction
@@ -218,7 +218,10 @@ class Predictor:
         model = self._tuned
         if (self.folder / TAUGHT).is_file():
             taught = read_json(self.folder / TAUGHT, Taught)
-            fits = (taught.kind, taught.labels) == (model.kind, model.labels)
+            fits = (HEADS[taught.kind], taught.labels) == (
+                (model.head.level, model.head.loss),
+                model.head.labels,
+            )
             if not fits or taught.limits.longest > model.config.max_position_embeddings:
                 raise FolderError(
                     f"{self.folder / TAUGHT} does not fit the config.json beside it (kind, labels "
@@ -228,10 +231,11 @@ class Predictor:
         longest = model.config.max_position_embeddings
         if isinstance(model, GptForTask) and model.frame is not None:
             longest += model.frame.missing
+        kind = _kind_of(model)
         return Taught(
-            task=model.kind,
-            kind=model.kind,
-            labels=model.labels,
+            task=kind,
+            kind=kind,
+            labels=model.head.labels,
             limits=Limits(longest=longest, stride=max(1, longest // 2)),
         )
 
@@ -255,6 +259,12 @@ class Predictor:
             f"{self.name} has not been fine-tuned on a task; run `bertsmith finetune TASK "
             f"--model {self.name} ...` first."
         )
+
+
+def _kind_of(model: TaskModel) -> Kind:
+    """The kind of task of a model that another program fine-tuned."""
+    [kind] = [kind for kind in _ASKED if HEADS[kind] == (model.head.level, model.head.loss)]
+    return kind
 
 
 def _check_list(inputs: object) -> None:

@@ -5,7 +5,6 @@ folder is read by the `model_type` of its `config.json`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,14 +16,7 @@ from bertsmith.models.bert import parameters as bert_parameters
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.bert.tasks import (
-    ARCHITECTURES,
-    OWN_TASK,
-    POOLED,
-    BertForTask,
-    FeatureBased,
-    OwnTask,
-)
+from bertsmith.models.bert.tasks import ARCHITECTURES, POOLED, BertForTask
 from bertsmith.models.config import FamilyName, ModelConfig, Objective
 from bertsmith.models.config_files import MODEL_TYPES
 from bertsmith.models.elmo.config import ElmoConfig
@@ -34,7 +26,7 @@ from bertsmith.models.gpt import parameters as gpt_parameters
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
-from bertsmith.models.head_config import Kind
+from bertsmith.models.head_config import OWN_TASK, HeadConfig, Level, head_from_keys
 from bertsmith.text.tokenizer.tokenizer import Frame
 
 Encoder = Bert | Gpt | Elmo
@@ -43,7 +35,7 @@ TaskModel = BertForTask | GptForTask | ElmoForTask
 
 NAMES: dict[FamilyName, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
 
-_TASK_ARCHITECTURES: dict[FamilyName, dict[Kind, str]] = {
+_TASK_ARCHITECTURES: dict[FamilyName, dict[Level, str]] = {
     "bert": ARCHITECTURES,
     "gpt": GPT_ARCHITECTURES,
     "elmo": {},
@@ -180,71 +172,47 @@ def objective_of(model: Pretrained) -> Objective:
 # --- with the output layer of a task ------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskShape:
-    """What a model must know of a task beside its kind, to be built for it."""
-
-    kind: Kind
-    labels: tuple[str, ...] = ()
-    pieces: Sequence[str] = ()
-    """The vocabulary, whose characters ELMo reads."""
-    mask_id: int | None
-    """Id of `[MASK]`, which ends a GPT's inputs; None with a `frame`."""
-    frame: ForeignFrame | None = None
-    """Of a GPT that another program fine-tuned."""
-    paired: bool = False
-    """Whether inputs are pairs."""
-    symmetric: bool = False
-    """Whether a pair's order means nothing, so that a GPT reads both."""
-    frozen: bool = False
-    """Whether an ELMo stays as it is."""
-    features: FeatureBased | None = None
-    """The feature-based `tag` of a BERT."""
-    bilstm: bool = False
-    """Whether a BERT has a BiLSTM before its output layer."""
-
-
-def build_for_task(shape: ModelConfig, task: TaskShape) -> TaskModel:
+def build_for_task(
+    shape: ModelConfig,
+    head: HeadConfig,
+    *,
+    pieces: Sequence[str] = (),
+    frame: ForeignFrame | None = None,
+) -> TaskModel:
     """A model for a task with fresh weights, drawn from torch's default generator.
 
+    Args:
+        shape: of the architecture.
+        head: the output layer.
+        pieces: the vocabulary, whose characters ELMo reads.
+        frame: of a GPT that another program fine-tuned.
+
     Raises:
-        UsageError: the task asks for what only another architecture has.
+        UsageError: the head has what only another architecture has.
     """
-    if task.features is not None and not isinstance(shape, BertConfig):
+    if head.features is not None and not isinstance(shape, BertConfig):
         raise UsageError(
             "--features takes layers of a frozen BERT; an ELMo mixes its layers by itself, and a "
             "GPT is fine-tuned as a whole: leave it out."
         )
-    if task.bilstm and not isinstance(shape, BertConfig):
+    if head.bilstm and not isinstance(shape, BertConfig):
         raise UsageError("--bilstm is for a BERT; leave it out.")
-    if task.frozen and not isinstance(shape, ElmoConfig):
+    if head.frozen and not isinstance(shape, ElmoConfig):
         raise UsageError(
             "--frozen is for an ELMo; a frozen BERT that tags words is made with --features: leave "
             "it out."
         )
     match shape:
         case BertConfig():
-            return BertForTask(
-                shape, task.kind, labels=task.labels, features=task.features, bilstm=task.bilstm
-            )
+            own = msgspec.structs.replace(head, extract_id=None, both_orders=False, paired=False)
+            return BertForTask(shape, own)
         case GptConfig():
-            return GptForTask(
-                shape,
-                task.kind,
-                labels=task.labels,
-                extract_id=task.mask_id,
-                both_orders=task.symmetric and task.kind in ("classify", "regress"),
-                frame=task.frame,
-            )
+            both = head.both_orders and head.level == "text"
+            own = msgspec.structs.replace(head, both_orders=both, paired=False)
+            return GptForTask(shape, own, frame=frame)
         case ElmoConfig():
-            return ElmoForTask(
-                shape,
-                task.pieces,
-                task.kind,
-                tune=not task.frozen,
-                paired=task.paired,
-                labels=task.labels,
-            )
+            own = msgspec.structs.replace(head, extract_id=None, both_orders=False)
+            return ElmoForTask(shape, pieces, own)
     raise TypeError(f"{type(shape).__name__} has no row here")
 
 
@@ -271,22 +239,20 @@ def is_for_task(config_keys: dict[str, Any]) -> bool:
     return OWN_TASK in config_keys or is_known_to_transformers(config_keys)
 
 
-def task_shape(
+def task_head(
     config_keys: dict[str, Any],
     shape: ModelConfig,
     labels: tuple[str, ...],
     *,
-    pieces: Sequence[str],
     source: str,
     framing: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
-) -> TaskShape:
-    """What a folder's model was built for.
+) -> tuple[HeadConfig, ForeignFrame | None]:
+    """The output layer of a folder's model, and the frame of a GPT of another program.
 
     Args:
         config_keys: of its `config.json`.
         shape: the same, read.
         labels: names of its classes.
-        pieces: the vocabulary, if the model reads its characters.
         source: named in errors.
         framing: what stands before and after a text for a GPT of another program, where that is
             needed.
@@ -296,14 +262,14 @@ def task_shape(
             inputs are put together is not known; or the key of ours is damaged.
     """
     try:
-        own = msgspec.convert(config_keys[OWN_TASK], OwnTask) if OWN_TASK in config_keys else None
+        head = head_from_keys(config_keys[OWN_TASK]) if OWN_TASK in config_keys else None
     except msgspec.ValidationError as error:
         raise FolderError(
-            f"{source}, {OWN_TASK}: {describe_validation(error, OwnTask)}."
+            f"{source}, {OWN_TASK}: {describe_validation(error, HeadConfig)}."
         ) from error
-    if own is None:
-        own = OwnTask(kind=_kind_of_theirs(config_keys, labels, source))
-        if isinstance(shape, BertConfig) and shape.is_decoder and own.kind in POOLED:
+    if head is None:
+        head = _head_of_theirs(config_keys, labels, source)
+        if isinstance(shape, BertConfig) and shape.is_decoder and head.level in POOLED:
             raise FolderError(
                 f"{source}: the model reads from left to right and answers at [CLS], where it has "
                 "read nothing; bertsmith's answer at the last token (and have the key "
@@ -312,28 +278,17 @@ def task_shape(
     frame = None
     if isinstance(shape, GptConfig) and OWN_TASK not in config_keys and framing is not None:
         frame = _foreign_frame(framing(), shape, source)
-    elif isinstance(shape, GptConfig) and own.extract_id is None:
+    elif isinstance(shape, GptConfig) and head.extract_id is None:
         raise FolderError(
             f"{source}, {OWN_TASK}: extract_id is missing, the token that ends the inputs of a "
             "fine-tuned GPT; restore the file from a good copy."
         )
-    if own.extract_id is not None and not 0 <= own.extract_id < shape.vocab_size:
+    if head.extract_id is not None and not 0 <= head.extract_id < shape.vocab_size:
         raise FolderError(
-            f"{source}, {OWN_TASK}: extract_id is {own.extract_id}, and the vocabulary has "
+            f"{source}, {OWN_TASK}: extract_id is {head.extract_id}, and the vocabulary has "
             f"{shape.vocab_size} pieces; restore the file from a good copy."
         )
-    return TaskShape(
-        kind=own.kind,
-        labels=labels if own.kind in ("classify", "tag") else (),
-        pieces=pieces,
-        mask_id=own.extract_id,
-        frame=frame,
-        paired=own.paired,
-        symmetric=own.both_orders,
-        frozen=own.frozen,
-        features=own.features,
-        bilstm=own.bilstm,
-    )
+    return msgspec.structs.replace(head, labels=labels if head.has_labels else ()), frame
 
 
 def _foreign_frame(
@@ -350,17 +305,17 @@ def _foreign_frame(
     return ForeignFrame(next(iter(before), None), next(iter(after), None))
 
 
-def _kind_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> Kind:
+def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> HeadConfig:
     named = [str(name) for name in config_keys.get("architectures") or []]
     table = _task_architectures(config_keys)
-    kinds: list[Kind] = [kind for kind, name in table.items() if name in named]
-    if not kinds:
+    levels: list[Level] = [level for level, name in table.items() if name in named]
+    if not levels:
         raise FolderError(
             f"{source}: the model is {', '.join(named) or 'of no named architecture'}, which has "
             "not been fine-tuned on a task; run `bertsmith finetune` with it first."
         )
-    if kinds[0] != "classify":
-        return kinds[0]
+    if levels[0] != "text":
+        return HeadConfig(level=levels[0])
     problem = config_keys.get("problem_type")
     number = problem == "regression" or len(labels) == 1
     if problem == "multi_label_classification" or (number and len(labels) > 1):
@@ -368,9 +323,9 @@ def _kind_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: 
             f"{source}: the model gives a text {len(labels)} numbers or several classes at once "
             f"(problem_type {problem}); bertsmith's give it one: take another model."
         )
-    return "regress" if number else "classify"
+    return HeadConfig(level="text", loss="squared-error" if number else "cross-entropy")
 
 
-def _task_architectures(config_keys: dict[str, Any]) -> dict[Kind, str]:
+def _task_architectures(config_keys: dict[str, Any]) -> dict[Level, str]:
     name = str(config_keys.get("model_type", "bert"))
     return _TASK_ARCHITECTURES[MODEL_TYPES.get(name, "bert")]

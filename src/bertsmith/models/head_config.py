@@ -1,13 +1,100 @@
-"""What the output layer of a task is, as far as its settings need no torch."""
+"""The output layer of a fine-tuned model: all that a model knows of its task, without torch."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from bertsmith.core.errors import UsageError
 
+Level = Literal["text", "choice", "token", "span"]
+"""What gets scores (paper, section 4 and figure 4): a text or pair of texts; each of several
+continuations, one score; each word; each token, as the start and as the end of an answer."""
+Loss = Literal["cross-entropy", "squared-error", "binary-cross-entropy"]
+"""Cross-entropy: exactly one of several. Squared error: a number. Binary cross-entropy: any of
+several labels, each by itself."""
+Combine = Literal["concat", "sum"]
+
+OWN_TASK = "bertsmith_task"
+"""Key of `config.json` that holds a `HeadConfig` where `transformers` has no class for it."""
+
+HEADS: dict[str, tuple[Level, Loss]] = {
+    "classify": ("text", "cross-entropy"),
+    "regress": ("text", "squared-error"),
+    "choose": ("choice", "cross-entropy"),
+    "tag": ("token", "cross-entropy"),
+    "answer": ("span", "cross-entropy"),
+}
+"""Folders of older versions name the kind of task instead of level and loss."""
 Kind = Literal["classify", "regress", "choose", "tag", "answer"]
 """What a fine-tuned model says of its input (paper, section 4 and figure 4)."""
-Combine = Literal["concat", "sum"]
+
+
+class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which layers of a frozen encoder are the features (paper, table 7)."""
+
+    layers: tuple[int, ...] = (-4, -3, -2, -1)
+    """0: the embeddings; 1, 2, ...: the layers; negative from the last, -1."""
+    combine: Combine = "concat"
+    """`concat`: side by side; `sum`: with a learned weight for each (a softmax)."""
+    width: int = 768
+    """Of the BiLSTM, both directions together (the paper's)."""
+
+
+class HeadConfig(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """The output layer of a task and how the encoder is used under it."""
+
+    level: Level
+    loss: Loss = "cross-entropy"
+    labels: tuple[str, ...] = ()
+    """Names of the outputs, where they have names."""
+    features: FeatureBased | None = None
+    """Of a feature-based BERT that tags words."""
+    bilstm: bool = False
+    """Whether a BERT has a BiLSTM before its output layer."""
+    extract_id: int | None = None
+    """The token that ends a GPT's inputs."""
+    both_orders: bool = False
+    """Whether a GPT reads pairs both ways, because their order means nothing."""
+    frozen: bool = False
+    """Whether an ELMo stays as it is."""
+    paired: bool = False
+    """Whether an ELMo's inputs are pairs."""
+
+    @property
+    def outputs(self) -> int:
+        """Scores of a text, a choice, a word or a token."""
+        return 2 if self.level == "span" else max(len(self.labels), 1)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the one output is a number, which is computed in fp64."""
+        return self.loss == "squared-error"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the outputs have names."""
+        return self.level in ("text", "token") and not self.is_number
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """For `config.json`, without defaults and without the labels, which have keys there."""
+        return {OWN_TASK: msgspec.to_builtins(msgspec.structs.replace(self, labels=()))}
+
+
+def head_from_keys(value: Any) -> HeadConfig:
+    """The head that the key `OWN_TASK` of a `config.json` describes, without labels.
+
+    Raises:
+        msgspec.ValidationError: it is damaged.
+    """
+    if isinstance(value, dict) and value.get("kind") in HEADS:
+        level, loss = HEADS[value["kind"]]
+        value = {name: one for name, one in value.items() if name != "kind"}
+        value |= {"level": level, "loss": loss}
+    return msgspec.convert(value, HeadConfig)
 
 
 def chosen_layers(layers: Sequence[int], *, count: int, flag: str) -> list[int]:

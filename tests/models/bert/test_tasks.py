@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from heads import head_of
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,8 +33,8 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.parameters import to_theirs
-from bertsmith.models.bert.tasks import ARCHITECTURES, BertForTask, FeatureBased, TaskBatch
-from bertsmith.models.head_config import Kind
+from bertsmith.models.bert.tasks import ARCHITECTURES, BertForTask, TaskBatch
+from bertsmith.models.head_config import FeatureBased, Kind
 from bertsmith.models.modules.packed import pack
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -65,7 +66,9 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 def new_model(kind: Kind, *, config: BertConfig = CONFIG, features=None, seed: int = 0):
     torch.manual_seed(seed)
-    model = BertForTask(config, kind, labels=LABELS.get(kind, ()), features=features).eval()
+    model = BertForTask(
+        config, head_of(kind, labels=LABELS.get(kind, ()), features=features)
+    ).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             nn.init.normal_(parameter, std=0.1)
@@ -200,7 +203,7 @@ def test_our_folder_is_theirs_and_theirs_is_ours(tmp_path, kind):
 
     theirs.save_pretrained(tmp_path / "b")
     for back in (load_task(tmp_path / "b"), load_any(tmp_path / "b")):
-        assert (back.kind, back.labels) == (kind, LABELS.get(kind, ()))
+        assert back.head == head_of(kind, labels=LABELS.get(kind, ()))
         assert not back.training
         assert back.state_dict().keys() == ours.state_dict().keys()
         for name, tensor in ours.state_dict().items():
@@ -301,12 +304,12 @@ def test_the_feature_based_tagger_is_a_bilstm_on_a_frozen_encoder(tmp_path, comb
     save_model(tmp_path, model, Tokenizer(VOCAB), card="# A model\n")
     keys = json.loads((tmp_path / "config.json").read_text())
     assert keys["bertsmith_task"] == {
-        "kind": "tag",
+        "level": "token",
         "features": {"layers": list(chosen.layers), "combine": combine, "width": 10},
     }
     assert keys["architectures"] == ["BertModel"]
     back = load_any(tmp_path)
-    assert (back.kind, back.labels, back.feature_based) == ("tag", LABELS["tag"], chosen)
+    assert back.head == head_of("tag", labels=LABELS["tag"], features=chosen)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, back.state_dict()[name]), name
     assert torch.equal(found, back.outputs(batch))
@@ -353,13 +356,13 @@ def test_two_classes_are_what_transformers_does_not_write_down(tmp_path, peer):
     theirs = theirs_saved(tmp_path, peer)
     assert "id2label" not in json.loads((tmp_path / "config.json").read_text())
     ours = load_task(tmp_path)
-    assert ours.labels == ("LABEL_0", "LABEL_1")
+    assert ours.head.labels == ("LABEL_0", "LABEL_1")
     assert torch.equal(ours.classifier.weight, theirs.classifier.weight)
 
 
 def test_one_label_of_transformers_is_a_number(tmp_path):
     theirs_saved(tmp_path, BertForSequenceClassification, num_labels=1)
-    assert (load_task(tmp_path).kind, load_task(tmp_path).labels) == ("regress", ())
+    assert load_task(tmp_path).head == head_of("regress")
 
 
 @pytest.mark.parametrize(
@@ -480,7 +483,7 @@ def test_transformers_cuts_at_the_positions_that_the_model_has(tmp_path):
 
 
 def test_every_kind_has_an_architecture_and_counts_its_predictions():
-    assert {kind: ARCHITECTURES[kind] for kind in KINDS} == {
+    assert {kind: ARCHITECTURES[head_of(kind).level] for kind in KINDS} == {
         kind: peer.__name__ for kind, peer in PEERS.items()
     }
     counts = [new_batch(kind, [9, 3, 14, 9]).counts["task"] for kind in KINDS]

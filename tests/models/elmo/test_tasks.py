@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 import torch
+from heads import head_of
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,10 +46,7 @@ def new_model(case: str, *, tune: bool = True, dropout: float = 0.0) -> ElmoForT
     model = ElmoForTask(
         CONFIG.with_dropout(dropout),
         PIECES,
-        kind,
-        tune=tune,
-        paired=paired,
-        labels=LABELS.get(kind, ()),
+        head_of(kind, frozen=not tune, paired=paired, labels=LABELS.get(kind, ())),
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -167,7 +165,7 @@ def test_under_autocast_outputs_are_the_same_to_its_precision(case):
     model, batch = new_model(case).float(), batch_of(case, groups_of(case))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = model.outputs(batch)
-    assert found.dtype == (torch.float64 if model.kind == "regress" else torch.float32)
+    assert found.dtype == (torch.float64 if model.head.is_number else torch.float32)
     assert (found == found.bfloat16()).float().mean() < 0.2  # Not rounded to bf16.
     torch.testing.assert_close(found, model.outputs(batch), rtol=0.1, atol=0.1)
 
@@ -278,7 +276,7 @@ def test_padding_takes_no_part():
 
 def test_losses_are_those_of_bert_with_class_weights():
     model, batch = new_model("classify"), batch_of("classify", [0, 1, 2, 3])
-    expected = task_loss("classify", model.outputs(batch), batch, None)
+    expected = task_loss(model.head, model.outputs(batch), batch, None)
     torch.testing.assert_close(model.losses(batch)["task"], expected)
     model.class_weights = torch.tensor([0.5, 1.0, 4.0])
     losses_B = functional.cross_entropy(model.outputs(batch), batch.targets, reduction="none")
@@ -292,7 +290,7 @@ def test_its_keys_say_how_to_build_it_again(case):
     kind, paired = CASES[case]
     model = new_model(case, tune=False)
     keys = model.config_keys
-    expected = {"kind": kind, "frozen": True} | ({"paired": True} if paired else {})
+    expected = head_of(kind, frozen=True, paired=paired).keys["bertsmith_task"]
     assert keys["bertsmith_task"] == expected
     # `transformers` has no class for it.
     assert "architectures" not in keys
@@ -300,7 +298,7 @@ def test_its_keys_say_how_to_build_it_again(case):
     assert ElmoConfig.from_keys(shape, "c") == CONFIG
     if kind in LABELS:
         assert keys["id2label"] == {str(n): name for n, name in enumerate(LABELS[kind])}
-    again = ElmoForTask(CONFIG, PIECES, kind, tune=False, paired=paired, labels=model.labels)
+    again = ElmoForTask(CONFIG, PIECES, model.head)
     again.load_state_dict(model.state_dict())
     batch = batch_of(case, groups_of(case))
     torch.testing.assert_close(again.double().outputs(batch), model.outputs(batch))
@@ -316,7 +314,7 @@ def test_the_encoder_is_that_of_pretraining():
 
 def test_output_layers_are_drawn_as_berts():
     torch.manual_seed(0)
-    model = ElmoForTask(CONFIG, PIECES, "tag", tune=True, labels=[str(n) for n in range(400)])
+    model = ElmoForTask(CONFIG, PIECES, head_of("tag", labels=[str(n) for n in range(400)]))
     assert model.output.weight.abs().max() <= 0.04
     assert model.output.weight.std().item() == pytest.approx(0.0176, rel=0.03)
     assert model.output.bias.abs().max() == 0

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 import torch
+from heads import head_of
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
@@ -35,7 +36,8 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 def new_model(kind: Kind, *, config: GptConfig = CONFIG, seed: int = 0, both_orders: bool = False):
     torch.manual_seed(seed)
     model = GptForTask(
-        config, kind, labels=LABELS.get(kind, ()), extract_id=EXTRACT, both_orders=both_orders
+        config,
+        head_of(kind, labels=LABELS.get(kind, ()), extract_id=EXTRACT, both_orders=both_orders),
     ).eval()
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
@@ -144,7 +146,7 @@ def test_two_texts_read_both_ways_have_no_first():
 
 
 def test_only_pairs_have_two_orders():
-    with pytest.raises(ValueError, match="both_orders is for pairs; a tag task has none"):
+    with pytest.raises(ValueError, match="both_orders is for pairs of texts, not for level token"):
         new_model("tag", both_orders=True)
 
 
@@ -313,7 +315,7 @@ def test_names_and_keys_go_there_and_back(kind):
     has_it = kind in ("classify", "regress")
     name = "OpenAIGPTForSequenceClassification" if has_it else "OpenAIGPTModel"
     assert keys["architectures"] == [name]
-    assert keys["bertsmith_task"] == {"kind": kind, "extract_id": EXTRACT}
+    assert keys["bertsmith_task"] == head_of(kind, extract_id=EXTRACT).keys["bertsmith_task"]
     names = LABELS.get(kind, ("score",) if kind == "regress" else ())
     assert keys.get("id2label", {}) == {str(n): name for n, name in enumerate(names)}
     shape = msgspec.structs.asdict(CONFIG)

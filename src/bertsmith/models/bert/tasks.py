@@ -1,10 +1,10 @@
 """BERT with the one small output layer of a task (paper, section 4 and figure 4).
 
-- `classify`, `regress`: the pooled `[CLS]` to classes, or to one number.
-- `choose`: the pooled `[CLS]` of each choice to one score.
-- `answer`: a start and an end vector, their products with every token.
-- `tag`: every word's first piece to tags; no CRF.
-- `tag` from features (section 5.3): the encoder stays as it is, and a two-layer BiLSTM over chosen
+- A text or a pair: the pooled `[CLS]` to classes, or to one number.
+- A choice: the pooled `[CLS]` of each to one score.
+- A span: a start and an end vector, their products with every token.
+- A word: its first piece to tags; no CRF.
+- A word from features (section 5.3): the encoder stays as it is, and a two-layer BiLSTM over chosen
   layers of it comes before the output layer.
 
 A left-to-right encoder has read everything at the last token only, so there the pooled state is
@@ -12,11 +12,9 @@ that of the closing `[SEP]`. With a BiLSTM over its states (section 5.1, "+ BiLS
 directions' last ones.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -26,70 +24,25 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import Pooler
 from bertsmith.models.bert.model import Bert, initialize
 from bertsmith.models.bert.parameters import LSTM_LAYERS
-from bertsmith.models.head_config import Combine, Kind, chosen_layers
+from bertsmith.models.head_config import FeatureBased, HeadConfig, Level, Loss, chosen_layers
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.modules.packed import Packed
 
 # The architecture that `transformers` loads a folder as.
-ARCHITECTURES: dict[Kind, str] = {
-    "classify": "BertForSequenceClassification",
-    "regress": "BertForSequenceClassification",
-    "choose": "BertForMultipleChoice",
-    "tag": "BertForTokenClassification",
-    "answer": "BertForQuestionAnswering",
+ARCHITECTURES: dict[Level, str] = {
+    "text": "BertForSequenceClassification",
+    "choice": "BertForMultipleChoice",
+    "token": "BertForTokenClassification",
+    "span": "BertForQuestionAnswering",
 }
-PROBLEM_TYPES: dict[Kind, str] = {
-    "classify": "single_label_classification",
-    "regress": "regression",
+PROBLEM_TYPES: dict[Loss, str] = {
+    "cross-entropy": "single_label_classification",
+    "squared-error": "regression",
+    "binary-cross-entropy": "multi_label_classification",
 }
-OWN_TASK = "bertsmith_task"
-"""Key of `config.json` that holds an `OwnTask`."""
-POOLED: tuple[Kind, ...] = ("classify", "regress", "choose")
-
-
-class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which layers of a frozen encoder are the features (paper, table 7)."""
-
-    layers: tuple[int, ...] = (-4, -3, -2, -1)
-    """0: the embeddings; 1, 2, ...: the layers; negative from the last, -1."""
-    combine: Combine = "concat"
-    """`concat`: side by side; `sum`: with a learned weight for each (a softmax)."""
-    width: int = 768
-    """Of the BiLSTM, both directions together (the paper's)."""
-
-    def resolved(self, config: BertConfig) -> list[int]:
-        """The layers, counted from the embeddings at 0.
-
-        Raises:
-            UsageError: the model has no such layer, or none is named.
-        """
-        return chosen_layers(self.layers, count=config.num_hidden_layers + 1, flag="--features")
-
-
-class OwnTask(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """What a fine-tuned model was built for, where `transformers` has no model that says it."""
-
-    kind: Kind
-    features: FeatureBased | None = None
-    """Of a feature-based BERT."""
-    bilstm: bool = False
-    """Whether a BERT has a BiLSTM before its output layer."""
-    extract_id: int | None = None
-    """The token that ends a GPT's inputs."""
-    both_orders: bool = False
-    """Whether a GPT reads pairs both ways."""
-    frozen: bool = False
-    """Whether an ELMo stayed as it was."""
-    paired: bool = False
-    """Whether an ELMo's inputs are pairs."""
-
-    @property
-    def keys(self) -> dict[str, Any]:
-        """For `config.json`, without what is its default."""
-        return {OWN_TASK: msgspec.to_builtins(self)}
+"""What `transformers` calls the losses of a text."""
+POOLED: tuple[Level, ...] = ("text", "choice")
 
 
 @dataclass(frozen=True)
@@ -98,12 +51,13 @@ class TaskBatch:
 
     packed: Packed
     targets: Tensor | None
-    """`classify` int64 [B], `regress` float32 [B], `choose` int64 [E], `answer` int64 [B, 2], `tag`
-    int64 [P]; None where only the outputs are wanted."""
+    """Of a text its class, int64 [B], its number, float32 [B], or 1 for each label that it has,
+    float32 [B, C]; of choices the right one, int64 [E]; of a span the first and last token, int64
+    [B, 2]; of words their tags, int64 [P]. None where only the outputs are wanted."""
     words_P: Tensor | None = None
-    """`tag`: indices into T of the words' first pieces."""
+    """Indices into T of the first pieces of words that are tagged."""
     ends_P: Tensor | None = None
-    """`tag`: of their last pieces."""
+    """Of their last pieces."""
     group: int = 1
     """Sequences that are answered together (the choices of an example)."""
 
@@ -137,7 +91,8 @@ class FeatureHead(nn.Module):
 
     def __init__(self, config: BertConfig, features: FeatureBased) -> None:
         super().__init__()
-        self.chosen = features.resolved(config)
+        layers = config.num_hidden_layers + 1
+        self.chosen = chosen_layers(features.layers, count=layers, flag="--features")
         concat = features.combine == "concat"
         self.mix = None if concat else nn.Parameter(torch.zeros(len(self.chosen)))
         self.lstm = nn.LSTM(
@@ -182,40 +137,31 @@ class BertForTask(nn.Module):
     def __init__(
         self,
         config: BertConfig,
-        kind: Kind,
-        *,
-        labels: Sequence[str] = (),
-        features: FeatureBased | None = None,
-        bilstm: bool = False,
+        head: HeadConfig,
     ) -> None:
-        """A fresh model.
+        """Draws weights.
 
         Args:
             config: the encoder's shape.
-            kind: of the task.
-            labels: of a `classify` or `tag` task.
-            features: for the feature-based `tag`.
-            bilstm: whether a BiLSTM, as wide as the encoder, reads its states.
+            head: the output layer; with `bilstm` a BiLSTM, as wide as the encoder, is before it.
         """
         super().__init__()
         self.config = config
-        self.kind: Kind = kind
-        self.labels = tuple(labels)
-        self.feature_based = features
+        self.head = head
         self.bert = Bert(config)
-        self.pooler = Pooler(config) if kind in POOLED else None
-        self.features = None if features is None else FeatureHead(config, features)
-        self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if bilstm else None
+        self.pooler = Pooler(config) if head.level in POOLED else None
+        self.features = None if head.features is None else FeatureHead(config, head.features)
+        self.bilstm = BiLstm(config.hidden_size, config.hidden_size) if head.bilstm else None
         self.dropout = Dropout(config.hidden_dropout_prob)
-        width = config.hidden_size if features is None else features.width
+        width = config.hidden_size if head.features is None else head.features.width
         self.classifier: OutputLinear | None = None
-        if kind != "answer":
-            self.classifier = output_layer(width, max(len(labels), 1), number=kind == "regress")
-        self.span = OutputLinear(width, 2) if kind == "answer" else None
+        if head.level != "span":
+            self.classifier = output_layer(width, head.outputs, number=head.is_number)
+        self.span = OutputLinear(width, 2) if head.level == "span" else None
         self.class_weights: Tensor | None = None
-        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        """Weight [C] of each class or label in the loss of a text; set by the run, not saved."""
         initialize(self, config.initializer_range)
-        self.bert.requires_grad_(features is None)
+        self.bert.requires_grad_(head.features is None)
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder drops nothing while its head is trained."""
@@ -225,7 +171,7 @@ class BertForTask(nn.Module):
         return self
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
+        """Scores, fp32: of texts and choices [B, C] (numbers: fp64), words [P, C], spans [T, 2]."""
         packed = batch.packed
         if self.span is not None:
             hidden_TD = self.bert(packed)
@@ -267,49 +213,56 @@ class BertForTask(nn.Module):
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
         scores = self.outputs(batch)
-        return {"task": task_loss(self.kind, scores, batch, self.class_weights)}
+        return {"task": task_loss(self.head, scores, batch, self.class_weights)}
 
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
-        keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.kind]]}
+        keys: dict[str, Any] = {"architectures": [ARCHITECTURES[self.head.level]]}
         # `transformers` pools the first token, whichever way the encoder reads.
         pools_the_last = self.config.is_decoder and self.pooler is not None
-        if self.feature_based is not None or self.bilstm is not None or pools_the_last:
-            own = OwnTask(
-                kind=self.kind, features=self.feature_based, bilstm=self.bilstm is not None
-            )
-            keys = {"architectures": ["BertModel"]} | own.keys
-        return keys | label_keys(self.kind, self.labels)
+        if self.features is not None or self.bilstm is not None or pools_the_last:
+            keys = {"architectures": ["BertModel"]} | self.head.keys
+        return keys | label_keys(self.head)
 
 
-def label_keys(kind: Kind, labels: Sequence[str]) -> dict[str, Any]:
+def label_keys(head: HeadConfig) -> dict[str, Any]:
     """What `config.json` says of a task's outputs, by the names that `transformers` reads."""
     keys: dict[str, Any] = {}
-    names = labels or (("score",) if kind == "regress" else ())
+    names = head.labels or (("score",) if head.is_number else ())
     if names:
         keys["id2label"] = {str(number): name for number, name in enumerate(names)}
         keys["label2id"] = {name: number for number, name in enumerate(names)}
-    if kind in PROBLEM_TYPES:
-        keys["problem_type"] = PROBLEM_TYPES[kind]
+    if head.level == "text":
+        keys["problem_type"] = PROBLEM_TYPES[head.loss]
     return keys
 
 
-def task_loss(kind: Kind, scores: Tensor, batch: TaskBatch, class_weights: Tensor | None) -> Tensor:
+def task_loss(
+    head: HeadConfig, scores: Tensor, batch: TaskBatch, class_weights: Tensor | None
+) -> Tensor:
     """The sum of the losses of a batch's predictions, from a model's `outputs` for it.
 
-    `class_weights` [C] weigh the examples of each class in `classify`; other kinds have none.
+    `class_weights` [C] weigh the examples of each class, or the examples that have a label.
     """
     targets = batch.targets
     assert targets is not None
-    match kind:
-        case "regress":
+    match head.level, head.loss:
+        case "text", "squared-error":
             numbers_B = targets.to(scores.dtype)
             return functional.mse_loss(scores[:, 0], numbers_B, reduction="sum").float()
-        case "choose":
+        case "text", "binary-cross-entropy":
+            # The mean over the labels of an example, as in `transformers`.
+            return (
+                functional.binary_cross_entropy_with_logits(
+                    scores, targets, pos_weight=class_weights, reduction="sum"
+                )
+                / scores.shape[1]
+            )
+        case "choice", _:
             rows = scores.view(-1, batch.group)
             return functional.cross_entropy(rows, targets, reduction="sum")
-        case "answer":
+        case "span", _:
             return _span_loss(scores, targets, batch.packed)
         case _:
             return functional.cross_entropy(scores, targets, weight=class_weights, reduction="sum")

@@ -2,12 +2,12 @@
 
 The layers are mixed by learned weights, and a BiLSTM reads the mix. What comes after it:
 
-- `classify`, `regress` of one text: its states' maximum and mean, a layer, the output.
-- `classify`, `regress` of a pair, and `choose`: each text attends to the other, and what it finds
-  is compared by differences and products (ESIM, Chen et al. 2017, without its second BiLSTM); the
-  rest is as for one text.
-- `tag`: every word's first piece to tags; no CRF.
-- `answer`: question and context attend to each other (BiDAF, Seo et al. 2017), and a second BiLSTM
+- A text: its states' maximum and mean, a layer, the output.
+- A pair of texts or a choice: each text attends to the other, and what it finds is compared by
+  differences and products (ESIM, Chen et al. 2017, without its second BiLSTM); the rest is as for
+  one text.
+- A word: its first piece to tags; no CRF.
+- A span: question and context attend to each other (BiDAF, Seo et al. 2017), and a second BiLSTM
   over the context gives start and end; those of `[CLS]` say that there is no answer.
 
 Pairs come as one input and are taken apart here, because ELMo was trained on single texts: each is
@@ -20,14 +20,15 @@ text and Q of the longest second; D is 2P, the width of ELMo's layers and of the
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from bertsmith.models.bert.model import initialize
-from bertsmith.models.bert.tasks import BiLstm, OwnTask, TaskBatch, label_keys, task_loss
+from bertsmith.models.bert.tasks import POOLED, BiLstm, TaskBatch, label_keys, task_loss
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ScalarMix
-from bertsmith.models.head_config import Kind
+from bertsmith.models.head_config import HeadConfig
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.linear import Linear, NumberLinear, output_layer
 from bertsmith.models.modules.packed import Packed
@@ -97,56 +98,48 @@ class ElmoForTask(nn.Module):
         self,
         config: ElmoConfig,
         pieces: Sequence[str],
-        kind: Kind,
-        *,
-        tune: bool,
-        paired: bool = False,
-        labels: Sequence[str] = (),
+        head: HeadConfig,
     ) -> None:
         """Draws weights as PyTorch does, and those of the output as BERT's.
 
         Args:
             config: the shape of the ELMo.
             pieces: the vocabulary, by id.
-            kind: of the task.
-            tune: whether ELMo is trained too.
-            paired: whether inputs of `classify` or `regress` are pairs; of others it is known.
-            labels: of a `classify` or `tag` task.
+            head: the output layer; `frozen` keeps ELMo as it is, `paired` says of texts that they
+                are pairs (of other levels it is known).
         """
         super().__init__()
         self.config = config
-        self.kind: Kind = kind
-        self.labels = tuple(labels)
-        self.tune = tune
-        self.paired = kind in ("choose", "answer") or (paired and kind != "tag")
-        self.elmo = Elmo(config, pieces).requires_grad_(tune)
+        level = head.level
+        paired = level in ("choice", "span") or (head.paired and level != "token")
+        self.head = msgspec.structs.replace(head, paired=paired)
+        self.elmo = Elmo(config, pieces).requires_grad_(not head.frozen)
         width = config.hidden_size
         self.mix = ScalarMix(config.lstm_layers + 1)
         self.reader = BiLstm(width, width)
-        self.pair = PairAttention(width) if self.paired and kind != "answer" else None
-        self.question = QuestionAttention(width) if kind == "answer" else None
-        self.spans = BiLstm(4 * width, width) if kind == "answer" else None
-        pooled_width = width * (4 if self.paired else 2)
-        self.hidden = Linear(pooled_width, width) if kind not in ("tag", "answer") else None
+        self.pair = PairAttention(width) if paired and level != "span" else None
+        self.question = QuestionAttention(width) if level == "span" else None
+        self.spans = BiLstm(4 * width, width) if level == "span" else None
+        pooled_width = width * (4 if paired else 2)
+        self.hidden = Linear(pooled_width, width) if level in POOLED else None
         self.dropout = Dropout(config.dropout)
-        outputs = 2 if kind == "answer" else max(len(labels), 1)
-        self.output = output_layer(width, outputs, number=kind == "regress")
+        self.output = output_layer(width, head.outputs, number=head.is_number)
         initialize(self.output, config.initializer_range)
         self.class_weights: Tensor | None = None
-        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        """As `BertForTask.class_weights`."""
 
     def train(self, mode: bool = True) -> Self:
         """A frozen encoder drops nothing while the network above it is trained."""
         super().train(mode)
-        if not self.tune:
+        if self.head.frozen:
             self.elmo.eval()
         return self
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
-        if self.kind == "answer":
+        """As `BertForTask.outputs`."""
+        if self.head.level == "span":
             return self._spans(batch.packed)
-        if self.kind == "tag":
+        if self.head.level == "token":
             assert batch.words_P is not None
             rows = self.read(batch.packed)[batch.words_P]
         else:
@@ -162,17 +155,16 @@ class ElmoForTask(nn.Module):
 
     def losses(self, batch: TaskBatch) -> dict[str, Tensor]:
         """The sum of the losses of a batch's predictions, by the keys of `batch.counts`."""
-        return {"task": task_loss(self.kind, self.outputs(batch), batch, self.class_weights)}
+        return {"task": task_loss(self.head, self.outputs(batch), batch, self.class_weights)}
 
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape; no class of `transformers`."""
-        own = OwnTask(kind=self.kind, frozen=not self.tune, paired=self.paired)
-        return own.keys | label_keys(self.kind, self.labels)
+        return self.head.keys | label_keys(self.head)
 
     def read(self, packed: Packed) -> Tensor:
         """The states of the first BiLSTM, [T, D]."""
-        with torch.set_grad_enabled(self.tune and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(not self.head.frozen and torch.is_grad_enabled()):
             layers = list(self.elmo.layers(packed))
         states_TD: Tensor = self.reader(self.dropout(self.mix(layers)), packed.lengths)
         return states_TD

@@ -4,14 +4,13 @@ A task gives `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`; that is arranged here a
 start, text, delimiter, text, extract. The last `[SEP]` becomes the extract token, where the model
 has read everything and the answer is read; a pair whose order means nothing is read both ways.
 
-- `classify`, `regress`: the state at the extract token to classes, or to one number.
-- `choose`: the state at each choice's extract token to one score.
-- `answer`: a start and an end vector, their products with every token. Those of the first token,
+- A text or a pair: the state at the extract token to classes, or to one number.
+- A choice: the state at each one's extract token to one score.
+- A span: a start and an end vector, their products with every token. Those of the first token,
   which stand for "no answer here", are taken at the extract token: the first has read nothing.
-- `tag`: every word at its last piece, where the model has read all of it.
+- A word: the state at its last piece, where the model has read all of it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,18 +20,15 @@ from torch import Tensor, nn
 from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.heads import projected_cross_entropy
 from bertsmith.models.bert.model import initialize
-from bertsmith.models.bert.tasks import OwnTask, TaskBatch, label_keys, task_loss
+from bertsmith.models.bert.tasks import TaskBatch, label_keys, task_loss
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt
-from bertsmith.models.head_config import Kind
+from bertsmith.models.head_config import HeadConfig, Level
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.modules.packed import LanguageBatch, Packed
 
-GPT_ARCHITECTURES: dict[Kind, str] = {
-    "classify": "OpenAIGPTForSequenceClassification",
-    "regress": "OpenAIGPTForSequenceClassification",
-}
+GPT_ARCHITECTURES: dict[Level, str] = {"text": "OpenAIGPTForSequenceClassification"}
 """What `transformers` has of a GPT under a task; it reads a pair in one order."""
 
 LANGUAGE_WEIGHT = 0.5
@@ -89,51 +85,42 @@ class GptForTask(nn.Module):
     def __init__(
         self,
         config: GptConfig,
-        kind: Kind,
+        head: HeadConfig,
         *,
-        labels: Sequence[str] = (),
-        extract_id: int | None,
-        both_orders: bool = False,
         frame: ForeignFrame | None = None,
     ) -> None:
-        """For one kind of task.
+        """Draws weights.
 
         Args:
             config: the encoder's shape.
-            kind: of the task.
-            labels: of a `classify` or `tag` task.
-            extract_id: the token that ends every input: `[MASK]`, of which a GPT has no other use;
-                None with a `frame`.
-            both_orders: whether a pair is read both ways and its states added, as for similarity,
-                where neither text comes first; in `classify` and `regress`.
-            frame: of a model that another program fine-tuned.
+            head: the output layer. Its `extract_id` ends every input: `[MASK]`, of which a GPT has
+                no other use. With `both_orders` a pair is read both ways and its states are added,
+                as for similarity, where neither text comes first.
+            frame: of a model that another program fine-tuned, whose head has no `extract_id`.
 
         Raises:
             ValueError: both orders of what is no pair.
         """
         super().__init__()
-        if both_orders and kind not in ("classify", "regress"):
-            raise ValueError(f"both_orders is for pairs; a {kind} task has none")
+        if head.both_orders and head.level != "text":
+            raise ValueError(f"both_orders is for pairs of texts, not for level {head.level}")
         self.config = config
-        self.kind: Kind = kind
-        self.labels = tuple(labels)
-        self.extract_id = extract_id
-        self.both_orders = both_orders
+        self.head = head
         self.frame = frame
         self.gpt = Gpt(config)
         self.dropout = Dropout(config.resid_pdrop)
-        width, classes = config.n_embd, max(len(labels), 1)
+        width = config.n_embd
         # No bias, as in equation 3 and in `transformers`.
         self.classifier: OutputLinear | None = None
-        if kind != "answer":
-            self.classifier = output_layer(width, classes, number=kind == "regress", bias=False)
-        self.span = OutputLinear(width, 2) if kind == "answer" else None
+        if head.level != "span":
+            self.classifier = output_layer(width, head.outputs, number=head.is_number, bias=False)
+        self.span = OutputLinear(width, 2) if head.level == "span" else None
         self.class_weights: Tensor | None = None
-        """Weight of each class's examples in the loss of `classify`; set by the run, not saved."""
+        """As `BertForTask.class_weights`."""
         initialize(self, config.initializer_range, cut=False)
 
     def outputs(self, batch: TaskBatch) -> Tensor:
-        """Scores, in fp32: [B, C], [B, 1] (`regress`: in fp64), `tag` [P, C], `answer` [T, 2]."""
+        """As `BertForTask.outputs`."""
         packed = self.arranged(batch.packed)
         rows_R = self._rows(packed, batch)
         return self._scores(self.gpt(packed, rows_R), packed)
@@ -156,27 +143,26 @@ class GptForTask(nn.Module):
         hidden_TD: Tensor = self.gpt(packed)
         rows_R = self._rows(packed, batch)
         scores = self._scores(hidden_TD if rows_R is None else hidden_TD[rows_R], packed)
-        loss = task_loss(self.kind, scores, batch, self.class_weights)
+        loss = task_loss(self.head, scores, batch, self.class_weights)
         shares_B = LANGUAGE_WEIGHT * self._predictions(packed, batch)
         return {"task": loss + self._language_loss(hidden_TD, packed, shares_B)}
 
     @property
     def config_keys(self) -> dict[str, Any]:
         """What `config.json` says of the model beside its shape."""
-        known = None if self.both_orders else GPT_ARCHITECTURES.get(self.kind)
-        own = OwnTask(kind=self.kind, extract_id=self.extract_id, both_orders=self.both_orders)
+        known = None if self.head.both_orders else GPT_ARCHITECTURES.get(self.head.level)
         architecture = {"architectures": [known or "OpenAIGPTModel"]}
-        own_keys = {} if self.frame is not None else own.keys
-        return architecture | own_keys | label_keys(self.kind, self.labels)
+        own_keys = {} if self.frame is not None else self.head.keys
+        return architecture | own_keys | label_keys(self.head)
 
     def arranged(self, packed: Packed) -> Packed:
         """The inputs as GPT reads them; with both orders [2B], the other way round in the end."""
         if self.frame is not None:
             return self.frame.around(packed)
-        assert self.extract_id is not None
-        ids_T = packed.ids_T.index_fill(0, packed.lasts_B, self.extract_id)
+        assert self.head.extract_id is not None
+        ids_T = packed.ids_T.index_fill(0, packed.lasts_B, self.head.extract_id)
         arranged = replace(packed, ids_T=ids_T)
-        if not self.both_orders:
+        if not self.head.both_orders:
             return arranged
         return Packed(
             ids_T=torch.cat([arranged.ids_T, _other_way_round(arranged)]),
@@ -188,9 +174,9 @@ class GptForTask(nn.Module):
 
     def _rows(self, packed: Packed, batch: TaskBatch) -> Tensor | None:
         """Indices into T of the states that answers are read from; None for all."""
-        if self.kind == "answer":
+        if self.head.level == "span":
             return None
-        if self.kind == "tag":
+        if self.head.level == "token":
             return batch.ends_P
         return packed.lasts_B
 
@@ -199,18 +185,18 @@ class GptForTask(nn.Module):
             answers_T2: Tensor = self.span(hidden_RD)
             return answers_T2.index_copy(0, packed.firsts_B, answers_T2[packed.lasts_B])
         assert self.classifier is not None
-        if self.both_orders:
+        if self.head.both_orders:
             hidden_RD = torch.add(*hidden_RD.chunk(2))
         scores: Tensor = self.classifier(self.dropout(hidden_RD))
         return scores
 
     def _predictions(self, packed: Packed, batch: TaskBatch) -> Tensor:
         """How many predictions of the task are made from each input, [B] or, both ways, [2B]."""
-        if self.kind == "tag":
+        if self.head.level == "token":
             assert batch.words_P is not None
             counts_B = torch.bincount(_rows_of(packed, batch.words_P), minlength=packed.sequences)
             return counts_B.float()
-        inputs = batch.group * (2 if self.both_orders else 1)
+        inputs = batch.group * (2 if self.head.both_orders else 1)
         return torch.full((packed.sequences,), 1 / inputs, device=packed.ids_T.device)
 
     def _language_loss(self, hidden_TD: Tensor, packed: Packed, shares_B: Tensor) -> Tensor:
