@@ -25,7 +25,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 ROOT = Path(__file__).parents[1]
 READMES = ["README.md", "README.zh-CN.md"]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))
-DOCUMENTS = [*READMES, "CHANGELOG.md", *PAGES]
+DOCUMENTS = [*READMES, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES]
 
 # What makes a README's command small enough for a test; each must be needed somewhere.
 SMALLER = {
