@@ -120,7 +120,7 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: P
     with pytest.raises(UsageError) as caught:
         predict_file(classifier, source, out, columns=Columns())
     assert str(caught.value) == (
-        f"--out {out} is there already; choose another name, or delete it first."
+        f"--out {out} is there already; choose another name, or add --overwrite."
     )
     with pytest.raises(UsageError, match=r"mine\.csv is there already"):
         embed_file(classifier, source, out, text="text", pooling="mean", layers=(-1,))

@@ -4,7 +4,7 @@
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -68,8 +68,8 @@ class Command:
         """The help after these words of the command line."""
         return Help("", cls.about(), cls.options(), cls.examples)
 
-    def run(self) -> Result:
-        """Does the job."""
+    def run(self) -> Result | Iterator[Result]:
+        """Does the job; results that come one after the other are printed as they come."""
         raise NotImplementedError
 
 

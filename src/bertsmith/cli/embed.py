@@ -1,21 +1,29 @@
 """`bertsmith embed`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bertsmith.cli.command import MODEL, Command, Result
+from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
 from bertsmith.cli.options import flag, word
+
+if TYPE_CHECKING:
+    from bertsmith.inference.predictor import Predictor
 
 
 @dataclass(kw_only=True)
 class Embed(Command):
-    """Embed every row of a file as a vector."""
+    """Embed texts as vectors."""
 
-    examples = ("embed minilm new-reviews.txt --out vectors.npy",)
+    examples = (
+        "embed minilm new-reviews.txt --out vectors.npy",
+        'embed minilm "A text." --json',
+    )
 
     model: str = word(MODEL, metavar="MODEL")
-    input: str = word(".txt (a text a line) .csv .tsv .jsonl .parquet.", metavar="INPUT")
+    inputs: tuple[str, ...] = word(f"{INPUTS}.", metavar="INPUT...")
     text: str = flag("Column of the text.", group="Columns", default="text", metavar="COL")
     pooling: Literal["mean", "cls"] = flag(
         "mean: over all tokens, for similarity and search; cls: the first token, only where a "
@@ -29,28 +37,45 @@ class Embed(Command):
         default=(-1,),
         metavar="L,...",
     )
-    out: Path = flag(
-        "File to write, not there yet: .npy (the vectors), or .parquet (the same columns, then "
-        "`embedding`).",
+    out: Path | None = flag(
+        "File to write: .npy (the vectors), or .parquet (the same columns, then `embedding`).",
         group="Output",
+        default=None,
         metavar="FILE",
+        shown="standard output",
     )
+    overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
 
-    def run(self) -> Result:
+    def run(self) -> Result | Iterator[Result]:
         """Embeds."""
-        from bertsmith.core.terminal import Bar
-        from bertsmith.inference.files import embed_file
         from bertsmith.inference.predictor import Predictor
 
+        source = file_of(self.inputs, self.out)
         predictor = Predictor(self.model)
+        if source is not None and self.out is not None:
+            return self._to_file(predictor, source, self.out)
+        return self._to_lines(predictor, source)
+
+    def _to_lines(self, predictor: "Predictor", source: str | None) -> Iterator[Result]:
+        for texts in text_blocks(self.inputs, source=source, column=self.text):
+            vectors = predictor.embed(texts, pooling=self.pooling, layers=self.layers)
+            for text, vector in zip(texts, vectors.tolist(), strict=True):
+                numbers = "\t".join(f"{value:.6g}" for value in vector)
+                yield Result({"text": text, "embedding": vector}, numbers)
+
+    def _to_file(self, predictor: "Predictor", source: str, out: Path) -> Result:
+        from bertsmith.core.terminal import Bar
+        from bertsmith.inference.files import embed_file
+
         with Bar(embed="rows") as bar:
             done = embed_file(
                 predictor,
-                self.input,
-                self.out,
+                source,
+                out,
                 text=self.text,
                 pooling=self.pooling,
                 layers=self.layers,
+                overwrite=self.overwrite,
                 progress=lambda count: bar("embed", count, None),
             )
         return Result(done, f"{done.counted} as vectors: {done.out}")

@@ -32,6 +32,14 @@ class Fill(Command):
         default=False,
     )
 
+    word: tuple[str, ...] | None = flag(
+        "Only print the probabilities of these words at the [MASK]; a word may have several "
+        "pieces.",
+        group="Output",
+        default=None,
+        metavar="W,...",
+    )
+
     def run(self) -> Result:
         """Predicts."""
         from bertsmith.core.terminal import percent
@@ -39,6 +47,14 @@ class Fill(Command):
         from bertsmith.inference.predictor import Predictor
 
         predictor = Predictor(self.model)
+        if self.word is not None:
+            words = [predictor.word_probability(self.text, word) for word in self.word]
+            lines = [
+                f"  {percent(one.probability)}  {one.word}"
+                + (f"  ({' '.join(one.pieces)})" if len(one.pieces) > 1 else "")
+                for one in words
+            ]
+            return Result(words, "\n".join(lines))
         found = predictor.fill(self.text, top=self.top, joint=self.joint)
         warning = _ALL_UNKNOWN if _all_unknown(self.text, predictor.tokenizer) else None
         text = []

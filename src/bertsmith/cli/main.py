@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from bertsmith import __version__
-from bertsmith.cli.command import Command
+from bertsmith.cli.command import Command, Result
 from bertsmith.cli.compare import Compare
 from bertsmith.cli.embed import Embed
 from bertsmith.cli.evaluate import Evaluate
@@ -142,11 +142,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(_help(call))
         return 0
     command = parse(call)
-    result = command.run()
-    if world_from_environment().first:
-        # Paths are the only values of a result that JSON has no word for.
-        data = msgspec.json.encode(result.data, enc_hook=str)
-        print(_for_stdout(data) if command.json else result.text)
+    found = command.run()
+    for result in [found] if isinstance(found, Result) else found:
+        if world_from_environment().first:
+            # Paths are the only values of a result that JSON has no word for.
+            data = msgspec.json.encode(result.data, enc_hook=str)
+            print(_for_stdout(data) if command.json else result.text)
     return 0
 
 

@@ -1,44 +1,130 @@
 """`bertsmith predict`."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bertsmith.cli.columns import AS_TRAINED, ColumnOptions, model_columns
 from bertsmith.cli.command import MODEL, Result
+from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
 from bertsmith.cli.options import flag, word
+from bertsmith.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bertsmith.inference.predictor import Predictor
+    from bertsmith.tasks.task import Example
 
 
 @dataclass(kw_only=True)
 class Predict(ColumnOptions):
-    """Predict every row of a file: the same columns, then the answer's."""
+    """Predict with a fine-tuned model: texts, standard input, or every row of a file."""
 
-    examples = ("predict my-classifier new-reviews.txt --out answers.csv",)
+    examples = (
+        'predict my-classifier "What a film!"',
+        "predict my-classifier new-reviews.txt --out answers.csv",
+    )
     column_defaults = AS_TRAINED
 
     model: str = word(MODEL, metavar="MODEL")
-    input: str = word(
-        ".txt (a text a line) .csv .tsv .jsonl .parquet, CoNLL columns, SQuAD's .json, or an "
-        "official file of the model's task.",
-        metavar="INPUT",
+    inputs: tuple[str, ...] = word(
+        f"{INPUTS}, CoNLL columns, SQuAD's .json, or an official file of the model's task. Texts "
+        "for a model of pairs come two by two (on a line: with a tab between), question first; of "
+        "a multiple-choice model the choices follow their text.",
+        metavar="INPUT...",
     )
-    out: Path = flag(
-        "File to write, not there yet: .jsonl .csv .tsv .parquet.", group="Output", metavar="FILE"
+    out: Path | None = flag(
+        "File to write, the same columns, then the answer's: .jsonl .csv .tsv .parquet.",
+        group="Output",
+        default=None,
+        metavar="FILE",
+        shown="standard output",
     )
+    overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
 
-    def run(self) -> Result:
+    def run(self) -> Result | Iterator[Result]:
         """Predicts."""
-        from bertsmith.core.terminal import Bar
-        from bertsmith.inference.files import predict_file
         from bertsmith.inference.predictor import Predictor
 
+        source = file_of(self.inputs, self.out)
         predictor = Predictor(self.model)
+        if source is None:
+            return self._texts(predictor)
+        if self.out is None:
+            return self._rows(predictor, source)
+        return self._to_file(predictor, source, self.out)
+
+    def _texts(self, predictor: "Predictor") -> Iterator[Result]:
+        from bertsmith.inference.files import columns_of
+
+        for name in self.given_columns():
+            flag_name = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag_name} names a column of a file; texts have none.")
+        for texts in text_blocks(self.inputs):
+            parts = [text.split("\t") for text in texts] if self.inputs == ("-",) else [texts]
+            items = [item for part in parts for item in _items(predictor, part)]
+            found = predictor.predict([example for _, example in items])
+            for (shown, _), prediction in zip(items, found, strict=True):
+                yield _answered({"input": shown}, columns_of(prediction))
+
+    def _rows(self, predictor: "Predictor", source: str) -> Iterator[Result]:
+        from bertsmith.inference.files import predicted_rows
+
+        columns = model_columns(predictor, self.given_columns(), labelled=False)
+        for rows, _ in predicted_rows(predictor, source, columns=columns):
+            for values, answer in rows:
+                yield _answered(values, answer)
+
+    def _to_file(self, predictor: "Predictor", source: str, out: Path) -> Result:
+        from bertsmith.core.terminal import Bar
+        from bertsmith.inference.files import predict_file
+
         with Bar(predict="rows") as bar:
             done = predict_file(
                 predictor,
-                self.input,
-                self.out,
+                source,
+                out,
                 columns=model_columns(predictor, self.given_columns(), labelled=False),
+                overwrite=self.overwrite,
                 progress=lambda count: bar("predict", count, None),
             )
         text = [f"{done.counted} with the model's answers: {done.out}"]
         return Result(done, "\n".join([*text, *filter(None, [done.told])]))
+
+
+_Item = tuple[list[str], "Example | str | tuple[str, str]"]
+"""The texts of an input, and the input as the model takes it."""
+
+
+def _items(predictor: "Predictor", texts: Sequence[str]) -> list[_Item]:
+    """Texts one by one, in pairs, or a text and its choices, as the model's task has it."""
+    from bertsmith.tasks.datasets import reading
+    from bertsmith.tasks.task import ChoiceExample
+
+    taught = predictor.taught
+    official = reading.official(taught.task)
+    if taught.kind == "choose":
+        if len(texts) < 3:
+            raise UsageError("A multiple-choice model needs a text and at least two choices.")
+        return [(list(texts), ChoiceExample("input", "0", texts[0], tuple(texts[1:])))]
+    in_pairs = taught.kind == "answer" or (
+        official.pair if official else bool(taught.columns and taught.columns.text_pair)
+    )
+    if not in_pairs:
+        return [([text], text) for text in texts]
+    if len(texts) % 2:
+        what = "a question and its context" if taught.kind == "answer" else "two texts"
+        raise UsageError(f"This model takes {what}, found {len(texts)}; give an even number.")
+    return [([a, b], (a, b)) for a, b in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def _answered(values: Mapping[str, Any], answer: Mapping[str, Any]) -> Result:
+    """A line for each input: what is predicted, how surely, and the input."""
+    if "predicted_tags" in answer:
+        pairs = zip(answer["predicted_words"], answer["predicted_tags"], strict=True)
+        return Result({**values, **answer}, " ".join(f"{word}/{tag}" for word, tag in pairs))
+    predicted = answer.get("predicted_text", answer["predicted"])
+    cells = [f"{predicted:.4f}" if isinstance(predicted, float) else str(predicted)]
+    if "probability" in answer:
+        cells.append(f"{answer['probability']:.4f}")
+    return Result({**values, **answer}, "\t".join([*cells, *values.get("input", [])]))

@@ -11,6 +11,7 @@ import msgspec
 
 from bertsmith.core.errors import DataError, UsageError
 from bertsmith.inference.embedding import Pooling
+from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.custom import Columns
@@ -24,6 +25,7 @@ from bertsmith.tasks.decode import (
     TagAnswer,
 )
 from bertsmith.tasks.task import ChoiceExample, Example, TagExample
+from bertsmith.tasks.task_config import Taught
 from bertsmith.text import rows
 from bertsmith.text.writers import open_vectors, open_writer
 
@@ -31,6 +33,8 @@ _BLOCK = 512
 """Rows."""
 
 Item = TypeVar("Item")
+
+AnsweredBlock = tuple[list[tuple[dict[str, Any], dict[str, Any]]], int]
 
 Progress = Callable[[int], object]
 """Told how many rows are done."""
@@ -66,6 +70,7 @@ def predict_file(
     out: Path,
     *,
     columns: Columns,
+    overwrite: bool = False,
     progress: Progress = lambda done: None,
 ) -> Done:
     """Writes what a fine-tuned model says of each row of a file.
@@ -76,6 +81,7 @@ def predict_file(
             files of the model's own task, CoNLL's columns and SQuAD's .json.
         out: .jsonl, .csv, .tsv or .parquet; the same columns, then the answer's.
         columns: what the columns of `source` are called.
+        overwrite: whether `out` may be there already.
         progress: told how many rows are done.
 
     Raises:
@@ -84,23 +90,46 @@ def predict_file(
             or a column of the file has the name of one of the answer's.
         SystemFault: the disk is full, ...
     """
-    taught = predictor.taught
-    _check_out(source, out)
     count = cut = 0
+    answers = predicted_rows(predictor, source, columns=columns)
+    _check_out(source, out, overwrite=overwrite)
     with open_writer(out) as write:
-        for block in _blocks(reading.asked(taught, source, columns=columns), alike=_same_document):
-            _check_equal_choices([example for _, example in block])
-            examples = [example for _, example in block]
-            features = predictor.scorer.features(examples, taught)
-            answers = predictor.scorer.predict(examples, taught, features)
-            cut += features.cut
-            for (values, example), answer in zip(block, answers, strict=True):
-                told = columns_of(answer)
-                _check_free(values, told, example.where)
-                write(values | told)
+        for block, lost in answers:
+            for values, answer in block:
+                write(values | answer)
             count += len(block)
+            cut += lost
             progress(count)
     return Done(str(out), count, cut)
+
+
+def predicted_rows(
+    predictor: Predictor, source: Path | str, *, columns: Columns
+) -> Iterator[AnsweredBlock]:
+    """The rows of a file in blocks, each row's own columns and the answer's; see `predict_file`.
+
+    With each block comes how many of its rows lost the end of their text.
+
+    Raises:
+        DataError, UsageError, SystemFault: as `predict_file`; the model is checked at once.
+    """
+    taught = predictor.taught
+    return _predicted(predictor, taught, reading.asked(taught, source, columns=columns))
+
+
+def _predicted(
+    predictor: Predictor, taught: Taught, asked: reading.Asked
+) -> Iterator[AnsweredBlock]:
+    for block in _blocks(asked, alike=_same_document):
+        examples = [example for _, example in block]
+        _check_equal_choices(examples)
+        features = predictor.scorer.features(examples, taught)
+        predictions = predictor.scorer.predict(examples, taught, features)
+        answers = [columns_of(prediction) for prediction in predictions]
+        for (values, example), answer in zip(block, answers, strict=True):
+            _check_free(values, answer, example.where)
+        rows = [(values, answer) for (values, _), answer in zip(block, answers, strict=True)]
+        yield rows, features.cut
 
 
 def embed_file(
@@ -111,6 +140,7 @@ def embed_file(
     text: str,
     pooling: Pooling,
     layers: Sequence[int],
+    overwrite: bool = False,
     progress: Progress = lambda done: None,
 ) -> Done:
     """Writes a vector for each row of a file.
@@ -122,6 +152,7 @@ def embed_file(
         text: the column of the text.
         pooling: see `embedding.embed`.
         layers: see `embedding.embed`.
+        overwrite: whether `out` may be there already.
         progress: told how many rows are done.
 
     Raises:
@@ -130,7 +161,7 @@ def embed_file(
             layer.
         SystemFault: the disk is full, ...
     """
-    _check_out(source, out)
+    _check_out(source, out, overwrite=overwrite)
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
@@ -139,6 +170,45 @@ def embed_file(
             for row in block:
                 _check_free(row.values, {"embedding": None}, row.where)
             write([row.values for row in block], vectors)
+            count += len(block)
+            progress(count)
+    return Done(str(out), count)
+
+
+def score_file(
+    predictor: Predictor,
+    source: Path | str,
+    out: Path,
+    *,
+    text: str,
+    overwrite: bool = False,
+    progress: Progress = lambda done: None,
+) -> Done:
+    """Writes the log-likelihood of each row of a file by a pre-trained model.
+
+    Args:
+        predictor: of a pre-trained model.
+        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
+        out: .jsonl, .csv, .tsv or .parquet; the same columns, then those of `likelihood.summary`.
+        text: the column of the text.
+        overwrite: whether `out` may be there already.
+        progress: told how many rows are done.
+
+    Raises:
+        DataError: a row without a text, by file and line.
+        UsageError: `out` is there already, the ending is not supported, the model is not
+            pre-trained, or a text is too long.
+        SystemFault: the disk is full, ...
+    """
+    _check_out(source, out, overwrite=overwrite)
+    count = 0
+    with open_writer(out) as write:
+        for block in _blocks(rows.read(source), alike=lambda one, other: False):
+            scores = predictor.score([text_of(row, text, "--text") for row in block])
+            for row, found in zip(block, scores, strict=True):
+                score = summary(found)
+                _check_free(row.values, score, row.where)
+                write(row.values | score)
             count += len(block)
             progress(count)
     return Done(str(out), count)
@@ -207,11 +277,11 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
             )
 
 
-def _check_out(source: Path | str, out: Path) -> None:
+def _check_out(source: Path | str, out: Path, *, overwrite: bool) -> None:
     if out.is_file() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"--out {out} is the input itself; choose another name.")
-    if out.is_file():
-        raise UsageError(f"--out {out} is there already; choose another name, or delete it first.")
+    if out.is_file() and not overwrite:
+        raise UsageError(f"--out {out} is there already; choose another name, or add --overwrite.")
 
 
 def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:

@@ -5,6 +5,8 @@ that follows the left side, and knows nothing of the right. ELMo's two direction
 their probabilities are multiplied, and scaled to add up to 1.
 """
 
+import math
+
 import msgspec
 import torch
 from torch import Tensor
@@ -130,6 +132,63 @@ def fill(
     ]
     fillings = _fill_jointly(model, tokenizer, built.ids, places, top) if joint else []
     return Filled(text, blanks, fillings, FROM_ONE_SIDE[objective])
+
+
+class WordProbability(msgspec.Struct, frozen=True):
+    """How probable a word is at the `[MASK]` of a text."""
+
+    word: str
+    pieces: list[str]
+    probability: float
+    """Product over the pieces of P(piece | text, the pieces before it)."""
+
+
+def word_probability(
+    model: Pretrained, tokenizer: Tokenizer, text: str, word: str
+) -> WordProbability:
+    """The probability of `word` at the one `[MASK]` of `text`.
+
+    A word of n pieces stands at n masks, filled from left to right. What the model says of one
+    piece is a probability among all pieces; of words of different numbers of pieces the
+    probabilities are not of one distribution.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: its own.
+        text: holds one `[MASK]`.
+        word: of one or more pieces.
+
+    Raises:
+        UsageError: the text has not one `[MASK]` or too many tokens, the word is empty or not in
+            the vocabulary, or it has several pieces and the model predicts from both sides apart.
+    """
+    pieces = tokenizer.encode(word).ids
+    if not pieces or tokenizer.unk_id in pieces:
+        raise UsageError(f"--word {word}: the model's vocabulary cannot write it; give another.")
+    objective = objective_of(model)
+    if objective == "both" and len(pieces) > 1:
+        names = " ".join(tokenizer.tokens(pieces))
+        raise UsageError(
+            f"--word {word} has several pieces ({names}), and an ELMo fills one; give another."
+        )
+    ids = encode.single(tokenizer, text, allow_special=True).ids
+    if ids.count(tokenizer.mask_id) != 1:
+        raise UsageError(
+            f"The text holds {ids.count(tokenizer.mask_id)} {MASK}; --word needs exactly one."
+        )
+    place = ids.index(tokenizer.mask_id)
+    row = [*ids[:place], *[tokenizer.mask_id] * len(pieces), *ids[place + 1 :]]
+    limit = model.config.max_position_embeddings
+    if len(row) > limit:
+        raise UsageError(
+            f"The text has {len(row)} tokens with the word, [CLS] and [SEP] counted; this model "
+            f"reads {limit}: shorten it around the [MASK]."
+        )
+    nats = 0.0
+    for offset, piece in enumerate(pieces):
+        nats += float(_log_probabilities(model, tokenizer, [row], [place + offset])[0, 0, piece])
+        row = _with(row, place + offset, piece)
+    return WordProbability(word, tokenizer.tokens(pieces), math.exp(nats))
 
 
 def _log_probabilities(

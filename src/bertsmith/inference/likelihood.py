@@ -93,6 +93,22 @@ def _score(model: Pretrained, tokenizer: Tokenizer, text: str, number: int) -> S
     return SentenceScore(text, scored, totals, means)
 
 
+_NAMES = {"masked": "pseudo_log_likelihood", "forward": "log_likelihood"}
+
+
+def summary(score: SentenceScore) -> dict[str, float]:
+    """The numbers of a sentence as columns, in nats: in all and per token.
+
+    `log_likelihood` from the left, `log_likelihood_backward` from the right (ELMo), or
+    `pseudo_log_likelihood` from both sides; each also with `_per_token` behind it.
+    """
+    columns: dict[str, float] = {}
+    for side, total in score.totals.items():
+        name = _NAMES.get(side, f"log_likelihood_{side}")
+        columns |= {name: total, f"{name}_per_token": score.means[side]}
+    return columns
+
+
 _SIDES = {
     "masked": "from both sides (pseudo-log-likelihood)",
     "forward": "from the left",

@@ -17,7 +17,7 @@ from bertsmith.core.storage import read_json
 from bertsmith.inference import fill_mask, generation
 from bertsmith.inference.embedding import Pooling, embed
 from bertsmith.inference.engine import Scorer, check_vocabulary
-from bertsmith.inference.fill_mask import Filled
+from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
@@ -73,6 +73,15 @@ class Predictor:
         """
         model = self.pretrained("fill in blanks")
         return fill_mask.fill(model, self.tokenizer, text, top=top, joint=joint)
+
+    def word_probability(self, text: str, word: str) -> WordProbability:
+        """How probable `word` is at the one `[MASK]` of `text`; see `fill_mask.word_probability`.
+
+        Raises:
+            UsageError: the model has no masked-word head, or the text or the word does not fit.
+        """
+        model = self.pretrained("fill in blanks")
+        return fill_mask.word_probability(model, self.tokenizer, text, word)
 
     def next_sentence(self, a: str, b: str) -> float:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).

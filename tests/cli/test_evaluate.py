@@ -17,6 +17,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
 def classifier(small_model: Path, folder: Path, task: str) -> Path:
+    """A classifier of two classes, for a pair of texts if the task is `rte`."""
     labels = ("entailment", "not_entailment")
     torch.manual_seed(2)
     model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
