@@ -100,6 +100,9 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     if ready.timetable is not None:
         for line in told(ready.timetable, plan, corpus.manifest.tokens("train")):
             _say(line)
+    trained = sum(one.system.is_trained for one in todo.values())
+    tunings = len(plan.systems) * len(plan.tasks) * plan.seeds
+    _say(f"Plan: {trained} pre-trainings, then {tunings} fine-tunings. Output: {out}.")
 
     # 2. The runs.
     with ExitStack() as stack:

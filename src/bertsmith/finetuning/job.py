@@ -11,6 +11,7 @@ A folder, while and after the job::
     config.json ...    the model folder of the best run, with `task.json`
 """
 
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -143,7 +144,8 @@ def finetune(
         place.first_decides(check)
         lengths = finetune_data.lengths(data, tokenizer, limits)
         if place.world.first:
-            for line in (*origin.notes, *finetune_data.told(parts, inspection, lengths)):
+            plan = _plan(config, len(tried), job.seeds, data.train.items, out)
+            for line in (*origin.notes, *finetune_data.told(parts, inspection, lengths), plan):
                 (show or _say)(line)
 
         # 2. The runs, each of which is skipped where it was done before.
@@ -167,6 +169,18 @@ def finetune(
             return place.first_decides(
                 lambda: _finish(out, job, parts, data, runs, inspection, lengths)
             )
+
+
+def _plan(config: FinetuneConfig, tried: int, seeds: int, items: int, out: Path) -> str:
+    """What is going to be done, in words; a batch counts `items`: examples, or their windows."""
+    steps = math.ceil(items / config.batch_size) * config.epochs
+    steps = min(steps, config.steps or steps)
+    one = f"up to {steps:,} steps of {config.batch_size} ({config.epochs} epochs of {items:,})"
+    runs = f"{seeds} runs of" if seeds > 1 else "1 run of"
+    if tried:
+        settings = "setting" if tried == 1 else "settings"
+        return f"Plan: {tried} {settings} tried, then {runs} the best. Output: {out}."
+    return f"Plan: {runs} {one}. Output: {out}."
 
 
 class _Runs:

@@ -22,6 +22,7 @@ from bertsmith.models.family import NAMES, Pretrained
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.pretraining.model_card import pretraining_card
+from bertsmith.pretraining.plan import plan_lines
 from bertsmith.pretraining.setup import (
     build_model,
     check_tokenizer,
@@ -172,6 +173,9 @@ def run(
         schedule, reporter = opened[0] if opened else (open_schedule(None), Reporter(None))
         stack.enter_context(reporter)
         _tell_start(reporter, model, config, place, resume=resume, resumed_at=resumed_at)
+        tokens = corpus.manifest.tokens("train")
+        for line in plan_lines(config, corpus_tokens=tokens, out=out):
+            reporter.note(line)
         if moved_place := note_place(state, place):
             reporter.note(moved_place)
         if fresh_heads:

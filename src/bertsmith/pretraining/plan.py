@@ -1,0 +1,32 @@
+"""What a pre-training is going to do, in words, before it starts."""
+
+from pathlib import Path
+
+from bertsmith.core.terminal import amount, duration
+from bertsmith.pretraining.config import PretrainConfig
+
+
+def plan_lines(config: PretrainConfig, *, corpus_tokens: int, out: Path) -> list[str]:
+    """How long the run is, how often it sees the corpus, and where it goes.
+
+    Args:
+        config: of the run.
+        corpus_tokens: of the training split.
+        out: folder of the run.
+    """
+    lengths = " then ".join(str(phase.length) for phase in config.phases)
+    step = f"{config.batch_size:,} sequences of up to {lengths} tokens"
+    if config.steps is None:
+        assert config.hours is not None
+        run = f"{duration(config.hours * 3600)} of steps of {step}"
+        seen = f"on {amount(corpus_tokens)} tokens of text"
+    else:
+        mean = sum(phase.share * phase.length for phase in config.phases)
+        tokens = config.steps * config.batch_size * mean
+        run = f"{config.steps:,} steps of {step}"
+        seen = (
+            f"at most {amount(tokens)} tokens, {tokens / max(corpus_tokens, 1):.2g} times the "
+            f"{amount(corpus_tokens)} tokens of text"
+        )
+    every = f"every {config.save_every:,} steps" if config.save_every else "every ten minutes"
+    return [f"Plan: {run}, {seen}.", f"Output: {out}, with a checkpoint {every}."]
