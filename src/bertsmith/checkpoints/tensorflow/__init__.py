@@ -1,0 +1,1 @@
+"""Google's checkpoints of TensorFlow 1, read without TensorFlow."""
