@@ -105,6 +105,11 @@ def _rows(config: ElmoConfig) -> Iterator[_Row]:
             yield _Row((f"{ours}.projection",), f"{theirs}/W_P_0", _turned, _turned)
 
 
+def names_in_file(config: ElmoConfig) -> dict[str, str]:
+    """Name of each parameter of an `Elmo` -> the dataset that it is in, alone or with others."""
+    return {ours: row.theirs for row in _rows(config) for ours in row.ours}
+
+
 def read_elmo(options: str | Path, weights: str | Path) -> Elmo:
     """The published model in two files, for whole words, in fp32 on the CPU, in evaluation mode.
 

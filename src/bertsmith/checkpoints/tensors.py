@@ -24,17 +24,26 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise damaged(path, error) from error
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            continue
-        tensors[name] = tensor.float()
-        wrong = int((~tensors[name].isfinite()).sum())
-        if wrong:
-            raise FolderError(
-                f"{path}: {name} holds {wrong:,} numbers that are not finite (NaN, infinity or "
-                "beyond fp32): the weights are damaged or the training diverged. Restore the file "
-                "from a good copy, or take an earlier checkpoint."
-            )
+        if tensor.is_floating_point():
+            tensors[name] = in_fp32(tensor, f"{path}: {name}")
     return tensors
+
+
+def in_fp32(tensor: Tensor, source: str) -> Tensor:
+    """The tensor in fp32, checked; `source` is its file and name.
+
+    Raises:
+        FolderError: a number in it is not finite.
+    """
+    tensor = tensor.float()
+    wrong = int((~tensor.isfinite()).sum())
+    if wrong:
+        raise FolderError(
+            f"{source} holds {wrong:,} numbers that are not finite (NaN, infinity or "
+            "beyond fp32): the weights are damaged or the training diverged. Restore the file "
+            "from a good copy, or take an earlier checkpoint."
+        )
+    return tensor
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

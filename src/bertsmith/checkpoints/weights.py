@@ -5,7 +5,7 @@ What a folder has beyond what is asked of it, such as other heads, is left out.
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +24,12 @@ from bertsmith.models.gpt.config import GptConfig
 
 # What a config.json counts, and where the weights number it.
 _NUMBERED: dict[type[ModelConfig], dict[str, re.Pattern[str]]] = {
-    BertConfig: {"num_hidden_layers": re.compile(r"bert\.encoder\.layer\.(\d+)\.")},
-    GptConfig: {"n_layer": re.compile(r"transformer\.h\.(\d+)\.")},
+    BertConfig: {"num_hidden_layers": re.compile(r"bert\.encoder\.layer\.(\d{1,9})\.")},
+    GptConfig: {"n_layer": re.compile(r"transformer\.h\.(\d{1,9})\.")},
     ElmoConfig: {
-        "lstm_layers": re.compile(r"elmo\.forward_lstms\.(\d+)\."),
-        "highways": re.compile(r"elmo\.encoder\.highways\.(\d+)\."),
-        "filters": re.compile(r"elmo\.encoder\.convolutions\.(\d+)\."),
+        "lstm_layers": re.compile(r"elmo\.forward_lstms\.(\d{1,9})\."),
+        "highways": re.compile(r"elmo\.encoder\.highways\.(\d{1,9})\."),
+        "filters": re.compile(r"elmo\.encoder\.convolutions\.(\d{1,9})\."),
     },
 }
 _ENCODERS: dict[type[ModelConfig], str] = {
@@ -60,12 +60,10 @@ class Weights:
     """By the names that `transformers` has today."""
     names: dict[str, str]
     """Of the same tensors in the file."""
-
-    @property
-    def where(self) -> str:
-        """The file, or the folder of several."""
-        files = weight_files(self.folder)
-        return str(files[0] if len(files) == 1 else self.folder)
+    where: str
+    """The file, or the folder of several."""
+    config_file: Path
+    """Says the shape."""
 
     def check_encoder(self) -> None:
         """Compares the encoder that config.json describes with the headers.
@@ -80,13 +78,26 @@ class Weights:
             there = max(found, default=-1) + 1
             if said != there:
                 raise FolderError(
-                    f"{self.folder / 'config.json'}: {key} is {said:,}, but {self.where} has "
+                    f"{self.config_file}: {key} is {said:,}, but {self.where} has "
                     f"{there:,}; one of the two files is from another model."
                 )
-        encoder = outline(lambda: family.build_encoder(self.shape, pieces=()))
-        prefix = f"{self.shape.family}."
-        state = {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
-        self._check(family.to_theirs(self.shape, state))
+        self._check(_encoder_of(self.shape))
+
+    def check_complete(self, called: Callable[[str], str] = str) -> None:
+        """Checks that the whole encoder is there; its number of layers was compared before.
+
+        Args:
+            called: the name in the file of a parameter that is not in it, for the message.
+
+        Raises:
+            FolderError: a tensor is missing.
+        """
+        missing = [name for name in _encoder_of(self.shape) if name not in self.stored]
+        if missing:
+            raise FolderError(
+                f"{self.where} lacks {len(missing)} tensors of the encoder, the first is "
+                f"{called(missing[0])}; the file is incomplete or another kind of model's."
+            )
 
     def state_for(
         self, expected: dict[str, Tensor], *, prefix: str = "", heads: bool = False
@@ -134,8 +145,9 @@ class Weights:
             stored, called = self.stored[name], self.names[name]
             if stored.shape != tuple(tensor.shape):
                 raise FolderError(
-                    f"{stored.file}: {called} has shape {stored.shape}, config.json says "
-                    f"{tuple(tensor.shape)}; one of the two files is from another model."
+                    f"{stored.file}: {called} has shape {stored.shape}, "
+                    f"{self.config_file.name} says {tuple(tensor.shape)}; one of the two files is "
+                    "from another model."
                 )
             if not stored.is_float:
                 raise FolderError(
@@ -180,11 +192,32 @@ def open_weights(folder: Path, shape: ModelConfig) -> Weights:
         FolderError: they are missing or damaged, or the encoder is not that of `shape`.
     """
     headers = read_headers(folder)
-    names = family.names_in_file(shape, headers, source=str(weight_files(folder)[0]))
+    files = weight_files(folder)
+    where = str(files[0] if len(files) == 1 else folder)
+    names = family.names_in_file(shape, headers, source=str(files[0]))
     stored = {name: headers[called] for name, called in names.items()}
-    weights = Weights(folder, shape, stored, names)
+    weights = Weights(folder, shape, stored, names, where, folder / "config.json")
     weights.check_encoder()
     return weights
+
+
+def has_place(shape: ModelConfig, names: Iterable[str]) -> list[str]:
+    """Those of today's names that some model of this shape has, under any head."""
+    known = _encoder_of(shape).keys() | family.repeated(shape).keys()
+    heads = _HEADS[type(shape)]
+    return [
+        name
+        for name in names
+        if name in known
+        or (name.startswith(heads) and (not name.startswith("cls.") or name in parameters.NAMES))
+    ]
+
+
+def _encoder_of(shape: ModelConfig) -> dict[str, Tensor]:
+    """The encoder's parameters without data, by today's names."""
+    encoder = outline(lambda: family.build_encoder(shape, pieces=()))
+    state = {f"{shape.family}.{name}": tensor for name, tensor in encoder.items()}
+    return family.to_theirs(shape, state)
 
 
 def outline(build: Callable[[], nn.Module]) -> dict[str, Tensor]:

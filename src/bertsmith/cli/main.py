@@ -13,6 +13,7 @@ import msgspec
 from bertsmith import __version__
 from bertsmith.cli.command import Command, Result
 from bertsmith.cli.compare import Compare
+from bertsmith.cli.convert import Convert
 from bertsmith.cli.embed import Embed
 from bertsmith.cli.evaluate import Evaluate
 from bertsmith.cli.fill import Fill
@@ -61,6 +62,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
         "glue-submit": GlueSubmit,
     },
     "Compare": {"compare": Compare},
+    "Convert": {"convert": Convert},
 }
 """Every command under its heading in the help."""
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}

@@ -1,0 +1,1 @@
+"""Checkpoints of other programs, read for conversion, and layouts of theirs, written."""
