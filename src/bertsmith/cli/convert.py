@@ -71,7 +71,8 @@ class Convert(Command):
         except (FolderError, UsageError) as error:
             raise type(error)(_PARAMETER.sub(_flag, str(error))) from error
         lines = _table(done) if self.dry_run else _report(done)
-        return Result(done, with_next(lines, *self._following(done)))
+        following = self._following(done)
+        return Result(done, with_next(lines, *following) if following else "\n".join(lines))
 
     def _following(self, done: "Conversion") -> list[list[str]]:
         """The command that goes on from there."""
