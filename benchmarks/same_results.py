@@ -98,7 +98,7 @@ PRINTED = {
     "tokenizer bpe: pieces": f"tokenizer show tokenizer-bpe {TEXT} --json",
     "examples": "pretrain --data corpus-uncased --out none --size tiny --show-batch 8 --json",
     "fill": "fill pretrain-bert-modern 'Anna [MASK] the old [MASK].' --joint --json",
-    "generate": "generate pretrain-gpt 'Anna saw' --tokens 20 --top-k 20 --seed 7 --json",
+    "generate": "generate pretrain-gpt 'Anna saw' --max-new-tokens 20 --top-k 20 --seed 7 --json",
     "score bert": f"score pretrain-bert-modern {ORDERS} --json",
     "score gpt": f"score pretrain-gpt {ORDERS} --json",
     "score elmo": f"score pretrain-elmo {ORDERS} --json",

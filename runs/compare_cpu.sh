@@ -49,5 +49,5 @@ for model in bert gpt elmo; do
     "he was born in london and studied at the university ." \
     "he was born in university and studied at the london ."
 done
-bertsmith generate "$out/compare/pretraining/gpt" "the city of" --tokens 30 --top-k 20
+bertsmith generate "$out/compare/pretraining/gpt" "the city of" --max-new-tokens 30 --top-k 20
 bertsmith fill "$out/compare/pretraining/bert" "He was born in [MASK] and died in London."

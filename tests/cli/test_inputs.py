@@ -161,13 +161,13 @@ def test_log_likelihoods_of_a_file(small_model: Path, shell: Shell, tmp_path: Pa
 def test_the_probability_of_a_word(small_model: Path, shell: Shell) -> None:
     tokenizer = Tokenizer.load(small_model)
     predictor = Predictor(small_model)
-    [blank] = predictor.fill("the [MASK]", top=len(tokenizer)).blanks
+    [blank] = predictor.fill("the [MASK]", top_k=len(tokenizer)).blanks
     likely = {one.token: one.probability for one in blank.candidates}
     found = shell.objects("fill", small_model, "the [MASK]", "--word", "red,kind")[0]
     assert [one["word"] for one in found] == ["red", "kind"]
     assert [one["probability"] for one in found] == pytest.approx([likely["red"], likely["kind"]])
     # Of two pieces: the chain rule over two masks.
-    filled = predictor.fill("the [MASK] [MASK]", top=len(tokenizer), joint=True).joint
+    filled = predictor.fill("the [MASK] [MASK]", top_k=len(tokenizer), joint=True).joint
     joint = next(one for one in filled if all(token.isalpha() for token in one.tokens))
     word = " ".join(joint.tokens)
     [several] = shell.objects("fill", small_model, "the [MASK]", "--word", word)[0]

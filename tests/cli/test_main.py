@@ -257,13 +257,13 @@ def test_the_example_speaks_the_language_of_the_vocabulary(tmp_path):
 
 
 def test_fill_ranks_pieces_and_explains_independence(made, capsys):
-    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] rose", "--top", 3)
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] rose", "--top-k", 3)
     assert code == 0
     shares = [float(line.split("%")[0]) for line in out.splitlines()]
     assert len(shares) == 3
     assert shares == sorted(shares, reverse=True)
     assert "on its own" not in out
-    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--top", 2)
+    code, out, _ = run(capsys, "fill", made / "model", "the [MASK] [MASK]", "--top-k", 2)
     assert "[MASK] 2, on its own" in out
     assert "Each [MASK] is predicted on its own" in out
     assert "--joint" in out

@@ -43,7 +43,7 @@ def named(small_model, tmp_path, monkeypatch):
         ("info", "tiny-en"),
         ("fill", "tiny-en", "the [MASK] kind"),
         ("score", "tiny-en", "the red kind"),
-        ("generate", "tiny-zh", "the", "--tokens", "2"),
+        ("generate", "tiny-zh", "the", "--max-new-tokens", "2"),
         ("embed", "tiny-en", "rows.csv", "--out", "vectors.npy"),
         ("finetune", "classify", "--model", "tiny-en", "--train", "rows.csv", "--out", "tuned",
          "--epochs", "1"),
@@ -92,7 +92,7 @@ def test_a_run_that_continues_is_resumed_with_the_same_model(named, capsys):
 
 
 def test_library_functions_take_names(named):
-    assert Predictor("tiny-en").fill("the [MASK]", top=1).blanks
+    assert Predictor("tiny-en").fill("the [MASK]", top_k=1).blanks
     found = start_from("tiny-en")
     assert (found.name, found.width, found.pair_head) == ("tiny-en", 32, True)
     assert not start_from("tiny-zh").pair_head

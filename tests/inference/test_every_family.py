@@ -91,7 +91,7 @@ def test_fill_says_what_it_cannot_see(folders, name):
     assert same == (name in ("left", "gpt"))
     assert bool(one.note) == (name != "bert")
     assert sum(
-        guess.probability for guess in model.fill("w1 [MASK]", top=SIZE).blanks[0].candidates
+        guess.probability for guess in model.fill("w1 [MASK]", top_k=SIZE).blanks[0].candidates
     ) == (pytest.approx(1, abs=1e-4))
     if name != "bert":
         with pytest.raises(UsageError, match="The text has 2 blanks"):

@@ -55,7 +55,7 @@ def test_greedy_is_token_for_token_that_of_transformers(text, tokens):
             output_logits=True,
         )
         expected = output.sequences[0, len(prompt) :].tolist()
-        found = write(text, ours, tokens=tokens, temperature=0)
+        found = write(text, ours, max_new_tokens=tokens, temperature=0)
         assert [one.token for one in found.tokens] == TOKENIZER.tokens(expected)
         for one, scores, token in zip(found.tokens, output.logits, expected, strict=True):
             their_log = float(scores[0].log_softmax(-1)[token])
@@ -102,7 +102,7 @@ def test_the_pipeline_of_transformers_writes_on_alike(tokenizer, tmp_path):
             torch.nn.init.ones_(model.gpt.blocks[-1].feed_forward_norm.bias)
             model.gpt.embeddings.word.weight.data[tokenizer.sep_id] += 9
         save_model(tmp_path / str(seed), model, tokenizer, card="")
-        ours = generate(model, tokenizer, "red old", tokens=12, temperature=0)
+        ours = generate(model, tokenizer, "red old", max_new_tokens=12, temperature=0)
         prompt = [tokenizer.cls_id, *tokenizer.encode("red old").ids]
         new = [tokenizer.vocab.index(one.token) for one in ours.tokens]
         assert written_there(tmp_path / str(seed), "red old") == prompt + new
@@ -163,7 +163,7 @@ def drawn(**options) -> dict[str, float]:
     model = with_fixed_scores(SCORES)
     counts: dict[str, int] = {}
     for seed in range(400):
-        [one] = write("the", model, tokens=1, seed=seed, **options).tokens
+        [one] = write("the", model, max_new_tokens=1, seed=seed, **options).tokens
         counts[one.token] = counts.get(one.token, 0) + 1
     return {token: count / 400 for token, count in sorted(counts.items())}
 
@@ -193,7 +193,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(options, expected):
 
 
 def test_probabilities_are_the_models_whatever_is_drawn_from():
-    options = {"tokens": 9, "temperature": 2.0, "top_k": 5, "seed": 2}
+    options = {"max_new_tokens": 9, "temperature": 2.0, "top_k": 5, "seed": 2}
     model = new_model()
     found = write("the old", model, **options)
     ids = [TOKENIZER.cls_id, *TOKENIZER.encode("the old").ids]
@@ -213,14 +213,14 @@ def test_writing_ends_at_the_end_of_the_text_or_of_the_positions():
     found = write("the old", ending, temperature=0)
     assert (found.text, [one.token for one in found.tokens]) == ("the old", ["[SEP]"])
     endless = with_fixed_scores({"##s": 0.0})
-    found = write("the old", endless, temperature=0, tokens=99)
+    found = write("the old", endless, temperature=0, max_new_tokens=99)
     assert len(found.tokens) == 24 - 3
     assert found.text == "the old" + 21 * "s"
-    assert len(write("the old", endless, temperature=0, tokens=4).tokens) == 4
+    assert len(write("the old", endless, temperature=0, max_new_tokens=4).tokens) == 4
 
 
 def test_a_prompt_needs_a_position_behind_it():
-    assert len(write("the " * 22, tokens=9).tokens) == 1
+    assert len(write("the " * 22, max_new_tokens=9).tokens) == 1
     with pytest.raises(UsageError) as caught:
         write("the " * 23)
     assert str(caught.value) == (
@@ -232,7 +232,7 @@ def test_a_prompt_needs_a_position_behind_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokens": 0}, "--tokens is 0; it must be at least 1."),
+        ({"max_new_tokens": 0}, "--max-new-tokens is 0; it must be at least 1."),
         ({"temperature": -0.1}, "--temperature is -0.1; it must be 0 or a number above."),
         ({"temperature": math.nan}, "--temperature is nan; it must be 0 or a number above."),
         ({"temperature": math.inf}, "--temperature is inf; it must be 0 or a number above."),

@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 def test_fill_equals_the_pipeline_of_transformers(folder):
     text = "The cats [MASK] 我喜欢[MASK]果"
-    found = Predictor(folder).fill(text, top=3)
+    found = Predictor(folder).fill(text, top_k=3)
     peer = pipeline("fill-mask", model=str(folder), device=-1)
     for blank, theirs in zip(found.blanks, peer(text, top_k=3), strict=True):
         assert [c.token for c in blank.candidates] == [row["token_str"] for row in theirs]
@@ -50,7 +50,7 @@ def test_fill_equals_the_pipeline_of_transformers(folder):
 
 
 def test_probabilities_of_all_pieces_sum_to_one(folder):
-    [blank] = Predictor(folder).fill("the [MASK] sat.", top=len(VOCAB)).blanks
+    [blank] = Predictor(folder).fill("the [MASK] sat.", top_k=len(VOCAB)).blanks
     assert math.isclose(sum(c.probability for c in blank.candidates), 1.0, rel_tol=1e-5)
     values = [c.probability for c in blank.candidates]
     assert values == sorted(values, reverse=True)
@@ -59,7 +59,7 @@ def test_probabilities_of_all_pieces_sum_to_one(folder):
 def test_joint_filling_is_the_best_product_of_conditionals(folder):
     predictor = Predictor(folder)
     text = "我喜欢[MASK][MASK]"
-    found = predictor.fill(text, top=len(VOCAB), joint=True).joint
+    found = predictor.fill(text, top_k=len(VOCAB), joint=True).joint
     theirs = BertForMaskedLM.from_pretrained(folder).eval()
 
     def probability(first: str, second: str) -> float:
@@ -99,14 +99,14 @@ def test_next_sentence_equals_transformers(folder):
     [
         ("no blank here", 5, r"holds no \[MASK\]"),
         ("", 5, r"holds no \[MASK\]"),
-        ("[MASK]", 0, "--top is 0; it must be from 1 to 16"),
-        ("[MASK]", 99, "--top is 99"),
+        ("[MASK]", 0, "--top-k is 0; it must be from 1 to 16"),
+        ("[MASK]", 99, "--top-k is 99"),
         ("[MASK]" + " the" * 30, 5, "has 33 tokens, .* this model reads 16"),
     ],
 )
 def test_bad_requests_are_told(folder, text, top, message):
     with pytest.raises(UsageError, match=message):
-        Predictor(folder).fill(text, top=top)
+        Predictor(folder).fill(text, top_k=top)
 
 
 def test_model_without_pair_task_says_so(tmp_path):
@@ -135,7 +135,7 @@ def test_rows_of_padding_answer_as_in_transformers_and_have_no_name(tmp_path):
     torch.manual_seed(3)
     model = BertForPretraining(msgspec.structs.replace(CONFIG, vocab_size=24))
     save_model(tmp_path, model, Tokenizer(VOCAB), card="")
-    found = Predictor(tmp_path).fill("the [MASK] sat", top=len(VOCAB), joint=True)
+    found = Predictor(tmp_path).fill("the [MASK] sat", top_k=len(VOCAB), joint=True)
     [row] = [BertForMaskedLM.from_pretrained(tmp_path)(torch.tensor([[2, 11, 4, 14, 3]])).logits]
     expected = row[0, 2].softmax(-1).tolist()
     assert sum(expected[16:]) > 0.01
@@ -146,7 +146,7 @@ def test_rows_of_padding_answer_as_in_transformers_and_have_no_name(tmp_path):
 
 
 def test_answers_are_json(folder):
-    found = Predictor(folder).fill("the [MASK]", top=1)
+    found = Predictor(folder).fill("the [MASK]", top_k=1)
     keys = msgspec.json.decode(msgspec.json.encode(found))
     assert keys["text"] == "the [MASK]"
     assert set(keys["blanks"][0]["candidates"][0]) == {"token", "probability"}

@@ -25,7 +25,9 @@ class Fill(Command):
 
     model: str = word(PRETRAINED, metavar="MODEL")
     text: str = word("Text with one or more [MASK].", metavar="TEXT")
-    top: int = flag("Number of predictions for each [MASK].", group="Output", default=5)
+    top_k: int = flag(
+        "Number of predictions for each [MASK].", group="Output", default=5, metavar="K"
+    )
     joint: bool = flag(
         "Also fill several [MASK]s one after the other, each given the choices before it.",
         group="Output",
@@ -55,7 +57,7 @@ class Fill(Command):
                 for one in words
             ]
             return Result(words, "\n".join(lines))
-        found = predictor.fill(self.text, top=self.top, joint=self.joint)
+        found = predictor.fill(self.text, top_k=self.top_k, joint=self.joint)
         warning = _ALL_UNKNOWN if _all_unknown(self.text, predictor.tokenizer) else None
         text = []
         for number, blank in enumerate(found.blanks, 1):

@@ -12,7 +12,7 @@ class Generate(Command):
 
     model: str = word("Folder of a pre-trained GPT, or a Hugging Face hub name.", metavar="MODEL")
     text: str = word("Prompt.", metavar="TEXT")
-    tokens: int = flag("Maximum number of new tokens.", group="Sampling", default=50)
+    max_new_tokens: int = flag("Maximum number of new tokens.", group="Sampling", default=50)
     temperature: float = flag(
         "Sampling temperature; 0 always takes the most probable token.",
         group="Sampling",
@@ -38,7 +38,7 @@ class Generate(Command):
 
         found = Predictor(self.model).generate(
             self.text,
-            tokens=self.tokens,
+            max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,

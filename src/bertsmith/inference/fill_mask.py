@@ -74,27 +74,27 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 def fill(
-    model: Pretrained, tokenizer: Tokenizer, text: str, *, top: int = 5, joint: bool = False
+    model: Pretrained, tokenizer: Tokenizer, text: str, *, top_k: int = 5, joint: bool = False
 ) -> Filled:
     """The most probable pieces for every `[MASK]` in `text`.
 
     BERT predicts each masked piece as if the others were independent of it (paper, section
     3.1; Yang et al. 2019, section 2). With `joint`, blanks are filled from left to right, each
-    choice conditioned on the ones before, by beam search of width `top`.
+    choice conditioned on the ones before, by beam search of width `top_k`.
 
     Args:
         model: in evaluation mode.
         tokenizer: its own.
         text: holds one or more `[MASK]`.
-        top: candidates for a blank, and fillings of all of them.
+        top_k: candidates for a blank, and fillings of all of them.
         joint: also fill the blanks together.
 
     Raises:
-        UsageError: no `[MASK]`, `top` out of range, more tokens than the model has positions, or
+        UsageError: no `[MASK]`, `top_k` out of range, more tokens than the model has positions, or
             several blanks side by side for a model that sees one side.
     """
-    if not 1 <= top <= len(tokenizer):
-        raise UsageError(f"--top is {top}; it must be from 1 to {len(tokenizer)}.")
+    if not 1 <= top_k <= len(tokenizer):
+        raise UsageError(f"--top-k is {top_k}; it must be from 1 to {len(tokenizer)}.")
     built = encode.single(tokenizer, text, allow_special=True)
     limit = model.config.max_position_embeddings
     if len(built.ids) > limit:
@@ -117,7 +117,7 @@ def fill(
             f"The text has {len(places)} blanks, and to this model, which predicts from one side, "
             f"{MASK} means nothing; {remedy}."
         )
-    likely = _log_probabilities(model, tokenizer, [built.ids], askable)[0].exp().topk(top)
+    likely = _log_probabilities(model, tokenizer, [built.ids], askable)[0].exp().topk(top_k)
     blanks = [
         Blank(
             built.offsets[place][0],
@@ -130,7 +130,7 @@ def fill(
         )
         for place, values, ids in zip(askable, likely.values, likely.indices, strict=True)
     ]
-    fillings = _fill_jointly(model, tokenizer, built.ids, places, top) if joint else []
+    fillings = _fill_jointly(model, tokenizer, built.ids, places, top_k) if joint else []
     return Filled(text, blanks, fillings, FROM_ONE_SIDE[objective])
 
 

@@ -39,19 +39,19 @@ def generate(
     tokenizer: Tokenizer,
     text: str,
     *,
-    tokens: int = 50,
+    max_new_tokens: int = 50,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Written:
-    """Continues `text` until `[SEP]`, `tokens` tokens, or the model's last position.
+    """Continues `text` until `[SEP]`, `max_new_tokens` tokens, or the model's last position.
 
     Args:
         model: in evaluation mode.
         tokenizer: its own.
         text: the beginning; empty for a text from the very start.
-        tokens: most tokens to write; special ones but `[SEP]` are never written.
+        max_new_tokens: maximum number of new tokens; special ones but `[SEP]` are never written.
         temperature: divides the scores before a token is drawn; 0 takes the most probable always.
         top_k: draws among so many most probable tokens; 0 for all.
         top_p: then among the fewest most probable ones that have this probability together.
@@ -61,7 +61,7 @@ def generate(
         DataError: the text holds characters that are not Unicode text.
         UsageError: an argument out of range, or a text with no position left behind it.
     """
-    _check(len(tokenizer), tokens, temperature, top_k, top_p, seed)
+    _check(len(tokenizer), max_new_tokens, temperature, top_k, top_p, seed)
     device = model.gpt.embeddings.word.weight.device
     start = tokenizer.start_ids
     ids = [*start, *tokenizer.encode(text).ids]
@@ -79,11 +79,13 @@ def generate(
     draws = torch.Generator().manual_seed(seed)
     # Of the special tokens only the end is something that a text can go on with.
     never = sorted(tokenizer.special_ids - set(tokenizer.end_ids))
-    ended: Ended = "after as many tokens as asked" if tokens <= room else "at the last position"
+    ended: Ended = (
+        "after as many tokens as asked" if max_new_tokens <= room else "at the last position"
+    )
     past, new = model.gpt.nothing_yet(), ids
     written: list[WrittenToken] = []
     with torch.inference_mode():
-        for _ in range(min(tokens, room)):
+        for _ in range(min(max_new_tokens, room)):
             last_D = model.gpt.extend(torch.tensor(new, device=device), past)[-1:]
             scores_V = model.logits(last_D)[0].double().cpu()
             open_V = scores_V.index_fill(0, torch.tensor(never, dtype=torch.int64), -torch.inf)
@@ -116,10 +118,10 @@ def _cut(likely_V: Tensor, top_k: int, top_p: float) -> Tensor:
 
 
 def _check(
-    vocabulary: int, tokens: int, temperature: float, top_k: int, top_p: float, seed: int
+    vocabulary: int, max_new_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
 ) -> None:
-    if tokens < 1:
-        raise UsageError(f"--tokens is {tokens}; it must be at least 1.")
+    if max_new_tokens < 1:
+        raise UsageError(f"--max-new-tokens is {max_new_tokens}; it must be at least 1.")
     if not 0 <= temperature < math.inf:
         raise UsageError(f"--temperature is {temperature}; it must be 0 or a number above.")
     if not 0 <= top_k <= vocabulary:

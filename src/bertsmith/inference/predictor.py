@@ -64,15 +64,15 @@ class Predictor:
         self.tokenizer = Tokenizer.load(self.folder)
         check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
 
-    def fill(self, text: str, *, top: int = 5, joint: bool = False) -> Filled:
+    def fill(self, text: str, *, top_k: int = 5, joint: bool = False) -> Filled:
         """The most probable pieces for every `[MASK]` in `text`; see `filling.fill`.
 
         Raises:
             UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
-                or `top` is out of range.
+                or `top_k` is out of range.
         """
         model = self.pretrained("fill in blanks")
-        return fill_mask.fill(model, self.tokenizer, text, top=top, joint=joint)
+        return fill_mask.fill(model, self.tokenizer, text, top_k=top_k, joint=joint)
 
     def word_probability(self, text: str, word: str) -> WordProbability:
         """How probable `word` is at the one `[MASK]` of `text`; see `fill_mask.word_probability`.
