@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from bertsmith.core.errors import DataError, MissingExtra, SystemFault, UsageError
-from bertsmith.text import documents, formats, streams
+from bertsmith.text import documents, formats, rows, streams
 from bertsmith.text.documents import Document, check_apart, list_files, read
 
 PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
@@ -216,11 +216,11 @@ def test_very_long_lines_and_fields_are_read(tmp_path):
 
 
 def test_a_line_past_the_limit_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "LONGEST_LINE", 3 << 20)
-    path = put(tmp_path, "a.jsonl", b'{"text": "a"}\n' + b"x" * (5 << 20))
-    assert message(path).startswith(":2: the line is longer than 3 MiB; expected one document")
-    path = put(tmp_path, "a.csv", b'text\n"' + b"x\n" * (2 << 20))
-    assert message(path).startswith(":2: the row that begins here is not well-formed (field larger")
+    path = put(tmp_path, "a.jsonl", b'{"text": "a"}\n' + b"x" * (66 << 20))
+    assert message(path).startswith(":2: the line is longer than 64 MiB; expected one document")
+    monkeypatch.setattr(rows, "LONGEST_ROW", 3 << 20)
+    path = put(tmp_path, "a.csv", b'text\n"' + (b"x" * 99 + b"\n") * (1 << 16))
+    assert message(path).startswith(":2: the row that begins here goes on for more than 3 MiB")
 
 
 def test_nul_bytes_stay_in_the_text(tmp_path):

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -325,3 +327,50 @@ def test_kinds_of_value_are_named():
         "number",
         "bytes",
     ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+def test_what_a_row_may_hold_is_bounded(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(rows, "LONGEST_ROW", 1 << 20)
+    head = "text\n" * name.endswith("sv")
+    path = put(tmp_path, name, head + "x" * (3 << 20))
+    line = 2 if head else 1
+    assert message(path).startswith(f":{line}: the line is longer than 1 MiB; expected one")
+    if head:  # Many short lines behind a quote left open.
+        path = put(tmp_path, name, 'text\na\n"' + ("x" * 40 + "\n") * (1 << 15))
+        assert message(path).startswith(":3: the row that begins here goes on for more than 1 MiB")
+        monkeypatch.setattr(rows, "_MOST_LINES", 1000)
+        path = put(tmp_path, name, 'text\na\n"' + "\n" * 1002)
+        assert "more than 1 MiB or 1000 lines; check for a quote left open" in message(path)
+
+
+def test_an_archive_behind_an_open_quote_takes_little_memory(tmp_path):
+    """Of 100 MB behind a quote in 0.3 MB only the first megabytes are unpacked."""
+    with gzip.open(tmp_path / "a.csv.gz", "wb") as file:
+        file.write(b'text,label\na,b\n"open')
+        for _ in range(100):
+            file.write(b"some words\n" * 90_000)
+    program = (
+        "import resource, sys\nfrom bertsmith.text import rows\n"
+        "from bertsmith.core.errors import DataError\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n    list(rows.read(sys.argv[1]))\nexcept DataError as error:\n    print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "a.csv.gz")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    error, kilobytes = done.stdout.splitlines()
+    assert ".csv.gz:3: the row that begins here goes on" in error
+    assert int(kilobytes) < 300_000
+
+
+def test_blank_lines_without_end_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_MOST_LINES", 1000)
+    assert message(put(tmp_path, "a.txt", "one\n" + "\n" * 2000)).startswith(
+        ":2: the line is blank"
+    )
+    assert len(list(read(put(tmp_path, "b.txt", "one\n" + "\n" * 900)))) == 1

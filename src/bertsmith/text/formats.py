@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from bertsmith.core.errors import DataError
-from bertsmith.text import rows, streams
+from bertsmith.text import arrow, rows, streams
 
 LONGEST_DOCUMENT = 1 << 22
 """Characters; a longer document is cut into several (a file may never show a blank line)."""
@@ -86,6 +86,8 @@ def _read_json(path: str, text_field: str) -> Iterator[Text]:
 
 def _explain_json(where: str, line: str, text_field: str) -> DataError:
     """The complaint about a line that is not an object with the text in it."""
+    if len(line) > rows.LONGEST_ROW:  # Its values may take thirty times as much memory.
+        return DataError(f"{where}: the line is not a JSON object with a string '{text_field}'.")
     value = rows.json_object(where, line, example=f'{{"{text_field}": "..."}}')
     if text_field in value:
         kind = rows.kind_of(value[text_field])
@@ -121,7 +123,7 @@ def _read_table(path: str, text_field: str) -> Iterator[Text]:
         values: list[Any] = batch.column(text_field).to_pylist()
         return values
 
-    for value, number in rows.table(path, convert=convert, check=check, columns=[text_field]):
+    for value, number in arrow.table(path, convert=convert, check=check, columns=[text_field]):
         yield value or "", number, False
 
 

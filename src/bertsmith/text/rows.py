@@ -7,10 +7,9 @@ row or a small batch at a time. The pieces that read a format are shared with `f
 one text out of each row and has other ideas of `.txt`.
 """
 
-import contextlib
 import csv
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,13 +18,16 @@ from typing import Any
 import msgspec
 
 from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest
-from bertsmith.core.extras import require
-from bertsmith.text import streams
+from bertsmith.text import arrow, streams
 
 TEXT = "text"
 """What the one column of a `.txt` is called."""
 
-_BATCH = 1024
+LONGEST_ROW = 1 << 24
+"""Bytes or characters; Python's values of it can take thirty times as much."""
+_MOST_LINES = 1 << 18
+"""Lines of one row of a `.csv` or `.tsv`, and blank lines one after the other."""
+
 _QUOTED = re.compile(r'"[^"]*"?')
 
 
@@ -125,33 +127,78 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
     Quotes may hold separators and line breaks; how many fields a row has is not looked at.
     """
     is_tsv = streams.endings(path)[0] == ".tsv"
-    csv.field_size_limit(streams.LONGEST_LINE)
-    number, width = 1, 0
-    held: list[str] = []
-    lines = _held(streams.decoded_lines(path), held)
+    csv.field_size_limit(LONGEST_ROW)
+    lines = _RowLines(path)
     first = next(lines, None)
     if first is None:
         return
     delimiter = "\t" if is_tsv else _delimiter(first)
     reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    width = 0
     try:
         for fields in reader:
-            if is_tsv and width and len(held) > 1:
-                _check_stray_quote(path, number, held, width)
-            held.clear()
+            number = lines.first
+            if is_tsv and width and lines.are_rows_of(width):
+                raise DataError(
+                    f"{path}:{number}: a quote opens here and closes in line {lines.last}, around "
+                    'what look like whole rows; put a text that begins with a quote in "double '
+                    'quotes" and double those in it, or take the quote out.'
+                )
+            lines.begin_row()
             if fields:
                 width = width or len(fields)
                 yield fields, number
-            number = reader.line_num + 1
     except csv.Error as error:
         # The csv module's own words for it are advice to a programmer.
         if "new-line character" in str(error):
-            raise lone_return(f"{path}:{number}") from error
+            raise lone_return(f"{path}:{lines.first}") from error
         raise DataError(
-            f"{path}:{number}: the row that begins here is not well-formed ({error}); expected "
-            'fields in "double quotes" where they hold quotes, line breaks or separators: check '
-            "for a quote left open."
+            f"{path}:{lines.first}: the row that begins here is not well-formed ({error}); "
+            'expected fields in "double quotes" where they hold quotes, line breaks or separators: '
+            "check for a quote left open."
         ) from error
+
+
+class _RowLines(Iterator[str]):
+    """The lines of a file, and what is known of those that the csv module takes for one row.
+
+    The lines themselves are not kept: behind a quote left open the rest of the file is one row.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lines = streams.decoded_lines(path, longest=LONGEST_ROW)
+        self.last = 0
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        """The next line is the first of a row."""
+        self.first = self.last + 1
+        self._characters = 0
+        self._tabs: set[int] = set()
+        self._has_doubled_quotes = False
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.last += 1
+        self._characters += len(line)
+        if self._characters > LONGEST_ROW or self.last - self.first > _MOST_LINES:
+            raise DataError(
+                f"{self._path}:{self.first}: the row that begins here goes on for more than "
+                f"{LONGEST_ROW >> 20} MiB or {_MOST_LINES} lines; check for a quote left open."
+            )
+        if line.strip():
+            self._tabs.add(line.count("\t"))
+            self._has_doubled_quotes |= '""' in line
+        return line
+
+    def are_rows_of(self, width: int) -> bool:
+        """Whether these are whole rows of a `.tsv` each, if quotes were mere characters.
+
+        A text that begins with a quote, written as it is, would else swallow the rows up to the
+        next quote.
+        """
+        return self.last > self.first and self._tabs <= {width - 1} and not self._has_doubled_quotes
 
 
 def lone_return(where: str) -> DataError:
@@ -163,33 +210,11 @@ def lone_return(where: str) -> DataError:
     )
 
 
-def _held(lines: Iterable[str], held: list[str]) -> Iterator[str]:
-    """The lines, each kept in `held` too until the reader has made a row of them."""
-    for line in lines:
-        held.append(line)
-        yield line
-
-
 def _delimiter(header: str) -> str:
     """What parts the columns of a `.csv`: a comma, or where its header has none, what it has."""
     plain = _QUOTED.sub("", header)
     others = [mark for mark in ";\t" if mark in plain]
     return others[0] if "," not in plain and len(others) == 1 else ","
-
-
-def _check_stray_quote(path: str, number: int, lines: Sequence[str], width: int) -> None:
-    """Refuses a row over several lines that are whole rows each, if quotes were mere characters.
-
-    A text of a `.tsv` that begins with a quote, written as it is, would else swallow the rows up to
-    the next quote.
-    """
-    filled = [line for line in lines if line.strip()]
-    if all(line.count("\t") == width - 1 and '""' not in line for line in filled):
-        raise DataError(
-            f"{path}:{number}: a quote opens here and closes in line {number + len(lines) - 1}, "
-            'around what look like whole rows; put a text that begins with a quote in "double '
-            'quotes" and double those in it, or take the quote out.'
-        )
 
 
 def ragged(where: str, found: int, expected: int) -> DataError:
@@ -231,105 +256,6 @@ def json_object(where: str, line: str, *, example: str) -> dict[str, Any]:
     return value
 
 
-def table(
-    path: str,
-    *,
-    convert: Callable[[Any], list[Any]],
-    check: Callable[[Any], None] = lambda schema: None,
-    columns: list[str] | None = None,
-) -> Iterator[tuple[Any, int]]:
-    """What `convert` makes of each row of a Parquet or Arrow file, and the row's number from 1.
-
-    Args:
-        path: the file.
-        convert: a record batch to a value for each of its rows.
-        check: is shown the schema before anything is read.
-        columns: the only ones to read, where the format can leave others out.
-    """
-    batches = _parquet_batches if streams.endings(path)[0] == ".parquet" else _arrow_batches
-    number = 0
-    with _arrow_errors(path):
-        for batch in batches(path, check, columns):
-            for start in range(0, batch.num_rows, _BATCH):
-                try:
-                    values = convert(batch.slice(start, _BATCH))
-                except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{path}: a text in rows {number + 1} to {number + _BATCH} is not UTF-8."
-                    ) from error
-                for value in values:
-                    number += 1
-                    yield value, number
-
-
-def _parquet_batches(
-    path: str, check: Callable[[Any], None], columns: list[str] | None
-) -> Iterator[Any]:
-    parquet = require("pyarrow.parquet", extra="data", purpose=f"Reading {path}")
-    with streams.seekable(path) as source:
-        # Pages are streamed: without a buffer size pyarrow loads a whole column of a row group.
-        file = parquet.ParquetFile(source, buffer_size=streams.BLOCK, pre_buffer=False)
-        check(file.schema_arrow)
-        yield from file.iter_batches(_BATCH, columns=columns, use_threads=False)
-
-
-def _arrow_batches(
-    path: str, check: Callable[[Any], None], columns: list[str] | None
-) -> Iterator[Any]:
-    """The file format and the stream format of Arrow share the ending."""
-    ipc = require("pyarrow.ipc", extra="data", purpose=f"Reading {path}")
-    with streams.seekable(path) as source:
-        magic = source.read(6)
-        source.seek(0)
-        if magic == b"ARROW1":
-            file = ipc.open_file(source)
-            check(file.schema)
-            yield from (file.get_batch(index) for index in range(file.num_record_batches))
-        else:
-            stream = ipc.open_stream(source)
-            check(stream.schema)
-            yield from stream
-
-
-@contextlib.contextmanager
-def _arrow_errors(path: str) -> Iterator[None]:
-    """Names the file in what pyarrow raises, which includes OSErrors that are not the system's."""
-    pyarrow = require("pyarrow", extra="data", purpose=f"Reading {path}")
-    try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        name = "Parquet" if streams.endings(path)[0] == ".parquet" else "Arrow"
-        raise DataError(
-            f"{path} is not a whole {name} file ({error}); copy or write it again."
-        ) from error
-
-
-def class_names(path: str | Path) -> dict[str, list[str]]:
-    """Column -> the names of its classes, where Hugging Face's `datasets` wrote them to a file.
-
-    Its Parquet and Arrow files hold numbers, and in the schema's metadata what they stand for.
-    """
-    path = str(path)
-    if streams.endings(path)[0] not in (".parquet", ".arrow"):
-        return {}
-    batches = _parquet_batches if streams.endings(path)[0] == ".parquet" else _arrow_batches
-    schemas: list[Any] = []
-    with contextlib.suppress(DataError, StopIteration), _arrow_errors(path):
-        next(batches(path, schemas.append, None))
-    found: dict[str, list[str]] = {}
-    metadata = (schemas[0].metadata if schemas else None) or {}
-    with contextlib.suppress(msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        features = msgspec.json.decode(metadata[b"huggingface"])["info"]["features"]
-        for name, feature in features.items():
-            # A list of classes, or one: {"feature": {"names": [...]}, "_type": "Sequence"}.
-            one = feature if "names" in feature else feature.get("feature", {})
-            if isinstance(one, dict) and isinstance(one.get("names"), list):
-                found[name] = [str(label) for label in one["names"]]
-    return found
-
-
 def _read_delimited(path: str) -> Iterator[Row]:
     names: list[str] = []
     where = header = ""
@@ -358,7 +284,7 @@ def _named(header: list[str]) -> list[str]:
 
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(streams.decoded_lines(path), 1):
+    for number, line in enumerate(streams.decoded_lines(path, longest=LONGEST_ROW), 1):
         yield line.removesuffix("\n"), f"{path}:{number}"
 
 
@@ -369,19 +295,19 @@ def _read_json(path: str) -> Iterator[Row]:
 
 
 def _read_table(path: str) -> Iterator[Row]:
-    for values, number in table(path, convert=lambda batch: batch.to_pylist()):
+    for values, number in arrow.table(path, convert=lambda batch: batch.to_pylist()):
         yield Row(values, f"{path}:{number}", path)
 
 
 def _read_text(path: str) -> Iterator[Row]:
     """No line may be blank, but the last ones: what is said of line 7 must stand in row 7."""
-    blank = ""
+    blank, blanks = "", 0
     for text, where in _texts(path):
         if is_blank(text):
-            blank = blank or where
-        elif blank:
+            blank, blanks = blank or where, blanks + 1
+        if blank and (not is_blank(text) or blanks > _MOST_LINES):
             raise DataError(f"{blank}: the line is blank, expected a text a line; remove it.")
-        else:
+        if not blank:
             yield Row({TEXT: text.removesuffix("\r")}, where, path)
 
 

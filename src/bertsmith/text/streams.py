@@ -175,11 +175,15 @@ def _damaged(path: str, unpacked: int, why: object, *, cut: bool) -> DataError:
     )
 
 
-def lines(path: str) -> Iterator[tuple[bytes, int, int]]:
+def lines(path: str, *, longest: int = LONGEST_LINE) -> Iterator[tuple[bytes, int, int]]:
     """Lines without their line break: bytes, number from 1, byte offset in the unpacked file.
 
+    Args:
+        path: the file.
+        longest: bytes of a line.
+
     Raises:
-        DataError: as `text_blocks`, or a line longer than `LONGEST_LINE`.
+        DataError: as `text_blocks`, or a longer line.
     """
     number, offset = 1, 0
     begun: list[bytes] = []
@@ -188,23 +192,29 @@ def lines(path: str) -> Iterator[tuple[bytes, int, int]]:
         if block.find(b"\n") < 0:
             begun.append(block)
             waiting += len(block)
-            if waiting > LONGEST_LINE:
-                raise DataError(
-                    f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} MiB; expected "
-                    "one document a line: check that the file is what its ending says."
-                )
+            if waiting > longest:
+                raise _too_long(path, number, longest)
             continue
         whole = (b"".join(begun) + block if begun else block).split(b"\n")
         begun = [whole.pop()]
         waiting = len(begun[0])
         for line in whole:
             length = len(line) + 1
+            if length > longest:
+                raise _too_long(path, number, longest)
             yield _without_mark(line, offset), number, offset
             number += 1
             offset += length
     rest = b"".join(begun)
     if rest:
         yield _without_mark(rest, offset), number, offset
+
+
+def _too_long(path: str, number: int, longest: int) -> DataError:
+    return DataError(
+        f"{path}:{number}: the line is longer than {longest >> 20} MiB; expected one document or "
+        "row a line: check that the file is what its ending says."
+    )
 
 
 def _without_mark(line: bytes, offset: int) -> bytes:
@@ -220,9 +230,9 @@ def decode_line(path: str, line: bytes, number: int, offset: int) -> str:
         raise not_utf8(path, number, offset + error.start, error) from error
 
 
-def decoded_lines(path: str) -> Iterator[str]:
+def decoded_lines(path: str, *, longest: int = LONGEST_LINE) -> Iterator[str]:
     """Lines as strings, each with a line break at its end; raises DataError as `lines` does."""
-    for line, number, offset in lines(path):
+    for line, number, offset in lines(path, longest=longest):
         yield decode_line(path, line, number, offset) + "\n"
 
 

@@ -95,7 +95,7 @@ def lines(path: Path | str) -> Iterator[Line]:
     Raises:
         DataError: the file is not UTF-8, or a carriage return ends a line.
     """
-    for number, text in enumerate(streams.decoded_lines(str(path)), 1):
+    for number, text in enumerate(streams.decoded_lines(str(path), longest=rows.LONGEST_ROW), 1):
         line = text.rstrip(" \r\n")
         if "\r" in line:
             raise rows.lone_return(f"{path}:{number}")

@@ -27,7 +27,7 @@ from bertsmith.tasks.task import (
     Task,
     TextExample,
 )
-from bertsmith.text import rows, segmentation, streams
+from bertsmith.text import arrow, rows, segmentation, streams
 from bertsmith.text.rows import Row
 
 _METRICS: dict[Kind, tuple[str, ...]] = {
@@ -148,7 +148,7 @@ def read_own(
         case "rows" if kind == "choose":
             yield from _of_equal_number(path, columns)
         case "rows":
-            classes_of = rows.class_names(path).get(columns.tags) if kind == "tag" else None
+            classes_of = arrow.class_names(path).get(columns.tags) if kind == "tag" else None
             for number, row in enumerate(rows.read(path)):
                 example = _PARSERS[kind](row, str(number), columns, True)
                 yield _named(example, classes_of, columns.tags) if classes_of else example

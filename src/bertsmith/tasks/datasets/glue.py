@@ -88,7 +88,7 @@ def read(layout: Layout, path: Path, part: str) -> list[Example]:
 
 def _rows(path: Path, header: tuple[str, ...], *, has_broken: bool) -> Iterator[rows.Row]:
     names, broken, named = list(header), 0, ""
-    for number, line in enumerate(streams.decoded_lines(str(path)), 1):
+    for number, line in enumerate(streams.decoded_lines(str(path), longest=rows.LONGEST_ROW), 1):
         fields = line.removesuffix("\n").removesuffix("\r").split("\t")
         if not names:
             names, named = fields, f"{path}:{number}"

@@ -49,7 +49,9 @@ def read(path: str | Path) -> Iterator[Pair]:
     for file in _files(Path(path)):
         is_empty = True
         try:
-            for number, line in enumerate(streams.decoded_lines(str(file)), 1):
+            for number, line in enumerate(
+                streams.decoded_lines(str(file), longest=rows.LONGEST_ROW), 1
+            ):
                 if line.strip():
                     yield _pair(file, f"{file}:{number}", line)
                     is_empty = False
