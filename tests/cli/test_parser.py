@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_refused(tokens: list[str], facts: list[str]) -> No
 @pytest.mark.parametrize(
     ("line", "program", "facts"),
     [
-        ("", "", ["needs a command: quickstart, info, ", " or compare."]),
+        ("", "", ["needs a command: quickstart, info, ", " finetune, "]),
         ("fil model text", "", ["'fil'", "'fill'", "Expected quickstart, "]),
         ("tokenizer", "tokenizer", ["`bertsmith tokenizer` needs a command: train or show."]),
         ("tokenizer trai x", "tokenizer", ["'trai'", "'train'", "Expected train or show."]),
