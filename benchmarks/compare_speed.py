@@ -39,6 +39,7 @@ from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.models.gpt.parameters import to_theirs
 from bertsmith.models.modules.lstm import Steps
 from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
 from bertsmith.training.parallel import Parallel, Place
 
@@ -59,9 +60,11 @@ class Contest:
 
 
 def our_step(model: nn.Module, place: Place) -> Callable[[Any], float]:
-    """The loop's steps 4 to 6 (bertsmith.training.loop), for any model with `losses`."""
+    """As `take_step` of bertsmith.training.loop, for any model with `losses`."""
     parallel = Parallel(model.train(), place)
-    optimizer = adamw(model, weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
+    optimizer = adamw(
+        model, OptimizerConfig(weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
+    )
     set_learning_rate(optimizer, 1e-4)
 
     def step(batch: Any) -> float:

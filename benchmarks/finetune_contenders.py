@@ -40,7 +40,8 @@ from bertsmith.tasks.features import Features, build
 from bertsmith.tasks.task import Limits, TextExample
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.loop import Settings, train
+from bertsmith.training.config import LoopConfig
+from bertsmith.training.loop import train
 from bertsmith.training.optimizer import adamw
 from bertsmith.training.parallel import Parallel, choose_micro_tokens, has_native_bf16, join
 from bertsmith.training.progress import Reporter
@@ -149,13 +150,7 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
     """As `bertsmith.finetuning.run` does it, with a pause in the place of the evaluation."""
     config = job.config
     model, batches = our_parts(job, parts, tokenizer)
-    optimizer = adamw(
-        model,
-        weight_decay=config.weight_decay,
-        beta1=config.beta1,
-        beta2=config.beta2,
-        epsilon=config.epsilon,
-    )
+    optimizer = adamw(model, config.optimizer)
 
     def evaluate() -> dict[str, float]:
         after_epoch()
@@ -179,7 +174,7 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
                 phases=(Phase(1.0, config.longest),),
             ),
             state=TrainerState(evaluated_at=0),
-            settings=Settings(
+            config=LoopConfig(
                 seed=config.seed,
                 clip_norm=config.clip_norm,
                 evaluate_every=batches.steps_per_epoch,

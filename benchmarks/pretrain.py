@@ -38,6 +38,7 @@ from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.parameters import to_theirs
 from bertsmith.models.modules.packed import PretrainBatch
 from bertsmith.pretraining.batches import Batches
+from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
 from bertsmith.training.parallel import Parallel, Place, choose_precision, has_native_bf16
 
@@ -51,11 +52,13 @@ def ours(config: BertConfig, state: dict[str, torch.Tensor], place: Place) -> St
     model = BertForPretraining(config).train()
     model.load_state_dict(state)
     parallel = Parallel(model, place)
-    optimizer = adamw(model, weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
+    optimizer = adamw(
+        model, OptimizerConfig(weight_decay=0.01, beta1=0.9, beta2=0.999, epsilon=1e-6)
+    )
     set_learning_rate(optimizer, 1e-4)
 
     def step(batches: list[PretrainBatch]) -> float:
-        """The loop's steps 4 to 6 (bertsmith.training.loop)."""
+        """As `take_step` of bertsmith.training.loop."""
         optimizer.zero_grad(set_to_none=True)
         counts = {name: sum(b.counts[name] for b in batches) for name in batches[0].counts}
         total = 0.0

@@ -36,6 +36,7 @@ ROOMS = (
 FLOORS = {room: floor for floor, room in enumerate(reversed(ROOMS))}
 
 LONGEST_FILE = 400
+LONGEST_FUNCTION = 80
 
 # Jobs are imported when a command runs or a public name is used; optional packages by `require`.
 WAITING = ("cli", "__init__", "core.extras")
@@ -58,6 +59,7 @@ WITHOUT_TORCH = (
     "models.head_config",
     "checkpoints.headers",
     "checkpoints.sources",
+    "training.config",
     "training.schedule",
     "pretraining.config",
     "pretraining.continuing",
@@ -209,6 +211,25 @@ def test_rooms_import_nothing_by_themselves(name):
 def test_no_file_is_long(path):
     lines = path.read_text().count("\n")
     assert lines <= LONGEST_FILE, f"{path.name} has {lines} lines: give a part its own file"
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_function_is_long(name):
+    long = {
+        node.name: lines
+        for node in ast.walk(modules()[name])
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := node.end_lineno - node.lineno + 1) > LONGEST_FUNCTION
+    }
+    assert long == {}, f"{name}: give a part of each function a name of its own"
+
+
+def test_training_knows_neither_text_nor_a_model_family():
+    reached = [name for name in modules() if inside(name, ("training",))]
+    for name in reached:
+        reached += [target for target in edges()[name] if target not in reached]
+    rooms = {name.partition(".")[0] for name in reached}
+    assert rooms == {"training", "checkpoints", "core"}
 
 
 @pytest.mark.parametrize("name", modules())

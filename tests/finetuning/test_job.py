@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from bertsmith.cli.main import main
 from bertsmith.core.errors import DataError, FolderError, UsageError
 from bertsmith.core.storage import read_json
+from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.data import Source, read
 from bertsmith.finetuning.job import Job, finetune
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.finetuning.run import read_predictions
 from bertsmith.inference.evaluation import Evaluation, evaluate
 from bertsmith.inference.files import predict_file
 from bertsmith.inference.predictor import Predictor

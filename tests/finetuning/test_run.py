@@ -23,14 +23,16 @@ from bertsmith.checkpoints.folder import load_task, save_model
 from bertsmith.core.errors import FolderError, Stopped, UsageError
 from bertsmith.core.runtime import World
 from bertsmith.core.storage import read_json
+from bertsmith.finetuning import best_epoch
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import model as modelling
 from bertsmith.finetuning import run as running
+from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.config import FinetuneConfig, finetune_config
 from bertsmith.finetuning.data import Parts, TaskData
 from bertsmith.finetuning.model import class_weights
 from bertsmith.finetuning.origin import PretrainedModel
-from bertsmith.finetuning.run import RunResult, read_predictions, run
+from bertsmith.finetuning.run import RunResult, run
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.config import BertConfig
@@ -442,7 +444,7 @@ def test_the_best_weights_and_what_is_said_of_them_are_of_one_epoch(folder, tmp_
     out = tmp_path / "run"
     mains = iter([0.5, 0.9, 0.4, 0.3])
     with monkeypatch.context() as patch:
-        patch.setattr(running, "decisive", lambda task, scores: next(mains))
+        patch.setattr(best_epoch, "decisive", lambda task, scores: next(mains))
         # The checkpoint is of the first epoch's end; the second epoch, the best one, is lost.
         Interruption([7, 14], terminate).install(patch)
         with pytest.raises(Stopped, match="at step 8"):
@@ -453,7 +455,8 @@ def test_the_best_weights_and_what_is_said_of_them_are_of_one_epoch(folder, tmp_
     answers = (out / "predictions.jsonl").read_bytes()
     weights = (out / "best" / "model.safetensors").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(running, "decisive", lambda task, scores: next(mains, 0.9))
+        for module in (best_epoch, running):
+            patch.setattr(module, "decisive", lambda task, scores: next(mains, 0.9))
         result = go(config_of(folder, epochs=4), out)
     assert result.best_epoch == 2
     assert (out / "predictions.jsonl").read_bytes() == answers

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, SystemFault
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
@@ -34,7 +35,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     state = checkpoint.load(folder)
     assert (state.step, state.tokens, state.phase_starts, state.config) == (7, 63, [0], {"seed": 1})
     assert state.versions["torch"] == torch.__version__
-    moments = checkpoint.load_moments(folder)
+    moments = load_tensors(folder / "trainer.safetensors")
     assert moments["a.exp_avg"].tolist() == [[0, 7, 14], [21, 28, 35]]
 
 

@@ -11,18 +11,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bertsmith.core import stop
 from bertsmith.core.errors import DivergedError, Stopped, UsageError
 from bertsmith.core.runtime import World
+from bertsmith.core.stop import stop_signal
 from bertsmith.training import loop
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.loop import Settings, evaluation_due, train
+from bertsmith.training.config import LoopConfig, OptimizerConfig
+from bertsmith.training.loop import evaluation_due, train
 from bertsmith.training.optimizer import FORGET_EVERY, adamw, load_state_by_name, state_by_name
 from bertsmith.training.parallel import Parallel, Place
 from bertsmith.training.progress import Reporter, read_metrics
 from bertsmith.training.schedule import Moment, Phase, Schedule
 
 PLACE = Place(World(), torch.device("cpu"), "fp32")
-SETTINGS = Settings(seed=3, clip_norm=1.0, evaluate_every=100, save_every=100)
+SETTINGS = LoopConfig(seed=3, clip_norm=1.0, evaluate_every=100, save_every=100)
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,9 @@ class Run:
 
 def start(dropout: float = 0.0) -> Run:
     model = ToyModel(dropout)
-    optimizer = adamw(model, weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6)
+    optimizer = adamw(
+        model, OptimizerConfig(weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6)
+    )
     return Run(model, TrainerState(), optimizer)
 
 
@@ -107,7 +112,7 @@ def go(
     *,
     steps: int = 12,
     out: Path | None = None,
-    settings: Settings = SETTINGS,
+    settings: LoopConfig = SETTINGS,
     saved: Any = None,
 ) -> Run:
     shares = tuple(Phase(1 / len(phases), 8 + index) for index in range(len(phases)))
@@ -130,7 +135,7 @@ def go(
             phases,
             schedule=schedule,
             state=run.state,
-            settings=settings,
+            config=settings,
             reporter=reporter,
             evaluate=evaluate,
             save=save,
@@ -272,7 +277,7 @@ def test_divergence_stops_before_the_weights_change(call: int) -> None:
     assert not torch.equal(run.weights[0], healthy.weights[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_saves_and_stops(number: signal.Signals) -> None:
     run = start()
     before = signal.getsignal(number)
@@ -292,14 +297,14 @@ def test_a_signal_finishes_the_step_saves_and_stops(number: signal.Signals) -> N
 
 def test_a_second_signal_at_once_is_a_slip_and_a_later_one_ends_it(monkeypatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(stop.time, "monotonic", lambda: clock[0])
     # Whatever the suite was started from, which may ignore the signal.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with loop.listening() as stop:
+        with stop_signal() as stopping:
             for _ in range(3):
                 signal.raise_signal(signal.SIGINT)
-            assert stop.signal == signal.SIGINT
+            assert stopping.number == signal.SIGINT
             clock[0] += 2
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ from torch import nn
 from bertsmith.core.errors import FolderError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import (
     FORGET_EVERY,
     adamw,
@@ -21,7 +22,9 @@ from bertsmith.training.schedule import linear
 
 
 def optimizer_of(model: nn.Module, weight_decay: float = 0.1) -> torch.optim.AdamW:
-    return adamw(model, weight_decay=weight_decay, beta1=0.9, beta2=0.98, epsilon=1e-6)
+    return adamw(
+        model, OptimizerConfig(weight_decay=weight_decay, beta1=0.9, beta2=0.98, epsilon=1e-6)
+    )
 
 
 @pytest.mark.parametrize(

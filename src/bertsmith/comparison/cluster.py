@@ -35,8 +35,8 @@ from bertsmith.core.errors import (
 )
 from bertsmith.core.extras import require
 from bertsmith.core.runtime import SPIN_COUNT, core_count
+from bertsmith.core.stop import stop_signal
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.training.loop import listening
 from bertsmith.training.progress import read_metrics
 
 _ADDRESS = "RAY_ADDRESS"
@@ -137,7 +137,7 @@ class Cluster:
         cores, gpus = share(machines, len(todo))
         tuned: Tuned = {}
         waiting: list[Any] = []
-        with listening() as stop:
+        with stop_signal() as stop:
             try:
                 runs = self._submit(plan, todo, out, cores, gpus)
                 waiting, told = list(runs), time.monotonic()
@@ -153,8 +153,8 @@ class Cluster:
                             for line in lines if run.tunes[0] == plan.systems[0].name else ():
                                 say(line)
                         say(f"[{done} done] {run.title}")
-                    if stop.signal:
-                        raise Stopped(stop.signal, f"with {done} runs done")
+                    if stop.number:
+                        raise Stopped(stop.number, f"with {done} runs done")
                     if time.monotonic() - told > _TELL_SECONDS:
                         told = time.monotonic()
                         if line := how_far(todo, out):

@@ -14,9 +14,9 @@ from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.result import MEAN, Curve, SystemResult, TaskAbout
 from bertsmith.comparison.runs import Pretraining, Tuned, model_folder
 from bertsmith.comparison.systems import System
+from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.data import Parts
 from bertsmith.finetuning.result import FinetuneResult, summarise
-from bertsmith.finetuning.run import read_predictions
 from bertsmith.models.family import NAMES
 from bertsmith.tasks.decode import gold, said
 from bertsmith.training.progress import read_metrics

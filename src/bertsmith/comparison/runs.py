@@ -26,6 +26,7 @@ from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
 from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.core.storage import write_json
 from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning.data import Source
@@ -36,7 +37,6 @@ from bertsmith.models.config_files import config_keys
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
-from bertsmith.training.loop import Stop, listening
 from bertsmith.training.schedule import Phase
 from bertsmith.training.start import check_same_settings
 
@@ -195,7 +195,7 @@ def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) 
     tuned = {}
     pairs = [(task, system) for task in plan.tasks for system in plan.systems]
     # A run listens by itself; this is for a signal that comes between two.
-    with listening() as stop:
+    with stop_signal() as stop:
         for number, one in enumerate(todo, 1):
             _go_on(stop, f"before pre-training {number} of {len(todo)}")
             say(f"[{number} of {len(todo)}] {one.title}")
@@ -210,6 +210,6 @@ def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) 
     return tuned
 
 
-def _go_on(stop: Stop, where: str) -> None:
-    if stop.signal:
-        raise Stopped(stop.signal, where)
+def _go_on(stop: StopSignal, where: str) -> None:
+    if stop.number:
+        raise Stopped(stop.number, where)

@@ -39,7 +39,8 @@ from bertsmith.pretraining.evaluation import evaluate
 from bertsmith.tasks.datasets import custom
 from bertsmith.tasks.task import Example
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.loop import Batches, Settings, train
+from bertsmith.training.config import LoopConfig, OptimizerConfig
+from bertsmith.training.loop import Batches, train
 from bertsmith.training.optimizer import adamw
 from bertsmith.training.parallel import Parallel, choose_micro_tokens, explaining_memory, join
 from bertsmith.training.progress import Reporter
@@ -256,14 +257,16 @@ def time_steps(parallel: Parallel, batches: Batches) -> float:
     watch = _Watch()
     train(
         parallel,
-        adamw(parallel.model, weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6),
+        adamw(
+            parallel.model, OptimizerConfig(weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6)
+        ),
         [batches],
         # Of so long a warm-up the learning rate stays at nearly nothing.
         schedule=Schedule(
             steps=ENDLESS_STEPS, hours=None, learning_rate=1e-4, warmup=0.9, phases=(Phase(1, 8),)
         ),
         state=TrainerState(),
-        settings=Settings(
+        config=LoopConfig(
             seed=0, clip_norm=1.0, evaluate_every=ENDLESS_STEPS, save_every=ENDLESS_STEPS
         ),
         reporter=Reporter(None),

@@ -14,6 +14,7 @@ from bertsmith.models.config import FamilyName
 from bertsmith.models.head_config import Combine, Kind
 from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE, InitialWeights
 from bertsmith.tasks.task import LONGEST_QUESTION, Limits, Long
+from bertsmith.training.config import OptimizerConfig
 
 Weights = Literal["none", "balanced"]
 
@@ -70,6 +71,16 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     precision: Precision = "auto"
     micro_tokens: int = 0
     """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """AdamW's part of the settings."""
+        return OptimizerConfig(
+            weight_decay=self.weight_decay,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+        )
 
 
 # Small data: bias-corrected AdamW, warm-up over a tenth and more steps than three epochs give

@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import atomic_path, read_json, write_json
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import run as tuning
+from bertsmith.finetuning.best_epoch import BEST, read_predictions
 from bertsmith.finetuning.config import SWEPT, FinetuneConfig, finetune_config, grid, limits_of
 from bertsmith.finetuning.data import Lengths, Parts, Source, TaskData
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
@@ -83,92 +85,120 @@ def finetune(
         DataError: files that cannot be read, or from which nothing can be learned.
         FolderError: the model or a checkpoint is missing, damaged or does not fit.
         DivergedError: the loss or the gradient stopped being finite.
-        Stopped: SIGINT or SIGTERM ended it; everything so far was saved.
+        Stopped: SIGINT, SIGTERM or SIGHUP ended it; everything so far was saved.
         SystemFault: the disk is full, memory ran out, the hub cannot be reached, ...
     """
-    if not 1 <= job.seeds <= _MOST_SEEDS:
-        expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
-        raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
-    with join(job.settings.get("precision") or "auto") as place:
+    with join(job.settings.get("precision") or "auto") as place, ExitStack() as stack:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
-        svg.matplotlib("figure")  # the report at the end must not be what fails
-        place.first_decides(lambda: _check_folder(out, job, resume=resume))
-        origin: Origin | None = None
-        if isinstance(name := job.model, str):
-            folder = place.first_decides(lambda: resolve(name))
-            origin = PretrainedModel.open(name, folder)
-        given = {name: value for name, value in job.settings.items() if value is not None}
-        seed = int(given.get("seed", 0))
-        parts = finetune_data.read(job.source, seed=derive_seed(seed, "split"))
-        inspection = finetune_data.inspect(parts)
-        if isinstance(job.model, Untrained):
-            origin = UntrainedModel(job.model, parts.train, place)
-        assert origin is not None
-        shape, tokenizer = origin.shape, origin.tokenizer
-        configure = partial(
-            finetune_config,
-            task=parts.task.name,
-            kind=parts.task.kind,
-            model=origin.name,
-            initial_weights=origin.initial_weights,
-            width=shape.hidden_size,
-            positions=shape.max_position_embeddings,
-            architecture=shape.family,
-            **given,
-        )
-        config = configure(examples=len(parts.train))
-        _check_model(origin, config, parts)
-        limits = limits_of(config)
-        data = finetune_data.featured(parts, tokenizer, limits, job.source.columns)
-        # What a batch counts is known now: windows, where there are any.
-        config = configure(examples=data.train.items)
-        tried = grid(config, width=shape.hidden_size, fixed=given) if job.sweep else []
-        for one in (config, *tried):
-            if min(one.batch_size, data.train.items) < place.world.size:
-                raise UsageError(
-                    f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
-                    f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
-                )
-        identity = identity_of(
-            config,
-            columns=job.source.columns,
-            fixed=[name for name in SWEPT if name in given] if job.sweep else None,
-            data=data.fingerprint,
-            origin=origin,
-        )
-
-        def check() -> None:
-            if (out / JOB).is_file():
-                check_same_job(out, identity)
-
-        place.first_decides(check)
-        lengths = finetune_data.lengths(data, tokenizer, limits)
+        ready = _prepare(job, out, place, resume=resume)
         if place.world.first:
-            plan = _plan(config, len(tried), job.seeds, data.train.items, out)
-            for line in (*origin.notes, *finetune_data.told(parts, inspection, lengths), plan):
+            plan = _plan(ready.config, len(ready.sweep), job.seeds, ready.data.train.items, out)
+            for line in (*ready.notes(), plan):
                 (show or _say)(line)
 
         # 2. The runs, each of which is skipped where it was done before.
-        with ExitStack() as stack:
+        def begin() -> None:
+            stack.enter_context(alone_in(out))
+            _begin(out, job, ready)
 
-            def begin() -> None:
-                stack.enter_context(alone_in(out))
-                _begin(out, job, identity, parts)
+        place.first_decides(begin)
+        runs = _Runs(out, ready.data, ready.origin, place)
+        config = ready.config
+        for number, one in enumerate(ready.sweep, 1):
+            runs.do(one, f"setting {number} of {len(ready.sweep)}")
+        if ready.sweep:
+            config = runs.best_config
+        for number in range(job.seeds):
+            one = msgspec.structs.replace(config, seed=config.seed + number)
+            runs.do(one, f"seed {one.seed}" if job.seeds > 1 else "")
 
-            place.first_decides(begin)
-            runs = _Runs(out, data, origin, place)
-            for number, one in enumerate(tried, 1):
-                runs.do(one, f"setting {number} of {len(tried)}")
-            if tried:
-                config = runs.best_config
-            for number in range(job.seeds):
-                one = msgspec.structs.replace(config, seed=config.seed + number)
-                runs.do(one, f"seed {one.seed}" if job.seeds > 1 else "")
+        # 3. The best of them.
+        return place.first_decides(lambda: _finish(out, ready, runs))
 
-            # 3. The best of them.
-            return place.first_decides(
-                lambda: _finish(out, job, parts, data, runs, inspection, lengths)
+
+@dataclass(frozen=True)
+class _Ready:
+    """A job that nothing is wrong with, as far as can be seen before it begins."""
+
+    origin: Origin
+    parts: Parts
+    inspection: Inspection
+    data: TaskData
+    lengths: Lengths
+    config: FinetuneConfig
+    """Of the first run."""
+    sweep: list[FinetuneConfig]
+    """Settings to try first."""
+    identity: Identity
+
+    def notes(self) -> list[str]:
+        """What is worth knowing of the model and the data."""
+        told = finetune_data.told(self.parts, self.inspection, self.lengths)
+        return [*self.origin.notes, *told]
+
+
+def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
+    """Reads and checks everything; writes nothing."""
+    if not 1 <= job.seeds <= _MOST_SEEDS:
+        expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
+        raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
+    svg.matplotlib("figure")  # the report at the end must not be what fails
+    place.first_decides(lambda: _check_folder(out, job, resume=resume))
+    given = {name: value for name, value in job.settings.items() if value is not None}
+    # A model that is not there is found before long files are read.
+    pretrained = None if isinstance(job.model, Untrained) else _open_model(job.model, place)
+    parts = finetune_data.read(job.source, seed=derive_seed(int(given.get("seed", 0)), "split"))
+    inspection = finetune_data.inspect(parts)
+    if isinstance(job.model, Untrained):
+        origin: Origin = UntrainedModel(job.model, parts.train, place)
+    else:
+        assert pretrained is not None
+        origin = pretrained
+    configure = _configure(parts, origin, given)
+    config = configure(examples=len(parts.train))
+    _check_model(origin, config, parts)
+    limits = limits_of(config)
+    data = finetune_data.featured(parts, origin.tokenizer, limits, job.source.columns)
+    # What a batch counts is known now: windows, where there are any.
+    config = configure(examples=data.train.items)
+    sweep = grid(config, width=origin.shape.hidden_size, fixed=given) if job.sweep else []
+    for one in (config, *sweep):
+        if min(one.batch_size, data.train.items) < place.world.size:
+            raise UsageError(
+                f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
+                f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
             )
+    identity = identity_of(
+        config,
+        columns=job.source.columns,
+        fixed=[name for name in SWEPT if name in given] if job.sweep else None,
+        data=data.fingerprint,
+        origin=origin,
+    )
+    place.first_decides(lambda: check_same_job(out, identity) if (out / JOB).is_file() else None)
+    lengths = finetune_data.lengths(data, origin.tokenizer, limits)
+    return _Ready(origin, parts, inspection, data, lengths, config, sweep, identity)
+
+
+def _open_model(name: str, place: Place) -> PretrainedModel:
+    return PretrainedModel.open(name, place.first_decides(lambda: resolve(name)))
+
+
+def _configure(
+    parts: Parts, origin: Origin, given: dict[str, Any]
+) -> Callable[..., FinetuneConfig]:
+    """The settings for this task and model, as a function of how many `examples` there are."""
+    return partial(
+        finetune_config,
+        task=parts.task.name,
+        kind=parts.task.kind,
+        model=origin.name,
+        initial_weights=origin.initial_weights,
+        width=origin.shape.hidden_size,
+        positions=origin.shape.max_position_embeddings,
+        architecture=origin.shape.family,
+        **given,
+    )
 
 
 def _plan(config: FinetuneConfig, tried: int, seeds: int, items: int, out: Path) -> str:
@@ -209,7 +239,7 @@ class _Runs:
         if self._place.world.first:
             for number, other in enumerate(self.results):
                 if number != self.best:
-                    shutil.rmtree(Path(other.out) / tuning.BEST, ignore_errors=True)
+                    shutil.rmtree(Path(other.out) / BEST, ignore_errors=True)
 
     @property
     def best(self) -> int:
@@ -275,23 +305,17 @@ def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
     origin.check(build_for_task(shape, head, pieces=origin.tokenizer.vocab))
 
 
-def _begin(out: Path, job: Job, identity: Identity, parts: Parts) -> None:
-    write_json(out / IDENTITY, identity)
+def _begin(out: Path, job: Job, ready: _Ready) -> None:
+    write_json(out / IDENTITY, ready.identity)
     write_json(out / JOB, job)
-    if parts.dev_numbers is not None:
-        write_json(out / "split.json", {"file": job.source.train, "dev": parts.dev_numbers})
+    numbers = ready.parts.dev_numbers
+    if numbers is not None:
+        write_json(out / "split.json", {"file": job.source.train, "dev": numbers})
 
 
-def _finish(
-    out: Path,
-    job: Job,
-    parts: Parts,
-    data: TaskData,
-    runs: _Runs,
-    inspection: Inspection,
-    lengths: Lengths,
-) -> FinetuneResult:
+def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
     """The model folder, the numbers, the page; config.json comes last: the job is over."""
+    parts, data = ready.parts, ready.data
     alike = runs.of_best_setting
     sound = [result for result in alike if not result.degenerate] or alike
     best = runs.results[runs.best]
@@ -302,7 +326,7 @@ def _finish(
         }
         for part in best.scores
     }
-    examples, predictions = parts.evaluated[data.deciding], tuning.read_predictions(Path(best.out))
+    examples, predictions = parts.evaluated[data.deciding], read_predictions(Path(best.out))
     right = gold(parts.task.kind, examples, parts.labels)
     answered = said(parts.task.kind, predictions, parts.labels)
     intervals = {
@@ -310,7 +334,7 @@ def _finish(
         for name in parts.task.metrics
         if best.scores[data.deciding][name] is not None
     }
-    source = Path(best.out) / tuning.BEST
+    source = Path(best.out) / BEST
     result = FinetuneResult(
         out=str(out),
         report=str(out / REPORT),
@@ -321,8 +345,8 @@ def _finish(
         labels=parts.labels,
         deciding=data.deciding,
         deciding_metrics=parts.task.deciding or parts.task.metrics,
-        inspection=inspection,
-        lengths=lengths,
+        inspection=ready.inspection,
+        lengths=ready.lengths,
         baseline=data.baseline,
         config=runs.best_config,
         runs=runs.results,

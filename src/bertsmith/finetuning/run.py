@@ -13,47 +13,54 @@ The folder, while and after a run::
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
 
-from bertsmith.checkpoints.folder import load_task, save_model
+from bertsmith.checkpoints.folder import load_task
 from bertsmith.core.errors import FolderError
 from bertsmith.core.runtime import derive_seed
-from bertsmith.core.storage import atomic_file, read_json, remove_leftovers, write_json
-from bertsmith.finetuning.config import FinetuneConfig, limits_of
+from bertsmith.core.storage import read_json, remove_leftovers, write_json
+from bertsmith.finetuning.best_epoch import (
+    BEST,
+    BEST_EVALUATION,
+    BestEpoch,
+    DevEvaluation,
+    read_best,
+    read_predictions,
+)
+from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.model import build_model, class_weights
-from bertsmith.finetuning.model_card import task_card
 from bertsmith.finetuning.origin import Origin
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
-from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.scoring import Scores, decisive, is_constant, score, tune_threshold
+from bertsmith.models.family import TaskModel
+from bertsmith.tasks.scoring import Scores, decisive, is_constant, score
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.loop import Settings, train
-from bertsmith.training.optimizer import adamw, load_state_by_name, state_by_name
+from bertsmith.training.config import LoopConfig
+from bertsmith.training.loop import train
+from bertsmith.training.optimizer import adamw, state_by_name
 from bertsmith.training.parallel import Parallel, Place, choose_micro_tokens, explaining_memory
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Phase, Schedule
 from bertsmith.training.start import (
     CHECKPOINTS,
-    SCHEDULE,
     check_same_settings,
     enter,
+    entered,
     find_start,
     note_place,
 )
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"
-PREDICTIONS = "predictions.jsonl"
-BEST = "best"
-_BEST_EVALUATION = "best.json"
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,19 +89,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`answer` with questions that have none: see `tasks.decode`."""
 
 
-class _Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The evaluation whose weights are in `best/` (`best.json`).
-
-    It lies beside them and not in the checkpoint, which is older or newer: where an epoch that is
-    done again comes out otherwise (on a GPU, or with other micro-batches), the weights, their
-    answers and what is said of them are still of one epoch.
-    """
-
-    step: int
-    main: float
-    """Mean of the deciding metrics."""
-
-
 def run(
     config: FinetuneConfig,
     data: TaskData,
@@ -118,165 +112,159 @@ def run(
         UsageError: `out` holds a run with other settings.
         FolderError: the model or a checkpoint is damaged.
         DivergedError: the loss or the gradient stopped being finite.
-        Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
+        Stopped: SIGINT, SIGTERM or SIGHUP ended it; a checkpoint was written.
         SystemFault: the disk is full, memory ran out, ...
     """
-    tokenizer = origin.tokenizer
-    fingerprint = f"{data.fingerprint} {origin.fingerprint} {tokenizer.fingerprint}"
+    fingerprint = f"{data.fingerprint} {origin.fingerprint} {origin.tokenizer.fingerprint}"
     if (out / RESULT).is_file():
         return _read_result(out, config, fingerprint)
     with ExitStack() as stack:
-        # 1. Where the run stands.
-
-        def decide() -> tuple[TrainerState, Path | None, _Best | None]:
-            state, folder = find_start(
-                out,
-                config,
-                fingerprint,
-                settings=SETTINGS,
-                free={"micro_tokens"},
-                moved={"model"},
-                resume=True,
-            )
-            state.micro_tokens = (
-                config.micro_tokens
-                or state.micro_tokens
-                or choose_micro_tokens(place.device, bytes_per_token=origin.shape.bytes_per_token)
-            )
-            # An untrained head has nothing to show.
-            state.evaluated_at = max(state.evaluated_at, 0)
-            has_best = folder is not None and (out / _BEST_EVALUATION).is_file()
-            return state, folder, read_json(out / _BEST_EVALUATION, _Best) if has_best else None
-
-        state, folder, best = place.first_decides(decide)
-        model, fresh = build_model(config, data, origin, folder)
-        opened: list[Reporter] = []
-
-        def open_folder() -> None:
-            stack.enter_context(enter(out, config, settings=SETTINGS))
-            resume_step = state.step if folder else -1
-            opened.append(
-                Reporter(out, resume_step=resume_step, title=title, evaluated=data.deciding)
-            )
-
-        place.first_decides(open_folder)
-        reporter = stack.enter_context(opened[0] if opened else Reporter(None))
-        if moved_place := note_place(state, place):
-            reporter.note(moved_place)
-        if fresh and folder is None:
-            reporter.note(f"{config.model} has no weights for {', '.join(fresh)}; it starts anew.")
-
-        # 2. What the loop needs.
+        # 1. Where the run stands, and what it trains on.
+        state, saved, best = place.first_decides(
+            lambda: _find_start(config, out, fingerprint, origin, place)
+        )
         shorter = "start anew with shorter inputs (--longest) or a smaller model"
         stack.enter_context(explaining_memory(place.device, state.micro_tokens, remedy=shorter))
-        model.class_weights = class_weights(config, data, place)
-        parallel = stack.enter_context(Parallel(model, place))
-        optimizer = adamw(
-            model,
-            weight_decay=config.weight_decay,
-            beta1=config.beta1,
-            beta2=config.beta2,
-            epsilon=config.epsilon,
+        model, lacking = build_model(config, data, origin, saved)
+        job = _Run(config, data, out, origin, place, model, state, saved)
+
+        # 2. The run's folder and its logs.
+        resume_step = state.step if saved else -1
+        schedule, reporter = stack.enter_context(
+            entered(
+                place,
+                enter(out, config, settings=SETTINGS),
+                schedule=job.open_schedule,
+                reporter=partial(
+                    Reporter, resume_step=resume_step, title=title, evaluated=data.deciding
+                ),
+                out=out,
+            )
         )
-        if folder is not None:
-            moments = checkpoint.load_moments(folder)
-            load_state_by_name(model, optimizer, moments, source=str(folder))
-        batches = TaskBatches(
-            data.train,
-            tokenizer,
-            batch_size=config.batch_size,
-            seed=derive_seed(config.seed, "batches"),
-            micro_tokens=state.micro_tokens,
+        for line in _start_notes(config, state, place, lacking=[] if saved else lacking):
+            reporter.note(line)
+
+        # 3. Training.
+        job.train(schedule, reporter, best)
+
+        # 4. The best epoch on every part, and the result.
+        result = job.result(schedule.elapsed, fingerprint)
+        if place.world.first:
+            write_json(out / RESULT, result)
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+            (out / BEST_EVALUATION).unlink(missing_ok=True)
+            remove_leftovers(out)
+        return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that nothing is wrong with, and what it is made of."""
+
+    config: FinetuneConfig
+    data: TaskData
+    out: Path
+    origin: Origin
+    place: Place
+    model: TaskModel
+    state: TrainerState
+    saved: Path | None
+    """The checkpoint to continue from."""
+
+    @cached_property
+    def batches(self) -> TaskBatches:
+        """What it trains on."""
+        return TaskBatches(
+            self.data.train,
+            self.origin.tokenizer,
+            batch_size=self.config.batch_size,
+            seed=derive_seed(self.config.seed, "batches"),
+            micro_tokens=self.state.micro_tokens,
         )
-        per_epoch = batches.steps_per_epoch
-        steps = config.epochs * per_epoch
-        schedule = Schedule(
+
+    def open_schedule(self, log: Path | None) -> Schedule:
+        """Its schedule, on its log."""
+        config = self.config
+        steps = config.epochs * self.batches.steps_per_epoch
+        return Schedule(
             steps=min(steps, config.steps or steps),
             hours=config.hours or None,
             learning_rate=config.learning_rate,
             warmup=config.warmup,
             phases=(Phase(1.0, config.longest),),
-            log=out / SCHEDULE if place.world.first else None,
+            log=log,
         )
-        stack.callback(schedule.close)
-        scorer = Scorer(model, tokenizer, place)
-        examples, features = data.evaluated[data.deciding]
 
-        def write_model(target: Path, taught: Taught, scores: Mapping[str, Scores]) -> None:
-            """What is left in `taught` to do with a regression's outputs is not folded in."""
-            card = task_card(config, data.task, model, scores, offset=taught.offset)
-            save_model(target, model, tokenizer, card=card)
-            write_json(target / TAUGHT, taught)
-
-        def write_best(taught: Taught, scores: Scores) -> None:
-            with data.standard.folded(model.number_layer) as left:
-                taught = msgspec.structs.replace(taught, scale=left.scale, offset=left.offset)
-                write_model(out / BEST, taught, {data.deciding: scores})
-
-        def evaluate() -> dict[str, float]:
-            nonlocal best
-            taught = _taught(config, data)
-            predictions = scorer.predict(examples, taught, features)
-            taught, predictions = tune_threshold(data.task, taught, examples, predictions)
-            scores = score(data.task, examples, predictions, data.labels)
-            main = decisive(data.task, scores)
-            if best is None or main > best.main:
-                best = _Best(state.step, main)
-                if place.world.first:
-                    write_best(taught, scores)
-                    write_predictions(out / PREDICTIONS, predictions)
-                    write_json(out / _BEST_EVALUATION, best)
-            return {name: value for name, value in scores.items() if value is not None}
-
-        def save() -> None:
-            if place.world.first:
-                schedule.sync()
-                checkpoint.save(
-                    out / CHECKPOINTS,
-                    state,
-                    state_by_name(model, optimizer),
-                    write_model=lambda target: write_model(target, _taught(config, data), {}),
-                    keep=1,
-                )
-
-        # 3. Training.
-        train(
-            parallel,
-            optimizer,
-            [batches],
-            schedule=schedule,
+    def train(self, schedule: Schedule, reporter: Reporter, best: BestEpoch | None) -> None:
+        """Trains to the end, and keeps the best epoch; `best` is that up to here."""
+        config, model, place, state = self.config, self.model, self.place, self.state
+        per_epoch = self.batches.steps_per_epoch
+        model.class_weights = class_weights(config, self.data, place)
+        evaluate = DevEvaluation(
+            config,
+            self.data,
+            self.out,
+            model=model,
+            tokenizer=self.origin.tokenizer,
+            place=place,
             state=state,
-            settings=Settings(
-                seed=config.seed,
-                clip_norm=config.clip_norm,
-                evaluate_every=per_epoch,
-                save_every=0,
-            ),
-            reporter=reporter,
-            evaluate=evaluate,
-            save=save,
-            enough=lambda: _enough(config, state, best, per_epoch),
+            best=best,
         )
+        with Parallel(model, place) as parallel:
+            optimizer = adamw(model, config.optimizer)
+            if self.saved is not None:
+                checkpoint.load_optimizer(self.saved, model, optimizer)
 
-        # 4. The best epoch on every part, and the result. (The first process has written the model
-        #    when the others are told so.)
-        best, taught, answers = place.first_decides(
+            def save() -> None:
+                if place.world.first:
+                    schedule.sync()
+                    moments = state_by_name(model, optimizer)
+                    root = self.out / CHECKPOINTS
+                    checkpoint.save(root, state, moments, write_model=evaluate.write_model, keep=1)
+
+            train(
+                parallel,
+                optimizer,
+                [self.batches],
+                schedule=schedule,
+                state=state,
+                config=LoopConfig(
+                    seed=config.seed,
+                    clip_norm=config.clip_norm,
+                    evaluate_every=per_epoch,
+                    save_every=0,
+                ),
+                reporter=reporter,
+                evaluate=evaluate,
+                save=save,
+                enough=lambda: evaluate.enough(per_epoch),
+            )
+
+    def result(self, seconds: float, fingerprint: str) -> RunResult:
+        """Scores the best epoch on every part."""
+        config, data, out, state = self.config, self.data, self.out, self.state
+        # The first process has written the model before the others read it here.
+        best, taught, answers = self.place.first_decides(
             lambda: (
-                read_json(out / _BEST_EVALUATION, _Best),
+                read_json(out / BEST_EVALUATION, BestEpoch),
                 read_json(out / BEST / TAUGHT, Taught),
                 read_predictions(out),
             )
         )
+        examples, _ = data.evaluated[data.deciding]
         scores = {data.deciding: score(data.task, examples, answers, data.labels)}
         constant = is_constant(data.task, examples, answers)
         others = {part: rows for part, rows in data.evaluated.items() if part != data.deciding}
         if others:
-            scorer = Scorer(load_task(out / BEST).to(place.device), tokenizer, place)
-        for part, (rows, made) in others.items():
-            answers = scorer.predict(rows, taught, made)
-            scores[part] = score(data.task, rows, answers, data.labels)
+            model = load_task(out / BEST).to(self.place.device)
+            scorer = Scorer(model, self.origin.tokenizer, self.place)
+            for part, (rows, made) in others.items():
+                answers = scorer.predict(rows, taught, made)
+                scores[part] = score(data.task, rows, answers, data.labels)
         main = decisive(data.task, scores[data.deciding])
-        result = RunResult(
+        per_epoch = self.batches.steps_per_epoch
+        trained_on = state.step / per_epoch * data.train_examples
+        return RunResult(
             out=str(out),
             seed=config.seed,
             learning_rate=config.learning_rate,
@@ -287,19 +275,44 @@ def run(
             degenerate=constant or main <= decisive(data.task, data.baseline),
             best_epoch=best.step / per_epoch,
             steps=state.step,
-            seconds=schedule.elapsed,
-            examples_per_second=(
-                state.step / per_epoch * data.train_examples / state.busy if state.busy else 0.0
-            ),
+            seconds=seconds,
+            examples_per_second=trained_on / state.busy if state.busy else 0.0,
             fingerprint=fingerprint,
             threshold=taught.threshold,
         )
-        if place.world.first:
-            write_json(out / RESULT, result)
-            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-            (out / _BEST_EVALUATION).unlink(missing_ok=True)
-            remove_leftovers(out)
-        return result
+
+
+def _find_start(
+    config: FinetuneConfig, out: Path, fingerprint: str, origin: Origin, place: Place
+) -> tuple[TrainerState, Path | None, BestEpoch | None]:
+    """State and checkpoint to continue from, and the best epoch up to there."""
+    state, saved = find_start(
+        out,
+        config,
+        fingerprint,
+        settings=SETTINGS,
+        free={"micro_tokens"},
+        moved={"model"},
+        resume=True,
+    )
+    state.micro_tokens = (
+        config.micro_tokens
+        or state.micro_tokens
+        or choose_micro_tokens(place.device, bytes_per_token=origin.shape.bytes_per_token)
+    )
+    # An untrained head has nothing to show.
+    state.evaluated_at = max(state.evaluated_at, 0)
+    return state, saved, read_best(out) if saved is not None else None
+
+
+def _start_notes(
+    config: FinetuneConfig, state: TrainerState, place: Place, *, lacking: list[str]
+) -> Iterator[str]:
+    """What to report when the run begins."""
+    if moved_place := note_place(state, place):
+        yield moved_place
+    if lacking:
+        yield f"{config.model} has no weights for {', '.join(lacking)}; it starts anew."
 
 
 def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResult:
@@ -313,37 +326,3 @@ def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResu
         )
     # The folder may have moved since.
     return msgspec.structs.replace(result, out=str(out))
-
-
-def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """One JSON object a line, in the examples' order."""
-    with atomic_file(path) as file:
-        file.writelines(msgspec.json.encode(prediction) + b"\n" for prediction in predictions)
-
-
-def read_predictions(out: Path) -> list[Prediction]:
-    """What the best epoch of the run in `out` said of the deciding part, in the examples' order."""
-    lines = (out / PREDICTIONS).read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Prediction) for line in lines]
-
-
-def _taught(config: FinetuneConfig, data: TaskData) -> Taught:
-    return Taught(
-        task=config.task,
-        kind=config.kind,
-        labels=data.labels,
-        limits=limits_of(config),
-        threshold=0.0 if data.task.may_be_impossible else None,
-        columns=data.columns,
-        scale=data.standard.scale,
-        offset=data.standard.offset,
-        bounds=data.task.bounds,
-    )
-
-
-def _enough(
-    config: FinetuneConfig, state: TrainerState, best: _Best | None, per_epoch: int
-) -> bool:
-    if not config.patience or best is None:
-        return False
-    return (state.evaluated_at - best.step) / per_epoch >= config.patience

@@ -14,6 +14,7 @@ from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import Precision
 from bertsmith.models.config import FamilyName, Objective
 from bertsmith.models.config_files import CONFIGS
+from bertsmith.training.config import LoopConfig, OptimizerConfig
 from bertsmith.training.schedule import Phase
 
 PairTask = Literal["nsp", "sop", "none"]
@@ -93,6 +94,26 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def start_folder(self) -> Path | None:
         """Folder of the model that the run continues."""
         return None if self.start is None else Path(self.size).parent
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """AdamW's part of the settings."""
+        return OptimizerConfig(
+            weight_decay=self.weight_decay,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+        )
+
+    @property
+    def loop(self) -> LoopConfig:
+        """The loop's part of the settings."""
+        return LoopConfig(
+            seed=self.seed,
+            clip_norm=self.clip_norm,
+            evaluate_every=self.evaluate_every,
+            save_every=self.save_every,
+        )
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):

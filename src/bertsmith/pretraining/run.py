@@ -10,15 +10,22 @@
     config.json ...    the model folder, written when the run is over
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from bertsmith.checkpoints.folder import load_config, parameter_count, save_model
 from bertsmith.core.errors import UsageError
 from bertsmith.core.storage import checksum
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
+from bertsmith.models.config import ModelConfig
 from bertsmith.models.family import NAMES, Pretrained
+from bertsmith.models.modules.packed import TextBatch
+from bertsmith.pretraining.batches import Batches
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.pretraining.model_card import pretraining_card
@@ -33,8 +40,8 @@ from bertsmith.pretraining.setup import (
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.loop import Settings, train
-from bertsmith.training.optimizer import adamw, load_state_by_name, state_by_name
+from bertsmith.training.loop import train
+from bertsmith.training.optimizer import adamw, state_by_name
 from bertsmith.training.parallel import (
     Parallel,
     Place,
@@ -44,7 +51,14 @@ from bertsmith.training.parallel import (
 )
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Schedule
-from bertsmith.training.start import CHECKPOINTS, SCHEDULE, enter, find_start, note_place
+from bertsmith.training.start import (
+    CHECKPOINTS,
+    SCHEDULE,
+    enter,
+    entered,
+    find_start,
+    note_place,
+)
 
 SETTINGS = "pretrain.json"
 
@@ -99,158 +113,187 @@ def run(
         FolderError: corpus, model folder or checkpoint is missing, damaged or does not fit.
         DataError: the corpus is too small to train or evaluate on.
         DivergedError: the loss or the gradient stopped being finite.
-        Stopped: SIGINT or SIGTERM ended it; a checkpoint was written.
-        SystemFault: the disk is full, memory ran out, ...
+        Stopped: SIGINT, SIGTERM or SIGHUP ended it; a checkpoint was written.
     """
     if replay is not None and config.hours is None:
         raise UsageError("--replay repeats a run with --hours; give the same --hours, not --steps.")
     if replay is not None and replay.is_dir():
         replay = replay / SCHEDULE
-    start = config.start_folder
-    if start is not None:
-        _check_architecture(start, config)
     with join(config.precision) as place, ExitStack() as stack:
         # 1. Everything that can be wrong in what the user gave, before anything is written.
-        corpus = _open(Path(config.data), place)
-        shape = model_shape(config, corpus)
-        if start is not None:
-            check_tokenizer(Tokenizer.load(start).fingerprint, str(config.start), corpus)
-        manifest = checksum(corpus.folder / MANIFEST)
+        job = _prepare(config, out, place, stack, resume=resume, held_out=held_out)
 
-        # A shape's file may have moved; the weights tell whether it is still the same shape.
-        moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
-
-        def decide() -> tuple[TrainerState, Path | None]:
-            state, folder = find_start(
-                out, config, manifest, settings=SETTINGS, free=_FREE, moved=moved, resume=resume
+        # 2. The run's folder and its logs.
+        resumed_at = -1 if job.saved is None else job.state.step
+        schedule, reporter = stack.enter_context(
+            entered(
+                place,
+                enter(out, config, settings=SETTINGS, replay=replay, phases=config.phases),
+                schedule=partial(_open_schedule, config),
+                reporter=partial(Reporter, resume_step=resumed_at),
+                out=out,
             )
-            if config.micro_tokens or not state.micro_tokens:
-                state.micro_tokens = config.micro_tokens or choose_micro_tokens(
-                    place.device, bytes_per_token=shape.bytes_per_token
-                )
-            return state, folder
-
-        # Free memory, too, is measured by one process, or each would cut the batches its own way.
-        state, folder = place.first_decides(decide)
-        stack.enter_context(explaining_memory(place.device, state.micro_tokens))
-        model, fresh_heads = build_model(config, shape, corpus, folder or start)
-        evaluated = evaluation_batches(
-            config,
-            corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place),
-            corpus.tokenizer,
-            state.micro_tokens,
         )
-        phases = [
-            stack.enter_context(batches)
-            for batches in training_batches(config, corpus, state.micro_tokens, state.cursors)
-        ]
-        baseline_numbers = baseline(evaluated, corpus.unigrams_V, corpus.tokenizer)
-
-        # 2. The run's folder and its logs, by the first process; every other hears of damage there.
-        resumed_at = state.step if folder is not None else -1
-
-        def open_schedule(log: Path | None) -> Schedule:
-            schedule = Schedule(
-                steps=config.steps,
-                hours=config.hours,
-                learning_rate=config.learning_rate,
-                warmup=config.warmup,
-                phases=config.phases,
-                log=log,
-            )
-            stack.callback(schedule.close)
-            return schedule
-
-        opened: list[tuple[Schedule, Reporter]] = []
-
-        def open_folder() -> None:
-            stack.enter_context(
-                enter(out, config, settings=SETTINGS, replay=replay, phases=config.phases)
-            )
-            opened.append((open_schedule(out / SCHEDULE), Reporter(out, resume_step=resumed_at)))
-
-        place.first_decides(open_folder)
-        schedule, reporter = opened[0] if opened else (open_schedule(None), Reporter(None))
-        stack.enter_context(reporter)
-        _tell_start(reporter, model, config, place, resume=resume, resumed_at=resumed_at)
-        tokens = corpus.manifest.tokens("train")
-        for line in plan_lines(config, corpus_tokens=tokens, out=out):
+        for line in _start_notes(config, job, place, out, resume=resume):
             reporter.note(line)
-        if moved_place := note_place(state, place):
-            reporter.note(moved_place)
-        if fresh_heads:
-            reporter.note(
-                f"{config.start} has no weights for {', '.join(fresh_heads)}: random ones are put "
-                "there."
-            )
-        if folder is None:
-            reporter.baseline(baseline_numbers)
+        if job.saved is None:
+            reporter.baseline(job.baseline)
 
         # 3. Training.
-        parallel = stack.enter_context(Parallel(model, place))
-        optimizer = adamw(
-            model,
-            weight_decay=config.weight_decay,
-            beta1=config.beta1,
-            beta2=config.beta2,
-            epsilon=config.epsilon,
-        )
-        if folder is not None:
-            moments = checkpoint.load_moments(folder)
-            load_state_by_name(model, optimizer, moments, source=str(folder))
+        parallel = stack.enter_context(Parallel(job.model, place))
+        optimizer = adamw(job.model, config.optimizer)
+        if job.saved is not None:
+            checkpoint.load_optimizer(job.saved, job.model, optimizer)
 
         def save() -> None:
             if place.world.first:
                 schedule.sync()
-                state.cursors = [batches.cursor for batches in phases[: len(state.phase_starts)]]
-                checkpoint.save(
-                    out / CHECKPOINTS,
-                    state,
-                    state_by_name(model, optimizer),
-                    write_model=write_model,
-                    keep=config.keep,
-                )
-
-        def write_model(target: Path) -> None:
-            card = pretraining_card(
-                config,
-                shape,
-                state,
-                parameters=parameter_count(model),
-                documents=corpus.manifest.documents("train"),
-                corpus_tokens=corpus.manifest.tokens("train"),
-                baseline=baseline_numbers,
-            )
-            save_model(target, model, corpus.tokenizer, card=card)
+                job.save(out / CHECKPOINTS, state_by_name(job.model, optimizer))
 
         train(
             parallel,
             optimizer,
-            phases,
+            job.phases,
             schedule=schedule,
-            state=state,
-            settings=Settings(
-                seed=config.seed,
-                clip_norm=config.clip_norm,
-                evaluate_every=config.evaluate_every,
-                save_every=config.save_every,
-            ),
+            state=job.state,
+            config=config.loop,
             reporter=reporter,
-            evaluate=lambda: evaluate(model, evaluated, place),
+            evaluate=lambda: evaluate(job.model, job.evaluated, place),
             save=save,
         )
 
         # 4. The model folder; config.json comes last and means that the run is over.
-        place.first_decides(lambda: write_model(out))
+        place.first_decides(lambda: job.write_model(out))
+        return job.result(out)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that nothing is wrong with, and what it is made of."""
+
+    config: PretrainConfig
+    corpus: Corpus
+    shape: ModelConfig
+    model: Pretrained
+    new_heads: list[str]
+    """Those that the model to start from lacks."""
+    phases: list[Batches]
+    evaluated: list[TextBatch]
+    baseline: dict[str, float]
+    state: TrainerState
+    saved: Path | None
+    """The checkpoint to continue from."""
+
+    def save(self, root: Path, moments: dict[str, Tensor]) -> None:
+        """Writes a checkpoint, with how far each phase has read the corpus."""
+        begun = self.phases[: len(self.state.phase_starts)]
+        self.state.cursors = [batches.cursor for batches in begun]
+        checkpoint.save(
+            root, self.state, moments, write_model=self.write_model, keep=self.config.keep
+        )
+
+    def write_model(self, folder: Path) -> None:
+        """Writes the model folder, as far as it is trained."""
+        card = pretraining_card(
+            self.config,
+            self.shape,
+            self.state,
+            parameters=parameter_count(self.model),
+            documents=self.corpus.manifest.documents("train"),
+            corpus_tokens=self.corpus.manifest.tokens("train"),
+            baseline=self.baseline,
+        )
+        save_model(folder, self.model, self.corpus.tokenizer, card=card)
+
+    def result(self, out: Path) -> PretrainResult:
+        """What the run came to."""
+        state = self.state
         return PretrainResult(
             out=out,
             step=state.step,
             tokens=state.tokens,
             metrics=state.evaluation,
-            baseline=baseline_numbers,
+            baseline=self.baseline,
             seconds=state.elapsed,
             tokens_per_second=state.tokens / state.busy if state.busy else 0.0,
         )
+
+
+def _prepare(
+    config: PretrainConfig,
+    out: Path,
+    place: Place,
+    stack: ExitStack,
+    *,
+    resume: bool,
+    held_out: Path | None,
+) -> _Job:
+    """Reads and checks everything; writes nothing."""
+    start = config.start_folder
+    if start is not None:
+        _check_architecture(start, config)
+    corpus = _open(Path(config.data), place)
+    shape = model_shape(config, corpus)
+    if start is not None:
+        check_tokenizer(Tokenizer.load(start).fingerprint, str(config.start), corpus)
+    # Free memory, too, is measured by one process, or each would cut the batches its own way.
+    state, saved = place.first_decides(
+        lambda: _find_start(config, out, corpus, shape, place, resume=resume)
+    )
+    stack.enter_context(explaining_memory(place.device, state.micro_tokens))
+    model, new_heads = build_model(config, shape, corpus, saved or start)
+    split = corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place)
+    evaluated = evaluation_batches(config, split, corpus.tokenizer, state.micro_tokens)
+    return _Job(
+        config,
+        corpus,
+        shape,
+        model,
+        new_heads,
+        phases=[
+            stack.enter_context(batches)
+            for batches in training_batches(config, corpus, state.micro_tokens, state.cursors)
+        ],
+        evaluated=evaluated,
+        baseline=baseline(evaluated, corpus.unigrams_V, corpus.tokenizer),
+        state=state,
+        saved=saved,
+    )
+
+
+def _find_start(
+    config: PretrainConfig,
+    out: Path,
+    corpus: Corpus,
+    shape: ModelConfig,
+    place: Place,
+    *,
+    resume: bool,
+) -> tuple[TrainerState, Path | None]:
+    """State and checkpoint to continue from, with the tokens to compute at once resolved."""
+    # A shape's file may have moved; the weights tell whether it is still the same shape.
+    moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
+    manifest = checksum(corpus.folder / MANIFEST)
+    state, saved = find_start(
+        out, config, manifest, settings=SETTINGS, free=_FREE, moved=moved, resume=resume
+    )
+    if config.micro_tokens or not state.micro_tokens:
+        state.micro_tokens = config.micro_tokens or choose_micro_tokens(
+            place.device, bytes_per_token=shape.bytes_per_token
+        )
+    return state, saved
+
+
+def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
+    """The schedule of a run, on its log."""
+    return Schedule(
+        steps=config.steps,
+        hours=config.hours,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        phases=config.phases,
+        log=log,
+    )
 
 
 def _check_architecture(folder: Path, config: PretrainConfig) -> None:
@@ -276,22 +319,23 @@ def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
     return other.split("train")
 
 
-def _tell_start(
-    reporter: Reporter,
-    model: Pretrained,
-    config: PretrainConfig,
-    place: Place,
-    *,
-    resume: bool,
-    resumed_at: int,
-) -> None:
+def _start_notes(config: PretrainConfig, job: _Job, place: Place, *, resume: bool) -> Iterator[str]:
+    """What to report when the run begins."""
     name = config.size if config.start is None else f"from {config.start}"
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""
-    reporter.note(
-        f"Pre-training {NAMES[config.model]} {name} ({parameter_count(model):,} parameters) "
+    yield (
+        f"Pre-training {NAMES[config.model]} {name} ({parameter_count(job.model):,} parameters) "
         f"on {place.device.type} in {place.precision}{processes}."
     )
-    if resumed_at >= 0:
-        reporter.note(f"Continuing from the checkpoint of step {resumed_at:,}.")
+    if job.saved is not None:
+        yield f"Continuing from the checkpoint of step {job.state.step:,}."
     elif resume:
-        reporter.note("There is no checkpoint to continue from yet: starting from the beginning.")
+        yield "There is no checkpoint to continue from yet: starting from the beginning."
+    yield from plan_lines(config, corpus_tokens=job.corpus.manifest.tokens("train"), out=out)
+    if moved_place := note_place(job.state, place):
+        yield moved_place
+    if job.new_heads:
+        yield (
+            f"{config.start} has no weights for {', '.join(job.new_heads)}: random ones are put "
+            "there."
+        )

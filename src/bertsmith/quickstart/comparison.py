@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bertsmith.core.storage import read_json
+from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.job import REPORT, RESULTS
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.finetuning.run import read_predictions
 from bertsmith.quickstart.task import PRETRAINED, UNTRAINED, TaskPlan
 from bertsmith.reports.charts import Mark, Series, line_chart
 from bertsmith.reports.page import Report

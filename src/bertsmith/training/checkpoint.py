@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertsmith.checkpoints.tensors import load_tensors, save_tensors
 from bertsmith.core.errors import FolderError
@@ -26,6 +26,8 @@ from bertsmith.core.storage import (
     remove_leftovers,
     write_json,
 )
+from bertsmith.training.optimizer import load_state_by_name
+from bertsmith.training.schedule import Moment
 
 VERSION = 2
 _STATE = "trainer.json"
@@ -71,6 +73,12 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Of bertsmith, torch and Python; for the reader's information."""
     checksums: dict[str, str] = {}
     """SHA-256 of every other file of the checkpoint."""
+
+    def begin(self, moment: Moment) -> None:
+        """Notes the time at which a step begins, and its phase where that is new."""
+        self.elapsed = moment.elapsed
+        while len(self.phase_starts) <= moment.phase and not moment.over:
+            self.phase_starts.append(self.step)
 
 
 class _Versioned(msgspec.Struct):
@@ -166,13 +174,14 @@ def load(folder: Path) -> TrainerState:
     return state
 
 
-def load_moments(folder: Path) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name.
+def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Puts back the optimizer's tensors.
 
     Raises:
-        FolderError: the file is missing or damaged.
+        FolderError: the file is missing or damaged, or does not fit the model.
     """
-    return load_tensors(folder / _MOMENTS)
+    moments = load_tensors(folder / _MOMENTS)
+    load_state_by_name(model, optimizer, moments, source=str(folder))
 
 
 def tidy(root: Path) -> None:

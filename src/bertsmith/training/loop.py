@@ -5,37 +5,33 @@ predictions each sum holds; the loss of a step is sum over count, over all micro
 processes, so that neither the split into micro-batches nor the number of processes moves it.
 """
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertsmith.core.errors import DivergedError, Stopped, UsageError
 from bertsmith.core.runtime import derive_seed, keep_freed_memory, return_freed_memory
+from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.config import LoopConfig
 from bertsmith.training.optimizer import FORGET_EVERY, clip, forget_faint, set_learning_rate
 from bertsmith.training.parallel import Batch, Parallel, Place
 from bertsmith.training.progress import Rate, Reporter
 from bertsmith.training.schedule import Moment, Schedule
 
 _RETURN_MEMORY_SECONDS = 5.0
-"""Between returns of freed memory: every page that is used again must then be had anew."""
+"""Between returns of freed memory: every page that is used again must then be had anew. It
+is done after a step, when the least is in use."""
 EVALUATION_SHARE = 1 / 30
 """Of a run on the clock, the most that evaluations take where their number is not given."""
 EVALUATIONS = 20
 """In a run that does not say how many steps lie between them; besides the one at its start."""
 _SAVE_SECONDS = 600.0
 """Between checkpoints where no number of steps is given: the most that a power cut costs."""
-_SLIP_SECONDS = 1.0
-"""A second signal within this time of the first is no wish to stop without saving."""
 
 
 class Batches(Protocol):
@@ -48,58 +44,6 @@ class Batches(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the loop itself needs to know."""
-
-    seed: int
-    clip_norm: float
-    evaluate_every: int
-    """Steps; 0: at every twentieth of the run, however many steps that is."""
-    save_every: int
-    """Steps; 0: every ten minutes of the run's clock."""
-
-
-@dataclass
-class Stop:
-    """Whether a signal has asked the run to stop."""
-
-    signal: int = 0
-    _asked_at: float = 0.0
-    _previous: dict[int, object] = field(default_factory=dict)
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """The handler: notes the signal. A second one acts as it did before, but for a slip."""
-        if not self.signal:
-            self.signal, self._asked_at = number, time.monotonic()
-        elif time.monotonic() - self._asked_at > _SLIP_SECONDS:
-            self.restore()
-            signal.raise_signal(number)
-
-    def install(self) -> None:
-        """Listens to SIGINT and SIGTERM (only Python's main thread can)."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self.ask)
-
-    def restore(self) -> None:
-        """Gives the signals back to whoever had them."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._previous = {}
-
-
-@contextlib.contextmanager
-def listening() -> Iterator[Stop]:
-    """Yields a `Stop` that SIGINT and SIGTERM set while the block runs."""
-    stop = Stop()
-    stop.install()
-    try:
-        yield stop
-    finally:
-        stop.restore()
-
-
 def train(
     parallel: Parallel,
     optimizer: torch.optim.Optimizer,
@@ -107,7 +51,7 @@ def train(
     *,
     schedule: Schedule,
     state: TrainerState,
-    settings: Settings,
+    config: LoopConfig,
     reporter: Reporter,
     evaluate: Callable[[], dict[str, float]],
     save: Callable[[], object],
@@ -121,126 +65,134 @@ def train(
         phases: the data of each phase of the schedule.
         schedule: what each step is; the first process's is the one that counts.
         state: where the run stands; changed in place.
-        settings: seed, clipping, and how often to evaluate and to save.
+        config: seed, clipping, and how often to evaluate and to save.
         reporter: where losses and rates are told.
         evaluate: held-out numbers of the model; called by every process.
         save: writes a checkpoint of `state`; called by every process.
-        enough: whether to stop before the schedule is over, by what `state` says; the same for
-            every process.
+        enough: whether to stop early, by what `state` says; the same for every process.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights are as before the step.
-        Stopped: SIGINT or SIGTERM came; a checkpoint was written.
+        Stopped: SIGINT, SIGTERM or SIGHUP came; a checkpoint was written.
         UsageError: a process got no micro-batch.
     """
-    place, model = parallel.place, parallel.model
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rate = Rate()
+    place, rate, returned = parallel.place, Rate(), time.monotonic()
     saved_at, saved_elapsed = state.step, state.elapsed
-    returned = time.monotonic()
-    settled = False
     schedule.set_clock(state.elapsed)
     keep_freed_memory()
-    model.train()
+    parallel.model.train()
 
-    with listening() as stop:
+    with stop_signal() as stop:
         while True:
-            # 1. What this step is. The first process's clock decides, and any process may have
-            #    been asked to stop.
-            moment, asked = agree(schedule, state.step, stop, place)
-            state.elapsed = moment.elapsed
-            while len(state.phase_starts) <= moment.phase and not moment.over:
-                state.phase_starts.append(state.step)
+            # 1. What this step is, by the first process, and whether any received a signal.
+            moment, signaled = agree(schedule, state.step, stop, place)
+            state.begin(moment)
 
             # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
             #    its step, and a run of no steps still has one.
-            if (moment.over or not asked) and evaluation_due(
-                state, moment, settings.evaluate_every, by_clock=schedule.budget is not None
-            ):
-                began = time.monotonic()
-                state.evaluation = evaluate()
-                state.evaluated_at = state.step
-                state.evaluated_progress = moment.progress
-                state.evaluation_seconds = time.monotonic() - began
-                state.evaluation_ended = moment.elapsed + state.evaluation_seconds
-                model.train()
+            by_clock = schedule.budget is not None
+            due = evaluation_due(state, moment, config.evaluate_every, by_clock=by_clock)
+            if due and (moment.over or not signaled):
+                _evaluate(evaluate, parallel.model, state, moment)
                 reporter.evaluation(state.step, state.evaluation)
             over = moment.over or enough()
-            if settings.save_every:
-                due = state.step % settings.save_every == 0
-            else:
-                due = moment.elapsed - saved_elapsed >= _SAVE_SECONDS
-            if state.step > saved_at and (due or over or asked):
+            due = checkpoint_due(moment, config.save_every, elapsed=saved_elapsed)
+            if state.step > saved_at and (due or over or signaled):
                 save()
                 saved_at, saved_elapsed = state.step, moment.elapsed
-            if asked and not over:
-                raise Stopped(asked, f"at step {state.step:,}")
+            if signaled and not over:
+                raise Stopped(signaled, f"at step {state.step:,}")
             if over:
                 return
 
-            # 3. This process's micro-batches, and how many predictions there are over all.
+            # 3. The step itself, on this process's micro-batches.
             began = time.monotonic()
-            batches = phases[moment.phase].at(
-                state.step - state.phase_starts[moment.phase], place.world.rank, place.world.size
-            )
-            names, counts, tokens = count(batches, place)
-            if not settled:
-                parallel.settle(batches[0].to(place.device))
-                settled = True
-
-            # 4. Forward and backward. Dropout is seeded by the step and micro-batch, so no random
-            #    state is ever saved. DDP averages over processes where we want the sum.
-            set_learning_rate(optimizer, moment.learning_rate)
-            optimizer.zero_grad(set_to_none=True)
-            sums = torch.zeros(len(names), device=place.device)
-            for micro, batch in enumerate(batches):
-                place.seed(
-                    derive_seed(settings.seed, "dropout", state.step, micro, place.world.rank)
-                )
-                with parallel.exchange(last=micro == len(batches) - 1):
-                    losses = parallel.losses(batch.to(place.device))
-                    row = torch.stack([losses[name].float() for name in names])
-                    torch.autograd.backward((row / counts).sum() * place.world.size)
-                sums += row.detach()
-
-            # 5. Loss and gradient must be finite, or the weights stay as they are. Reading the
-            #    numbers is the only time in a step that one process waits for its device; several
-            #    also wait for each other in 1 and 3, which a process cannot know alone.
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            norm_tensor = torch.nn.utils.get_total_norm(gradients)
-            means = place.total_tensor(sums) / counts
-            *values, norm = torch.cat([means, norm_tensor.reshape(1)]).tolist()
-            check_finite(dict(zip(names, values, strict=True)), norm, moment)
-
-            # 6. Clip and step. Freed memory goes back now and then, at the time of least use.
-            clip(gradients, norm, longest=settings.clip_norm)
-            optimizer.step()
+            in_phase = state.step - state.phase_starts[moment.phase]
+            batches = phases[moment.phase].at(in_phase, place.world.rank, place.world.size)
+            numbers, tokens = take_step(parallel, optimizer, batches, moment, config)
             state.step += 1
+            state.tokens += tokens
             if state.step % FORGET_EVERY == 0:
                 forget_faint(optimizer)
-            state.tokens += tokens
             if time.monotonic() - returned > _RETURN_MEMORY_SECONDS:
                 return_freed_memory()
                 returned = time.monotonic()
 
-            # 7. Tell.
+            # 4. Report.
             seconds = time.monotonic() - began
             state.busy += seconds
             rate.add(tokens, seconds)
-            reporter.train(
-                state.step,
-                moment.progress,
-                {
-                    "loss": sum(values),
-                    **dict(zip(names, values, strict=True)),
-                    "learning_rate": moment.learning_rate,
-                    "gradient_norm": norm,
-                    "length": moment.length,
-                    "tokens": state.tokens,
-                    "tokens_per_second": rate.tokens_per_second,
-                    "elapsed": schedule.elapsed,
-                },
-            )
+            numbers |= {"tokens": state.tokens, "tokens_per_second": rate.tokens_per_second}
+            reporter.train(state.step, moment.progress, numbers | {"elapsed": schedule.elapsed})
+
+
+def take_step(
+    parallel: Parallel,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    moment: Moment,
+    config: LoopConfig,
+) -> tuple[dict[str, float], int]:
+    """One optimizer step on this process's micro-batches.
+
+    Returns:
+        What to report of it (losses, gradient norm, ...), and the tokens of all processes.
+
+    Raises:
+        DivergedError: a loss or the gradient is not finite; the weights are as before the step.
+        UsageError: a process got no micro-batch.
+    """
+    # a. How many predictions there are, over all micro-batches and processes.
+    place = parallel.place
+    names, counts, tokens = count(batches, place)
+    parallel.settle(batches[0])
+
+    # b. Forward and backward. Dropout is seeded by the step and micro-batch, so no random state is
+    #    ever saved. DDP averages over processes where we want the sum.
+    set_learning_rate(optimizer, moment.learning_rate)
+    optimizer.zero_grad(set_to_none=True)
+    sums = torch.zeros(len(names), device=place.device)
+    for micro, batch in enumerate(batches):
+        place.seed(derive_seed(config.seed, "dropout", moment.step, micro, place.world.rank))
+        with parallel.exchange(last=micro == len(batches) - 1):
+            losses = parallel.losses(batch.to(place.device))
+            row = torch.stack([losses[name].float() for name in names])
+            torch.autograd.backward((row / counts).sum() * place.world.size)
+        sums += row.detach()
+
+    # c. Loss and gradient must be finite, or the weights stay as they are. Reading the numbers is
+    #    the only time in a step that one process waits for its device; several also wait for each
+    #    other in `agree` and `count`, which a process cannot know alone.
+    gradients = [p.grad for p in parallel.model.parameters() if p.grad is not None]
+    norm_tensor = torch.nn.utils.get_total_norm(gradients)
+    means = place.total_tensor(sums) / counts
+    *values, norm = torch.cat([means, norm_tensor.reshape(1)]).tolist()
+    check_finite(dict(zip(names, values, strict=True)), norm, moment)
+
+    # d. Clip and step.
+    clip(gradients, norm, longest=config.clip_norm)
+    optimizer.step()
+    numbers = {
+        "loss": sum(values),
+        **dict(zip(names, values, strict=True)),
+        "learning_rate": moment.learning_rate,
+        "gradient_norm": norm,
+        "length": moment.length,
+    }
+    return numbers, tokens
+
+
+def _evaluate(
+    evaluate: Callable[[], dict[str, float]], model: nn.Module, state: TrainerState, moment: Moment
+) -> None:
+    """Evaluates into `state`, with when that was and how long it took: both decide the next one."""
+    began = time.monotonic()
+    state.evaluation = evaluate()
+    model.train()
+    state.evaluated_at = state.step
+    state.evaluated_progress = moment.progress
+    state.evaluation_seconds = time.monotonic() - began
+    state.evaluation_ended = moment.elapsed + state.evaluation_seconds
 
 
 def evaluation_due(
@@ -263,10 +215,20 @@ def evaluation_due(
     return int(moment.progress * EVALUATIONS) > int(state.evaluated_progress * EVALUATIONS)
 
 
-def agree(schedule: Schedule, step: int, stop: Stop, place: Place) -> tuple[Moment, int]:
+def checkpoint_due(moment: Moment, every: int, *, elapsed: float) -> bool:
+    """Whether to save before this step: every so many steps or, with 0, every ten minutes.
+
+    `elapsed` is the run's clock at the last checkpoint, in seconds.
+    """
+    if every:
+        return moment.step % every == 0
+    return moment.elapsed - elapsed >= _SAVE_SECONDS
+
+
+def agree(schedule: Schedule, step: int, stop: StopSignal, place: Place) -> tuple[Moment, int]:
     """The first process's moment, and the largest signal any process has been sent (or 0)."""
     if place.world.size == 1:
-        return schedule.at(step), stop.signal
+        return schedule.at(step), stop.number
     row = [0.0] * 6
     if place.world.first:
         moment = schedule.at(step)
@@ -280,7 +242,7 @@ def agree(schedule: Schedule, step: int, stop: Stop, place: Place) -> tuple[Mome
         ]
     # The others add zeros, which changes no bit.
     asked = [0.0] * place.world.size
-    asked[place.world.rank] = float(stop.signal)
+    asked[place.world.rank] = float(stop.number)
     agreed = place.total(row + asked)
     progress, learning_rate, phase, length, elapsed, over = agreed[:6]
     moment = Moment(

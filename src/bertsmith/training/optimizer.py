@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.core.errors import FolderError
+from bertsmith.training.config import OptimizerConfig
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -18,18 +19,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
-def adamw(
-    model: nn.Module, *, weight_decay: float, beta1: float, beta2: float, epsilon: float
-) -> torch.optim.AdamW:
+def adamw(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """Bias-corrected AdamW in one fused pass (on a CPU 9 times as fast as the pass per operation).
 
     The learning rate starts at 0; the loop sets it before every step.
     """
     return torch.optim.AdamW(
-        parameter_groups(model, weight_decay),
+        parameter_groups(model, config.weight_decay),
         lr=0.0,
-        betas=(beta1, beta2),
-        eps=epsilon,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
         fused=True,
     )
 

@@ -257,6 +257,7 @@ class Parallel:
         """Applies steps 2 to 5 of the order above; `model` itself stays usable and unwrapped."""
         self.model = model.to(place.device)
         self.place = place
+        self._settled = place.world.size == 1
         if place.device.type == "cuda":
             compile_blocks(model)
         self._losses: nn.Module = Losses(model)
@@ -292,18 +293,20 @@ class Parallel:
         return hold
 
     def settle(self, batch: Batch) -> None:
-        """Runs one forward and backward pass and throws the gradients away.
+        """Before the first step, runs a forward and backward pass and throws the gradients away.
 
         DDP lays out its buckets anew after its first exchange, by the order in which gradients
         arrive, and with more than two processes the layout decides the order of sums. After this
         pass the layout is final, so a resumed run adds in the same order as one never stopped
         (on CPUs to the same bits; some CUDA kernels add in another order every time).
         """
-        if self.place.world.size == 1:
+        if self._settled:
             return
+        self._settled = True
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.autograd.backward(torch.stack(list(self.losses(batch).values())).sum())
+            losses = self.losses(batch.to(self.place.device))
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
         self.model.zero_grad(set_to_none=True)
 
 

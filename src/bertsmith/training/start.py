@@ -1,7 +1,8 @@
 """Where a run begins: in an empty folder, or at the newest whole checkpoint of the folder's run."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,8 @@ from bertsmith.core.storage import changed_fields, read_json, remove_leftovers, 
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.parallel import Place
-from bertsmith.training.schedule import Phase, read_log, read_replay, write_log
+from bertsmith.training.progress import Reporter
+from bertsmith.training.schedule import Phase, Schedule, read_log, read_replay, write_log
 
 CHECKPOINTS = "checkpoints"
 SCHEDULE = "schedule.jsonl"
@@ -150,6 +152,39 @@ def enter(
         if given:
             write_log(log, given)
         yield
+
+
+@contextlib.contextmanager
+def entered(
+    place: Place,
+    folder: AbstractContextManager[None],
+    *,
+    schedule: Callable[[Path | None], Schedule],
+    reporter: Callable[[Path | None], Reporter],
+    out: Path,
+) -> Iterator[tuple[Schedule, Reporter]]:
+    """Enters a run's folder and opens its logs: the first process's, and every other hears of
+    damage there; the others get a schedule and a reporter that write nothing.
+
+    Args:
+        place: of this process.
+        folder: what `enter` gives.
+        schedule: opens the schedule on a log, or on none.
+        reporter: opens the reporter on a folder, or on none.
+        out: the run's folder.
+    """
+    with contextlib.ExitStack() as stack:
+        opened: list[tuple[Schedule, Reporter]] = []
+
+        def open_first() -> None:
+            stack.enter_context(folder)
+            opened.append((schedule(out / SCHEDULE), reporter(out)))
+
+        place.first_decides(open_first)
+        mine = opened[0] if opened else (schedule(None), reporter(None))
+        stack.callback(mine[0].close)
+        stack.enter_context(mine[1])
+        yield mine
 
 
 @contextlib.contextmanager

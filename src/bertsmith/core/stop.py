@@ -1,0 +1,99 @@
+"""How a signal ends a job: SIGINT, SIGTERM and SIGHUP do the same everywhere.
+
+A training run notes the signal and ends at its next safe point (`stop_signal`); other jobs end at
+once, cleaning up on the way (`stoppable`). Both raise `Stopped`, whose exit code is 128 + signal.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from bertsmith.core.errors import Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_SLIP_SECONDS = 1.0
+"""A second signal this soon after the first is a slip, not a wish to stop without saving."""
+
+
+@dataclass
+class StopSignal:
+    """The signal that asked the job to stop."""
+
+    number: int = 0
+    """0 while none has come."""
+    _received_at: float = 0.0
+
+    def note(self, number: int) -> bool:
+        """Notes a signal; False for a second one that is not a slip: the job is to end at once."""
+        if not self.number:
+            self.number, self._received_at = number, time.monotonic()
+            return True
+        return time.monotonic() - self._received_at <= _SLIP_SECONDS
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[StopSignal]:
+    """Yields what notes the signals while the block runs; a second signal acts as it did before."""
+    stop = StopSignal()
+    with contextlib.ExitStack() as handlers:
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if not stop.note(number):
+                handlers.close()
+                signal.raise_signal(number)
+
+        handlers.enter_context(_handled_by(handle))
+        yield stop
+
+
+@contextlib.contextmanager
+def stoppable(where: str, *, again: str = "again ", kept: str | None = None) -> Iterator[None]:
+    """A signal ends the block at once, and it is left with `Stopped`.
+
+    Inside, it is a KeyboardInterrupt: no library mistakes that for an error of its own, and every
+    `with` on the way out removes what is half-written.
+
+    Args:
+        where: where the job was, for the message; e.g. `while preparing corpus`.
+        again: how the same command continues; see `Stopped`.
+        kept: what was saved, if not everything.
+
+    Raises:
+        Stopped: SIGINT, SIGTERM or SIGHUP came.
+    """
+    received: int = signal.SIGINT
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = number
+        raise KeyboardInterrupt
+
+    with _handled_by(handle):
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            saved = {} if kept is None else {"kept": kept}
+            raise Stopped(received, where, again=again, **saved) from error
+
+
+@contextlib.contextmanager
+def _handled_by(handle: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Sends the signals to `handle` while the block runs (Python lets only the main thread)."""
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            # `nohup` ignores SIGHUP so that the job outlives its terminal.
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue
+            previous[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

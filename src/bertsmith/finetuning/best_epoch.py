@@ -1,0 +1,138 @@
+"""The epoch of a run that is best on dev: its model and predictions are kept beside the checkpoint.
+
+They do not belong to the checkpoint, which is older or newer: where an epoch that is done again
+comes out otherwise (on a GPU, or with other micro-batches), the weights, their predictions and
+their scores are still of one epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bertsmith.checkpoints.folder import save_model
+from bertsmith.core.storage import atomic_file, read_json, write_json
+from bertsmith.finetuning.config import FinetuneConfig, limits_of
+from bertsmith.finetuning.data import TaskData
+from bertsmith.finetuning.model_card import task_card
+from bertsmith.inference.engine import Scorer
+from bertsmith.models.family import TaskModel
+from bertsmith.tasks.decode import Prediction
+from bertsmith.tasks.scoring import Scores, decisive, score, tune_threshold
+from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.parallel import Place
+
+PREDICTIONS = "predictions.jsonl"
+BEST = "best"
+BEST_EVALUATION = "best.json"
+
+
+class BestEpoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The evaluation whose weights are in `best/` (`best.json`)."""
+
+    step: int
+    main: float
+    """Mean of the deciding metrics."""
+
+
+class DevEvaluation:
+    """Evaluates the model on dev after every epoch and keeps the best epoch in the run's folder."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        data: TaskData,
+        out: Path,
+        *,
+        model: TaskModel,
+        tokenizer: Tokenizer,
+        place: Place,
+        state: TrainerState,
+        best: BestEpoch | None,
+    ) -> None:
+        """Of a run in `out` that is at `state` and whose best epoch so far is `best`."""
+        self._config, self._data, self._out = config, data, out
+        self._model, self._tokenizer, self._place = model, tokenizer, place
+        self._state, self._best = state, best
+        self._scorer = Scorer(model, tokenizer, place)
+
+    def __call__(self) -> dict[str, float]:
+        """The scores of this epoch; called by every process."""
+        data = self._data
+        examples, features = data.evaluated[data.deciding]
+        taught = task_settings(self._config, data)
+        predictions = self._scorer.predict(examples, taught, features)
+        taught, predictions = tune_threshold(data.task, taught, examples, predictions)
+        scores = score(data.task, examples, predictions, data.labels)
+        main = decisive(data.task, scores)
+        if self._best is None or main > self._best.main:
+            self._best = BestEpoch(self._state.step, main)
+            if self._place.world.first:
+                self._write_best(taught, scores)
+                write_predictions(self._out / PREDICTIONS, predictions)
+                write_json(self._out / BEST_EVALUATION, self._best)
+        return {name: value for name, value in scores.items() if value is not None}
+
+    def enough(self, steps_per_epoch: int) -> bool:
+        """Whether the last `patience` epochs were no better."""
+        if not self._config.patience or self._best is None:
+            return False
+        epochs = (self._state.evaluated_at - self._best.step) / steps_per_epoch
+        return epochs >= self._config.patience
+
+    def write_model(
+        self, folder: Path, taught: Taught | None = None, scores: Mapping[str, Scores] | None = None
+    ) -> None:
+        """Writes the model folder; what `taught` leaves to do with a regression's outputs is not
+        folded in.
+        """
+        taught = taught or task_settings(self._config, self._data)
+        card = task_card(
+            self._config, self._data.task, self._model, scores or {}, offset=taught.offset
+        )
+        save_model(folder, self._model, self._tokenizer, card=card)
+        write_json(folder / TAUGHT, taught)
+
+    def _write_best(self, taught: Taught, scores: Scores) -> None:
+        with self._data.standard.folded(self._model.number_layer) as left:
+            taught = msgspec.structs.replace(taught, scale=left.scale, offset=left.offset)
+            self.write_model(self._out / BEST, taught, {self._data.deciding: scores})
+
+
+def read_best(out: Path) -> BestEpoch | None:
+    """Which epoch of the run in `out` was best so far.
+
+    Raises:
+        FolderError: its file is damaged.
+    """
+    path = out / BEST_EVALUATION
+    return read_json(path, BestEpoch) if path.is_file() else None
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """One JSON object a line, in the examples' order."""
+    with atomic_file(path) as file:
+        file.writelines(msgspec.json.encode(prediction) + b"\n" for prediction in predictions)
+
+
+def read_predictions(out: Path) -> list[Prediction]:
+    """What the best epoch of the run in `out` predicted for dev, in the examples' order."""
+    lines = (out / PREDICTIONS).read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Prediction) for line in lines]
+
+
+def task_settings(config: FinetuneConfig, data: TaskData) -> Taught:
+    """What the model folder says of the task, before a threshold is tuned."""
+    return Taught(
+        task=config.task,
+        kind=config.kind,
+        labels=data.labels,
+        limits=limits_of(config),
+        threshold=0.0 if data.task.may_be_impossible else None,
+        columns=data.columns,
+        scale=data.standard.scale,
+        offset=data.standard.offset,
+        bounds=data.task.bounds,
+    )
