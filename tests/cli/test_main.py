@@ -242,7 +242,9 @@ def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
     assert (code, json.loads(out)["out"]) == (0, str(tmp_path / "m"))
     code, _, err = run(capsys, *flags)
     assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith(f"error: --out {tmp_path}/m already holds a run; add --resume")
+    assert err.startswith(
+        f"error: --out {tmp_path}/m already holds a pre-training run; add --resume"
+    )
     settings = json.loads((tmp_path / "m" / "pretrain.json").read_text())
     assert settings["phases"] == [{"share": 0.5, "length": 32}, {"share": 0.5, "length": 64}]
     assert settings["mask_share"] == 0.3  # the recipe's

@@ -10,6 +10,7 @@ from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import write_json
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
+from bertsmith.finetuning.job import job_folder
 from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.tasks.datasets.custom import Columns
 
@@ -38,32 +39,30 @@ def test_neither_the_place_of_the_model_nor_the_tokens_at_once_matter(small_mode
 
 def test_what_differs_is_named(small_model: Path, tmp_path: Path) -> None:
     same = identity(small_model)
+    folder = job_folder(tmp_path)
+    check_same_job(folder, same)
+    folder.settings.touch()
     write_json(tmp_path / IDENTITY, same)
-    check_same_job(tmp_path, same)
+    check_same_job(folder, same)
     config = msgspec.structs.replace(CONFIG, epochs=3, seed=1)
     other = identity(small_model, config, columns=Columns(label="mark"), fixed=["epochs"])
     with pytest.raises(UsageError) as caught:
-        check_same_job(tmp_path, other)
+        check_same_job(folder, other)
     told = str(caught.value)
-    assert told.startswith(
-        f"--resume with other settings than {tmp_path / IDENTITY}: epochs: 2 -> 3; seed: 0 -> 1; "
-        "columns: Columns("
-    )
-    assert told.endswith(
-        "; sweep: False -> True; fixed: () -> ('epochs',); give the old ones, or fine-tune in "
-        "another folder."
-    )
+    assert f"{tmp_path} holds a fine-tuning with other settings" in told
+    assert "(epochs: 2 -> 3; seed: 0 -> 1; columns: Columns(" in told
+    assert "; sweep: False -> True; fixed: () -> ('epochs',)); give the old ones" in told
     for name, what in (
         ("data", "The examples are not what"),
         ("weights", "The model's weights are not what"),
         ("tokenizer", "The model's tokenizer is not what"),
     ):
         with pytest.raises(FolderError) as refused:
-            check_same_job(tmp_path, msgspec.structs.replace(same, **{name: "x"}))
+            check_same_job(folder, msgspec.structs.replace(same, **{name: "x"}))
         assert str(refused.value) == (
             f"{what} {tmp_path} was begun with; restore what was changed, or fine-tune in another "
             "folder."
         )
     (tmp_path / IDENTITY).unlink()
     with pytest.raises(FolderError, match=r"identity\.json is missing"):
-        check_same_job(tmp_path, same)
+        check_same_job(folder, same)

@@ -191,8 +191,8 @@ def test_the_commands_for_the_fine_tuned_model_work(done, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--minutes", "5"], "holds a quickstart of 0.01 minutes in 'en'"),
-        (["--minutes", "0.01", "--language", "zh"], "holds a quickstart of 0.01 minutes in 'en'"),
+        (["--minutes", "5"], "with other settings (minutes: 0.01 -> 5.0)"),
+        (["--minutes", "0.01", "--language", "zh"], "with other settings (language: 'en' -> 'zh'"),
         (["--minutes", "0"], "--minutes is 0.0; it must be above 0."),
     ],
 )

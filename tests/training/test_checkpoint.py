@@ -8,6 +8,7 @@ import torch
 
 from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, SystemFault
+from bertsmith.core.storage import remove_leftovers
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 
@@ -97,5 +98,5 @@ def test_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
     save(tmp_path, 3)
     (tmp_path / ".step-00000006.123.partial").mkdir()
     (tmp_path / ".step-00000006.123.partial" / "config.json").touch()
-    checkpoint.tidy(tmp_path)
+    remove_leftovers(tmp_path.parent)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import World
 from bertsmith.core.storage import write_json
 from bertsmith.pretraining.config import PretrainConfig
@@ -28,13 +29,15 @@ def find_start(
     out: Path, config: PretrainConfig, data: str, *, resume: bool
 ) -> tuple[TrainerState, Path | None]:
     free = {"save_every", "keep", "evaluate_every"}
-    return start.find_start(
-        out, config, data, settings=SETTINGS, free=free, moved={"data"}, resume=resume
-    )
+    return start.find_start(folder_of(out), config, data, free=free, moved={"data"}, resume=resume)
+
+
+def folder_of(out: Path) -> JobFolder:
+    return JobFolder(out, "a pre-training run", SETTINGS)
 
 
 def run_in(out: Path, *, steps: tuple[int, ...] = (3, 6)) -> None:
-    with enter(out, CONFIG, settings=SETTINGS):
+    with enter(folder_of(out), CONFIG):
         pass
     for step in steps:
         state = TrainerState(step=step, data="abc", config=CONFIG)
@@ -52,14 +55,14 @@ def test_an_empty_or_absent_folder_starts_anew(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     run_in(tmp_path)
-    with pytest.raises(UsageError, match="already holds a run; add --resume"):
+    with pytest.raises(UsageError, match="already holds a pre-training run; add --resume"):
         find_start(tmp_path, CONFIG, "abc", resume=False)
 
 
 def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     for resume in (False, True):
-        with pytest.raises(UsageError, match="holds something else than a run of this command"):
+        with pytest.raises(UsageError, match="holds something else than a pre-training run"):
             find_start(tmp_path, CONFIG, "abc", resume=resume)
     with pytest.raises(UsageError, match=r"thesis\.txt is a file; give a folder"):
         find_start(tmp_path / "thesis.txt", CONFIG, "abc", resume=False)
@@ -84,7 +87,7 @@ def test_every_changed_setting_is_named(tmp_path: Path) -> None:
     other = change(seed=5, learning_rate=0.5, save_every=7, keep=1, evaluate_every=3)
     with pytest.raises(UsageError) as caught:
         find_start(tmp_path, other, "abc", resume=True)
-    assert "learning_rate: 0.0001 -> 0.5; seed: 0 -> 5; give the old ones" in str(caught.value)
+    assert "learning_rate: 0.0001 -> 0.5; seed: 0 -> 5); give the old ones" in str(caught.value)
     assert "save_every" not in str(caught.value)
     state, _ = find_start(tmp_path, change(save_every=7, keep=1), "abc", resume=True)
     assert state.config.save_every == 7
@@ -108,7 +111,7 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
     out = tmp_path / "out"
     (out / "checkpoints" / ".step-00000003.7.partial").mkdir(parents=True)
     (out / ".metrics.jsonl.7.partial").touch()
-    with enter(out, config, settings=SETTINGS, replay=log, phases=config.phases):
+    with enter(folder_of(out), config, replay=log, phases=config.phases):
         assert sorted(path.name for path in out.rglob("*")) == [
             ".lock",
             "checkpoints",
@@ -116,26 +119,24 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
             "schedule.jsonl",
         ]
     assert len((out / "schedule.jsonl").read_bytes().splitlines()) == 4
-    with enter(out, config, settings=SETTINGS, replay=log, phases=config.phases):
+    with enter(folder_of(out), config, replay=log, phases=config.phases):
         pass
     write_log(log, moments[:2])
     with pytest.raises(UsageError, match="is not the schedule that the run in"):
-        enter(out, config, settings=SETTINGS, replay=log, phases=config.phases).__enter__()
+        enter(folder_of(out), config, replay=log, phases=config.phases).__enter__()
     write_json(log, {})
     with pytest.raises(FolderError):
-        enter(
-            tmp_path / "fresh", config, settings=SETTINGS, replay=log, phases=config.phases
-        ).__enter__()
+        enter(folder_of(tmp_path / "fresh"), config, replay=log, phases=config.phases).__enter__()
     assert not (tmp_path / "fresh").exists()
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     with (
-        enter(tmp_path, CONFIG, settings=SETTINGS),
-        pytest.raises(UsageError, match="another process is training in this folder"),
+        enter(folder_of(tmp_path), CONFIG),
+        pytest.raises(UsageError, match="another process is working in this folder"),
     ):
-        enter(tmp_path, CONFIG, settings=SETTINGS).__enter__()
-    with enter(tmp_path, CONFIG, settings=SETTINGS):
+        enter(folder_of(tmp_path), CONFIG).__enter__()
+    with enter(folder_of(tmp_path), CONFIG):
         pass
     assert not (tmp_path / ".lock").exists()
 

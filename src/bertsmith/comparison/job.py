@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from bertsmith.comparison.timetable import (
 )
 from bertsmith.comparison.verdict import verdicts
 from bertsmith.core.errors import UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import Engine, derive_seed
 from bertsmith.core.storage import read_json, write_json
 from bertsmith.corpus.shards import Corpus
@@ -45,7 +46,6 @@ from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning.data import Parts, Source
 from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.reports import svg
-from bertsmith.training.start import check_same_settings
 
 PLAN = "plan.json"
 TIMETABLE = "timetable.json"
@@ -97,19 +97,15 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         out, plan = out.resolve(), plan.resolved()
     ready = _prepare(plan, out, resume=resume, engine=engine)
     plan, corpus, todo = ready.plan, ready.corpus, ready.todo
-    if ready.timetable is not None:
-        for line in told(ready.timetable, plan, corpus.manifest.tokens("train")):
-            _say(line)
-    trained = sum(one.system.is_trained for one in todo.values())
-    tunings = len(plan.systems) * len(plan.tasks) * plan.seeds
-    _say(f"Plan: {trained} pre-trainings, then {tunings} fine-tunings. Output: {out}.")
+    for line in _start_notes(ready, out):
+        _say(line)
 
     # 2. The runs.
     with ExitStack() as stack:
         do_all = one_after_another
         if engine == "ray":
             do_all = stack.enter_context(Cluster()).side_by_side
-        out.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(job_folder(out).enter())
         if ready.timetable is not None:
             write_json(out / TIMETABLE, ready.timetable)
         write_json(out / PLAN, plan)
@@ -152,6 +148,16 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     write_page(result, out / REPORT)
     write_json(out / RESULT, result)
     return result
+
+
+def _start_notes(ready: _Ready, out: Path) -> Iterator[str]:
+    """What to report when the comparison begins."""
+    plan = ready.plan
+    if ready.timetable is not None:
+        yield from told(ready.timetable, plan, ready.corpus.manifest.tokens("train"))
+    trained = sum(one.system.is_trained for one in ready.todo.values())
+    tunings = len(plan.systems) * len(plan.tasks) * plan.seeds
+    yield f"Plan: {trained} pre-trainings, then {tunings} fine-tunings. Output: {out}."
 
 
 def foresee(
@@ -258,27 +264,20 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def job_folder(out: Path) -> JobFolder:
+    """`out` as the folder of a comparison."""
+    return JobFolder(out, "a comparison", PLAN)
+
+
 def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
-    if (out / PLAN).is_file():
-        if not resume:
-            raise UsageError(
-                f"--out {out} already holds a comparison; add --resume to continue it, or choose "
-                "another folder."
-            )
-        old = read_json(out / PLAN, Plan)
+    folder = job_folder(out)
+    folder.check(resume=resume)
+    if folder.begun:
+        old = read_json(folder.settings, Plan)
         _check_grown(old, plan)
-        free = _FREE if old.minimal_pairs else _FREE | {"sample"}
-        check_same_settings(out / PLAN, plan, free=free)
-        return
-    if resume:
+        folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"sample"})
+    elif resume:
         _say(f"{out} holds no comparison yet: a new one begins.")
-    if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise UsageError(
-            f"--out {out} holds something else than a comparison ({PLAN} is not there); choose "
-            "another folder."
-        )
 
 
 def _check_grown(old: Plan, new: Plan) -> None:

@@ -38,7 +38,6 @@ from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.training.schedule import Phase
-from bertsmith.training.start import check_same_settings
 
 # Steps of each phase from which a mean step is taken.
 _SAMPLED = 32
@@ -166,11 +165,11 @@ def do_pretraining(todo: Pretraining, out: Path) -> None:
         if not done:
             setup.save_untrained(todo.config, folder)
         return
-    begun = (folder / pretrain.SETTINGS).is_file()
-    if done and begun:
-        check_same_settings(folder / pretrain.SETTINGS, todo.config, free=_MOVED)
+    run = pretrain.run_folder(folder)
+    if done and run.begun:
+        run.check_same(todo.config, free=_MOVED)
         return
-    pretrain.run(todo.config, folder, resume=begun)
+    pretrain.run(todo.config, folder, resume=run.begun)
 
 
 def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> FinetuneResult:

@@ -91,12 +91,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what a killed writer left in `folder` (temporary files and folders)."""
-    for leftover in folder.glob(f".*{_TEMPORARY}"):
+    """Removes what killed writers left anywhere in `folder` (temporary files and folders)."""
+    for leftover in list(folder.rglob(f".*{_TEMPORARY}")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def leftovers_of(path: Path) -> list[tuple[Path, int]]:
+    """Temporary files of writers of `path`, each with the process that made it."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+){re.escape(_TEMPORARY)}")
+    if not path.parent.is_dir():
+        return []
+    matches = ((other, pattern.fullmatch(other.name)) for other in path.parent.iterdir())
+    return [(other, int(match[1])) for other, match in matches if match]
 
 
 def write_bytes(path: Path, data: bytes) -> None:

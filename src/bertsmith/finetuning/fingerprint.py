@@ -1,11 +1,11 @@
 """What makes a fine-tuning the same job, so that `--resume` may go on with it: no path does."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import changed_fields, read_json
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.origin import Origin
@@ -79,27 +79,25 @@ def identity_of(
     )
 
 
-def check_same_job(out: Path, identity: Identity) -> None:
-    """Refuses to go on in `out` with another job than the one that lives there.
+def check_same_job(folder: JobFolder, identity: Identity) -> None:
+    """Refuses to continue with another job than the one that lives in `folder`, if any does.
 
     Raises:
         UsageError: settings differ; every one is named.
         FolderError: the examples or the model differ, or `identity.json` is missing or damaged.
     """
-    old = read_json(out / IDENTITY, Identity)
+    if not folder.begun:
+        return
+    old = read_json(folder.path / IDENTITY, Identity)
     changes = changed_fields(old.settings, identity.settings) + [
         change
         for change in changed_fields(old, identity)
         if change.partition(":")[0] in ("columns", "sweep", "fixed")
     ]
-    if changes:
-        raise UsageError(
-            f"--resume with other settings than {out / IDENTITY}: {'; '.join(changes)}; give the "
-            "old ones, or fine-tune in another folder."
-        )
+    folder.refuse(changes)
     for name, what in _ORIGINS.items():
         if getattr(old, name) != getattr(identity, name):
             raise FolderError(
-                f"{what} not what {out} was begun with; restore what was changed, or fine-tune in "
-                "another folder."
+                f"{what} not what {folder.path} was begun with; restore what was changed, or "
+                "fine-tune in another folder."
             )

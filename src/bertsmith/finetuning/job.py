@@ -26,6 +26,7 @@ import msgspec
 from bertsmith.checkpoints.folder import CONFIG
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.errors import UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import atomic_path, read_json, write_json
 from bertsmith.finetuning import data as finetune_data
@@ -45,7 +46,6 @@ from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import Inspection
 from bertsmith.tasks.decode import gold, said
 from bertsmith.training.parallel import Place, join
-from bertsmith.training.start import alone_in
 
 JOB = "job.json"
 RESULTS = "results.json"
@@ -67,6 +67,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Try every combination of a grid of rates, batch sizes and epochs first."""
     settings: dict[str, Any] = {}
     """Settings that the user gave."""
+
+
+def job_folder(out: Path) -> JobFolder:
+    """`out` as the folder of a job; the identity is written before `job.json`."""
+    return JobFolder(out, "a fine-tuning", JOB, own=(IDENTITY,))
 
 
 def finetune(
@@ -98,7 +103,7 @@ def finetune(
 
         # 2. The runs, each of which is skipped where it was done before.
         def begin() -> None:
-            stack.enter_context(alone_in(out))
+            stack.enter_context(job_folder(out).enter())
             _begin(out, job, ready)
 
         place.first_decides(begin)
@@ -143,7 +148,8 @@ def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
         expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
         raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
     svg.matplotlib("figure")  # the report at the end must not be what fails
-    place.first_decides(lambda: _check_folder(out, job, resume=resume))
+    folder = job_folder(out)
+    place.first_decides(lambda: _check_folder(folder, job, resume=resume))
     given = {name: value for name, value in job.settings.items() if value is not None}
     # A model that is not there is found before long files are read.
     pretrained = None if isinstance(job.model, Untrained) else _open_model(job.model, place)
@@ -175,7 +181,7 @@ def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
         data=data.fingerprint,
         origin=origin,
     )
-    place.first_decides(lambda: check_same_job(out, identity) if (out / JOB).is_file() else None)
+    place.first_decides(lambda: check_same_job(folder, identity))
     lengths = finetune_data.lengths(data, origin.tokenizer, limits)
     return _Ready(origin, parts, inspection, data, lengths, config, sweep, identity)
 
@@ -271,28 +277,14 @@ def run_name(config: FinetuneConfig) -> str:
     )
 
 
-def _check_folder(out: Path, job: Job, *, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
-    if (out / JOB).is_file():
-        if not resume:
-            raise UsageError(
-                f"--out {out} already holds a fine-tuning; add --resume to continue it, or choose "
-                "another folder."
-            )
-        old = read_json(out / JOB, Job).seeds
-        if job.seeds < old:
-            raise UsageError(
-                f"--seeds is {job.seeds}, but the fine-tuning in {out} is of {old}; give at least "
-                "as many, or choose another folder."
-            )
-    # A hidden file, or the identity, is what a job killed in its first moment leaves.
-    elif out.is_dir() and any(
-        not path.name.startswith(".") and path.name != IDENTITY for path in out.iterdir()
-    ):
+def _check_folder(folder: JobFolder, job: Job, *, resume: bool) -> None:
+    folder.check(resume=resume)
+    # Runs that an earlier call has made must not be lost.
+    old = read_json(folder.settings, Job).seeds if folder.begun else 0
+    if job.seeds < old:
         raise UsageError(
-            f"--out {out} holds something else than a fine-tuning ({JOB} is not there); choose "
-            "another folder."
+            f"--seeds is {job.seeds}, but the fine-tuning in {folder.path} is of {old}; give at "
+            "least as many, or choose another folder."
         )
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from bertsmith.checkpoints.folder import load_task
 from bertsmith.core.errors import FolderError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import read_json, remove_leftovers, write_json
 from bertsmith.finetuning.best_epoch import (
@@ -52,7 +53,6 @@ from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Phase, Schedule
 from bertsmith.training.start import (
     CHECKPOINTS,
-    check_same_settings,
     enter,
     entered,
     find_start,
@@ -61,6 +61,10 @@ from bertsmith.training.start import (
 
 SETTINGS = "finetune.json"
 RESULT = "result.json"
+
+
+def _run_folder(out: Path) -> JobFolder:
+    return JobFolder(out, "a fine-tuning run", SETTINGS)
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +137,7 @@ def run(
         schedule, reporter = stack.enter_context(
             entered(
                 place,
-                enter(out, config, settings=SETTINGS),
+                enter(_run_folder(out), config),
                 schedule=job.open_schedule,
                 reporter=partial(
                     Reporter, resume_step=resume_step, title=title, evaluated=data.deciding
@@ -287,10 +291,9 @@ def _find_start(
 ) -> tuple[TrainerState, Path | None, BestEpoch | None]:
     """State and checkpoint to continue from, and the best epoch up to there."""
     state, saved = find_start(
-        out,
+        _run_folder(out),
         config,
         fingerprint,
-        settings=SETTINGS,
         free={"micro_tokens"},
         moved={"model"},
         resume=True,
@@ -317,7 +320,7 @@ def _start_notes(
 
 def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResult:
     """The result of a run that is over, if it is a run of these settings on this data."""
-    check_same_settings(out / SETTINGS, config, free={"micro_tokens", "model"})
+    _run_folder(out).check_same(config, free={"micro_tokens", "model"})
     result = read_json(out / RESULT, RunResult)
     if result.fingerprint != fingerprint:
         raise FolderError(

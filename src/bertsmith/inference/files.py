@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.job_folder import check_new_file
 from bertsmith.inference.embedding import Pooling
 from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Predictor
@@ -92,7 +93,7 @@ def predict_file(
     """
     count = cut = 0
     answers = predicted_rows(predictor, source, columns=columns)
-    _check_out(source, out, overwrite=overwrite)
+    check_new_file(out, source, overwrite=overwrite)
     with open_writer(out) as write:
         for block, lost in answers:
             for values, answer in block:
@@ -161,7 +162,7 @@ def embed_file(
             layer.
         SystemFault: the disk is full, ...
     """
-    _check_out(source, out, overwrite=overwrite)
+    check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
@@ -200,7 +201,7 @@ def score_file(
             pre-trained, or a text is too long.
         SystemFault: the disk is full, ...
     """
-    _check_out(source, out, overwrite=overwrite)
+    check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_writer(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
@@ -275,13 +276,6 @@ def _check_equal_choices(examples: Sequence[Example]) -> None:
                 f"{example.where}: found {count} choices, expected {counts[0]} as in the rows "
                 "before; give every row the same number of choices, none empty."
             )
-
-
-def _check_out(source: Path | str, out: Path, *, overwrite: bool) -> None:
-    if out.is_file() and Path(source).exists() and out.samefile(source):
-        raise UsageError(f"--out {out} is the input itself; choose another name.")
-    if out.is_file() and not overwrite:
-        raise UsageError(f"--out {out} is there already; choose another name, or add --overwrite.")
 
 
 def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:

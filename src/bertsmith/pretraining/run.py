@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bertsmith.checkpoints.folder import load_config, parameter_count, save_model
 from bertsmith.core.errors import UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import checksum
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
 from bertsmith.models.config import ModelConfig
@@ -65,6 +66,11 @@ SETTINGS = "pretrain.json"
 # What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
 # bits of sums and where dropout falls, and a run that has met the end of memory must go on.
 _FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens"})
+
+
+def run_folder(out: Path) -> JobFolder:
+    """`out` as the folder of a pre-training run."""
+    return JobFolder(out, "a pre-training run", SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def run(
         schedule, reporter = stack.enter_context(
             entered(
                 place,
-                enter(out, config, settings=SETTINGS, replay=replay, phases=config.phases),
+                enter(run_folder(out), config, replay=replay, phases=config.phases),
                 schedule=partial(_open_schedule, config),
                 reporter=partial(Reporter, resume_step=resumed_at),
                 out=out,
@@ -275,7 +281,7 @@ def _find_start(
     moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
     manifest = checksum(corpus.folder / MANIFEST)
     state, saved = find_start(
-        out, config, manifest, settings=SETTINGS, free=_FREE, moved=moved, resume=resume
+        run_folder(out), config, manifest, free=_FREE, moved=moved, resume=resume
     )
     if config.micro_tokens or not state.micro_tokens:
         state.micro_tokens = config.micro_tokens or choose_micro_tokens(
@@ -319,7 +325,9 @@ def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
     return other.split("train")
 
 
-def _start_notes(config: PretrainConfig, job: _Job, place: Place, *, resume: bool) -> Iterator[str]:
+def _start_notes(
+    config: PretrainConfig, job: _Job, place: Place, out: Path, *, resume: bool
+) -> Iterator[str]:
     """What to report when the run begins."""
     name = config.size if config.start is None else f"from {config.start}"
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""

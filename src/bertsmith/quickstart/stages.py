@@ -16,8 +16,9 @@ import msgspec
 
 from bertsmith.checkpoints.folder import parameter_count
 from bertsmith.core.errors import Stopped, UsageError, nearest
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import core_count
-from bertsmith.core.storage import atomic_file, read_json, write_json
+from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.predictor import Predictor
@@ -157,13 +158,18 @@ class Work:
         return Budget(self.state.minutes)
 
     @property
+    def folder(self) -> JobFolder:
+        """Where it all is."""
+        return JobFolder(self.out, "a quickstart", "quickstart.json")
+
+    @property
     def left(self) -> float:
         """Seconds until the deadline."""
         return self.deadline - time.monotonic()
 
     def save(self) -> None:
         """Writes the state."""
-        write_json(self.out / "quickstart.json", self.state)
+        write_json(self.folder.settings, self.state)
 
 
 def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "en") -> Outcome:
@@ -183,6 +189,12 @@ def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "e
     began = time.monotonic()
     work = _open(out, minutes, language)
     work.deadline = began + 60 * minutes
+    with work.folder.enter(work.state):
+        _do_stages(work)
+        return _report(work)
+
+
+def _do_stages(work: Work) -> None:
     for number, (name, stage) in enumerate(STAGES, 1):
         if name in work.state.seconds:
             _tell(f"[{number}/{len(STAGES)}] {name}: done before")
@@ -192,7 +204,6 @@ def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "e
         stage(work)
         work.state.seconds[name] = round(time.monotonic() - stage_began, 2)
         work.save()
-    return _report(work)
 
 
 def _open(out: Path, minutes: float, language: SampleLanguage) -> Work:
@@ -203,19 +214,12 @@ def _open(out: Path, minutes: float, language: SampleLanguage) -> Work:
             f"--language {language}{nearest(language, PLANS)}; choose one of {', '.join(PLANS)}."
         )
     state = State(language, minutes)
-    path = out / "quickstart.json"
-    if path.is_file():
-        old = read_json(path, State)
-        if (old.language, old.minutes) != (language, minutes):
-            raise UsageError(
-                f"{out} holds a quickstart of {old.minutes:g} minutes in '{old.language}'; give "
-                "the same --minutes and --language to continue it, or another --out."
-            )
-        state = old
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} holds something else; give a new or empty folder.")
     work = Work(out, state, deadline=0.0)
-    work.save()
+    work.folder.check()
+    if work.folder.begun:
+        work.state = read_json(work.folder.settings, State)
+        changes = changed_fields(work.state, state)
+        work.folder.refuse([one for one in changes if one.startswith(("language:", "minutes:"))])
     return work
 
 

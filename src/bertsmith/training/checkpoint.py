@@ -23,7 +23,6 @@ from bertsmith.core.storage import (
     atomic_folder,
     checksum,
     read_json,
-    remove_leftovers,
     write_json,
 )
 from bertsmith.training.optimizer import load_state_by_name
@@ -182,12 +181,6 @@ def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimi
     """
     moments = load_tensors(folder / _MOMENTS)
     load_state_by_name(model, optimizer, moments, source=str(folder))
-
-
-def tidy(root: Path) -> None:
-    """Removes what a killed run left half-written under `root`."""
-    if root.is_dir():
-        remove_leftovers(root)
 
 
 def _remove(folder: Path) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import FolderError, UsageError, explain_os_error
-from bertsmith.core.locks import try_lock, unlock
-from bertsmith.core.storage import changed_fields, read_json, remove_leftovers, write_json
+from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.parallel import Place
@@ -19,15 +18,12 @@ from bertsmith.training.schedule import Phase, Schedule, read_log, read_replay, 
 CHECKPOINTS = "checkpoints"
 SCHEDULE = "schedule.jsonl"
 
-_LOCK = ".lock"
-
 
 def find_start(
-    out: Path,
+    folder: JobFolder,
     config: msgspec.Struct,
     data: str,
     *,
-    settings: str,
     free: Collection[str],
     moved: Collection[str],
     resume: bool,
@@ -37,49 +33,34 @@ def find_start(
     Writes nothing.
 
     Args:
-        out: the run's folder.
+        folder: the run's.
         config: the settings, which must be those of the run that is continued.
         data: checksum of what is trained on.
-        settings: name of the settings' file; its presence means that a run lives here.
         free: fields of the settings that may differ.
         moved: fields that may differ too where the data is the same: paths.
-        resume: whether a run may be in `out` already.
+        resume: whether a run may be in the folder already.
 
     Raises:
-        UsageError: `out` holds a run and `resume` is not set, or something else; or settings differ
-            (every one is named).
+        UsageError: the folder holds a run and `resume` is not set, or something else; or settings
+            differ (every one is named).
         FolderError: the checkpoint is damaged, or the data has changed.
     """
-    fresh = TrainerState(config=config, data=data)
-    file = out / settings
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
-    if not file.is_file():
-        # A hidden file is what a writer killed in its first moment leaves.
-        if out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir()):
-            raise UsageError(
-                f"--out {out} holds something else than a run of this command ({settings} is not "
-                "there); choose another folder."
-            )
-        return fresh, None
-    if not resume:
-        raise UsageError(
-            f"--out {out} already holds a run; add --resume to continue it, or choose another "
-            "folder."
-        )
-    root = out / CHECKPOINTS
+    folder.check(resume=resume)
+    new = TrainerState(config=config, data=data)
+    if not folder.begun:
+        return new, None
+    root = folder.path / CHECKPOINTS
     steps = checkpoint.steps(root)
-    folder = checkpoint.folder_of(root, steps[-1]) if steps else None
-    state = checkpoint.load(folder) if folder else fresh
-    allowed = {*free, *moved} if state.data == data else set(free)
-    check_same_settings(file, config, free=allowed)
+    saved = checkpoint.folder_of(root, steps[-1]) if steps else None
+    state = checkpoint.load(saved) if saved else new
+    folder.check_same(config, free={*free, *moved} if state.data == data else free)
     if state.data != data:
         raise FolderError(
-            f"What {folder} was trained on has changed since; restore it, or start a new run in "
+            f"What {saved} was trained on has changed since; restore it, or start a new run in "
             "another folder."
         )
     state.config = config
-    return state, folder
+    return state, saved
 
 
 def note_place(state: TrainerState, place: Place) -> str:
@@ -97,58 +78,35 @@ def note_place(state: TrainerState, place: Place) -> str:
     )
 
 
-def check_same_settings(file: Path, config: msgspec.Struct, *, free: Collection[str] = ()) -> None:
-    """Refuses to continue a run with settings that are not those in its `file`.
-
-    Raises:
-        UsageError: a field that is not `free` differs; every one is named.
-    """
-    changes = changed_fields(read_json(file, type(config)), config)
-    changed = [change for change in changes if change.split(":")[0] not in free]
-    if changed:
-        raise UsageError(
-            f"--resume with other settings than {file}: {'; '.join(changed)}; give the old "
-            "ones, or start a new run in another folder."
-        )
-
-
 @contextlib.contextmanager
 def enter(
-    out: Path,
+    folder: JobFolder,
     config: msgspec.Struct,
     *,
-    settings: str,
     replay: Path | None = None,
     phases: Sequence[Phase] = (),
 ) -> Iterator[None]:
-    """Makes `out` the folder of this run: leftovers of a kill removed, settings written.
-
-    While the block runs, no other process can enter; the system lifts the lock with the process,
-    however it ends.
+    """Enters a run's folder; its schedule is that of `replay` where that is given.
 
     Args:
-        out: the run's folder.
-        config: the settings, written as `settings`.
-        settings: name of that file.
+        folder: the run's.
+        config: the settings.
         replay: log of a schedule to follow, or None.
         phases: of the run that follows it.
 
     Raises:
-        UsageError: another process trains in `out`, there is no log at `replay`, or the run in
-            `out` follows another one.
+        UsageError: another process trains in the folder, there is no log at `replay`, or the run
+            in the folder follows another one.
         SystemFault: the folder cannot be written.
     """
-    log = out / SCHEDULE
+    log = folder.path / SCHEDULE
     given = [] if replay is None else read_replay(replay, phases)
     if given and log.exists() and read_log(log, phases) != given:
         raise UsageError(
-            f"--replay {replay} is not the schedule that the run in {out} follows; leave --replay "
-            "out to continue that run."
+            f"--replay {replay} is not the schedule that the run in {folder.path} follows; leave "
+            "--replay out to continue that run."
         )
-    with alone_in(out):
-        remove_leftovers(out)
-        checkpoint.tidy(out / CHECKPOINTS)
-        write_json(out / settings, config)
+    with folder.enter(config):
         if given:
             write_log(log, given)
         yield
@@ -185,27 +143,3 @@ def entered(
         stack.callback(mine[0].close)
         stack.enter_context(mine[1])
         yield mine
-
-
-@contextlib.contextmanager
-def alone_in(out: Path) -> Iterator[None]:
-    """Makes `out` and keeps every other process out of it while the block runs.
-
-    Raises:
-        UsageError: another process is in it.
-        SystemFault: the folder cannot be made.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = try_lock(out / _LOCK)
-    except OSError as error:
-        raise explain_os_error(error, "write", out) from error
-    if lock is None:
-        raise UsageError(
-            f"--out {out}: another process is training in this folder; wait for it, stop it (it "
-            "saves what it has reached), or choose another folder."
-        )
-    try:
-        yield
-    finally:
-        unlock(out / _LOCK, lock)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bertsmith.core.errors import UsageError, explain_os_error
+from bertsmith.core.errors import explain_os_error
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.text import documents
 from bertsmith.text.tokenizer import accents
 from bertsmith.text.tokenizer.tokenizer import Backend, Cleaning, Tokenizer
@@ -54,7 +55,9 @@ def train_tokenizer(
             folder, or holds something else than a tokenizer.
         SystemFault: a path is missing, or `out` cannot be written.
     """
-    _check_place(out, inputs)
+    documents.check_apart(out, inputs)
+    folder = JobFolder(out, "a tokenizer", own=_FILES)
+    folder.check()
     names = documents.list_files(inputs)
 
     def texts() -> Iterator[str]:
@@ -73,8 +76,9 @@ def train_tokenizer(
         progress=progress,
         note=note,
     )
-    _remove_other(out, kind)
-    tokenizer.save(out)
+    with folder.enter():
+        _remove_other(out, kind)
+        tokenizer.save(out)
     return tokenizer
 
 
@@ -123,20 +127,3 @@ def _remove_other(out: Path, kind: Kind) -> None:
                     (out / name).unlink(missing_ok=True)
                 except OSError as error:
                     raise explain_os_error(error, "write", out / name) from error
-
-
-def _check_place(out: Path, inputs: Sequence[str]) -> None:
-    """Checks that `out` can be written without harm to a model, a corpus or the text itself."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder.")
-    documents.check_apart(out, inputs)
-    try:
-        names = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    except OSError as error:
-        raise explain_os_error(error, "write", out) from error
-    other = [name for name in names if name not in _FILES and not name.startswith(".")]
-    if other:
-        raise UsageError(
-            f"--out {out} holds something else than a tokenizer ({other[0]}); choose another "
-            "folder or empty it."
-        )
