@@ -604,7 +604,7 @@ def test_small_files_share_a_part(tmp_path: Path, tokenizer: Path) -> None:
 
 @pytest.mark.parametrize(
     ("documents", "held_out", "heldout"),
-    [(1, 0.005, 0), (2, 0.005, 1), (3, 0.5, 1), (4, 0.005, 2), (40, 0.005, 2), (40, 0.0, 0)],
+    [(1, 0.0, 0), (2, 0.005, 1), (3, 0.5, 1), (4, 0.005, 2), (40, 0.005, 2), (40, 0.0, 0)],
 )
 def test_held_out_documents_are_there_when_there_is_text_enough(
     tmp_path: Path, tokenizer: Path, documents: int, held_out: float, heldout: int
@@ -695,3 +695,45 @@ def test_nothing_but_a_data_error_reaches_the_caller(tmp_path: Path, tokenizer: 
     (tmp_path / "a.jsonl").write_text('{"text": 5}\n')
     with pytest.raises(DataError, match=r"a.jsonl:1: the key 'text' holds a number"):
         prepare([str(tmp_path / "a.jsonl")], tokenizer=tokenizer, out=tmp_path / "out")
+
+
+STORY = [f"Sentence number {n} of the long story is here." for n in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "facts"),
+    [
+        ("a.txt", "\n".join(STORY), ["only one document (40 sentences, ", "sed G FILE"]),
+        ("b.txt", " ".join(STORY), ["only one document (40 sentences, ", "sed G FILE"]),
+        (
+            "c.txt",
+            "The same text of some words.\n\n" * 50,
+            ["of 50 that were read, without 49 exact duplicate (one sentence, ", "not the same"],
+        ),
+        (
+            "d.txt",
+            "\n".join(STORY) + "\n\na\n",
+            ["of 2 that were read, without 1 shorter than 5 tokens (40 sentences, "],
+        ),
+        ("a.jsonl", json.dumps({"text": " ".join(STORY)}), ["(40 sentences, ", "more rows"]),
+        ("a.csv", "text\n" + " ".join(STORY), ["(40 sentences, ", "more rows"]),
+    ],
+)
+def test_a_corpus_of_one_document_is_refused_at_once(
+    tmp_path: Path, tokenizer: Path, name: str, text: str, facts: list[str]
+):
+    source, out = tmp_path / name, tmp_path / "out"
+    source.write_text(text)
+    with pytest.raises(DataError) as caught:
+        prepare([str(source)], tokenizer=tokenizer, out=out, workers=1)
+    message = str(caught.value)
+    assert message.startswith(f"{source}: found only one document")
+    assert "expected at least four" in message
+    assert all(fact in message for fact in facts), message
+    assert "sed G" not in message or name.endswith(".txt")
+    assert not out.exists()
+    # What the message says to do works.
+    if name in ("a.txt", "d.txt"):
+        source.write_text(source.read_text().replace("\n", "\n\n"))
+        found = prepare([str(source)], tokenizer=tokenizer, out=out, workers=1)
+        assert (found.documents("train"), found.documents("heldout")) == (38, 2)

@@ -312,7 +312,7 @@ def test_corpora_that_are_too_small_are_named(make_split: Any, tmp_path: Any) ->
     one = make_split([[[5, 6, 7], [8, 9]]], vocab_size=len(VOCAB))
     with pytest.raises(DataError, match="only one; separate documents by blank lines"):
         make(one)
-    with pytest.raises(DataError, match=r"only one document.*larger --held-out"):
+    with pytest.raises(DataError, match=r"only one document.*larger --held-out.*at least four"):
         heldout_batches(one, TOKENIZER, sequences=8, length=48)
     with make(one, pair_task="sop") as batches:
         assert len(examples(batches.at(0))) == 16

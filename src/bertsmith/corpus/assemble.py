@@ -16,6 +16,7 @@ from bertsmith.corpus import selection
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_array, write_shard
 from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
+from bertsmith.text import streams
 
 SHARD_TOKENS = 1 << 25
 """A shard ends with the part that reaches this many tokens: 64 MB of `tokens.npy`."""
@@ -64,6 +65,7 @@ def assemble(
     *,
     vocab_size: int,
     held_out: float,
+    sources: Sequence[str],
     advance: Callable[[int, int], None],
 ) -> Assembled:
     """Writes the shards and `unigrams.npy`; everything but the tokenizer and the manifest.
@@ -76,10 +78,11 @@ def assemble(
         work: a folder for temporary files, which is emptied first.
         vocab_size: V.
         held_out: share of the documents to hold out.
+        sources: the input files, for errors.
         advance: told how many of how many parts are done.
 
     Raises:
-        DataError: no document is left.
+        DataError: no document is left, or none beside the only one that could be held out.
         SystemFault: the disk is full, ...
     """
     shutil.rmtree(work, ignore_errors=True)
@@ -100,6 +103,8 @@ def assemble(
         )
     chosen = selection.select(parts, work, documents=documents, held_out=held_out)
     found.duplicates = chosen.duplicates
+    if held_out and documents - chosen.duplicates < 2:
+        raise _only_one(found, parts, sources)
     unigrams_V = np.zeros(vocab_size, dtype=np.int64)
     with (
         _SplitWriter(out, "train", vocab_size) as train,
@@ -116,6 +121,33 @@ def assemble(
         write_array(file, unigrams_V)
     found.unigrams_checksum = storage.checksum(out / UNIGRAMS)
     return found
+
+
+def _only_one(found: Assembled, parts: Sequence[Path], sources: Sequence[str]) -> DataError:
+    """The complaint about a corpus of one document: what is there, and how it becomes several."""
+    first = next(part for path in parts if len((part := Part.read(path)).hashes))
+    lengths = first.sentence_lengths[: first.document_sentences[0]]
+    left_out = [f"{count:,} {why}" for why, count in found.dropped.items() if count]
+    dropped = (
+        f" of {found.read:,} that were read, without {', '.join(left_out)}" if left_out else ""
+    )
+    sentences = f"{len(lengths):,} sentences" if len(lengths) > 1 else "one sentence"
+    remedies = []
+    if found.duplicates:
+        remedies.append("give text that is not the same again and again")
+    if any(streams.endings(path)[0] == ".txt" for path in sources):
+        remedies.append(
+            "put a blank line between documents (articles, chapters, messages), or with `sed G "
+            "FILE > NEW` after every line, if each is a document of its own"
+        )
+    if any(streams.endings(path)[0] != ".txt" for path in sources):
+        remedies.append("give more rows, each of them a document")
+    where = sources[0] if len(sources) == 1 else f"the {len(sources)} files"
+    return DataError(
+        f"{where}: found only one document{dropped} ({sentences}, {int(lengths.sum()):,} tokens); "
+        "expected at least four, two to train on and two to evaluate on: "
+        f"{'; or '.join(remedies)}."
+    )
 
 
 class _SplitWriter:

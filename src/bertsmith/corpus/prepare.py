@@ -66,7 +66,8 @@ def prepare(
 
     Raises:
         UsageError: a setting is wrong, there is no such tokenizer, or `out` holds something else.
-        DataError: a file is not what it should be, or no document is left; nothing stays behind.
+        DataError: a file is not what it should be, no document is left, or only one; nothing stays
+            behind.
         FolderError: the tokenizer's folder is damaged.
         SystemFault: the disk is full, ...; finished parts stay for the next run.
         Stopped: SIGINT or SIGTERM came; finished parts stay for the next run.
@@ -125,6 +126,7 @@ def _build(
         work / "assemble",
         vocab_size=len(pieces.vocab),
         held_out=plan.held_out,
+        sources=[source.path for source in plan.inputs],
         advance=lambda done, of: report("assemble", done, of),
     )
     with storage.atomic_folder(out / shards.TOKENIZER) as place:

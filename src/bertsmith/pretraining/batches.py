@@ -314,9 +314,11 @@ def heldout_batches(
     """
     if not split.token_count or (pair_task == "nsp" and split.document_count < 2):
         documents = {0: "no document", 1: "only one document"}[min(split.document_count, 1)]
+        needed = "two for sentence pairs" if pair_task == "nsp" else "one"
         raise DataError(
-            f"The held-out part of the corpus has {documents}, too few to evaluate on; prepare "
-            "the corpus again with a larger --held-out."
+            f"The held-out part of the corpus has {documents}, and evaluation needs {needed}. "
+            "Prepare the corpus again with a larger --held-out, from at least four documents (in a "
+            ".txt a blank line parts them)."
         )
     pools = Pools(split, length, pair_task, short_share, derive_seed(seed, "held-out"))
     tables: list[Table] = [np.empty(0, dtype=EXAMPLE)]
