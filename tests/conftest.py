@@ -1,5 +1,8 @@
 """Fixtures that more than one room's tests need."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 import torch
 
 from bertsmith.checkpoints.folder import save_model
+from bertsmith.core.runtime import core_count
 from bertsmith.core.storage import checksum, write_json
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
@@ -30,6 +34,50 @@ def hardware_without_bf16() -> Iterator[None]:
             parallel, "has_native_bf16", lambda device: device.type != "cpu" and native(device)
         )
         yield
+
+
+_RAY = """
+import sys
+
+import ray
+
+ray.init(address="local", num_cpus=int(sys.argv[1]), include_dashboard=False, _node_ip_address="127.0.0.1")
+print("at", ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """The address of a Ray of this machine's cores: the tests share one, because it starts slowly.
+
+    Ray waits half a minute for its own processes and gives up, which a busy machine may need more
+    than once. It ends with the process that started it, and that one when its input is closed.
+    """
+    changes = {
+        "RAY_AUTH_MODE": "disabled",  # or other processes could not use it
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_server_port_wait_time_s": "300",
+    }
+    address = None
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RAY, str(core_count())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | changes,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = (line.split() for line in process.stdout)
+        address = next((line[1] for line in lines if line[:1] == ["at"]), None)
+        if address:
+            break
+    assert address, "Ray did not start"
+    yield address
+    process.stdin.close()
+    process.wait()
 
 
 TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))

@@ -398,7 +398,7 @@ def test_a_place_that_no_launcher_gives_is_one_sentence(monkeypatch, capsys):
 
 def test_a_reader_that_goes_away_is_no_error(made):
     command = f"{sys.executable} -m bertsmith pretrain --help | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert done.stdout.startswith("usage: bertsmith pretrain")
     reader, writer = os.pipe()
@@ -409,7 +409,7 @@ def test_a_reader_that_goes_away_is_no_error(made):
         stderr=subprocess.PIPE,
     )
     os.close(writer)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert err == b""
     assert process.returncode == 141
 

@@ -61,9 +61,10 @@ def test_hours_for_everything_can_be_shared_out_side_by_side():
 
 
 @pytest.fixture(scope="module")
-def done(files):
+def done(files, ray_address):
     """A comparison that ran on Ray, of files that are named from where the command stands."""
-    with contextlib.chdir(files):
+    with contextlib.chdir(files), pytest.MonkeyPatch.context() as changes:
+        changes.setenv("RAY_ADDRESS", ray_address)
         return compare(plan(files, corpus="corpus", data="data"), Path("out"), engine="ray")
 
 
@@ -86,7 +87,8 @@ def test_it_is_the_comparison_that_one_process_makes(done, files, monkeypatch):
         assert one.evaluation == pytest.approx(other.evaluation, rel=1e-3)
 
 
-def test_what_a_run_raises_is_raised_here(done, files):
+def test_what_a_run_raises_is_raised_here(done, files, ray_address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
     out = files / "damaged"
     shutil.copytree(files / "out", out)
     (out / "compare.json").unlink()

@@ -230,7 +230,10 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, tokenizer: Path) -> Non
         assert contents(tmp_path / f"timed-{workers}") == expected
     draw = random.Random(5)
     states = set()
-    for trial in range(20):
+    for trial in itertools.count():
+        # More than twenty, if none of them was in the middle.
+        if trial >= 20 and "some" in states:
+            break
         workers = 1 + trial % 2
         out = tmp_path / f"killed-{trial}"
         group = fork(tokenizer, out, workers, paths)
@@ -242,7 +245,6 @@ def test_killed_at_twenty_random_moments(tmp_path: Path, tokenizer: Path) -> Non
         states.add("finished" if "manifest.json" in left else "some" if done else "none")
         prepare(paths, tokenizer=tokenizer, out=out, workers=1)
         assert contents(out) == expected, f"trial {trial}, {done} parts were there"
-    assert "some" in states
 
 
 @pytest.mark.slow
@@ -350,7 +352,7 @@ def test_a_stop_signal_leaves_parts_and_no_process(
     wait_for(lambda: len(list((out / ".parts").glob("*.part"))) >= 2)
     workers = psutil.Process(process.pid).children()
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert not any(worker.is_running() for worker in workers)
     left = contents(out)
     if "manifest.json" not in left:
@@ -374,12 +376,12 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path, tokenizer: Path) 
     workers = psutil.Process(process.pid).children()
     process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=120)
     assert alive == []
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

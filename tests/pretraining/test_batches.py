@@ -273,11 +273,11 @@ def test_the_next_step_is_made_ahead_and_the_thread_ends(split: Split) -> None:
     batches = make(split)
     steps = [batches.at(step) for step in range(3)]
     assert list(batches._ahead) == [(3, 0, 1)]
-    ahead = batches._ahead[(3, 0, 1)].result(timeout=20)
+    ahead = batches._ahead[(3, 0, 1)].result(timeout=120)
     assert batches.at(3) is ahead.batches
     assert len(steps) == 3
     batches.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == before
