@@ -8,6 +8,7 @@ of the held-out loss to OUT-loss.svg.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ def row(*cells: object) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def table(columns: list[str], rows: list[list[object]]) -> None:
+def table(columns: list[str], rows: Sequence[Sequence[object]]) -> None:
     print(row(*columns))
     print(f"|{'---|' * len(columns)}")
     for cells in rows:

@@ -34,7 +34,7 @@ def standalone(svg: str) -> bytes:
 def score(run: Path, corpus: Corpus, trained_on: Corpus) -> None:
     """Prints a row for each length of input: by frequency, and the model."""
     model, _ = load_pretraining(run)
-    unigrams_V, special = trained_on.unigrams_V, corpus.tokenizer.special_ids
+    unigrams_V = trained_on.unigrams_V
     heldout = corpus.split("heldout")
     split = heldout if heldout.document_count > 20 else corpus.split("train")
     print(
@@ -46,7 +46,10 @@ def score(run: Path, corpus: Corpus, trained_on: Corpus) -> None:
             batches = heldout_batches(
                 split, corpus.tokenizer, sequences=65536 // length, length=length, micro_tokens=4096
             )
-            guess, found = baseline(batches, unigrams_V, special), evaluate(model, batches, place)
+            guess, found = (
+                baseline(batches, unigrams_V, corpus.tokenizer),
+                evaluate(model, batches, place),
+            )
             cells = [
                 f"{row[name]:{kind}}"
                 for name, kind in (

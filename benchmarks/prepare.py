@@ -140,7 +140,7 @@ class GoogleTokenizer:
         return "".join(output)
 
     def space_chinese(self, text: str) -> str:
-        output = []
+        output: list[str] = []
         for char in text:
             if self.is_chinese(ord(char)):
                 output.extend((" ", char, " "))

@@ -61,7 +61,7 @@ def ours(config: BertConfig, state: dict[str, torch.Tensor], place: Place) -> St
         """As `take_step` of bertsmith.training.loop."""
         optimizer.zero_grad(set_to_none=True)
         counts = {name: sum(b.counts[name] for b in batches) for name in batches[0].counts}
-        total = 0.0
+        total = torch.zeros((), device=place.device)
         for batch in batches:
             losses = parallel.losses(batch.to(place.device))
             loss = torch.stack([losses[name].float() / counts[name] for name in counts]).sum()

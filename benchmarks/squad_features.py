@@ -109,7 +109,8 @@ def one_core() -> None:
 def resident(name: str) -> float:
     """`VmRSS` or, since `forget_peak`, `VmHWM`; MB."""
     status = Path("/proc/self/status").read_text()
-    return int(re.search(rf"{name}:\s*(\d+) kB", status)[1]) / 1000
+    [found] = re.findall(rf"{name}:\s*(\d+) kB", status)
+    return int(found) / 1000
 
 
 def forget_peak() -> None:

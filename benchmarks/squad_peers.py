@@ -83,7 +83,7 @@ def spans_of(example: Words, tokenizer: Any) -> list[dict[str, Any]]:
     )
     question = tokenizer.tokenize(example.question)[:LONGEST_QUESTION]
     room = LONGEST - len(question) - 3
-    spans = []
+    spans: list[Any] = []
     while True:
         begin = len(spans) * STRIDE
         spans.append((begin, min(room, len(pieces) - begin)))

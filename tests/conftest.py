@@ -41,7 +41,7 @@ import sys
 
 import ray
 
-ray.init(address="local", num_cpus=int(sys.argv[1]), include_dashboard=False, _node_ip_address="127.0.0.1")
+ray.init(address="local", num_cpus=int(sys.argv[1]), include_dashboard=False)
 print("at", ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
@@ -68,7 +68,6 @@ def ray_address() -> Iterator[str]:
             text=True,
             env=os.environ | changes,
         )
-        assert process.stdin is not None
         assert process.stdout is not None
         lines = (line.split() for line in process.stdout)
         address = next((line[1] for line in lines if line[:1] == ["at"]), None)
@@ -76,6 +75,7 @@ def ray_address() -> Iterator[str]:
             break
     assert address, "Ray did not start"
     yield address
+    assert process.stdin is not None
     process.stdin.close()
     process.wait()
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -341,7 +342,7 @@ class OddFile(io.BytesIO):
 
 @pytest.fixture
 def odd_files():
-    fsspec = pytest.importorskip("fsspec")
+    fsspec: Any = pytest.importorskip("fsspec")
 
     class Odd(fsspec.AbstractFileSystem):
         def _open(self, path, mode="rb", **options):

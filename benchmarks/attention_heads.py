@@ -1,6 +1,6 @@
 """Where the first layer's heads look, before training and after: the picture of initial-weights.md.
 
-    python benchmarks/heads.py BEFORE AFTER --out docs/initial-weights.svg \
+    python benchmarks/attention_heads.py BEFORE AFTER --out docs/initial-weights.svg \
         --first "a man is playing the guitar" --second "the guitar player is a man"
 
 BEFORE and AFTER are BERT folders of one vocabulary; `bertsmith.pretraining.setup.save_untrained`
