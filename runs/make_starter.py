@@ -8,17 +8,17 @@ Its README.md is copied: write there what the text is, the command, and the numb
 import sys
 from pathlib import Path
 
-from bertsmith.checkpoints.half import write_half
+from bertsmith.checkpoints.convert import convert
 from bertsmith.core.errors import BertsmithError
 
 try:
     model, out = map(Path, sys.argv[1:])
-    done = write_half(model, out)
+    done = convert(model, out, dtype="fp16")
 except ValueError:
     sys.exit(__doc__)
 except BertsmithError as error:
     sys.exit(f"error: {error}")
 print(
-    f"{out}: {done.bytes:,} bytes of weights. Largest difference of a logit {done.difference:.2g}; "
-    f"the most probable piece is the same at {done.same:.2%} of the positions."
+    f"{out}: {done.bytes:,} bytes. An output changes by at most {done.difference:.2g} of the "
+    "outputs' standard deviation."
 )

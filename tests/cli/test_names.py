@@ -5,8 +5,8 @@ import json
 import pytest
 
 from bertsmith.checkpoints import sources
+from bertsmith.checkpoints.convert import convert
 from bertsmith.checkpoints.folder import save_model
-from bertsmith.checkpoints.half import write_half
 from bertsmith.cli.main import main
 from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.predictor import Predictor
@@ -20,7 +20,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 def named(small_model, tmp_path, monkeypatch):
     """A folder of text in which `tiny-en` is a small BERT in fp16 and `tiny-zh` a GPT."""
     starters = tmp_path / "starter"
-    write_half(small_model, starters / "tiny-en")
+    convert(small_model, starters / "tiny-en", dtype="fp16")
     tokenizer = Tokenizer.load(small_model)
     shape = GptConfig(vocab_size=len(tokenizer), n_positions=32, n_embd=16, n_layer=1, n_head=2)
     save_model(starters / "tiny-zh", GptForPretraining(shape), tokenizer, card="")

@@ -17,6 +17,7 @@ from bertsmith.checkpoints.conversion.folders import CONFIG, MODULES, open_folde
 from bertsmith.checkpoints.conversion.google import (
     NO_PLACE,
     NPZ,
+    check_npz,
     find_checkpoint,
     npz_name,
     open_checkpoint,
@@ -24,7 +25,13 @@ from bertsmith.checkpoints.conversion.google import (
     write_npz,
 )
 from bertsmith.checkpoints.conversion.openai import SHAPES, open_openai
-from bertsmith.checkpoints.conversion.published_elmo import is_elmo, open_elmo, write_elmo
+from bertsmith.checkpoints.conversion.published_elmo import (
+    ENCODER_ALONE,
+    elmo_names,
+    is_elmo,
+    open_elmo,
+    write_elmo,
+)
 from bertsmith.checkpoints.conversion.source import Source
 from bertsmith.checkpoints.folder import load_any, parameter_count
 from bertsmith.checkpoints.headers import WEIGHTS
@@ -188,14 +195,20 @@ def _plan(source: Source, to: Layout) -> tuple[dict[str, str], list[Mapped]]:
     """What is left out and why, and where the rest goes."""
     dropped, mapped = dict(source.dropped), []
     weights = source.weights
+    names: dict[str, str | None] = {name: name for name in weights.names}
+    why = ""
+    if to == "tensorflow-npz":
+        check_npz(source)
+        names, why = {name: npz_name(name, source) for name in names}, NO_PLACE
+    elif to == "elmo":
+        places = elmo_names(source)
+        names, why = {name: places.get(name) for name in names}, ENCODER_ALONE
     for name, called in weights.names.items():
-        dest: str | None = name
-        if to == "tensorflow-npz":
-            dest = npz_name(name, source)
-            if dest is None:
-                dropped[called] = NO_PLACE
-                continue
-        mapped.append(Mapped(source=called, shape=weights.stored[name].shape, dest=dest or name))
+        dest = names[name]
+        if dest is None:
+            dropped[called] = why
+        else:
+            mapped.append(Mapped(source=called, shape=weights.stored[name].shape, dest=dest))
     return dropped, mapped
 
 

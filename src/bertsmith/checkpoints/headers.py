@@ -119,8 +119,8 @@ def existing(path: Path) -> Path:
         return path
     pickled = path.with_name("pytorch_model.bin")
     hint = (
-        f"{pickled.name} beside it is a pickle, which can run code and is not read: convert it to "
-        "safetensors first"
+        f"{pickled.name} beside it is a pickle, which can run code and is not read: make a new "
+        "folder from it with `bertsmith convert`"
         if pickled.exists()
         else "check that the folder is the right one"
     )

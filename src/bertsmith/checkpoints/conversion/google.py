@@ -219,15 +219,11 @@ def _config_file(folder: Path) -> Path:
 # --- .npz ---------------------------------------------------------------------------------------
 
 
-def write_npz(source: Source, folder: Path) -> dict[str, str]:
-    """Writes the weights under Google's names, `bert_config.json` and `vocab.txt`.
-
-    Returns:
-        Of what has no place there: name in the file -> why.
+def check_npz(source: Source) -> Tokenizer:
+    """Checks that Google's code computes the model; returns the tokenizer.
 
     Raises:
-        UsageError: Google's code does not compute the model, or its tokenizer is another.
-        SystemFault: the disk is full or the folder cannot be written.
+        UsageError: it does not, or the tokenizer is another.
     """
     config, tokenizer = source.weights.shape, Tokenizer.load(source.tokenizer)
     if not isinstance(config, BertConfig) or config.is_decoder:
@@ -246,21 +242,27 @@ def write_npz(source: Source, folder: Path) -> dict[str, str]:
             f"{source.tokenizer}: the tokenizer is not WordPiece or has added tokens, which "
             f"Google's {VOCAB} has no place for; write the model as `transformers`."
         )
-    arrays, left = {}, {}
-    for ours, tensor in source.load().items():
-        theirs = npz_name(ours, source)
-        if theirs is None:
-            left[source.weights.names[ours]] = NO_PLACE
-        else:
-            arrays[theirs] = names.turned(theirs, tensor).numpy()
+    return tokenizer
+
+
+def write_npz(source: Source, folder: Path) -> None:
+    """Writes the weights under Google's names, `bert_config.json` and `vocab.txt`.
+
+    Raises:
+        UsageError: as `check_npz`.
+        SystemFault: the disk is full or the folder cannot be written.
+    """
+    tokenizer = check_npz(source)
     with atomic_file(folder / NPZ) as file, zipfile.ZipFile(file, "w") as archive:
-        for theirs, array in arrays.items():
-            with archive.open(f"{theirs}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
-    keys = {key: getattr(config, key) for key in _GOOGLE_KEYS}
+        for ours, tensor in source.load().items():
+            theirs = npz_name(ours, source)
+            if theirs is not None:
+                array = names.turned(theirs, tensor).numpy()
+                with archive.open(f"{theirs}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    keys = {key: getattr(source.weights.shape, key) for key in _GOOGLE_KEYS}
     write_json(folder / CONFIG, keys)
     write_bytes(folder / VOCAB, "".join(f"{piece}\n" for piece in tokenizer.vocab).encode())
-    return left
 
 
 NO_PLACE = "Google's scripts have no such head"

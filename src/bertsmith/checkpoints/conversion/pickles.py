@@ -96,6 +96,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> Any:
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    try:
         is_zip = zipfile.is_zipfile(path)
         if is_zip:
             with zipfile.ZipFile(path) as archive:
@@ -113,9 +117,7 @@ def _load(path: Path) -> Any:
             f"{path} is damaged, or holds more than weights, which the weights-only loader "
             "refuses; load it with the program that wrote it, and save the state_dict alone."
         ) from error
-    except OSError as error:
-        raise explain_os_error(error, "read", path) from error
     except Exception as error:
-        # A damaged pickle makes the loader raise whatever its next instruction meets.
+        # A damaged pickle makes the loader raise whatever its next instruction meets, also OSError.
         why = " ".join(str(error).split())[:160] or type(error).__name__
         raise FolderError(f"{path} is damaged ({why}); restore it from a good copy.") from error

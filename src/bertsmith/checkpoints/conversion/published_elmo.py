@@ -11,17 +11,16 @@ from torch import Tensor
 
 from bertsmith.checkpoints import bilm
 from bertsmith.checkpoints.conversion.source import Source, one_of
-from bertsmith.checkpoints.folder import load_any
 from bertsmith.checkpoints.headers import Stored
 from bertsmith.checkpoints.tensors import in_fp32
 from bertsmith.checkpoints.weights import Weights
 from bertsmith.core.errors import UsageError
 from bertsmith.models.config_files import config_keys
+from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo
-from bertsmith.models.family import encoder_of
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-NO_PLACE = "the published layout holds the encoder alone"
+ENCODER_ALONE = "the published layout holds the encoder alone"
 _PREFIX = "elmo."
 
 
@@ -67,22 +66,33 @@ def open_elmo(folder: Path, tokenizer: Path | None) -> Source:
     )
 
 
-def write_elmo(source: Source, folder: Path) -> dict[str, str]:
-    """Writes `options.json` and `weights.hdf5`.
-
-    Returns:
-        Of what has no place there: name in the file -> why.
+def elmo_names(source: Source) -> dict[str, str]:
+    """Today's name of each parameter -> the dataset that it goes to.
 
     Raises:
-        UsageError: the model is another, or was not read from a model folder.
-        MissingExtra: `h5py` is not installed.
+        UsageError: the model is another.
     """
-    called = source.weights.names
-    model = encoder_of(load_any(source.weights.folder))
-    if not isinstance(model, Elmo):
+    config = source.weights.shape
+    if not isinstance(config, ElmoConfig):
         raise UsageError(
             f"{source.weights.where} is not an ELMo; write it as `transformers` or, of a BERT, "
             "`tensorflow-npz`."
         )
+    return {f"{_PREFIX}{name}": theirs for name, theirs in bilm.names_in_file(config).items()}
+
+
+def write_elmo(source: Source, folder: Path) -> None:
+    """Writes `options.json` and `weights.hdf5`.
+
+    Raises:
+        UsageError: the model is another.
+        MissingExtra: `h5py` is not installed.
+    """
+    named, config = elmo_names(source), source.weights.shape
+    assert isinstance(config, ElmoConfig)
+    model = Elmo(config)
+    state = {
+        name.removeprefix(_PREFIX): value for name, value in source.load().items() if name in named
+    }
+    model.load_state_dict(state)
     bilm.write_elmo(folder, model)
-    return {one: NO_PLACE for name, one in called.items() if not name.startswith(_PREFIX)}
