@@ -176,6 +176,21 @@ def test_a_pickle_of_anything_but_tensors_is_refused(tmp_path, content, message,
     assert not (tmp_path / "out").exists()
 
 
+def test_tensors_of_a_pickle_may_share_memory(tmp_path):
+    model = their_folder(tmp_path / "m", BertForMaskedLM)
+    tensors = load_file(tmp_path / "m" / "model.safetensors")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"]
+    names = [f"bert.encoder.layer.{layer}.output.LayerNorm.weight" for layer in (0, 1)]
+    tensors[names[0]] = tensors[names[1]]
+    model.load_state_dict(tensors, strict=False)
+    query = "bert.encoder.layer.0.attention.self.query.weight"
+    tensors[query] = tensors[query].mT.contiguous().mT
+    torch.save(tensors, tmp_path / "m" / "pytorch_model.bin")
+    convert(tmp_path / "m", tmp_path / "out", allow_pickle=True)
+    check_outputs(tmp_path / "out", model)
+
+
 def test_damaged_pickles_are_refused(tmp_path):
     their_folder(tmp_path / "m", BertForMaskedLM)
     split(tmp_path / "m", "pickle")

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+import torch
 from torch import Tensor
 
 from bertsmith.checkpoints.conversion.pickles import pickled_files, read_pickles
@@ -98,7 +99,9 @@ def _open_transformer(folder: Path, tokenizer: Path | None, *, allow_pickle: boo
         for path in [] if pickled else files:
             tensors |= load_tensors(path)
         for called, tensor in pickled.items():
-            tensors[called] = in_fp32(tensor, f"{where}: {called}")
+            # Its own memory, in order: tensors of a pickle may share theirs, or lie across it.
+            own = tensor.clone(memory_format=torch.contiguous_format)
+            tensors[called] = in_fp32(own, f"{where}: {called}")
         found = {name: tensors[called] for name, called in names.items() if name in known}
         return parameters.without_repeated(
             found, copies, names, source=where, model=config.display_name
