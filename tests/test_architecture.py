@@ -1,6 +1,7 @@
 """The shape of the house: floors, no cycles, no hidden imports, no long files."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,9 @@ LONGEST_FUNCTION = 80
 
 # Jobs are imported when a command runs or a public name is used; optional packages by `require`.
 WAITING = ("cli", "__init__", "core.extras")
+
+# The one file outside the command line that writes flags, and a style sheet.
+SPELL_FLAGS = ("core.command_line", "reports.page")
 
 # Data preparation and `--help` must not wait for torch, which takes seconds to import.
 WITHOUT_TORCH = (
@@ -171,6 +175,27 @@ def inside_functions(tree: ast.AST) -> set[int]:
     }
 
 
+# Flags of other programs that a remedy names.
+FOREIGN_FLAGS = {"--force-reinstall", "--nproc-per-node"}
+
+
+def flags_spelled(tree: ast.AST) -> set[str]:
+    """Flags in the strings of a tree, docstrings and style sheets aside."""
+    documentation = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return {
+        flag
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documentation
+        for flag in re.findall(r"(?<![\w(-])--(?:[a-z][a-z-]*|$)(?!:)", node.value)
+    }
+
+
 def test_the_package_is_seen():
     assert len(modules()) >= 30
     assert edges()["core.storage"].keys() == {"core.errors", "core.extras"}
@@ -239,6 +264,12 @@ def test_every_file_says_what_it_is_for(name):
     assert docstring.splitlines()[0].endswith((".", ":"))
 
 
+@pytest.mark.parametrize("name", [name for name in modules() if not inside(name, ("cli",))])
+def test_only_the_command_line_speaks_of_flags(name):
+    """Messages name parameters by `core.errors.option`, commands by `core.command_line`."""
+    assert name in SPELL_FLAGS or flags_spelled(modules()[name]) <= FOREIGN_FLAGS
+
+
 def test_data_preparation_and_help_need_no_torch():
     wanted = [name for name in modules() if inside(name, WITHOUT_TORCH)]
     assert all(any(inside(name, (room,)) for name in wanted) for room in WITHOUT_TORCH)
@@ -272,6 +303,13 @@ def test_a_hidden_import_is_found():
     code = "import a\ndef f():\n    import b\nclass C:\n    def g(self):\n        from c import d\n"
     assert inside_functions(ast.parse(code)) == {3, 6}
     assert inside_functions(ast.parse("f = lambda: __import__('x')")) == {1}
+
+
+def test_a_flag_is_found():
+    code = (
+        'def f(x):\n    """`--why`"""\n    return f"give --batch-size {x}, --{x}" + "var(--line)"\n'
+    )
+    assert flags_spelled(ast.parse(code)) == {"--batch-size", "--"}
 
 
 def test_imports_are_resolved_to_files():

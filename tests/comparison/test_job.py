@@ -314,17 +314,17 @@ def test_info_tells_of_it(done, capsys):
 
 def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
     _, out = done
-    with pytest.raises(UsageError, match="already holds a comparison; add --resume"):
+    with pytest.raises(UsageError, match="already holds a comparison; add resume=True"):
         compare(plan(files), out)
     with pytest.raises(UsageError, match="epochs: 1 -> 2"):
         compare(plan(files, epochs=2), out, resume=True)
-    with pytest.raises(UsageError, match="has --ablations left-to-right, left-to-right"):
+    with pytest.raises(UsageError, match=r"has ablations=\('left-to-right', 'left-to-right"):
         compare(plan(files, ablations=("untrained",)), out, resume=True)
-    with pytest.raises(UsageError, match="has --seeds 2, which you leave out"):
+    with pytest.raises(UsageError, match="has seeds=2, which you leave out"):
         compare(plan(files, seeds=1), out, resume=True)
     with pytest.raises(UsageError, match="sample: 4 -> 5"):
         compare(plan(files, sample=5), out, resume=True)
-    with pytest.raises(UsageError, match=r"has --minimal-pairs .*, which you leave out"):
+    with pytest.raises(UsageError, match=r"has minimal_pairs='.*', which you leave out"):
         compare(plan(files, minimal_pairs=None, sample=None), out, resume=True)
 
 
@@ -420,7 +420,7 @@ def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured
     lines = []
     monkeypatch.setattr(job, "_say", lines.append)
     monkeypatch.setattr(job, "one_after_another", stop_at_once)
-    with pytest.raises(UsageError, match=r"--hours 0\.04 leaves .* at least --hours"):
+    with pytest.raises(UsageError, match=r"hours=0\.04 leaves .* at least hours="):
         compare(of_hours(files, 0.04), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     for budget, warned in (("tokens=2e4", True), ("tokens=4e5", False)):
@@ -433,27 +433,27 @@ def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sample": 0}, "--sample is 0; it must be at least 1"),
-        ({"minimal_pairs": None}, "--sample is of minimal pairs; give --minimal-pairs"),
-        ({"hours": 2.0}, "--hours is for everything, --budget for each pre-training"),
-        ({"hours": -1.0, "budget": ""}, "--hours is -1; it must be above 0"),
-        ({"hours": math.nan, "budget": ""}, "--hours is nan; it must be above 0"),
+        ({"sample": 0}, "sample is 0; it must be at least 1"),
+        ({"minimal_pairs": None}, "sample is of minimal pairs; give minimal_pairs"),
+        ({"hours": 2.0}, "hours is for everything, budget for each pre-training"),
+        ({"hours": -1.0, "budget": ""}, "hours is -1; it must be above 0"),
+        ({"hours": math.nan, "budget": ""}, "hours is nan; it must be above 0"),
         ({"ablations": ("no-nps",)}, "'no-nps' is none (perhaps you meant 'no-nsp')"),
         ({"models": ("bert", "gtp")}, "'gtp' is none (perhaps you meant 'gpt')"),
         ({"models": ("bert",), "ablations": ()}, "One system is no comparison"),
-        ({"models": ("gpt", "elmo")}, "--ablations are of the BERT"),
-        ({"models": (), "ablations": ()}, "--models is empty; choose from bert, gpt, elmo"),
+        ({"models": ("gpt", "elmo")}, "ablations are of the BERT"),
+        ({"models": (), "ablations": ()}, "models is empty; choose from bert, gpt, elmo"),
         ({"tasks": ("mprc",)}, "'mprc' is none (perhaps you meant 'mrpc')"),
-        ({"tasks": ()}, "--tasks is empty"),
-        ({"tasks": ("mrpc", "mrpc")}, "--tasks names 'mrpc' twice"),
+        ({"tasks": ()}, "tasks is empty"),
+        ({"tasks": ("mrpc", "mrpc")}, "tasks names 'mrpc' twice"),
         ({"budget": "tokens=10"}, "fewer tokens than one evaluation reads; give at least tokens="),
         ({"budget": "hours=0.001"}, "4 seconds, too short for one evaluation"),
-        ({"budget": "euros=5"}, "--budget is 'euros=5'; write what each pre-training gets"),
-        ({"seeds": 0}, "--seeds is 0; it must be at least 1"),
-        ({"seeds": 1001}, "--seeds is 1001; it must be at most 1,000"),
-        ({"budget": "tokens=1e300"}, "--budget tokens=1e+300 is 2e+297 steps, more than anybody"),
-        ({"batch_size": 10**9}, "--batch-size is 1000000000; it must be at most 131,072"),
-        ({"size": "huge"}, "--size huge: not a preset"),
+        ({"budget": "euros=5"}, "budget is 'euros=5'; write what each pre-training gets"),
+        ({"seeds": 0}, "seeds is 0; it must be at least 1"),
+        ({"seeds": 1001}, "seeds is 1001; it must be at most 1,000"),
+        ({"budget": "tokens=1e300"}, "budget='tokens=1e+300' is 2e+297 steps, more than anybody"),
+        ({"batch_size": 10**9}, "batch_size is 1000000000; it must be at most 131,072"),
+        ({"size": "huge"}, "size='huge': not a preset"),
     ],
 )
 def test_bad_plans_are_told_and_leave_nothing(files, tmp_path, changes, said):

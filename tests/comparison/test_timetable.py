@@ -54,9 +54,9 @@ def test_hours_too_few_to_learn_anything_are_refused():
     with pytest.raises(UsageError) as caught:
         tokens_within(0.4, SPEEDS, seeds=3)
     # 1,220 seconds fixed, 180 for the fewest tokens; a tenth more in reserve: 1,556 s.
-    assert "--hours 0.4 leaves 126,667 tokens for each of 2 pre-trainings" in str(caught.value)
+    assert "hours=0.4 leaves 126,667 tokens for each of 2 pre-trainings" in str(caught.value)
     assert "after 15 min 00 s of fine-tuning" in str(caught.value)
-    assert "at least --hours 0.45" in str(caught.value)
+    assert "at least hours=0.45" in str(caught.value)
     assert tokens_within(0.45, SPEEDS, seeds=3) >= FEWEST_TOKENS
     with pytest.raises(UsageError, match="leaves 0 tokens"):
         tokens_within(0.1, SPEEDS, seeds=3)

@@ -41,7 +41,7 @@ def test_errors_cross_processes(error):
     assert back.exit_code == error.exit_code
 
 
-AGAIN = "free some space and run the command again (pretrain and finetune: with --resume)"
+AGAIN = "free some space and run the command again (pretrain and finetune: with resume=True)"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ AGAIN = "free some space and run the command again (pretrain and finetune: with 
         (errno.EDQUOT, f"the disk quota is used up; {AGAIN}"),
         (errno.EACCES, "permission denied; check the owner and mode of the path"),
         (errno.EPERM, "permission denied; check the owner and mode of the path"),
-        (errno.EROFS, "the file system is read-only; choose another place with --out"),
+        (errno.EROFS, "the file system is read-only; choose another place with out"),
         (errno.ENOENT, "no such file or folder; check the spelling"),
         (errno.ENOTDIR, "a part of this path is a file, not a folder; check the spelling"),
         (errno.EISDIR, "this is a folder where a file was expected"),
@@ -99,7 +99,7 @@ def test_a_stop_by_a_signal_says_how_to_go_on_and_exits_as_a_shell_reports_it():
     stop = errors.Stopped(15, "at step 120")
     assert str(stop) == (
         "Stopped by SIGTERM at step 120; everything up to there is saved: "
-        "run the same command with --resume to continue."
+        "run the same command with resume=True to continue."
     )
     assert stop.exit_code == 143
     assert "SIGINT in part 3; " in str(errors.Stopped(2, "in part 3", again=""))

@@ -38,7 +38,7 @@ def test_something_else_is_left_alone(tmp_path: Path) -> None:
         job(tmp_path).check()
     with pytest.raises(UsageError, match=r"a tokenizer \(thesis\.txt\)"):
         JobFolder(tmp_path, "a tokenizer", own=("vocab.txt",)).check()
-    with pytest.raises(UsageError, match=r"thesis\.txt is a file; give a folder"):
+    with pytest.raises(UsageError, match=r"thesis\.txt' is a file; give a folder"):
         job(tmp_path / "thesis.txt").check()
 
 
@@ -46,7 +46,7 @@ def test_a_job_is_continued_only_if_that_is_wanted(tmp_path: Path) -> None:
     with job(tmp_path).enter(Settings()):
         pass
     job(tmp_path).check(resume=True)
-    with pytest.raises(UsageError, match="already holds a brewing; add --resume"):
+    with pytest.raises(UsageError, match="already holds a brewing; add resume=True"):
         job(tmp_path).check(resume=False)
 
 

@@ -87,7 +87,7 @@ def test_a_worker_that_dies_is_reported(lock: int) -> None:
 
 
 def test_there_is_at_least_one_worker() -> None:
-    with pytest.raises(UsageError, match=r"--workers is 0; it must be at least 1\."):
+    with pytest.raises(UsageError, match=r"workers is 0; it must be at least 1\."):
         list(run(abs, [1], workers=0))
 
 

@@ -160,7 +160,7 @@ SHARE = "at least 0 and below 1"
     ("flags", "message"),
     [
         *(
-            ({name: value}, f"--{name.replace('_', '-')} is {value}; it must be {expected}.")
+            ({name: value}, f"{name} is {value}; it must be {expected}.")
             for name, expected, values in (
                 ("batch_size", ONE, (0, -4)),
                 (
@@ -188,58 +188,58 @@ SHARE = "at least 0 and below 1"
         ),
         (
             {"longest": 600},
-            "--longest is 600, but the model reads 512 tokens at most; give 512 or less.",
+            "longest is 600, but the model reads 512 tokens at most; give 512 or less.",
         ),
         (
             {"task": "stsb", "kind": "regress", "weights": "balanced"},
-            "--weights balanced is for classes; task 'stsb' has none: leave it out.",
+            "weights='balanced' is for classes; task 'stsb' has none: leave it out.",
         ),
         (
             {"features": (-1, -2)},
-            "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
+            "features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
             "5.3); task 'mrpc' is not: leave it out.",
         ),
         (
             {"task": "tag", "kind": "tag", "features": (-1,), "bilstm": True},
-            "--bilstm reads the states of a BERT that is trained with it; --features has a BiLSTM "
+            "bilstm reads the states of a BERT that is trained with it; features has a BiLSTM "
             "of its own: leave one of the two out.",
         ),
         (
             {"task": "swag", "kind": "choose", "long": "windows"},
-            "--long is for texts to classify or measure; 'choose' cuts what is too long: leave it "
+            "long is for texts to classify or measure; 'choose' cuts what is too long: leave it "
             "out.",
         ),
         (
             {"task": "tag", "kind": "tag", "long": "cut"},
-            "--long is for texts to classify or measure; 'tag' always reads through windows: leave "
+            "long is for texts to classify or measure; 'tag' always reads through windows: leave "
             "it out.",
         ),
         (
             {"stride": 64},
-            "--stride is for windows, and here what is too long is cut; add --long windows, or "
+            "stride is for windows, and here what is too long is cut; add long='windows', or "
             "leave it out.",
         ),
         (
             {"kind": "choose", "stride": 64},
-            "--stride is for windows, and here what is too long is cut; leave it out.",
+            "stride is for windows, and here what is too long is cut; leave it out.",
         ),
         (
             {"stride": 127, "longest": 128, "long": "windows"},
-            "--stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
+            "stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
             "would be skipped; give 126 or less.",
         ),
         (
             {"kind": "tag", "combine": "sum"},
-            "--combine says how the layers of --features become one; name those, or leave it out.",
+            "combine says how the layers of features become one; name those, or leave it out.",
         ),
         (
             {"epochs": 10**9},
-            "--epochs is 1000000000; it must be at most 10000: to train for as long as it helps, "
-            "give for instance --epochs 100 --patience 5.",
+            "epochs is 1000000000; it must be at most 10000: to train for as long as it helps, "
+            "give for instance epochs=100 patience=5.",
         ),
         (
             {"batch_size": 10**9},
-            "--batch-size is 1000000000, but an epoch has 100000 examples; give 100000 to take all "
+            "batch_size is 1000000000, but an epoch has 100000 examples; give 100000 to take all "
             "of them in one step, or fewer.",
         ),
     ],
@@ -261,11 +261,11 @@ def test_the_edges_of_the_ranges_are_allowed():
 
 
 def test_layers_are_counted_from_either_end():
-    assert chosen_layers((0, 2, -1, -3), count=3, flag="--layers") == [0, 2, 2, 0]
+    assert chosen_layers((0, 2, -1, -3), count=3, parameter="layers") == [0, 2, 2, 0]
     for wrong in ((3,), (-4,), ()):
         with pytest.raises(UsageError) as caught:
-            chosen_layers(wrong, count=3, flag="--layers")
+            chosen_layers(wrong, count=3, parameter="layers")
         assert str(caught.value) == (
-            f"--layers {','.join(map(str, wrong))}: the model has layers 0 (embeddings) to 2, or "
+            f"layers={wrong}: the model has layers 0 (embeddings) to 2, or "
             "-3 to -1 counted from the last; name at least one."
         )

@@ -49,7 +49,7 @@ def test_what_differs_is_named(small_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         check_same_job(folder, other)
     told = str(caught.value)
-    assert f"{tmp_path} holds a fine-tuning with other settings" in told
+    assert f"{tmp_path}' holds a fine-tuning with other settings" in told
     assert "(epochs: 2 -> 3; seed: 0 -> 1; columns: Columns(" in told
     assert "; sweep: False -> True; fixed: () -> ('epochs',)); give the old ones" in told
     for name, what in (

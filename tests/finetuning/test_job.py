@@ -200,7 +200,7 @@ def test_a_job_is_not_overwritten(small_model: Path, tmp_path: Path) -> None:
     official_files.WRITERS["rte"](tmp_path / "rte")
     out = tmp_path / "out"
     finetune(job("rte", small_model, tmp_path), out, show=list)
-    with pytest.raises(UsageError, match="already holds a fine-tuning; add --resume"):
+    with pytest.raises(UsageError, match="already holds a fine-tuning; add resume=True"):
         finetune(job("rte", small_model, tmp_path), out, show=list)
     with pytest.raises(UsageError, match=r"sweep: False -> True; fixed: .*; give the old ones"):
         finetune(job("rte", small_model, tmp_path, sweep=True), out, resume=True, show=list)
@@ -396,21 +396,21 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
         with pytest.raises(UsageError, match=message):
             finetune(Job(source=Source(**source), model=str(small_model)), tmp_path / "out")
 
-    refused("give their folder with --data", task="rte", train="x.csv")
-    refused("give the training file with --train", task="classify", data="x")
-    refused("--train /tmp is a folder; give the one file", task="classify", train="/tmp")
-    refused("--dev /tmp is a folder; give", task="tag", train="x.conll", dev="/tmp")
-    refused("--skip-misplaced is for answers", task="rte", data="x", skip_misplaced=True)
-    refused("--join-labels is for", task="regress", train="x.csv", join_labels=True)
-    refused("--strict-tags is for", task="classify", train="x.csv", strict_tags=True)
+    refused("give their folder with data", task="rte", train="x.csv")
+    refused("give the training file with train", task="classify", data="x")
+    refused("train='/tmp' is a folder; give the one file", task="classify", train="/tmp")
+    refused("dev='/tmp' is a folder; give", task="tag", train="x.conll", dev="/tmp")
+    refused("skip_misplaced is for answers", task="rte", data="x", skip_misplaced=True)
+    refused("join_labels is for", task="regress", train="x.csv", join_labels=True)
+    refused("strict_tags is for", task="classify", train="x.csv", strict_tags=True)
     refused(
-        "--choices names a column that 'classify' does not read",
+        "choices names a column that 'classify' does not read",
         task="classify",
         train="x.csv",
         columns=Columns(choices=("a", "b")),
     )
     refused(
-        "--label names a column, but official files have their own names of columns",
+        "label names a column, but official files have their own names of columns",
         task="rte",
         data="x",
         columns=Columns(label="mark"),
@@ -420,7 +420,7 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
     )
     refused(r"Unknown task 'rtee' \(perhaps you meant 'rte'\)", task="rtee", data="x")
     for seeds, expected in ((0, "at least 1"), (10**9, "at most 1,000")):
-        with pytest.raises(UsageError, match=f"--seeds is {seeds}; it must be {expected}"):
+        with pytest.raises(UsageError, match=f"seeds is {seeds}; it must be {expected}"):
             finetune(
                 Job(source=Source(task="rte", data="x"), model=str(small_model), seeds=seeds),
                 tmp_path / "out",

@@ -412,7 +412,7 @@ def test_stopped_and_continued_comes_to_the_same_bytes(folder, whole, tmp_path, 
     with monkeypatch.context() as patch:
         stopped.install(patch)
         for step in (4, 12, 13, 23):
-            with pytest.raises(Stopped, match=f"Stopped by SIGTERM at step {step}; .*--resume"):
+            with pytest.raises(Stopped, match=f"Stopped by SIGTERM at step {step}; .*resume=True"):
                 go(config_of(folder), out)
             assert [path.name for path in (out / "checkpoints").iterdir()] == [f"step-{step:08d}"]
             assert not (out / "result.json").exists()

@@ -105,7 +105,7 @@ def test_too_many_processes_are_refused_in_words():
         batches_of(numbered(3)).at(0, rank=3, world=4)
     assert str(caught.value) == (
         "A step has 3 examples, fewer than the 4 processes of this run; start fewer processes or "
-        "raise --batch-size."
+        "raise batch_size."
     )
 
 

@@ -112,6 +112,6 @@ def test_layers_that_are_not_there_are_refused(ours, layers):
     with pytest.raises(UsageError) as caught:
         embed(ours.model, TOKENIZER, ["a"], layers=layers)
     assert str(caught.value) == (
-        f"--layers {','.join(map(str, layers))}: the model has layers 0 (embeddings) to 3, or -4 "
+        f"layers={layers}: the model has layers 0 (embeddings) to 3, or -4 "
         "to -1 counted from the last; name at least one."
     )

@@ -69,9 +69,7 @@ def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path:
     path = tmp_path / "own.csv"
     path.write_text("question,context,answer\nred,old blue,blue\nred,old blue,green\n")
     predictor = Predictor(tmp_path / "model")
-    with pytest.raises(
-        DataError, match=r"own\.csv:3: the answer 'green' does not occur.*--skip-mis"
-    ):
+    with pytest.raises(DataError, match=r"own\.csv:3: the answer 'green' does not occur.*skip_mis"):
         evaluate(predictor, path)
     found = evaluate(predictor, path, skip_misplaced=True)
     assert isinstance(found, Evaluation)
@@ -84,7 +82,7 @@ def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path:
     with pytest.raises(DataError, match="none of its 1 answers is in its context"):
         evaluate(predictor, path, skip_misplaced=True)
     other = classifier(small_model, tmp_path / "classes")
-    with pytest.raises(UsageError, match="--skip-misplaced is for answers"):
+    with pytest.raises(UsageError, match="skip_misplaced is for answers"):
         evaluate(other, path, skip_misplaced=True)
 
 

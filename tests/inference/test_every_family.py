@@ -116,7 +116,7 @@ def test_embed_takes_the_mean_and_refuses_what_knows_nothing(folders, name):
         with pytest.raises(UsageError) as caught:
             model.embed(["w1"], pooling="cls")
         assert str(caught.value) == (
-            f"--pooling cls: {reader} reads from left to right and knows nothing of the text at "
+            f"pooling='cls': {reader} reads from left to right and knows nothing of the text at "
             "its first token; take mean."
         )
 
@@ -215,8 +215,8 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
 @pytest.mark.parametrize(
     ("name", "flags", "said"),
     [
-        ("gpt", {"frozen": True}, "--frozen is for an ELMo"),
-        ("elmo", {"bilstm": True}, "--bilstm is for a BERT"),
+        ("gpt", {"frozen": True}, "frozen is for an ELMo"),
+        ("elmo", {"bilstm": True}, "bilstm is for a BERT"),
     ],
 )
 def test_settings_of_another_architecture_are_refused(folders, tmp_path, name, flags, said):

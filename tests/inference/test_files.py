@@ -120,9 +120,9 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: P
     with pytest.raises(UsageError) as caught:
         predict_file(classifier, source, out, columns=Columns())
     assert str(caught.value) == (
-        f"--out {out} is there already; choose another name, or add --overwrite."
+        f"out='{out}' is there already; choose another name, or add overwrite=True."
     )
-    with pytest.raises(UsageError, match=r"mine\.csv is there already"):
+    with pytest.raises(UsageError, match=r"mine\.csv' is there already"):
         embed_file(classifier, source, out, text="text", pooling="mean", layers=(-1,))
     assert out.read_text() == "kept"
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_written_or_asked_is_refused(classifier: Predictor, tmp_p
     with pytest.raises(UsageError, match=r"in\.csv:2: the file has a column 'predicted' already"):
         predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
     with pytest.raises(
-        UsageError, match=r"out\.xls: the ending is not supported; expected \.jsonl"
+        UsageError, match=r"out\.xls': the ending is not supported; expected \.jsonl"
     ):
         predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.xls", columns=Columns())
     columns = Columns(text="txt")

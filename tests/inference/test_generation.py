@@ -232,15 +232,15 @@ def test_a_prompt_needs_a_position_behind_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_new_tokens": 0}, "--max-new-tokens is 0; it must be at least 1."),
-        ({"temperature": -0.1}, "--temperature is -0.1; it must be 0 or a number above."),
-        ({"temperature": math.nan}, "--temperature is nan; it must be 0 or a number above."),
-        ({"temperature": math.inf}, "--temperature is inf; it must be 0 or a number above."),
-        ({"top_k": -1}, "--top-k is -1; it must be from 1 to 22, or 0 for all tokens."),
-        ({"top_k": 23}, "--top-k is 23; it must be from 1 to 22, or 0 for all tokens."),
-        ({"top_p": 0.0}, "--top-p is 0.0; it must be above 0 and at most 1."),
-        ({"top_p": 1.1}, "--top-p is 1.1; it must be above 0 and at most 1."),
-        ({"seed": -1}, "--seed is -1; it must be from 0 to 9,223,372,036,854,775,807."),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1."),
+        ({"temperature": -0.1}, "temperature is -0.1; it must be 0 or a number above."),
+        ({"temperature": math.nan}, "temperature is nan; it must be 0 or a number above."),
+        ({"temperature": math.inf}, "temperature is inf; it must be 0 or a number above."),
+        ({"top_k": -1}, "top_k is -1; it must be from 1 to 22, or 0 for all tokens."),
+        ({"top_k": 23}, "top_k is 23; it must be from 1 to 22, or 0 for all tokens."),
+        ({"top_p": 0.0}, "top_p is 0.0; it must be above 0 and at most 1."),
+        ({"top_p": 1.1}, "top_p is 1.1; it must be above 0 and at most 1."),
+        ({"seed": -1}, "seed is -1; it must be from 0 to 9,223,372,036,854,775,807."),
     ],
 )
 def test_what_is_out_of_range_is_refused(options, message):

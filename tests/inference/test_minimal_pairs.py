@@ -217,7 +217,7 @@ def test_paradigms_are_grouped_by_phenomenon_in_the_order_of_the_data(folders, t
     sampled = minimal_pairs(Predictor(folders / "gpt"), tmp_path, sample=2)
     assert {one.pairs for one in sampled.paradigms} == {2}
     assert sampled.lines()[-1] == "The first 2 pairs of each paradigm."
-    with pytest.raises(UsageError, match="--sample is 0"):
+    with pytest.raises(UsageError, match="sample is 0"):
         minimal_pairs(Predictor(folders / "gpt"), tmp_path, sample=0)
 
 

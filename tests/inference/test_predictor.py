@@ -99,8 +99,8 @@ def test_next_sentence_equals_transformers(folder):
     [
         ("no blank here", 5, r"holds no \[MASK\]"),
         ("", 5, r"holds no \[MASK\]"),
-        ("[MASK]", 0, "--top-k is 0; it must be from 1 to 16"),
-        ("[MASK]", 99, "--top-k is 99"),
+        ("[MASK]", 0, "top_k is 0; it must be from 1 to 16"),
+        ("[MASK]", 99, "top_k is 99"),
         ("[MASK]" + " the" * 30, 5, "has 33 tokens, .* this model reads 16"),
     ],
 )

@@ -271,8 +271,8 @@ def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
 @pytest.mark.parametrize(
     ("name", "asked", "said"),
     [
-        ("gpt", {"bilstm": True}, "--bilstm is for a BERT"),
-        ("bert", {"frozen": True}, "--frozen is for an ELMo"),
+        ("gpt", {"bilstm": True}, "bilstm is for a BERT"),
+        ("bert", {"frozen": True}, "frozen is for an ELMo"),
     ],
 )
 def test_what_only_another_architecture_has_is_refused(name, asked, said):

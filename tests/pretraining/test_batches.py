@@ -307,12 +307,12 @@ def test_corpora_that_are_too_small_are_named(make_split: Any, tmp_path: Any) ->
     empty = Split(tmp_path, [], len(VOCAB))
     with pytest.raises(DataError, match="holds no text to train on"):
         make(empty)
-    with pytest.raises(DataError, match=r"has no document.*larger --held-out"):
+    with pytest.raises(DataError, match=r"has no document.*larger held_out"):
         heldout_batches(empty, TOKENIZER, sequences=8, length=48)
     one = make_split([[[5, 6, 7], [8, 9]]], vocab_size=len(VOCAB))
     with pytest.raises(DataError, match="only one; separate documents by blank lines"):
         make(one)
-    with pytest.raises(DataError, match=r"only one document.*larger --held-out.*at least four"):
+    with pytest.raises(DataError, match=r"only one document.*larger held_out.*at least four"):
         heldout_batches(one, TOKENIZER, sequences=8, length=48)
     with make(one, pair_task="sop") as batches:
         assert len(examples(batches.at(0))) == 16
@@ -335,7 +335,7 @@ def test_wrong_settings_are_named(split: Split) -> None:
         make(split, length=4)
     with (
         make(split, batch_size=2) as batches,
-        pytest.raises(UsageError, match=r"batch-size is 2, fewer than the 4 processes"),
+        pytest.raises(UsageError, match=r"batch_size is 2, fewer than the 4 processes"),
     ):
         batches.at(0, 1, 4)
 

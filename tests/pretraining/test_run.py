@@ -238,7 +238,7 @@ def test_a_run_on_the_clock_is_replayed_exactly(toy_corpus: Path, tmp_path: Path
     assert 1.5 <= first.seconds < 6
     pretrain.run(config, tmp_path / "second", replay=tmp_path / "first")
     assert weights(tmp_path / "second") == weights(tmp_path / "first")
-    with pytest.raises(UsageError, match="--replay repeats a run with --hours"):
+    with pytest.raises(UsageError, match="replay repeats a run with hours"):
         pretrain.run(settings(toy_corpus), tmp_path / "third", replay=tmp_path / "first")
 
 
@@ -307,8 +307,8 @@ def test_weights_of_another_architecture_say_what_to_give(
     with pytest.raises(UsageError) as caught:
         pretrain.run(settings(toy_corpus, start=start), tmp_path / "out")
     assert str(caught.value) == (
-        f"--from {tmp_path / 'old'} holds {name} weights, and the run is of --model bert; give "
-        f"--model {model}."
+        f"start='{tmp_path / 'old'}' holds {name} weights, and the run is of model='bert'; give "
+        f"model='{model}'."
     )
     assert not (tmp_path / "out").exists()
     given = settings(toy_corpus, model=model, steps=1, start=start)
@@ -319,9 +319,9 @@ def test_weights_of_another_architecture_say_what_to_give(
     ("flags", "message"),
     [
         ({"phases": (Phase(1.0, 128),)}, "128 tokens, but the model has 64 positions"),
-        ({"size": "gigantic"}, "--size gigantic: not a preset"),
+        ({"size": "gigantic"}, "size='gigantic': not a preset"),
         ({"data": "/nowhere/at/all"}, "/nowhere/at/all"),
-        ({"precision": "bf16"}, "--precision bf16"),
+        ({"precision": "bf16"}, "precision='bf16'"),
     ],
 )
 def test_wrong_settings_leave_nothing_behind(
@@ -340,7 +340,7 @@ def test_wrong_settings_leave_nothing_behind(
 def test_a_pair_task_needs_two_segments(toy_corpus: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "one.json", SHAPE | {"type_vocab_size": 1})
     config = settings(toy_corpus, size=str(tmp_path / "one.json"), steps=1)
-    with pytest.raises(UsageError, match=r"type_vocab_size 1, but --pair-task nsp needs 2"):
+    with pytest.raises(UsageError, match=r"type_vocab_size 1, but pair_task='nsp' needs 2"):
         pretrain.run(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     config = msgspec.structs.replace(config, pair_task="none")
@@ -388,7 +388,7 @@ def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(
 
     with monkeypatch.context() as patch:
         patch.setattr(BertForPretraining, "losses", short_of_memory)
-        with pytest.raises(SystemFault, match=r"--micro-tokens 50"):
+        with pytest.raises(SystemFault, match=r"micro_tokens=50"):
             pretrain.run(config, tmp_path / "out")
     smaller = msgspec.structs.replace(config, micro_tokens=50)
     assert pretrain.run(smaller, tmp_path / "out", resume=True).step == 12

@@ -269,7 +269,7 @@ def test_the_verdict_says_what_the_interval_allows():
     assert compared(difference=0.01, interval=(-0.02, 0.04), sure=False).verdict() == (
         "Whether pre-training helped is within the noise of 592 dev examples: +1.0 points (95% "
         "interval -2.0 to +4.0). The pre-trained model itself is not surely better than always "
-        "giving the more frequent answer (50.0%); give it more --minutes."
+        "giving the more frequent answer (50.0%); give it more minutes."
     )
     assert compared(difference=-0.1, interval=(-0.15, -0.05)).verdict() == (
         "Pre-training did harm here: -10.0 points (95% interval -15.0 to -5.0)."

@@ -289,10 +289,10 @@ def test_a_column_that_is_not_there_names_the_nearest():
     row = Row({"text": "a", "lable": 1}, "a.jsonl:2")
     assert column(row, "lable", advice="never shown") == 1
     with pytest.raises(DataError) as caught:
-        column(row, "label", advice="name another with --label")
+        column(row, "label", advice="name another with label")
     assert str(caught.value) == (
         "a.jsonl:2: no column 'label' (perhaps you meant 'lable'); found 'text', 'lable': name "
-        "another with --label, or add it to this row."
+        "another with label, or add it to this row."
     )
     with pytest.raises(
         DataError, match=r"^a\.jsonl:1: no column 'label'; found none: name another"

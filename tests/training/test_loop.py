@@ -288,7 +288,7 @@ def test_a_signal_finishes_the_step_saves_and_stops(number: signal.Signals) -> N
                 os.kill(os.getpid(), number)
             return super().at(step, rank, world)
 
-    with pytest.raises(Stopped, match=rf"Stopped by {number.name} at step 5.*--resume") as caught:
+    with pytest.raises(Stopped, match=rf"Stopped by {number.name} at step 5.*resume=T") as caught:
         go(run, [Killing()])
     assert caught.value.exit_code == 128 + number
     assert (run.state.step, run.saves) == (5, 1)

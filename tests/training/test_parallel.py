@@ -46,7 +46,7 @@ def test_bf16_only_where_the_hardware_has_it(
     if native:
         assert choose_precision("bf16", CPU) == "bf16"
     else:
-        with pytest.raises(UsageError, match="--precision bf16: this cpu has no bf16"):
+        with pytest.raises(UsageError, match="precision='bf16': this cpu has no bf16"):
             choose_precision("bf16", CPU)
 
 
@@ -132,7 +132,7 @@ def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.Monke
 
 
 def test_the_end_of_memory_is_explained() -> None:
-    expected = r"Memory ran out on cpu with 4,096 tokens .*--resume .*--micro-tokens 2048"
+    expected = r"Memory ran out on cpu with 4,096 tokens .*resume=True .*micro_tokens=2048"
     with pytest.raises(SystemFault, match=expected), explaining_memory(CPU, 4096):
         torch.empty(1 << 55, dtype=torch.uint8)
     with pytest.raises(SystemFault, match=expected), explaining_memory(CPU, 4096):

@@ -55,7 +55,7 @@ def test_an_empty_or_absent_folder_starts_anew(tmp_path: Path) -> None:
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     run_in(tmp_path)
-    with pytest.raises(UsageError, match="already holds a pre-training run; add --resume"):
+    with pytest.raises(UsageError, match="already holds a pre-training run; add resume=True"):
         find_start(tmp_path, CONFIG, "abc", resume=False)
 
 
@@ -64,7 +64,7 @@ def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
     for resume in (False, True):
         with pytest.raises(UsageError, match="holds something else than a pre-training run"):
             find_start(tmp_path, CONFIG, "abc", resume=resume)
-    with pytest.raises(UsageError, match=r"thesis\.txt is a file; give a folder"):
+    with pytest.raises(UsageError, match=r"thesis\.txt' is a file; give a folder"):
         find_start(tmp_path / "thesis.txt", CONFIG, "abc", resume=False)
 
 

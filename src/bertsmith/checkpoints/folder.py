@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bertsmith.checkpoints.headers import WEIGHTS, has_weights
 from bertsmith.checkpoints.tensors import save_tensors
 from bertsmith.checkpoints.weights import Weights, open_weights, outline
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, option
 from bertsmith.core.storage import read_json, write_bytes, write_json
 from bertsmith.models import family
 from bertsmith.models.bert.config import BertConfig
@@ -99,7 +99,10 @@ def _read_keys(folder: Path) -> dict[str, Any]:
         if newest is not None:
             hint = f"the run has not finished: its newest checkpoint is {newest}"
         elif (folder / "job.json").is_file():
-            hint = "the fine-tuning in it has not finished: run its command again with --resume"
+            hint = (
+                "the fine-tuning in it has not finished: run its command again with "
+                f"{option('resume', True)}"
+            )
         raise FolderError(f"{folder} holds no {CONFIG}; {hint}.")
     keys = read_json(folder / CONFIG, dict[str, Any])
     names = keys.get("architectures") or []

@@ -76,7 +76,7 @@ def _column(source: str, column: str) -> Iterator[str]:
     from bertsmith.text import rows
 
     for row in rows.read(source):
-        yield text_of(row, column, "--text")
+        yield text_of(row, column, "text")
 
 
 def _lines() -> Iterator[str]:

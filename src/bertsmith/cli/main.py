@@ -18,6 +18,7 @@ from bertsmith.cli.embed import Embed
 from bertsmith.cli.evaluate import Evaluate
 from bertsmith.cli.fill import Fill
 from bertsmith.cli.finetune import Finetune
+from bertsmith.cli.flags import in_flags
 from bertsmith.cli.generate import Generate
 from bertsmith.cli.glue_submit import GlueSubmit
 from bertsmith.cli.help import command_help, group_help
@@ -101,11 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except Stopped as stop:
         if first:
-            print(stop, file=sys.stderr)
+            print(in_flags(stop.message), file=sys.stderr)
         return stop.exit_code
     except BertsmithError as error:
         if first or isinstance(error, SystemFault):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {in_flags(error.message)}", file=sys.stderr)
         return EXIT_CODE
     except KeyboardInterrupt:
         if first:
@@ -116,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"error: {explain_os_error(error, 'read or write')}", file=sys.stderr)
+        fault = explain_os_error(error, "read or write")
+        print(f"error: {in_flags(fault.message)}", file=sys.stderr)
         return EXIT_CODE
 
 
@@ -129,7 +131,7 @@ def _warn_in_sentences(*, quiet: bool) -> None:
             usual(message, category, *place, **more)
         elif not quiet and str(message) not in shown:
             shown.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {in_flags(str(message))}", file=sys.stderr)
 
     warnings.showwarning = show
 
@@ -149,7 +151,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if world_from_environment().first:
             # Paths are the only values of a result that JSON has no word for.
             data = msgspec.json.encode(result.data, enc_hook=str)
-            print(_for_stdout(data) if command.json else result.text)
+            print(_for_stdout(data) if command.json else in_flags(result.text))
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bertsmith.cli.command import TEXT_FILES, Command, Result, with_next
+from bertsmith.cli.flags import in_flags
 from bertsmith.cli.options import flag, word
 from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import core_count
@@ -65,7 +66,7 @@ class TokenizerTrain(Command):
                 text_field=self.text_field,
                 workers=self.workers,
                 progress=bar,
-                note=notes.append,
+                note=lambda line: notes.append(in_flags(line)),
             )
         data = {
             "out": str(self.out),

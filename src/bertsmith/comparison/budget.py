@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import ModelConfig
 from bertsmith.models.elmo.config import ElmoConfig
@@ -46,8 +46,8 @@ class Budget:
             amount = 0.0
         if unit is None or not 0 < amount < float("inf"):
             raise UsageError(
-                f"--budget is '{text}'; write what each pre-training gets: tokens=5e6, flops=1e14 "
-                "or hours=0.1."
+                f"{option('budget')} is '{text}'; write what each pre-training gets: tokens=5e6, "
+                "flops=1e14 or hours=0.1."
             )
         return cls(unit, amount)
 
@@ -145,15 +145,16 @@ def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> in
     cost = {"tokens": tokens, "flops": flops}[budget.unit]
     if budget.amount / cost > ENDLESS_STEPS:
         raise UsageError(
-            f"--budget {budget} is {budget.amount / cost:.0e} steps, more than anybody can wait "
-            f"for; a step here has {tokens:.0f} tokens and {flops:.1e} operations: give less."
+            f"{option('budget', budget)} is {budget.amount / cost:.0e} steps, more than anybody "
+            f"can wait for; a step here has {tokens:.0f} tokens and {flops:.1e} operations: give "
+            "less."
         )
     steps = round(budget.amount / cost)
     if steps * tokens < least:
         needed = math.ceil(least / tokens) * cost
         rounding = 10 ** (math.floor(math.log10(needed)) - 1)
         raise UsageError(
-            f"--budget {budget} pays for {steps} steps, fewer tokens than one evaluation reads; "
-            f"give at least {budget.unit}={math.ceil(needed / rounding) * rounding:.2g}."
+            f"{option('budget', budget)} pays for {steps} steps, fewer tokens than one evaluation "
+            f"reads; give at least {budget.unit}={math.ceil(needed / rounding) * rounding:.2g}."
         )
     return steps

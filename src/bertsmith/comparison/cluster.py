@@ -32,6 +32,7 @@ from bertsmith.core.errors import (
     SystemFault,
     UsageError,
     explain_os_error,
+    option,
 )
 from bertsmith.core.extras import require
 from bertsmith.core.runtime import SPIN_COUNT, core_count
@@ -58,8 +59,9 @@ def check_side_by_side(plan: Plan) -> None:
     _ray()
     if plan.budget and Budget.parse(plan.budget).unit == "hours":
         raise UsageError(
-            f"--engine ray: runs side by side slow each other down, so --budget {plan.budget} "
-            "would not be the same for all; give tokens or flops, e.g. tokens=5e6."
+            f"{option('engine', 'ray')}: runs side by side slow each other down, so "
+            f"{option('budget', plan.budget)} would not be the same for all; give tokens or "
+            "flops, e.g. tokens=5e6."
         )
 
 
@@ -109,8 +111,8 @@ class Cluster:
                     "unset it to use this machine alone."
                 ) from error
             raise SystemFault(
-                f"Ray did not start on this machine ({why}); run the same command without --engine "
-                "ray."
+                f"Ray did not start on this machine ({why}); run the same command without "
+                f"{option('engine', 'ray')}."
             ) from error
         return self
 
@@ -199,13 +201,14 @@ class Cluster:
                 raise explain_os_error(cause, f"do a run ({run.title})") from error
             raise SystemFault(
                 f"{run.title} failed ({type(cause).__name__}: {cause}); check that every machine "
-                "of the cluster has this version of bertsmith, or run without --engine ray."
+                "of the cluster has this version of bertsmith, or run without "
+                f"{option('engine', 'ray')}."
             ) from error
         except errors.RayError as error:
             raise SystemFault(
                 f"The process of a run died {_TRIES + 1} times ({run.title}), perhaps for want of "
-                "memory; run the same command with --resume, without --engine ray where it happens "
-                "again."
+                f"memory; run the same command with {option('resume', True)}, without "
+                f"{option('engine', 'ray')} where it happens again."
             ) from error
 
     def _let_save(self, waiting: list[Any], say: Say) -> None:
@@ -243,7 +246,7 @@ def share(machines: Sequence[dict[str, float]], runs: int) -> tuple[int, int]:
     if not wanted:
         raise SystemFault(
             "No machine of the Ray cluster offers a core; start it with some, or run the same "
-            "command without --engine ray."
+            f"command without {option('engine', 'ray')}."
         )
     largest = max(size for size, _ in sizes)
     return max(cores for cores in range(1, largest + 1) if at_once(cores) >= wanted), gpus
@@ -284,6 +287,6 @@ def _settle(cores: int, *folders: Path | str) -> None:
     for folder in folders:
         if not Path(folder).is_dir():
             raise FolderError(
-                f"{os.uname().nodename} does not see {folder}; the corpus, the data and --out must "
-                "be at the same paths on every machine of the cluster."
+                f"{os.uname().nodename} does not see {folder}; the corpus, the data and "
+                f"{option('out')} must be at the same paths on every machine of the cluster."
             )

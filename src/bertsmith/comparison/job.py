@@ -37,7 +37,7 @@ from bertsmith.comparison.timetable import (
     told,
 )
 from bertsmith.comparison.verdict import verdicts
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import Engine, derive_seed
 from bertsmith.core.storage import read_json, write_json
@@ -249,9 +249,9 @@ def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
     tokens = [one.config.steps * one.mean_tokens(plan.phases) for one in todo if one.config.steps]
     if tokens and max(tokens) < FEWEST_TOKENS:
         _say(
-            f"Warning: --budget {plan.budget} is {max(tokens):,.0f} tokens; with fewer than "
+            f"Warning: the budget {plan.budget} is {max(tokens):,.0f} tokens; with fewer than "
             f"{FEWEST_TOKENS:,} a model learns little more than how often each word occurs, and "
-            "differences between systems mean little. Give more, or --hours."
+            f"differences between systems mean little. Give more."
         )
 
 
@@ -292,10 +292,11 @@ def _check_grown(old: Plan, new: Plan) -> None:
         else:
             lost = [one for one in before if one not in now]
         if lost:
-            flag = name.replace("_", "-")
+            left_out = option(name, tuple(lost) if isinstance(before, tuple) else before)
             raise UsageError(
-                f"--resume: the comparison has --{flag} {', '.join(lost)}, which you leave out; "
-                "give at least what it has, or compare in another folder."
+                f"{option('resume')}: the comparison has "
+                f"{left_out}, which you "
+                "leave out; give at least what it has, or compare in another folder."
             )
 
 

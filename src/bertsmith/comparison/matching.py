@@ -3,7 +3,7 @@
 import torch
 
 from bertsmith.checkpoints.folder import parameter_count
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.models.elmo.config import ElmoConfig
@@ -36,9 +36,9 @@ def matched_shapes(size: str, *, vocab_size: int) -> dict[FamilyName, ModelConfi
         found = count_parameters(shape)
         if abs(found - wanted) > _CLOSE * wanted:
             raise UsageError(
-                f"--size {size} with a vocabulary of {vocab_size:,}: the {name} would have "
-                f"{found:,} parameters, the BERT has {wanted:,}, which differ by more than 5%; "
-                "choose another size, or train a larger vocabulary."
+                f"{option('size', size)} with a vocabulary of {vocab_size:,}: the {name} would "
+                f"have {found:,} parameters, the BERT has {wanted:,}, which differ by more than "
+                "5%; choose another size, or train a larger vocabulary."
             )
     return shapes
 

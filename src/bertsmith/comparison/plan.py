@@ -7,7 +7,7 @@ import msgspec
 
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.systems import System, chosen
-from bertsmith.core.errors import UsageError, nearest
+from bertsmith.core.errors import UsageError, nearest, option
 from bertsmith.models.config import SIZES
 from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.tasks.datasets.registry import TASKS
@@ -97,48 +97,54 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         Raises:
             UsageError: an unknown name, or a number out of range.
         """
-        for flag in ("tasks", "models", "ablations"):
-            names = getattr(self, flag)
+        for name in ("tasks", "models", "ablations"):
+            names = getattr(self, name)
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
-                raise UsageError(f"--{flag} names '{twice}' twice; name it once.")
+                raise UsageError(f"{option(name)} names '{twice}' twice; name it once.")
         for task in self.tasks:
             if task not in TASKS:
                 raise UsageError(
-                    f"--tasks: '{task}' is none{nearest(task, TASKS)}; choose from "
+                    f"{option('tasks')}: '{task}' is none{nearest(task, TASKS)}; choose from "
                     f"{', '.join(TASKS)}, with commas between them."
                 )
         if not self.tasks:
-            raise UsageError("--tasks is empty; name at least one, e.g. mrpc,rte.")
+            raise UsageError(f"{option('tasks')} is empty; name at least one, e.g. mrpc,rte.")
         for name in ("seeds", "epochs"):
             value = getattr(self, name)
             if value < 1:
-                raise UsageError(f"--{name} is {value}; it must be at least 1.")
+                raise UsageError(f"{option(name)} is {value}; it must be at least 1.")
             if value > _MOST:
-                raise UsageError(f"--{name} is {value}; it must be at most {_MOST:,}.")
+                raise UsageError(f"{option(name)} is {value}; it must be at most {_MOST:,}.")
         if self.size not in SIZES:
             raise UsageError(
-                f"--size {self.size}: not a preset{nearest(self.size, SIZES)}; choose one of "
-                f"{', '.join(SIZES)}."
+                f"{option('size', self.size)}: not a preset{nearest(self.size, SIZES)}; choose "
+                f"one of {', '.join(SIZES)}."
             )
         if max(phase.length for phase in self.phases) > POSITIONS:
             raise UsageError(
-                f"--phases asks for sequences of {max(phase.length for phase in self.phases)} "
-                f"tokens, but the presets have {POSITIONS} positions; shorten the phase."
+                f"{option('phases')} asks for sequences of "
+                f"{max(phase.length for phase in self.phases)} tokens, but the presets have "
+                f"{POSITIONS} positions; shorten the phase."
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
         if self.sample is not None and self.minimal_pairs is None:
-            raise UsageError("--sample is of minimal pairs; give --minimal-pairs, or leave it out.")
+            raise UsageError(
+                f"{option('sample')} is of minimal pairs; give {option('minimal_pairs')}, or "
+                "leave it out."
+            )
         if self.sample is not None and self.sample < 1:
-            raise UsageError(f"--sample is {self.sample}; it must be at least 1.")
+            raise UsageError(f"{option('sample')} is {self.sample}; it must be at least 1.")
         if self.hours is not None and self.budget:
             raise UsageError(
-                "--hours is for everything, --budget for each pre-training; give one of them."
+                f"{option('hours')} is for everything, {option('budget')} for each pre-training; "
+                "give one of them."
             )
         if self.hours is not None and not 0 < self.hours <= _MOST_HOURS:
             raise UsageError(
-                f"--hours is {self.hours:g}; it must be above 0 and at most {_MOST_HOURS:,}."
+                f"{option('hours')} is {self.hours:g}; it must be above 0 and at most "
+                f"{_MOST_HOURS:,}."
             )
         if not self.budget:
             return self

@@ -134,7 +134,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
         return (
             f"No model has learned to predict words: the best, {best.title}, is {best.gain:.2f} "
             "nats a word better than guessing by frequency. The scores say nothing about what "
-            "pre-training is worth; give a larger --hours or --budget."
+            f"pre-training is worth; give more hours or a larger budget."
         )
 
     def summary(self) -> list[str]:

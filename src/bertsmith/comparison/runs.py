@@ -25,7 +25,7 @@ import msgspec
 from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
-from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.errors import Stopped, UsageError, option
 from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.core.storage import write_json
 from bertsmith.corpus.shards import Corpus
@@ -119,7 +119,7 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
         }
     elif budget.amount * 3600 < _FEWEST_SECONDS:
         raise UsageError(
-            f"--budget {budget} is {budget.amount * 3600:.0f} seconds, too short for one "
+            f"{option('budget', budget)} is {budget.amount * 3600:.0f} seconds, too short for one "
             f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
         )
     size = str(shape_file(out, trial.model))

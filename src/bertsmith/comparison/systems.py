@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertsmith.core.errors import UsageError, nearest
+from bertsmith.core.errors import UsageError, nearest, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,18 +157,25 @@ def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
     systems: dict[str, System] = {}
     for name in models:
         if name not in MODELS:
-            raise UsageError(_unknown("--models", name, MODELS))
+            raise UsageError(_unknown(option("models"), name, MODELS))
         systems[name] = MODELS[name]
     for name in ablations:
         if name not in ABLATIONS:
-            raise UsageError(_unknown("--ablations", name, ABLATIONS))
+            raise UsageError(_unknown(option("ablations"), name, ABLATIONS))
         systems |= {system.name: system for system in ABLATIONS[name]}
     if ablations and "bert" not in systems:
-        raise UsageError("--ablations are of the BERT, which is not in --models; name bert too.")
+        raise UsageError(
+            f"{option('ablations')} are of the BERT, which is not in {option('models')}; name "
+            "bert too."
+        )
     if not models:
-        raise UsageError(f"--models is empty; choose from {', '.join(MODELS)}, with commas.")
+        raise UsageError(
+            f"{option('models')} is empty; choose from {', '.join(MODELS)}, with commas."
+        )
     if len(systems) < 2:
-        raise UsageError("One system is no comparison; name two --models, or --ablations.")
+        raise UsageError(
+            f"One system is no comparison; name two {option('models')}, or {option('ablations')}."
+        )
     return list(systems.values())
 
 

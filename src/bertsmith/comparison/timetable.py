@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bertsmith.comparison.plan import Plan
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.terminal import amount, duration
 from bertsmith.training.loop import EVALUATION_SHARE, EVALUATIONS
 
@@ -108,10 +108,11 @@ def tokens_within(hours: float, speeds: Speeds, *, seeds: int) -> float:
         needed = fixed + FEWEST_TOKENS * of_token
         needed = max(needed / (1 - _RESERVE), needed + _LEAST_RESERVE) / 3600
         raise UsageError(
-            f"--hours {hours:g} leaves {tokens:,.0f} tokens for each of {len(rows)} pre-trainings, "
-            f"after {duration(tunings)} of fine-tuning; with fewer than {FEWEST_TOKENS:,} a model "
-            "learns little more than how often each word occurs. Give at least --hours "
-            f"{math.ceil(20 * needed) / 20:g}, or fewer --seeds, --tasks or systems."
+            f"{option('hours', float(f'{hours:g}'))} leaves {tokens:,.0f} tokens for each of "
+            f"{len(rows)} pre-trainings, after {duration(tunings)} of fine-tuning; with fewer "
+            f"than {FEWEST_TOKENS:,} a model learns little more than how often each word occurs. "
+            f"Give at least {option('hours', math.ceil(20 * needed) / 20)}, or fewer "
+            f"{option('seeds')}, {option('tasks')} or systems."
         )
     rounding = 10 ** (math.floor(math.log10(tokens)) - 2)
     return float(math.floor(tokens / rounding) * rounding)

@@ -3,6 +3,10 @@
 Each message is one sentence that names the file (and line or byte), what was found, what was
 expected and what to do. The command line prints it and exits with `EXIT_CODE`; a traceback seen by
 a user is a bug.
+
+A message names a parameter by `option`, because people set parameters in two ways: in Python they
+read `batch_size is 0` and `add resume=True`, on the command line `--batch-size is 0` and `add
+--resume`. `str(error)` is the Python text; `cli` alone turns `error.message` into flags.
 """
 
 import difflib
@@ -14,12 +18,44 @@ from typing import Any
 
 EXIT_CODE = 2
 
+# Control characters that bracket a parameter in a message; without them the text is Python's.
+OPTION_START, OPTION_END = "\x02", "\x03"
+
+
+def option(name: str, value: object = None) -> str:
+    """A parameter to name in a message, alone or with a value: `seeds`, `resume=True`.
+
+    Args:
+        name: of the parameter in Python; the flag has the same with hyphens.
+        value: what it is set to; a string shows in quotes in Python, without on the command line.
+    """
+    if value is None:
+        return f"{OPTION_START}{name}{OPTION_END}"
+    shown = value if isinstance(value, bool | int | float | str | tuple) else str(value)
+    return f"{OPTION_START}{name}={shown!r}{OPTION_END}"
+
+
+def in_python(text: str) -> str:
+    """A text whose parameters `option` named, as a Python user reads it."""
+    return text.replace(OPTION_START, "").replace(OPTION_END, "")
+
+
+RESUME = option("resume", True)
+
 
 class BertsmithError(Exception):
     """Root of the tree: something in the user's hands is wrong, and the message says what."""
 
     exit_code = EXIT_CODE
     """What the command ends with."""
+
+    def __str__(self) -> str:
+        return in_python(self.message)
+
+    @property
+    def message(self) -> str:
+        """The sentence, its parameters still marked by `option`."""
+        return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors cross processes, whatever a constructor wants instead of the message."""
@@ -36,7 +72,7 @@ def _rebuild(
 
 
 class UsageError(BertsmithError):
-    """A flag, a setting or a configuration key is wrong."""
+    """A parameter or a configuration key is wrong."""
 
 
 class DataError(BertsmithError):
@@ -68,7 +104,7 @@ class Stopped(BertsmithError):
         number: int,
         where: str,
         *,
-        again: str = "with --resume ",
+        again: str = f"with {RESUME} ",
         kept: str = "everything up to there is",
     ) -> None:
         """For signal `number`; `where` the job stood, e.g. `at step 120`; how to run it `again`."""
@@ -94,13 +130,13 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
     """One sentence for an `OSError` met while `doing` something to `path`."""
     where = path if path is not None else error.filename
     place = f" {where}" if where else ""
-    again = "free some space and run the command again (pretrain and finetune: with --resume)"
+    again = f"free some space and run the command again (pretrain and finetune: with {RESUME})"
     remedies = {
         errno.ENOSPC: f"the disk is full; {again}",
         errno.EDQUOT: f"the disk quota is used up; {again}",
         errno.EACCES: "permission denied; check the owner and mode of the path",
         errno.EPERM: "permission denied; check the owner and mode of the path",
-        errno.EROFS: "the file system is read-only; choose another place with --out",
+        errno.EROFS: f"the file system is read-only; choose another place with {option('out')}",
         errno.ENOENT: "no such file or folder; check the spelling",
         errno.ENOTDIR: "a part of this path is a file, not a folder; check the spelling",
         errno.EISDIR: "this is a folder where a file was expected",

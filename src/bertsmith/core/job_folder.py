@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import UsageError, explain_os_error
+from bertsmith.core.errors import UsageError, explain_os_error, option
 from bertsmith.core.locks import try_lock, unlock
 from bertsmith.core.storage import (
     changed_fields,
@@ -61,12 +61,12 @@ class JobFolder:
         """
         out = self.path
         if out.exists() and not out.is_dir():
-            raise UsageError(f"--out {out} is a file; give a folder.")
+            raise UsageError(f"{option('out', out)} is a file; give a folder.")
         if self.begun:
             if not resume:
                 raise UsageError(
-                    f"--out {out} already holds {self.holds}; add --resume to continue it, or "
-                    "choose another folder."
+                    f"{option('out', out)} already holds {self.holds}; add "
+                    f"{option('resume', True)} to continue it, or choose another folder."
                 )
             return
         try:
@@ -81,8 +81,8 @@ class JobFolder:
         if others:
             missing = f", and no {self.marker}" if self.marker else ""
             raise UsageError(
-                f"--out {out} holds something else than {self.holds} ({others[0]}{missing}); "
-                "choose another folder or empty it."
+                f"{option('out', out)} holds something else than {self.holds} "
+                f"({others[0]}{missing}); choose another folder or empty it."
             )
 
     def check_same(self, settings: msgspec.Struct, *, free: Collection[str] = ()) -> None:
@@ -103,7 +103,7 @@ class JobFolder:
         """
         if changes:
             raise UsageError(
-                f"--out {self.path} holds {self.holds} with other settings "
+                f"{option('out', self.path)} holds {self.holds} with other settings "
                 f"({'; '.join(changes)}); give the old ones, or choose another folder."
             )
 
@@ -136,8 +136,8 @@ class JobFolder:
         while (lock := self._try_lock()) is None:
             if time.monotonic() >= deadline:
                 raise UsageError(
-                    f"--out {self.path}: another process is working in this folder; wait for it, "
-                    "stop it (it saves what it has reached), or choose another folder."
+                    f"{option('out', self.path)}: another process is working in this folder; wait "
+                    "for it, stop it (it saves what it has reached), or choose another folder."
                 )
             time.sleep(_LOOK_SECONDS)
         try:
@@ -163,11 +163,14 @@ def check_new_file(out: Path, source: Path | str, *, overwrite: bool = False) ->
         UsageError: it is a folder, the source itself or, without `overwrite`, there already.
     """
     if out.is_dir():
-        raise UsageError(f"--out {out} is a folder; give the name of a file.")
+        raise UsageError(f"{option('out', out)} is a folder; give the name of a file.")
     if out.is_file() and Path(source).exists() and out.samefile(source):
-        raise UsageError(f"--out {out} is the input itself; choose another name.")
+        raise UsageError(f"{option('out', out)} is the input itself; choose another name.")
     if out.is_file() and not overwrite:
-        raise UsageError(f"--out {out} is there already; choose another name, or add --overwrite.")
+        raise UsageError(
+            f"{option('out', out)} is there already; choose another name, or add "
+            f"{option('overwrite', True)}."
+        )
     for leftover, process in leftovers_of(out):
         if not _is_running(process):
             with contextlib.suppress(OSError):

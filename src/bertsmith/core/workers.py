@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bertsmith.core.errors import BertsmithError, SystemFault, UsageError
+from bertsmith.core.errors import BertsmithError, SystemFault, UsageError, option
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -50,7 +50,7 @@ def run(
         SystemFault: a worker died.
     """
     if workers < 1:
-        raise UsageError(f"--workers is {workers}; it must be at least 1.")
+        raise UsageError(f"{option('workers')} is {workers}; it must be at least 1.")
     jobs = iter(jobs)
     first = list(itertools.islice(jobs, workers))
     if len(first) < 2:
@@ -138,11 +138,11 @@ class _Worker:
             return SystemFault(
                 f"A worker process was killed by {name}"
                 + (" (the machine may be out of memory)" if name == "SIGKILL" else "")
-                + "; run the same command again, if need be with fewer --workers."
+                + f"; run the same command again, if need be with fewer {option('workers')}."
             )
         return SystemFault(
             f"A worker process ended with exit code {code}; run the same command again, with "
-            "--workers 1 to see the cause."
+            f"{option('workers', 1)} to see the cause."
         )
 
     def stop(self) -> None:

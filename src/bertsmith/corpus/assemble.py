@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.core import storage
-from bertsmith.core.errors import DataError
+from bertsmith.core.errors import DataError, option
 from bertsmith.corpus import selection
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_array, write_shard
@@ -99,7 +99,7 @@ def assemble(
         reasons = ", ".join(f"{count} {why}" for why, count in found.dropped.items() if count)
         raise DataError(
             f"No document is left of the {found.read} that were read ({reasons}); give more or "
-            "longer text, or check --text-field."
+            f"longer text, or check {option('text_field')}."
         )
     chosen = selection.select(parts, work, documents=documents, held_out=held_out)
     found.duplicates = chosen.duplicates

@@ -76,7 +76,7 @@ def segmenter() -> Any:
     Raises:
         MissingExtra: it is not installed.
     """
-    jieba = require("jieba", extra="chinese", purpose="Finding Chinese words (--segmenter jieba)")
+    jieba = require("jieba", extra="chinese", purpose="Finding Chinese words")
     jieba.setLogLevel(logging.WARNING)
     return jieba.Tokenizer()
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core import storage
-from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.errors import Stopped, UsageError, option
 from bertsmith.core.runtime import core_count
 from bertsmith.core.workers import run
 from bertsmith.corpus import blocks, chinese, shards
@@ -74,9 +74,11 @@ def prepare(
     """
     workers = core_count() if workers is None else workers
     if workers < 1:
-        raise UsageError(f"--workers is {workers}; it must be at least 1.")
+        raise UsageError(f"{option('workers')} is {workers}; it must be at least 1.")
     if not 0 <= held_out <= 0.5:
-        raise UsageError(f"--held-out is {held_out}; it must be at least 0 and at most 0.5.")
+        raise UsageError(
+            f"{option('held_out')} is {held_out}; it must be at least 0 and at most 0.5."
+        )
     if language != "auto":
         sentences.check_language(language)
     pieces = Tokenizer.load(resolve(tokenizer), backend=backend)
@@ -179,7 +181,7 @@ def _stoppable(out: Path) -> Iterator[None]:
 def _check_segmenter(tokenizer: Tokenizer) -> None:
     if not tokenizer.cleaning.split_chinese:
         raise UsageError(
-            "--segmenter jieba needs a tokenizer that splits Chinese characters; this one keeps "
-            "them together: leave the flag out."
+            f"{option('segmenter', 'jieba')} needs a tokenizer that splits Chinese characters; "
+            "this one keeps them together: leave it out."
         )
     chinese.segmenter()

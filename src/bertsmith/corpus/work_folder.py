@@ -16,6 +16,7 @@ from bertsmith.core.errors import (
     SystemFault,
     UsageError,
     explain_os_error,
+    option,
 )
 from bertsmith.core.locks import try_lock
 from bertsmith.corpus import shards
@@ -117,7 +118,8 @@ def check_out(out: Path, inputs: Sequence[str]) -> None:
         ours = (out / shards.MANIFEST).exists() or (out / PARTS).exists()
         if not ours and out.exists() and any(out.iterdir()):
             raise UsageError(
-                f"--out {out} is not empty and holds no corpus; choose another folder or empty it."
+                f"{option('out', out)} is not empty and holds no corpus; choose another folder or "
+                "empty it."
             )
     except OSError as error:
         raise explain_os_error(error, "write", out) from error
@@ -170,7 +172,7 @@ def _compare(old: Plan, new: Plan, what: str) -> None:
     if changed:
         raise UsageError(
             f"{what} made with other settings ({'; '.join(changed)}); give the same settings, "
-            "another --out, or remove the folder to start again."
+            f"another {option('out')}, or remove the folder to start again."
         )
 
 
@@ -200,7 +202,8 @@ def _locked(work: Path) -> Iterator[int]:
             break
         if time.monotonic() > deadline:
             raise UsageError(
-                f"Another process is preparing {work.parent}; wait for it or choose another --out."
+                f"Another process is preparing {work.parent}; wait for it or choose another "
+                f"{option('out')}."
             )
         time.sleep(0.05)
     try:

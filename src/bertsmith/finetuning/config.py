@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.config import FamilyName
@@ -132,9 +132,9 @@ def finetune_config(
     positions: int,
     examples: int,
     architecture: FamilyName = "bert",
-    **flags: Any,
+    **settings: Any,
 ) -> FinetuneConfig:
-    """The defaults for this model and data with the user's flags over them (None keeps a default).
+    """The defaults for this model and data, the user's settings over them (None keeps a default).
 
     Args:
         task: as `FinetuneConfig.task`.
@@ -144,16 +144,16 @@ def finetune_config(
         positions: longest input that the model reads.
         examples: of the training part, or its windows.
         architecture: of the model; an ELMo is frozen if nothing else is said.
-        flags: values of `FinetuneConfig`'s fields.
+        settings: values of `FinetuneConfig`'s fields.
 
     Raises:
         UsageError: a value is out of range, or means nothing for this kind of task.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value is not None}
     usual = USUAL[kind]
     batch_size = given.get("batch_size", usual.batch_size)
     if batch_size < 1:
-        raise UsageError(f"--batch-size is {batch_size}; it must be at least 1.")
+        raise UsageError(f"{option('batch_size')} is {batch_size}; it must be at least 1.")
     longest = given.get("longest", min(usual.longest, positions))
     wished = math.ceil(_WISHED_STEPS * batch_size / max(examples, 1))
     defaults: dict[str, Any] = {
@@ -177,8 +177,8 @@ def finetune_config(
     _check_used(config, given)
     if config.batch_size > max(examples, _ENDLESS_BATCH):
         raise UsageError(
-            f"--batch-size is {config.batch_size}, but an epoch has {examples} examples; give "
-            f"{max(examples, 1)} to take all of them in one step, or fewer."
+            f"{option('batch_size')} is {config.batch_size}, but an epoch has {examples} "
+            f"examples; give {max(examples, 1)} to take all of them in one step, or fewer."
         )
     return config
 
@@ -216,8 +216,7 @@ def grid(
 def _check(config: FinetuneConfig, positions: int) -> None:
     def require(holds: bool, name: str, expected: str) -> None:
         if not holds:
-            flag = name.replace("_", "-")
-            raise UsageError(f"--{flag} is {getattr(config, name)}; it must be {expected}.")
+            raise UsageError(f"{option(name)} is {getattr(config, name)}; it must be {expected}.")
 
     rate = config.learning_rate
     require(0 < rate <= GREATEST_RATE, "learning_rate", f"above 0 and at most {GREATEST_RATE:g}")
@@ -238,33 +237,35 @@ def _check(config: FinetuneConfig, positions: int) -> None:
     require(math.isfinite(decay) and decay >= 0, "weight_decay", "at least 0 and finite")
     if config.epochs > _ENDLESS_EPOCHS:
         raise UsageError(
-            f"--epochs is {config.epochs}; it must be at most {_ENDLESS_EPOCHS}: to train for as "
-            "long as it helps, give for instance --epochs 100 --patience 5."
+            f"{option('epochs')} is {config.epochs}; it must be at most {_ENDLESS_EPOCHS}: to "
+            f"train for as long as it helps, give for instance {option('epochs', 100)} "
+            f"{option('patience', 5)}."
         )
     if config.longest > positions:
         raise UsageError(
-            f"--longest is {config.longest}, but the model reads {positions} tokens at most; give "
-            f"{positions} or less."
+            f"{option('longest')} is {config.longest}, but the model reads {positions} tokens at "
+            f"most; give {positions} or less."
         )
     if config.stride > config.longest - 2:
         raise UsageError(
-            f"--stride is {config.stride}, but a window of {config.longest} tokens has room for "
-            f"{config.longest - 2} pieces, so that some would be skipped; give "
+            f"{option('stride')} is {config.stride}, but a window of {config.longest} tokens has "
+            f"room for {config.longest - 2} pieces, so that some would be skipped; give "
             f"{config.longest - 2} or less."
         )
     if config.weights == "balanced" and config.kind != "classify":
         raise UsageError(
-            f"--weights balanced is for classes; task '{config.task}' has none: leave it out."
+            f"{option('weights', 'balanced')} is for classes; task '{config.task}' has none: "
+            "leave it out."
         )
     if config.features and config.kind != "tag":
         raise UsageError(
-            "--features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
-            f"5.3); task '{config.task}' is not: leave it out."
+            f"{option('features')} trains a BiLSTM on a frozen encoder, which is for tagging "
+            f"(paper, section 5.3); task '{config.task}' is not: leave it out."
         )
     if config.features and config.bilstm:
         raise UsageError(
-            "--bilstm reads the states of a BERT that is trained with it; --features has a BiLSTM "
-            "of its own: leave one of the two out."
+            f"{option('bilstm')} reads the states of a BERT that is trained with it; "
+            f"{option('features')} has a BiLSTM of its own: leave one of the two out."
         )
 
 
@@ -274,14 +275,18 @@ def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
     if "long" in given and not cuts:
         how = "cuts what is too long" if config.kind == "choose" else "always reads through windows"
         raise UsageError(
-            f"--long is for texts to classify or measure; '{config.kind}' {how}: leave it out."
+            f"{option('long')} is for texts to classify or measure; '{config.kind}' {how}: leave "
+            "it out."
         )
     if "stride" in given and (config.kind == "choose" or (cuts and config.long == "cut")):
-        remedy = "add --long windows, or leave it out" if cuts else "leave it out"
-        raise UsageError(f"--stride is for windows, and here what is too long is cut; {remedy}.")
+        remedy = f"add {option('long', 'windows')}, or leave it out" if cuts else "leave it out"
+        raise UsageError(
+            f"{option('stride')} is for windows, and here what is too long is cut; {remedy}."
+        )
     if "combine" in given and not config.features:
         raise UsageError(
-            "--combine says how the layers of --features become one; name those, or leave it out."
+            f"{option('combine')} says how the layers of {option('features')} become one; name "
+            "those, or leave it out."
         )
 
 

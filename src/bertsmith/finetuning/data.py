@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.finetuning.standardize import AS_IS, Standard
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks import checks, spellings, split, tagging
@@ -103,7 +103,7 @@ def read(source: Source, *, seed: int) -> Parts:
     notes = Notes()
     task = reading.official(source.task, skipped=misplaced, notes=notes)
     kind = own_kind(source.task) if task is None else task.kind
-    _check_flags(source, kind, official=task is not None)
+    _check_parameters(source, kind, official=task is not None)
     numbers = None
     if task is not None:
         folder = registry.on_disk(source.data or "")
@@ -151,21 +151,23 @@ def own_kind(name: str) -> Kind:
     return registry.get(name).kind
 
 
-def _check_flags(source: Source, kind: Kind, *, official: bool) -> None:
-    """Refuses flags of the other sort of task, and such as would not be looked at."""
+def _check_parameters(source: Source, kind: Kind, *, official: bool) -> None:
+    """Refuses parameters of the other sort of task, and such as would not be looked at."""
     if official and (source.data is None or source.train is not None or source.dev is not None):
         raise UsageError(
-            f"Task '{source.task}' reads its official files: give their folder with --data, "
-            "and no --train or --dev."
+            f"Task '{source.task}' reads its official files: give their folder with "
+            f"{option('data')}, and no {option('train')} or {option('dev')}."
         )
     if not official and (source.train is None or source.data is not None):
         raise UsageError(
-            f"'{kind}' is for files of your own: give the training file with --train, and no "
-            "--data."
+            f"'{kind}' is for files of your own: give the training file with {option('train')}, "
+            f"and no {option('data')}."
         )
-    for flag, path in (("--train", source.train), ("--dev", source.dev)):
+    for name, path in (("train", source.train), ("dev", source.dev)):
         if path is not None and Path(path).is_dir():
-            raise UsageError(f"{flag} {path} is a folder; give the one file with the examples.")
+            raise UsageError(
+                f"{option(name, path)} is a folder; give the one file with the examples."
+            )
     usual = custom.Columns()
     given = [
         field.name
@@ -177,10 +179,10 @@ def _check_flags(source: Source, kind: Kind, *, official: bool) -> None:
         reading.refuse_skipping(kind)
     if source.join_labels and (official or kind not in ("classify", "tag")):
         raise UsageError(
-            "--join-labels is for `classify` and `tag` on your own files: leave it out."
+            f"{option('join_labels')} is for `classify` and `tag` on your own files: leave it out."
         )
     if source.strict_tags and kind != "tag":
-        raise UsageError("--strict-tags is for tags of entities: leave it out.")
+        raise UsageError(f"{option('strict_tags')} is for tags of entities: leave it out.")
 
 
 def _unified(
@@ -319,8 +321,7 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     few = len(next(iter(parts.evaluated.values())))
     if few < FEW:
         lines.append(
-            f"dev: with {few} examples a score says little, and its interval nothing; give more "
-            "with --dev"
+            f"dev: with {few} examples a score says little, and its interval nothing; give more"
         )
     what = "documents" if parts.task.kind == "tag" else "inputs"
     lines.append(

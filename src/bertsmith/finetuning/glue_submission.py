@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.storage import atomic_path, read_json
 from bertsmith.finetuning.job import JOB, Job
 from bertsmith.inference.predictor import Predictor
@@ -78,7 +78,9 @@ def glue_submit(
         DataError: a test file is missing or does not have the official number of rows.
     """
     if out.suffix != ".zip":
-        raise UsageError(f"--out {out}: the submission is a zip; give a name that ends in .zip.")
+        raise UsageError(
+            f"{option('out', out)}: the submission is a zip; give a name that ends in .zip."
+        )
     if not runs:
         raise UsageError("No run is given; name folders that `bertsmith finetune` wrote.")
     models = _by_task(runs)
@@ -90,8 +92,8 @@ def glue_submit(
     if missing and not partial:
         raise UsageError(
             f"The submission lacks {', '.join(missing)}, and the server wants every file; give "
-            "runs of those tasks too (AX.tsv: the diagnostic file beside MNLI's), or --partial to "
-            "write it without them."
+            "runs of those tasks too (AX.tsv: the diagnostic file beside MNLI's), or "
+            f"{option('partial', True)} to write it without them."
         )
     sheets: dict[str, str] = {}
     for sheet in SHEETS:

@@ -25,7 +25,7 @@ import msgspec
 
 from bertsmith.checkpoints.folder import CONFIG
 from bertsmith.checkpoints.sources import resolve
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import atomic_path, read_json, write_json
@@ -146,7 +146,7 @@ def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
     """Reads and checks everything; writes nothing."""
     if not 1 <= job.seeds <= _MOST_SEEDS:
         expected = "at least 1" if job.seeds < 1 else f"at most {_MOST_SEEDS:,}"
-        raise UsageError(f"--seeds is {job.seeds}; it must be {expected}.")
+        raise UsageError(f"{option('seeds')} is {job.seeds}; it must be {expected}.")
     svg.matplotlib("figure")  # the report at the end must not be what fails
     folder = job_folder(out)
     place.first_decides(lambda: _check_folder(folder, job, resume=resume))
@@ -172,7 +172,8 @@ def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
         if min(one.batch_size, data.train.items) < place.world.size:
             raise UsageError(
                 f"A step has {min(one.batch_size, data.train.items)} examples, fewer than the "
-                f"{place.world.size} processes of this run; start fewer, or raise --batch-size."
+                f"{place.world.size} processes of this run; start fewer, or raise "
+                f"{option('batch_size')}."
             )
     identity = identity_of(
         config,
@@ -283,8 +284,8 @@ def _check_folder(folder: JobFolder, job: Job, *, resume: bool) -> None:
     old = read_json(folder.settings, Job).seeds if folder.begun else 0
     if job.seeds < old:
         raise UsageError(
-            f"--seeds is {job.seeds}, but the fine-tuning in {folder.path} is of {old}; give at "
-            "least as many, or choose another folder."
+            f"{option('seeds')} is {job.seeds}, but the fine-tuning in {folder.path} is of {old}; "
+            "give at least as many, or choose another folder."
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from bertsmith.core.command_line import command
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import FamilyName
@@ -84,7 +85,7 @@ def task_card(
         "## Use",
         "",
         "```",
-        "bertsmith predict path/of/this/folder INPUT --out answers.jsonl",
+        command("predict", "path/of/this/folder", "INPUT", out="answers.jsonl"),
         "```",
         "",
         f"`transformers` loads it unchanged and gives the same outputs{less}."

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bertsmith.checkpoints.folder import load_config, load_encoder
 from bertsmith.checkpoints.headers import weights_checksum
 from bertsmith.checkpoints.sources import resolve
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.inference.engine import check_vocabulary
 from bertsmith.models.bert.config import BertConfig
@@ -150,7 +150,7 @@ def _called(folder: Path, name: str) -> Iterator[None]:
     except (UsageError, FolderError) as error:
         if Path(name).exists():
             raise
-        raise type(error)(str(error).replace(str(folder), name)) from error
+        raise type(error)(error.message.replace(str(folder), name)) from error
 
 
 class UntrainedModel(Origin):
@@ -225,8 +225,8 @@ def _shape(size: str, tokenizer: Tokenizer) -> BertConfig:
     shape = BertConfig.named(size, vocab_size=len(tokenizer))
     if shape.vocab_size != len(tokenizer):
         raise UsageError(
-            f"--size {size}: vocab_size is {shape.vocab_size:,}, but the tokenizer has "
+            f"{option('size', size)}: vocab_size is {shape.vocab_size:,}, but the tokenizer has "
             f"{len(tokenizer):,} pieces. Leave vocab_size out of the file, or give its tokenizer "
-            "with --tokenizer."
+            f"with {option('tokenizer')}."
         )
     return shape

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from bertsmith.checkpoints.folder import load_task
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import read_json, remove_leftovers, write_json
@@ -127,7 +127,7 @@ def run(
         state, saved, best = place.first_decides(
             lambda: _find_start(config, out, fingerprint, origin, place)
         )
-        shorter = "start anew with shorter inputs (--longest) or a smaller model"
+        shorter = f"start anew with shorter inputs ({option('longest')}) or a smaller model"
         stack.enter_context(explaining_memory(place.device, state.micro_tokens, remedy=shorter))
         model, lacking = build_model(config, data, origin, saved)
         job = _Run(config, data, out, origin, place, model, state, saved)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.modules.packed import micro_batches, packed_from_flat
@@ -54,7 +54,7 @@ class TaskBatches:
         if last - first < world:
             raise UsageError(
                 f"A step has {last - first} examples, fewer than the {world} processes of this "
-                "run; start fewer processes or raise --batch-size."
+                f"run; start fewer processes or raise {option('batch_size')}."
             )
         items, lengths = _longest_first(self.features, order[first:last])
         runs = micro_batches(lengths, world, micro_tokens=self.micro_tokens)[rank]

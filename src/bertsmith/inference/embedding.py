@@ -51,7 +51,7 @@ def embed(
         UsageError: the model has no such layer.
     """
     count = encoder.config.num_hidden_layers + 1
-    chosen = chosen_layers(layers, count=count, flag="--layers")
+    chosen = chosen_layers(layers, count=count, parameter="layers")
     vectors = np.zeros((len(texts), encoder.config.hidden_size))
     if not texts:
         return vectors.astype(np.float32)

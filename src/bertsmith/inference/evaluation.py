@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import torch
 
-from bertsmith.core.errors import DataError, FolderError, UsageError, nearest
+from bertsmith.core.command_line import command
+from bertsmith.core.errors import DataError, FolderError, UsageError, nearest, option
 from bertsmith.core.runtime import World
 from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, Corpus
@@ -208,15 +209,15 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
     model = predictor.model
     if not isinstance(model, Pretrained):
         raise UsageError(
-            f"--data {data} is a corpus, which scores models that predict words, and "
+            f"{option('data', data)} is a corpus, which scores models that predict words, and "
             f"{predictor.name} has no head for that; give labelled data, or pre-train it further: "
-            f"`bertsmith pretrain --from {predictor.name}`."
+            f"`{command('pretrain', start=predictor.name)}`."
         )
     corpus = Corpus.open(data)
     if corpus.manifest.tokenizer_fingerprint != predictor.tokenizer.fingerprint:
         raise FolderError(
             f"The corpus {data} was prepared with another tokenizer than that of "
-            f"{predictor.name}; prepare it again with `--tokenizer {predictor.name}`."
+            f"{predictor.name}; prepare it again with {option('tokenizer', predictor.name)}."
         )
     settings = _run_settings(predictor.folder.resolve())
     pair_task, note = _pair_task(model, settings)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.job_folder import check_new_file
 from bertsmith.inference.embedding import Pooling
 from bertsmith.inference.likelihood import summary
@@ -61,7 +61,8 @@ class Done(msgspec.Struct, frozen=True):
             return ""
         return (
             f"{self.cut:,} lost the end of the text, which is longer than the model was taught to "
-            "read; fine-tune with --long windows or a larger --longest to have all of it read."
+            f"read; fine-tune with {option('long', 'windows')} or a larger {option('longest')} to "
+            "have all of it read."
         )
 
 
@@ -166,7 +167,7 @@ def embed_file(
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
-            texts = [text_of(row, text, "--text") for row in block]
+            texts = [text_of(row, text, "text") for row in block]
             vectors = predictor.embed(texts, pooling=pooling, layers=layers)
             for row in block:
                 _check_free(row.values, {"embedding": None}, row.where)
@@ -205,7 +206,7 @@ def score_file(
     count = 0
     with open_writer(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
-            scores = predictor.score([text_of(row, text, "--text") for row in block])
+            scores = predictor.score([text_of(row, text, "text") for row in block])
             for row, found in zip(block, scores, strict=True):
                 score = summary(found)
                 _check_free(row.values, score, row.where)

@@ -11,7 +11,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.models.config import Objective
 from bertsmith.models.family import Pretrained, encoder_of, objective_of
 from bertsmith.models.modules.packed import Packed, pack
@@ -22,8 +22,8 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 INDEPENDENT = (
     "Each [MASK] is predicted on its own, as if the other words in the blanks were unrelated to "
     "it: that is what the masked-word objective assumes (paper, section 3.1), so the best words "
-    "of each need not fit together. --joint fills them one after the other, each seeing the "
-    "choices before it."
+    f"of each need not fit together. {option('joint', True)} fills them one after the other, each "
+    "seeing the choices before it."
 )
 """What to know of several blanks in one text."""
 FROM_ONE_SIDE: dict[Objective, str] = {
@@ -94,7 +94,7 @@ def fill(
             several blanks side by side for a model that sees one side.
     """
     if not 1 <= top_k <= len(tokenizer):
-        raise UsageError(f"--top-k is {top_k}; it must be from 1 to {len(tokenizer)}.")
+        raise UsageError(f"{option('top_k')} is {top_k}; it must be from 1 to {len(tokenizer)}.")
     built = encode.single(tokenizer, text, allow_special=True)
     limit = model.config.max_position_embeddings
     if len(built.ids) > limit:
@@ -111,7 +111,11 @@ def fill(
     # from left to right for the next when the first is filled.
     askable = places if objective == "masked" else places[:1]
     if objective != "masked" and len(places) > 1 and not (joint and objective == "forward"):
-        what = "add --joint, which fills them" if objective == "forward" else "ask for them"
+        what = (
+            f"add {option('joint', True)}, which fills them"
+            if objective == "forward"
+            else "ask for them"
+        )
         remedy = f"{what} one after the other" if not joint else "give words for all blanks but one"
         raise UsageError(
             f"The text has {len(places)} blanks, and to this model, which predicts from one side, "
@@ -164,17 +168,21 @@ def word_probability(
     """
     pieces = tokenizer.encode(word).ids
     if not pieces or tokenizer.unk_id in pieces:
-        raise UsageError(f"--word {word}: the model's vocabulary cannot write it; give another.")
+        raise UsageError(
+            f"{option('word', word)}: the model's vocabulary cannot write it; give another."
+        )
     objective = objective_of(model)
     if objective == "both" and len(pieces) > 1:
         names = " ".join(tokenizer.tokens(pieces))
         raise UsageError(
-            f"--word {word} has several pieces ({names}), and an ELMo fills one; give another."
+            f"{option('word', word)} has several pieces ({names}), and an ELMo fills one; give "
+            "another."
         )
     ids = encode.single(tokenizer, text, allow_special=True).ids
     if ids.count(tokenizer.mask_id) != 1:
         raise UsageError(
-            f"The text holds {ids.count(tokenizer.mask_id)} {MASK}; --word needs exactly one."
+            f"The text holds {ids.count(tokenizer.mask_id)} {MASK}; {option('word')} needs "
+            "exactly one."
         )
     place = ids.index(tokenizer.mask_id)
     row = [*ids[:place], *[tokenizer.mask_id] * len(pieces), *ids[place + 1 :]]

@@ -7,7 +7,7 @@ import msgspec
 import torch
 from torch import Tensor
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -121,14 +121,18 @@ def _check(
     vocabulary: int, max_new_tokens: int, temperature: float, top_k: int, top_p: float, seed: int
 ) -> None:
     if max_new_tokens < 1:
-        raise UsageError(f"--max-new-tokens is {max_new_tokens}; it must be at least 1.")
+        raise UsageError(f"{option('max_new_tokens')} is {max_new_tokens}; it must be at least 1.")
     if not 0 <= temperature < math.inf:
-        raise UsageError(f"--temperature is {temperature}; it must be 0 or a number above.")
+        raise UsageError(
+            f"{option('temperature')} is {temperature}; it must be 0 or a number above."
+        )
     if not 0 <= top_k <= vocabulary:
         raise UsageError(
-            f"--top-k is {top_k}; it must be from 1 to {vocabulary}, or 0 for all tokens."
+            f"{option('top_k')} is {top_k}; it must be from 1 to {vocabulary}, or 0 for all tokens."
         )
     if not 0 < top_p <= 1:
-        raise UsageError(f"--top-p is {top_p}; it must be above 0 and at most 1.")
+        raise UsageError(f"{option('top_p')} is {top_p}; it must be above 0 and at most 1.")
     if not 0 <= seed < 2**63:
-        raise UsageError(f"--seed is {seed}; it must be from 0 to 9,223,372,036,854,775,807.")
+        raise UsageError(
+            f"{option('seed')} is {seed}; it must be from 0 to 9,223,372,036,854,775,807."
+        )

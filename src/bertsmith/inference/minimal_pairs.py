@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bertsmith.core.errors import DataError, FolderError, UsageError
+from bertsmith.core.errors import DataError, FolderError, UsageError, option
 from bertsmith.core.runtime import Precision, World
 from bertsmith.inference.pair_scores import (
     AGREEMENT,
@@ -83,7 +83,7 @@ def minimal_pairs(
     """
     model = predictor.pretrained("score minimal pairs")
     if sample is not None and sample < 1:
-        raise UsageError(f"--sample is {sample}; it must be at least 1.")
+        raise UsageError(f"{option('sample')} is {sample}; it must be at least 1.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = Place(World(), device, choose_precision(precision, device))
     longest = model.config.max_position_embeddings

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bertsmith.checkpoints.folder import load_any
 from bertsmith.checkpoints.sources import resolve
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.command_line import command
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import World
 from bertsmith.core.storage import read_json
 from bertsmith.inference import fill_mask, generation
@@ -124,8 +125,9 @@ class Predictor:
         if not isinstance(model, GptForPretraining):
             raise UsageError(
                 f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
-                "those before it. `bertsmith pretrain --model gpt` trains one; this model can be "
-                "asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith score`)."
+                f"those before it. `{command('pretrain', model='gpt')}` trains one; this model "
+                "can be asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith "
+                "score`)."
             )
         return generation.generate(model, self.tokenizer, text, **settings)
 
@@ -153,8 +155,8 @@ class Predictor:
         if pooling == "cls" and (not isinstance(encoder, Bert) or encoder.config.is_decoder):
             reader = "one half of an ELMo" if isinstance(encoder, Elmo) else "this model"
             raise UsageError(
-                f"--pooling cls: {reader} reads from left to right and knows nothing of the "
-                "text at its first token; take mean."
+                f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
+                "of the text at its first token; take mean."
             )
         return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
 
@@ -265,8 +267,8 @@ class Predictor:
         if isinstance(self.model, TaskModel):
             return self.model
         raise UsageError(
-            f"{self.name} has not been fine-tuned on a task; run `bertsmith finetune TASK "
-            f"--model {self.name} ...` first."
+            f"{self.name} has not been fine-tuned on a task; run "
+            f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )
 
 

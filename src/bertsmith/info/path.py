@@ -11,7 +11,7 @@ import msgspec
 
 from bertsmith.checkpoints.headers import read_header
 from bertsmith.checkpoints.sources import names_model, resolve
-from bertsmith.core.errors import DataError, FolderError
+from bertsmith.core.errors import RESUME, DataError, FolderError
 from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
 from bertsmith.info.model import (
@@ -134,7 +134,7 @@ def describe(path: str, *, text_field: str = "text") -> Info:
         done = len(list(folder.glob("runs/*/result.json")))
         raise FolderError(
             f"{path} is a fine-tuning that is not finished ({done} of its runs "
-            f"{'is' if done == 1 else 'are'}): run its command again with --resume."
+            f"{'is' if done == 1 else 'are'}): run its command again with {RESUME}."
         )
     if has_tokenizer(folder):
         return tokenizer_info(folder, Tokenizer.load(folder))
@@ -281,7 +281,7 @@ def _run(folder: Path) -> RunInfo:
         try:
             model = model_info(folder)
         except FolderError as error:
-            add_damage(error, "run the same command with --resume to write it again")
+            add_damage(error, "resume it to write it again")
     return RunInfo(
         path=str(folder),
         finished=finished,

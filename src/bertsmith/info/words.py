@@ -1,5 +1,6 @@
 """An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
 
+from bertsmith.core.errors import RESUME
 from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
 from bertsmith.tasks.metrics import METRICS, told_beside
@@ -34,7 +35,7 @@ def lines(info: Info) -> list[str]:
 
 
 def _comparison_rows(info: ComparisonInfo) -> list[tuple[str, str]]:
-    state = "finished" if info.scores else "not finished: continue with --resume"
+    state = "finished" if info.scores else f"not finished: continue with {RESUME}"
     rows = [
         ("comparison", f"{info.path}, {state}"),
         ("budget", f"{info.budget} for each pre-training"),
@@ -145,7 +146,7 @@ def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
     config = info.config
     length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
     begin = f"size {config.size}" if config.start is None else f"from {config.start}"
-    state = "finished" if info.finished else "not finished: continue with --resume"
+    state = "finished" if info.finished else f"not finished: continue with {RESUME}"
     rows = [
         ("run", f"{info.path}, {state}"),
         ("progress", f"step {info.step:,} {length}"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertsmith.core.errors import FolderError, ModelWarning, UsageError, nearest
+from bertsmith.core.errors import FolderError, ModelWarning, UsageError, nearest, option
 from bertsmith.core.storage import parse_json
 
 
@@ -27,10 +27,12 @@ def read_config_keys(size: str, presets: Mapping[str, object]) -> dict[str, Any]
     if size.endswith(".json"):
         path = Path(size)
         if not path.is_file():
-            raise UsageError(f"--size {size}: no such file; give a config.json or a preset.")
+            raise UsageError(
+                f"{option('size', size)}: no such file; give a config.json or a preset."
+            )
         return parse_json(path.read_bytes(), dict[str, Any], size)
     raise UsageError(
-        f"--size {size}: not a preset{nearest(size, presets)}; choose one of "
+        f"{option('size', size)}: not a preset{nearest(size, presets)}; choose one of "
         f"{', '.join(presets)} or give the path of a config.json."
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from torch import Tensor
 
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.bert import parameters as bert_parameters
 from bertsmith.models.bert.config import BertConfig
@@ -192,15 +192,15 @@ def build_for_task(
     """
     if head.features is not None and not isinstance(shape, BertConfig):
         raise UsageError(
-            "--features takes layers of a frozen BERT; an ELMo mixes its layers by itself, and a "
-            "GPT is fine-tuned as a whole: leave it out."
+            f"{option('features')} takes layers of a frozen BERT; an ELMo mixes its layers by "
+            "itself, and a GPT is fine-tuned as a whole: leave it out."
         )
     if head.bilstm and not isinstance(shape, BertConfig):
-        raise UsageError("--bilstm is for a BERT; leave it out.")
+        raise UsageError(f"{option('bilstm')} is for a BERT; leave it out.")
     if head.frozen and not isinstance(shape, ElmoConfig):
         raise UsageError(
-            "--frozen is for an ELMo; a frozen BERT that tags words is made with --features: leave "
-            "it out."
+            f"{option('frozen')} is for an ELMo; a frozen BERT that tags words is made with "
+            f"{option('features')}: leave it out."
         )
     match shape:
         case BertConfig():

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 
 Level = Literal["text", "choice", "token", "span"]
 """What gets scores (paper, section 4 and figure 4): a text or pair of texts; each of several
@@ -97,20 +97,21 @@ def head_from_keys(value: Any) -> HeadConfig:
     return msgspec.convert(value, HeadConfig)
 
 
-def chosen_layers(layers: Sequence[int], *, count: int, flag: str) -> list[int]:
+def chosen_layers(layers: Sequence[int], *, count: int, parameter: str) -> list[int]:
     """Layers counted from the embeddings at 0, of which negative ones were counted from the last.
 
     Args:
         layers: as the user numbers them.
         count: layers of the model, the embeddings counted.
-        flag: what they were given with.
+        parameter: what they were given with.
 
     Raises:
         UsageError: the model has no such layer, or none is named.
     """
     if not layers or any(not -count <= layer < count for layer in layers):
         raise UsageError(
-            f"{flag} {','.join(map(str, layers))}: the model has layers 0 (embeddings) to "
-            f"{count - 1}, or -{count} to -1 counted from the last; name at least one."
+            f"{option(parameter, tuple(layers))}: the model has layers 0 "
+            f"(embeddings) to {count - 1}, or -{count} to -1 counted from the last; name at least "
+            "one."
         )
     return [layer % count for layer in layers]

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Split
 from bertsmith.models.config import Objective
@@ -195,8 +195,8 @@ class Batches:
         """
         if self._batch_size < world:
             raise UsageError(
-                f"--batch-size is {self._batch_size}, fewer than the {world} processes of this "
-                f"run; give at least {world}."
+                f"{option('batch_size')} is {self._batch_size}, fewer than the {world} processes "
+                f"of this run; give at least {world}."
             )
         wanted, following = (step, rank, world), (step + 1, rank, world)
         future = self._ahead.pop(wanted, None) or self._thread.submit(self._make, *wanted)
@@ -265,7 +265,7 @@ class Batches:
         if len(self._firsts) > epoch and self._firsts[-1] == self._firsts[-1 - epoch]:
             raise DataError(
                 "No document of the corpus is long enough for an example of two segments; prepare "
-                "it again from longer documents, or choose --pair-task none."
+                f"it again from longer documents, or choose {option('pair_task', 'none')}."
             )
 
     def _pool(self, number: int) -> Table:
@@ -317,8 +317,8 @@ def heldout_batches(
         needed = "two for sentence pairs" if pair_task == "nsp" else "one"
         raise DataError(
             f"The held-out part of the corpus has {documents}, and evaluation needs {needed}. "
-            "Prepare the corpus again with a larger --held-out, from at least four documents (in a "
-            ".txt a blank line parts them)."
+            f"Prepare the corpus again with a larger {option('held_out')}, from at least four "
+            "documents (in a .txt a blank line parts them)."
         )
     pools = Pools(split, length, pair_task, short_share, derive_seed(seed, "held-out"))
     tables: list[Table] = [np.empty(0, dtype=EXAMPLE)]
@@ -330,7 +330,7 @@ def heldout_batches(
     if not len(table):
         raise DataError(
             "The held-out part of the corpus gives no example of two segments; prepare the corpus "
-            "again with a larger --held-out."
+            f"again with a larger {option('held_out')}."
         )
     assembler = _Assembler(
         split, tokenizer, pair_task, objective, EVALUATION_SHARE, masking, PAPER_MIX

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
 from bertsmith.models.config import FamilyName, Objective
 from bertsmith.models.config_files import CONFIGS
@@ -207,8 +207,9 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
         for name in ("size", "initial_weights"):
             if name in given:
                 raise UsageError(
-                    f"--{name.replace('_', '-')} {given[name]} is for a model from scratch, and "
-                    f"--from {start.name} has its own size and weights: leave one of the two out."
+                    f"{option(name, given[name])} is for a model from scratch, and "
+                    f"{option('start', start.name)} has its own size and weights: leave one of "
+                    "the two out."
                 )
         values = RECIPES[recipe] | _continued(start) | given
         values |= {"start": start.name, "size": str(start.config)}
@@ -226,17 +227,17 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
     """Refuses what has no meaning where every word is predicted from one side."""
     if config.left_to_right and config.model != "bert":
         raise UsageError(
-            f"--left-to-right is for a BERT; --model {config.model} has its own direction: leave "
-            "it out."
+            f"{option('left_to_right')} is for a BERT; {option('model', config.model)} has its "
+            "own direction: leave it out."
         )
     asked = {"mask_share", "masking", "mask_mix"} & given.keys()
     if given.get("pair_task", "none") != "none":
         asked.add("pair_task")
     if asked:
         name = min(asked)
-        what = "--left-to-right" if config.left_to_right else f"--model {config.model}"
+        what = option("left_to_right") if config.left_to_right else option("model", config.model)
         raise UsageError(
-            f"--{name.replace('_', '-')} belongs to masked words and sentence pairs; {what} "
+            f"{option(name)} belongs to masked words and sentence pairs; {what} "
             "predicts every word from one side instead: leave it out."
         )
 
@@ -248,12 +249,15 @@ GREATEST_RATE = 0.1
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
-    def require(holds: bool, flag: str, value: object, expected: str) -> None:
+    def require(holds: bool, name: str, value: object, expected: str) -> None:
         if not holds:
-            raise UsageError(f"--{flag.replace('_', '-')} is {value}; it must be {expected}.")
+            raise UsageError(f"{option(name)} is {value}; it must be {expected}.")
 
     if (config.steps is None) == (config.hours is None):
-        raise UsageError("Give exactly one of --steps and --hours: how long the run should be.")
+        raise UsageError(
+            f"Give exactly one of {option('steps')} and {option('hours')}: how long the run "
+            "should be."
+        )
     for field in msgspec.structs.fields(config):
         value = getattr(config, field.name)
         require(not isinstance(value, float) or math.isfinite(value), field.name, value, "finite")
@@ -284,7 +288,7 @@ def _check_pretrain(config: PretrainConfig) -> None:
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")
     shares = sum(phase.share for phase in config.phases)
     if abs(shares - 1) > 1e-9:
-        raise UsageError(f"--phases: the shares add to {shares:g}; they must add to 1.")
+        raise UsageError(f"{option('phases')}: the shares add to {shares:g}; they must add to 1.")
     for phase in config.phases:
         require(phase.share > 0, "phases", phase.share, "made of shares above 0")
         require(phase.length >= 8, "phases", phase.length, "made of lengths of at least 8 tokens")

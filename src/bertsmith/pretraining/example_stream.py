@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Split
 from bertsmith.pretraining.config import PairTask
@@ -48,7 +48,7 @@ class Pools:
             raise DataError(
                 "Next sentence prediction takes random sentences from other documents, and the "
                 "corpus has only one; separate documents by blank lines and prepare it again, or "
-                "choose --pair-task sop or none."
+                f"choose {option('pair_task', 'sop')} or none."
             )
 
     @property

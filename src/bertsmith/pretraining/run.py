@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bertsmith.checkpoints.folder import load_config, parameter_count, save_model
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import checksum
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
@@ -122,7 +122,7 @@ def run(
         Stopped: SIGINT, SIGTERM or SIGHUP ended it; a checkpoint was written.
     """
     if replay is not None and config.hours is None:
-        raise UsageError("--replay repeats a run with --hours; give the same --hours, not --steps.")
+        raise UsageError(f"{option('replay')} repeats a run with {option('hours')}; give them too.")
     if replay is not None and replay.is_dir():
         replay = replay / SCHEDULE
     with join(config.precision) as place, ExitStack() as stack:
@@ -307,8 +307,8 @@ def _check_architecture(folder: Path, config: PretrainConfig) -> None:
     found = load_config(folder).family
     if found != config.model:
         raise UsageError(
-            f"--from {config.start} holds {NAMES[found]} weights, and the run is of --model "
-            f"{config.model}; give --model {found}."
+            f"{option('start', config.start)} holds {NAMES[found]} weights, and the run is of "
+            f"{option('model', config.model)}; give {option('model', found)}."
         )
 
 

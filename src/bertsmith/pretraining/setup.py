@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bertsmith.checkpoints.folder import load_pretraining, save_model
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Corpus, Split
 from bertsmith.models.bert.config import BertConfig
@@ -53,21 +53,22 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
     if isinstance(shape, ElmoConfig) and corpus.tokenizer.merges is not None:
         raise UsageError(
             f"The corpus {config.data} was prepared with byte pairs, but an ELMo reads the "
-            "characters of WordPieces; prepare it with a tokenizer of --kind wordpiece."
+            "characters of WordPieces; prepare it with a tokenizer of "
+            f"{option('kind', 'wordpiece')}."
         )
     longest = max(phase.length for phase in config.phases)
     if longest > shape.max_position_embeddings:
         raise UsageError(
-            f"--phases asks for sequences of {longest} tokens, but the model has "
+            f"{option('phases')} asks for sequences of {longest} tokens, but the model has "
             f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
             "with more."
         )
     if isinstance(shape, BertConfig):
         if config.pair_task != "none" and shape.type_vocab_size < 2:
             raise UsageError(
-                f"{config.size} has type_vocab_size {shape.type_vocab_size}, but --pair-task "
-                f"{config.pair_task} needs 2 segments; give a config.json with 2, or --pair-task "
-                "none."
+                f"{config.size} has type_vocab_size {shape.type_vocab_size}, but "
+                f"{option('pair_task', config.pair_task)} needs 2 segments; give a config.json "
+                f"with 2, or {option('pair_task', 'none')}."
             )
         shape = msgspec.structs.replace(shape, is_decoder=config.left_to_right)
     return shape.with_dropout(config.dropout)
@@ -94,7 +95,7 @@ def build_model(
         reads = "the left side only" if reads_left else "both sides"
         raise UsageError(
             f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "
-            "--left-to-right, or start from another model."
+            f"{option('left_to_right', True)}, or start from another model."
         )
     if found != shape:
         raise UsageError(

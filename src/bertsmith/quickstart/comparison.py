@@ -100,7 +100,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         if self.pretrained.interval[0] <= self.baseline:
             found += (
                 " The pre-trained model itself is not surely better than always giving the more "
-                f"frequent answer ({self.baseline:.1%}); give it more --minutes."
+                f"frequent answer ({self.baseline:.1%}); give it more minutes."
             )
         return found
 

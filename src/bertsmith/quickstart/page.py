@@ -1,6 +1,5 @@
 """What a quickstart came to: its numbers, its blanks, and the page that shows them."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from bertsmith.core.command_line import command
 from bertsmith.corpus.shards import Corpus
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.quickstart.comparison import Attempt, Comparison, write_comparison
@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             found = (
                 f"It has not learned yet: it fills in {right:.0%} of the hidden words correctly, "
                 f"and always saying the most frequent one gets {guessed:.0%}. Give it more "
-                "--minutes."
+                "minutes."
             )
         else:
             found = (
@@ -103,17 +103,17 @@ def _told(name: str, attempt: Attempt) -> str:
 
 def next_commands(outcome: Outcome) -> list[str]:
     """What to try now: the models that were made, then the same on one's own text and labels."""
-    model, tuned = shlex.quote(outcome.model), shlex.quote(outcome.task.pretrained.out)
-    dev = shlex.quote(str(Path(outcome.out) / "task" / "dev.csv"))
+    model, tuned = outcome.model, outcome.task.pretrained.out
+    dev = str(Path(outcome.out) / "task" / "dev.csv")
     return [
-        f'bertsmith fill {model} "{outcome.own_blanks[-1].text}"',
-        f"bertsmith info {model}",
-        f"bertsmith evaluate {tuned} --data {dev}",
-        f"bertsmith predict {tuned} {dev} --out answers.csv",
-        f"bertsmith finetune classify --model {model} --train my-labels.csv --out my-classifier",
-        "bertsmith tokenizer train my-text/ --out my-tokenizer --vocab-size 30000",
-        "bertsmith prepare my-text/ --tokenizer my-tokenizer --out my-corpus",
-        "bertsmith pretrain --data my-corpus --out my-model --size mini --hours 1",
+        f'{command("fill", model)} "{outcome.own_blanks[-1].text}"',
+        command("info", model),
+        command("evaluate", tuned, data=dev),
+        command("predict", tuned, dev, out="answers.csv"),
+        command("finetune", "classify", model=model, train="my-labels.csv", out="my-classifier"),
+        command("tokenizer", "train", "my-text/", out="my-tokenizer", vocab_size=30000),
+        command("prepare", "my-text/", tokenizer="my-tokenizer", out="my-corpus"),
+        command("pretrain", data="my-corpus", out="my-model", size="mini", hours=1),
     ]
 
 

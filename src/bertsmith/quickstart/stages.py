@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from bertsmith.checkpoints.folder import parameter_count
-from bertsmith.core.errors import Stopped, UsageError, nearest
+from bertsmith.core.errors import Stopped, UsageError, nearest, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import core_count
 from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
@@ -208,10 +208,11 @@ def _do_stages(work: Work) -> None:
 
 def _open(out: Path, minutes: float, language: SampleLanguage) -> Work:
     if minutes <= 0:
-        raise UsageError(f"--minutes is {minutes}; it must be above 0.")
+        raise UsageError(f"{option('minutes')} is {minutes}; it must be above 0.")
     if language not in PLANS:
         raise UsageError(
-            f"--language {language}{nearest(language, PLANS)}; choose one of {', '.join(PLANS)}."
+            f"{option('language', language)}{nearest(language, PLANS)}; choose one of "
+            f"{', '.join(PLANS)}."
         )
     state = State(language, minutes)
     work = Work(out, state, deadline=0.0)

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import groupby
 from typing import Any
 
-from bertsmith.core.errors import DataError
+from bertsmith.core.errors import DataError, option
 from bertsmith.tasks.checks import content, labels_of
 from bertsmith.tasks.task import AnswerExample, Example, TagExample
 
@@ -51,12 +51,13 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
     if len(examples) == 1 and isinstance(first, TagExample) and first.word_a_line:
         raise DataError(
             f"{first.where}: found a single sentence, of {len(first.words):,} words; put a blank "
-            "line after each sentence, so that some can be held out, or give a dev file with --dev."
+            "line after each sentence, so that some can be held out, or give a dev file with "
+            f"{option('dev')}."
         )
     if len(units) < 2:
         raise DataError(
             f"{examples[0].where}: all examples from here on have one input, context or document, "
-            "so that none can be held out; give a dev file with --dev."
+            f"so that none can be held out; give a dev file with {option('dev')}."
         )
     taken: list[_Unit] = []
     owed = 0.0
@@ -154,7 +155,7 @@ def _values(examples: Sequence[Example]) -> set[object]:
 
 def _too_few(examples: Sequence[Example], units: list[_Unit]) -> DataError:
     labels = _values(examples)
-    advice = "give more examples, or a dev file with --dev"
+    advice = f"give more examples, or a dev file with {option('dev')}"
     if len(labels) == len(examples) > 2:
         return DataError(
             f"{examples[0].where}: this and each of the {len(examples) - 1} other examples has a "

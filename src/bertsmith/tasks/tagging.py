@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
-from bertsmith.core.errors import DataError, nearest
+from bertsmith.core.errors import DataError, nearest, option
 from bertsmith.tasks.entities import (
     OTHER_NAMES,
     Scheme,
@@ -81,12 +81,12 @@ def in_scheme(
             if strict:
                 raise DataError(
                     f"{where}: the tag of word {position + 1}, '{sentence.words[position]}', is "
-                    f"not legal: {what}; correct it, or leave out --strict-tags."
+                    f"not legal: {what}; correct it, or leave out {option('strict_tags')}."
                 )
             if notes is not None:
                 notes.add(
                     f"tags that {own} does not allow where they are, read by conlleval's rules "
-                    "(--strict-tags refuses them)",
+                    "(strict_tags refuses them)",
                     where,
                 )
     return [

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertsmith.core.errors import DataError, UsageError, explain_os_error
+from bertsmith.core.errors import DataError, UsageError, explain_os_error, option
 from bertsmith.core.extras import require
 from bertsmith.core.storage import explained_remote
 from bertsmith.text import streams
@@ -117,8 +117,8 @@ def check_apart(out: Path, inputs: Sequence[str]) -> None:
     for name in inputs:
         if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
             raise UsageError(
-                f"--out {out} lies inside the input folder {name}, so that a rerun would read its "
-                "own output as text; choose a place outside it."
+                f"{option('out', out)} lies inside the input folder {name}, so that a rerun would "
+                "read its own output as text; choose a place outside it."
             )
 
 

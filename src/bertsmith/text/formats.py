@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.core.errors import DataError
+from bertsmith.core.errors import DataError, option
 from bertsmith.text import arrow, rows, streams
 
 LONGEST_DOCUMENT = 1 << 22
@@ -137,7 +137,7 @@ def cut_at(text: str) -> int:
 
 
 def _no_field(where: str, name: str, known: Sequence[str], kind: str) -> DataError:
-    advice = f"name the {kind} that holds the text with --text-field"
+    advice = f"name the {kind} that holds the text with {option('text_field')}"
     return rows.no_such(where, name, known, kind=kind, advice=advice)
 
 

@@ -11,7 +11,7 @@ from string import ascii_lowercase
 
 import sentencex
 
-from bertsmith.core.errors import UsageError, nearest
+from bertsmith.core.errors import UsageError, nearest, option
 
 LONGEST_PARAGRAPH = 100_000
 """Characters in a line that sentencex is given at once."""
@@ -162,8 +162,8 @@ def check_language(language: str) -> str:
     short = (first + second for first in ascii_lowercase for second in ascii_lowercase)
     near = nearest(language, ["auto", *filter(_has_rules, short)])
     raise UsageError(
-        f"--language {language}: there are no rules for this language{near}; give a code such as "
-        "en, zh or de, or auto, which takes the rules that fit the script."
+        f"{option('language', language)}: there are no rules for this language{near}; give a code "
+        "such as en, zh or de, or auto, which takes the rules that fit the script."
     )
 
 

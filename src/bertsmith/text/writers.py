@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.extras import require
 from bertsmith.core.storage import atomic_file
 
@@ -36,7 +36,7 @@ def open_writer(path: Path) -> Iterator[WriteRow]:
     ending = path.suffix.lower()
     if ending not in _WRITERS:
         raise UsageError(
-            f"--out {path}: the ending is not supported; expected {', '.join(_WRITERS)}."
+            f"{option('out', path)}: the ending is not supported; expected {', '.join(_WRITERS)}."
         )
     with atomic_file(path) as file, _WRITERS[ending](file) as write:
         yield write
@@ -55,7 +55,9 @@ def open_vectors(path: Path) -> Iterator[WriteVectors]:
     """
     ending = path.suffix.lower()
     if ending not in (".npy", ".parquet"):
-        raise UsageError(f"--out {path}: the ending is not supported; expected .npy or .parquet.")
+        raise UsageError(
+            f"{option('out', path)}: the ending is not supported; expected .npy or .parquet."
+        )
     if ending == ".parquet":
         with open_writer(path) as write_row:
 

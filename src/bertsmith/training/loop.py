@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from bertsmith.core.errors import DivergedError, Stopped, UsageError
+from bertsmith.core.errors import DivergedError, Stopped, UsageError, option
 from bertsmith.core.runtime import derive_seed, keep_freed_memory, return_freed_memory
 from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.training.checkpoint import TrainerState
@@ -264,7 +264,7 @@ def count(batches: Sequence[Batch], place: Place) -> tuple[list[str], Tensor, in
     if empty:
         raise UsageError(
             f"{int(empty)} of {place.world.size} processes got nothing to do in a step; start "
-            "fewer processes or raise --batch-size."
+            f"fewer processes or raise {option('batch_size')}."
         )
     counts = place.total([float(sum(batch.counts[name] for batch in batches)) for name in names])
     row = torch.tensor([max(value, 1.0) for value in counts], device=place.device)
@@ -283,6 +283,6 @@ def check_finite(losses: dict[str, float], norm: float, moment: Moment) -> None:
         shown = ", ".join(f"{name} {value}" for name, value in bad.items())
         raise DivergedError(
             f"Training diverged at step {moment.step + 1:,}: {shown}; the weights were left as "
-            f"they were before this step. Lower --learning-rate (it was {moment.learning_rate:g} "
-            "here) or raise --warmup, and start again."
+            f"they were before this step. Lower {option('learning_rate')} (it was "
+            f"{moment.learning_rate:g} here) or raise {option('warmup')}, and start again."
         )

@@ -28,7 +28,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from bertsmith.core.errors import BertsmithError, SystemFault, UsageError
+from bertsmith.core.errors import BertsmithError, SystemFault, UsageError, option
 from bertsmith.core.runtime import Precision, World, world_from_environment
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Place:
                 answer[0] = action()
             except BertsmithError as error:
                 failure = error
-                answer[1] = str(error)
+                answer[1] = error.message
         dist.broadcast_object_list(answer, src=0)
         if failure is not None:
             raise failure
@@ -184,6 +184,9 @@ def bf16_is_faster(device: torch.device) -> bool:
     return _BF16_GAIN * seconds[torch.bfloat16] < seconds[torch.float32]
 
 
+_SMALLER_MODEL = f"take a smaller {option('size')}"
+
+
 def choose_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
     """Resolves `auto`: the faster one.
 
@@ -194,8 +197,8 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["fp3
         return "bf16" if bf16_is_faster(device) else "fp32"
     if precision == "bf16" and not has_native_bf16(device):
         raise UsageError(
-            f"--precision bf16: this {device.type} has no bf16 arithmetic and would be slower than "
-            "with fp32; leave --precision out."
+            f"{option('precision', 'bf16')}: this {device.type} has no bf16 arithmetic and would "
+            f"be slower than with fp32; leave {option('precision')} out."
         )
     return precision
 
@@ -216,7 +219,7 @@ def choose_micro_tokens(device: torch.device, *, bytes_per_token: int) -> int:
 
 @contextlib.contextmanager
 def explaining_memory(
-    device: torch.device, micro_tokens: int, *, remedy: str = "take a smaller --size"
+    device: torch.device, micro_tokens: int, *, remedy: str = _SMALLER_MODEL
 ) -> Iterator[None]:
     """Around what trains: where memory runs out, says what to make smaller; `remedy`: what else.
 
@@ -232,8 +235,8 @@ def explaining_memory(
             raise
         raise SystemFault(
             f"Memory ran out on {device} with {micro_tokens:,} tokens computed at once; run the "
-            f"same command with --resume and fewer, e.g. --micro-tokens {micro_tokens // 2}, or "
-            f"{remedy}."
+            f"same command with {option('resume', True)} and fewer, e.g. "
+            f"{option('micro_tokens', micro_tokens // 2)}, or {remedy}."
         ) from error
 
 

@@ -13,7 +13,7 @@ from typing import IO
 
 import msgspec
 
-from bertsmith.core.errors import FolderError, UsageError, explain_os_error
+from bertsmith.core.errors import FolderError, UsageError, explain_os_error, option
 from bertsmith.core.storage import atomic_file, read_json_lines
 
 
@@ -160,7 +160,7 @@ def read_log(path: Path, phases: Sequence[Phase]) -> list[Moment]:
         FolderError: a line before the last is not a step of a schedule, steps are missing, or a
             step's phase is not one of `phases`.
     """
-    what = "a step of a schedule; give the schedule.jsonl that a run with --hours wrote"
+    what = f"a step of a schedule; give the schedule.jsonl that a run with {option('hours')} wrote"
     moments: list[Moment] = []
     for number, moment in enumerate(read_json_lines(path, Moment, what), 1):
         if moment.step != len(moments) or (moments and moments[-1].over):
@@ -194,11 +194,14 @@ def read_replay(source: Path, phases: Sequence[Phase]) -> list[Moment]:
     """
     if not source.is_file():
         raise UsageError(
-            f"--replay {source}: no such file; give the schedule.jsonl of a run with --hours."
+            f"{option('replay', source)}: no such file; give the schedule.jsonl of a run with "
+            f"{option('hours')}."
         )
     moments = read_log(source, phases)
     if not moments:
-        raise UsageError(f"--replay {source} holds no step; give the log of a run that trained.")
+        raise UsageError(
+            f"{option('replay', source)} holds no step; give the log of a run that trained."
+        )
     if not moments[-1].over:
         last = moments[-1]
         moments.append(msgspec.structs.replace(last, step=last.step + 1, over=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
@@ -103,8 +103,8 @@ def enter(
     given = [] if replay is None else read_replay(replay, phases)
     if given and log.exists() and read_log(log, phases) != given:
         raise UsageError(
-            f"--replay {replay} is not the schedule that the run in {folder.path} follows; leave "
-            "--replay out to continue that run."
+            f"{option('replay', replay)} is not the schedule that the run in {folder.path} "
+            f"follows; leave {option('replay')} out to continue that run."
         )
     with folder.enter(config):
         if given:

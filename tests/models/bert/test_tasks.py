@@ -340,7 +340,7 @@ def test_layers_that_the_model_does_not_have_are_refused(layers):
     with pytest.raises(UsageError) as caught:
         new_model("tag", features=FeatureBased(layers))
     assert str(caught.value) == (
-        f"--features {','.join(map(str, layers))}: the model has layers 0 (embeddings) to 2, or "
+        f"features={layers}: the model has layers 0 (embeddings) to 2, or "
         "-3 to -1 counted from the last; name at least one."
     )
 

@@ -309,7 +309,7 @@ def test_a_shape_comes_from_a_presets_name_or_a_file(tmp_path):
     path.write_text('{"n_embd": 32, "n_head": 4, "n_layer": 1}')
     expected = GptConfig(vocab_size=99, n_embd=32, n_head=4, n_layer=1)
     assert GptConfig.named(str(path), vocab_size=99) == expected
-    with pytest.raises(UsageError, match=r"--size bas: not a preset \(perhaps you meant 'base'\)"):
+    with pytest.raises(UsageError, match=r"size='bas': not a preset \(perhaps you meant 'base'\)"):
         GptConfig.named("bas", vocab_size=99)
 
 

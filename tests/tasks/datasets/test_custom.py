@@ -143,25 +143,25 @@ def test_an_empty_text_is_named(tmp_path, value):
 @pytest.mark.parametrize(
     ("kind", "columns", "name", "near", "flag"),
     [
-        ("classify", Columns(text="txt"), "txt", " (perhaps you meant 'text')", "--text"),
-        ("classify", Columns(text_pair="pair"), "pair", "", "--text-pair"),
-        ("classify", Columns(label="lable"), "lable", " (perhaps you meant 'label')", "--label"),
-        ("choose", Columns(choices=("text", "b")), "b", "", "--choices"),
-        ("tag", Columns(words="word"), "word", " (perhaps you meant 'words')", "--words"),
-        ("answer", Columns(question="Q"), "Q", "", "--question"),
-        ("answer", Columns(question="text", context="C"), "C", "", "--context"),
-        ("answer", Columns(question="text", context="text", answer="A"), "A", "", "--answer"),
-        ("tag", Columns(tags="tag"), "tag", " (perhaps you meant 'tags')", "--tags"),
+        ("classify", Columns(text="txt"), "txt", " (perhaps you meant 'text')", "text"),
+        ("classify", Columns(text_pair="pair"), "pair", "", "text_pair"),
+        ("classify", Columns(label="lable"), "lable", " (perhaps you meant 'label')", "label"),
+        ("choose", Columns(choices=("text", "b")), "b", "", "choices"),
+        ("tag", Columns(words="word"), "word", " (perhaps you meant 'words')", "words"),
+        ("answer", Columns(question="Q"), "Q", "", "question"),
+        ("answer", Columns(question="text", context="C"), "C", "", "context"),
+        ("answer", Columns(question="text", context="text", answer="A"), "A", "", "answer"),
+        ("tag", Columns(tags="tag"), "tag", " (perhaps you meant 'tags')", "tags"),
     ],
 )
 def test_a_column_that_is_not_there_names_its_flag(tmp_path, kind, columns, name, near, flag):
-    keys = ["text", "label", "words" if flag == "--words" else "tags"]
+    keys = ["text", "label", "words" if flag == "words" else "tags"]
     values = {"text": "x", "label": "1", keys[2]: ["a"]}
-    if flag == "--tags":
+    if flag == "tags":
         values |= {"words": ["a"]}
         keys.append("words")
     listed = ", ".join(f"'{key}'" for key in keys)
-    article = "others" if flag == "--choices" else "another"
+    article = "others" if flag == "choices" else "another"
     assert message(kind, put(tmp_path, values), columns) == (
         f":1: no column '{name}'{near}; found {listed}: name {article} with {flag}, "
         "or add it to this row."
@@ -254,7 +254,7 @@ def test_choices_must_be_named(tmp_path):
     with pytest.raises(UsageError) as caught:
         read("choose", put(tmp_path, {"text": "x"}))
     assert str(caught.value) == (
-        "`choose` needs the columns of the choices; name them with --choices."
+        "`choose` needs the columns of the choices; name them with choices."
     )
 
 
@@ -352,7 +352,7 @@ def test_answers_that_are_not_in_their_context_are_counted_and_left_out_if_asked
     )
     assert message("answer", path) == (
         ":2: the answer 'rome' does not occur in its context (3 answers are wrong like this); "
-        "correct the file, or leave such answers out with --skip-misplaced."
+        "correct the file, or leave such answers out with skip_misplaced=True."
     )
     skipped: list[str] = []
     assert [e.where for e in read("answer", path, skipped=skipped)] == [f"{path}:1"]

@@ -104,7 +104,7 @@ def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:
     assert len(found) == 1
     assert skipped == [f"{path}:3: the answer 'd' does not occur in its context"]
     reading.refuse_skipping("answer")
-    with pytest.raises(UsageError, match="--skip-misplaced is for answers that are not in their"):
+    with pytest.raises(UsageError, match="skip_misplaced is for answers that are not in their"):
         reading.refuse_skipping("tag")
 
 
@@ -119,12 +119,12 @@ def test_columns_that_would_not_be_read_are_refused() -> None:
     with pytest.raises(UsageError) as caught:
         reading.refuse_columns("classify", ["choices"], official=False, labelled=True)
     assert str(caught.value) == (
-        "--choices names a column that 'classify' does not read, which are those of --text, "
-        "--text-pair, --label: leave it out."
+        "choices names a column that 'classify' does not read, which are those of text, "
+        "text_pair, label: leave it out."
     )
-    with pytest.raises(UsageError, match="--text names a column that 'tag' does not read"):
+    with pytest.raises(UsageError, match="text names a column that 'tag' does not read"):
         reading.refuse_columns("tag", ["text"], official=False, labelled=True)
-    with pytest.raises(UsageError, match="--label names a column, but official files have their"):
+    with pytest.raises(UsageError, match="label names a column, but official files have their"):
         reading.refuse_columns("classify", ["label"], official=True, labelled=True)
 
 

@@ -172,28 +172,28 @@ def test_ax_is_found_beside_mnli(tmp_path):
 def test_files_that_are_missing_are_named(tmp_path):
     folder = tmp_path / "GLUE"
     assert message(folder, "mrpc", "dev") == (
-        f"{folder} does not exist; expected a folder with the files of mrpc: check --data."
+        f"{folder} does not exist; expected a folder with the files of mrpc: check data."
     )
     put(folder)
     assert message(folder, "mrpc", "dev") == (
-        f"{folder} is a file; expected a folder with the files of mrpc: check --data."
+        f"{folder} is a file; expected a folder with the files of mrpc: check data."
     )
     folder = tmp_path / "data"
     folder.mkdir()
     assert message(folder, "rte", "dev") == (
         f"{folder} holds no dev file of rte; expected dev.tsv in it or in a folder rte inside, "
-        "found nothing: check --data."
+        "found nothing: check data."
     )
     put(folder / "a.txt")
     put(folder / "MRPC" / "train.tsv")
     assert message(folder, "mrpc", "dev") == (
         f"{folder} holds no dev file of mrpc; expected dev.tsv or msr_paraphrase_train.txt in it "
-        "or in a folder mrpc inside, found MRPC, a.txt: check --data."
+        "or in a folder mrpc inside, found MRPC, a.txt: check data."
     )
     for number in range(21):
         put(folder / f"b{number:02d}")
     found = ", ".join(["MRPC", "a.txt", *(f"b{number:02d}" for number in range(18))])
-    assert message(folder, "rte", "dev").endswith(f", found {found} and 3 more: check --data.")
+    assert message(folder, "rte", "dev").endswith(f", found {found} and 3 more: check data.")
 
 
 def test_a_part_that_a_task_does_not_have_is_named(tmp_path):

@@ -117,7 +117,7 @@ def test_misplaced_answers_are_counted_named_and_left_out_if_asked(tmp_path):
     assert message(path) == (
         ": question q2: the answer '北京' is not at character 17 of its context, where '. ' is (4 "
         "answers are wrong like this); correct the file, or leave such answers out with "
-        "--skip-misplaced."
+        "skip_misplaced=True."
     )
     skipped: list[str] = []
     kept = read(path, skipped=skipped)
@@ -138,7 +138,7 @@ def test_one_misplaced_answer_is_not_counted(tmp_path):
     path = put(tmp_path, question(1, ("Rome", 0)))
     assert message(path) == (
         ": question q1: the answer 'Rome' is not at character 0 of its context, where 'Zoë ' is; "
-        "correct the file, or leave such answers out with --skip-misplaced."
+        "correct the file, or leave such answers out with skip_misplaced=True."
     )
 
 

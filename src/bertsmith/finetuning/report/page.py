@@ -1,11 +1,11 @@
 """The page of a fine-tuning: how well it went, how it learned, where it errs, how to go on."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from bertsmith.core.command_line import command
 from bertsmith.core.terminal import clock
 from bertsmith.finetuning.data import FEW, MANY_UNKNOWN
 from bertsmith.finetuning.model_card import STARTS
@@ -289,12 +289,11 @@ def _repeats(result: FinetuneResult) -> str:
 
 
 def _write_next(page: Report, result: FinetuneResult, example: Example) -> None:
-    out = shlex.quote(result.out)
     page.section("Go on", "Ask the model, or score it on other labelled examples:")
     page.commands(
         [
-            f"bertsmith predict {out} INPUT --out answers.jsonl",
-            f"bertsmith evaluate {out} --data FILE",
+            command("predict", result.out, "INPUT", out="answers.jsonl"),
+            command("evaluate", result.out, data="FILE"),
         ]
     )
     if not result.in_transformers:

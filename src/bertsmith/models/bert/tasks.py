@@ -92,7 +92,7 @@ class FeatureHead(nn.Module):
     def __init__(self, config: BertConfig, features: FeatureBased) -> None:
         super().__init__()
         layers = config.num_hidden_layers + 1
-        self.chosen = chosen_layers(features.layers, count=layers, flag="--features")
+        self.chosen = chosen_layers(features.layers, count=layers, parameter="features")
         concat = features.combine == "concat"
         self.mix = None if concat else nn.Parameter(torch.zeros(len(self.chosen)))
         self.lstm = nn.LSTM(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertsmith.core.errors import DataError, nearest
+from bertsmith.core.errors import DataError, nearest, option
 from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.notes import Notes
 from bertsmith.text import rows, streams
@@ -169,9 +169,9 @@ def places(
         tag = _CONLLU.index("UPOS")
     where = f"{path}:{first.number}"
     if words is not None and (labelled or width > 1):
-        word = _chosen(words, width, names, where, "--words")
+        word = _chosen(words, width, names, where, "words")
     if tags is not None and labelled:
-        tag = _chosen(tags, width, names, where, "--tags")
+        tag = _chosen(tags, width, names, where, "tags")
     needs_tags = labelled or (labelled is None and width > 1 and tag != word)
     if labelled and (tag == word or (not first.has_tabs and _has_commas(path, first.cells))):
         raise _no_tags(where, path, first.cells, is_indexed=is_indexed)
@@ -190,7 +190,7 @@ def places(
     if labelled and names and not has_header and {line.cells[tag] for line in data} == {"_"}:
         raise DataError(
             f"{where}: column {tag + 1} ({names[tag]}) has '_' in every line, expected tags; "
-            "choose another with --tags."
+            f"choose another with {option('tags')}."
         )
     return found
 
@@ -215,7 +215,8 @@ def _no_tags(where: str, path: Path | str, cells: Sequence[str], *, is_indexed: 
         )
     if len(cells) > 1:
         return DataError(
-            f"{where}: words and tags are the same column; choose two with --words and --tags."
+            f"{where}: words and tags are the same column; choose two with {option('words')} and "
+            f"{option('tags')}."
         )
     return DataError(
         f"{where}: found one column, expected a word first and its tag last, parted by a "
@@ -269,8 +270,8 @@ def _chosen(name: str, width: int, names: Sequence[str], where: str, flag: str) 
         return int(name) - 1
     listed = f", which are called {', '.join(names)}" if names else ""
     raise DataError(
-        f"{where}: {flag} {name}: no such column{nearest(name, names)}; the file has {width} "
-        f"columns{listed}: give a number from 1 to {width}{' or a name' if names else ''}."
+        f"{where}: {option(flag, name)}: no such column{nearest(name, names)}; the file has "
+        f"{width} columns{listed}: give a number from 1 to {width}{' or a name' if names else ''}."
     )
 
 
@@ -302,7 +303,7 @@ def _say(
 
     line = f"{path}: words are {called(found.word)}"
     if found.tag is not None:
-        line += f", tags {called(found.tag)}; --words and --tags choose others"
+        line += f", tags {called(found.tag)}; `words` and `tags` choose others"
     notes.say(line)
     parts = sum(found.skips(line) for line in data)
     if parts:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bertsmith.core.errors import DataError, UsageError
+from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks.checks import classes
 from bertsmith.tasks.datasets import conll, question_rows, squad
@@ -188,18 +188,18 @@ def asked(kind: Kind, row: Row, key: str, *, columns: Columns) -> Example:
             if len(choices) < 2:
                 raise DataError(
                     f"{row.where}: found {len(choices)} choices, expected at least two; name their "
-                    "columns with --choices."
+                    f"columns with {option('choices')}."
                 )
-            return ChoiceExample(row.where, key, text_of(row, columns.text, "--text"), choices)
+            return ChoiceExample(row.where, key, text_of(row, columns.text, "text"), choices)
         case "answer":
             return AnswerExample(
                 row.where,
                 key,
-                text_of(row, columns.question, "--question"),
-                text_of(row, columns.context, "--context"),
+                text_of(row, columns.question, "question"),
+                text_of(row, columns.context, "context"),
             )
         case "tag" if columns.words not in row.values:
-            text = text_of(row, columns.text, "--text")
+            text = text_of(row, columns.text, "text")
             found = running_text(row.where, key, text, document=int(key))
             if not found.words:
                 raise DataError(
@@ -276,13 +276,13 @@ def _measured(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
 
 
 def _texts(row: Row, key: str, columns: Columns, label: str | float | None) -> Example:
-    a = text_of(row, columns.text, "--text")
-    b = None if columns.text_pair is None else text_of(row, columns.text_pair, "--text-pair")
+    a = text_of(row, columns.text, "text")
+    b = None if columns.text_pair is None else text_of(row, columns.text_pair, "text_pair")
     return TextExample(row.where, key, a, b, label)
 
 
 def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
-    words = list_of(row, columns.words, "--words")
+    words = list_of(row, columns.words, "words")
     for word in words:
         if not isinstance(word, str) or not word.strip():
             raise DataError(
@@ -290,7 +290,7 @@ def _tagged(row: Row, key: str, columns: Columns, labelled: bool) -> Example:
             )
     if not labelled:
         return TagExample(row.where, key, tuple(words), None, int(key))
-    tags = list_of(row, columns.tags, "--tags")
+    tags = list_of(row, columns.tags, "tags")
     if len(tags) != len(words):
         raise DataError(
             f"{row.where}: found {len(words)} words and {len(tags)} tags, expected as many tags as "
@@ -317,10 +317,12 @@ def _named(example: Example, names: Sequence[str], column: str) -> Example:
 def _of_equal_number(path: Path | str, columns: Columns) -> Iterator[Example]:
     """Rows with choices: as many as there are columns for them, else as many as the first has."""
     if not columns.choices:
-        raise UsageError("`choose` needs the columns of the choices; name them with --choices.")
+        raise UsageError(
+            f"`choose` needs the columns of the choices; name them with {option('choices')}."
+        )
     expected = len(columns.choices) if len(columns.choices) > 1 else 0
     for number, row in enumerate(rows.read(path)):
-        a = text_of(row, columns.text, "--text")
+        a = text_of(row, columns.text, "text")
         choices = _choices(row, columns.choices)
         expected = expected or max(len(choices), 2)
         if len(choices) != expected:
@@ -335,9 +337,9 @@ def _of_equal_number(path: Path | str, columns: Columns) -> Iterator[Example]:
 def _choices(row: Row, names: tuple[str, ...]) -> tuple[str, ...]:
     """The texts in the columns, or those of the one list."""
     if len(names) == 1:
-        texts = list_of(row, names[0], "--choices")
+        texts = list_of(row, names[0], "choices")
     else:
-        advice = "name others with --choices"
+        advice = f"name others with {option('choices')}"
         texts = [rows.column(row, name, advice=advice) for name in names]
     for number, text in enumerate(texts):
         if not isinstance(text, str) or rows.is_blank(text):

@@ -5,18 +5,18 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.core.errors import DataError
+from bertsmith.core.errors import DataError, option
 from bertsmith.text import rows
 from bertsmith.text.rows import Row
 
 
-def text_of(row: Row, name: str, flag: str) -> str:
-    """The text in a column that `flag` names.
+def text_of(row: Row, name: str, parameter: str) -> str:
+    """The text in a column that `parameter` names.
 
     Raises:
         DataError: there is no such column, or it holds no text; by file and line.
     """
-    text = rows.column(row, name, advice=f"name another with {flag}")
+    text = rows.column(row, name, advice=f"name another with {option(parameter)}")
     if text is not None and not isinstance(text, str):
         raise not_a(row, name, text, "a string")
     if not text or rows.is_blank(text):
@@ -24,13 +24,13 @@ def text_of(row: Row, name: str, flag: str) -> str:
     return text
 
 
-def list_of(row: Row, name: str, flag: str) -> list[Any]:
+def list_of(row: Row, name: str, parameter: str) -> list[Any]:
     """The list in a column, or written as JSON in it, as in a CSV file.
 
     Raises:
         DataError: as `text_of`.
     """
-    value = rows.column(row, name, advice=f"name another with {flag}")
+    value = rows.column(row, name, advice=f"name another with {option(parameter)}")
     if isinstance(value, str) and value.startswith("["):
         with contextlib.suppress(msgspec.DecodeError):
             value = msgspec.json.decode(value)
@@ -47,7 +47,9 @@ def label_of(row: Row, name: str) -> str:
     Raises:
         DataError: there is no such column, or no class in it; by file and line.
     """
-    return name_of(rows.column(row, name, advice="name another with --label"), row, name, "label")
+    return name_of(
+        rows.column(row, name, advice=f"name another with {option('label')}"), row, name, "label"
+    )
 
 
 def name_of(value: Any, row: Row, column: str, what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.core.errors import DataError
+from bertsmith.core.errors import DataError, option
 from bertsmith.tasks.datasets import squad
 from bertsmith.tasks.datasets.fields import not_a, text_of
 from bertsmith.tasks.notes import Notes
@@ -41,8 +41,8 @@ def read(
     misplaced: list[str] = []
     notes = notes or Notes()
     for number, row in enumerate(rows.read(path)):
-        asked = text_of(row, question, "--question")
-        text = text_of(row, context, "--context")
+        asked = text_of(row, question, "question")
+        text = text_of(row, context, "context")
         found = _answers(row, answer, text, misplaced, notes)
         if found is not None:
             yield AnswerExample(row.where, str(number), asked, text, found)
@@ -89,7 +89,7 @@ def _found(text: str, context: str, where: str, misplaced: list[str], notes: Not
 
 def _pairs(row: Row, name: str) -> list[tuple[str, int | None]]:
     """The texts of the answers, without those that are blank, and where each begins."""
-    value = rows.column(row, name, advice="name another with --answer")
+    value = rows.column(row, name, advice=f"name another with {option('answer')}")
     if isinstance(value, str) and value.lstrip()[:2] in ('{"', "[{", '["', "[]", "{}"):
         with contextlib.suppress(msgspec.DecodeError):
             value = msgspec.json.decode(value)

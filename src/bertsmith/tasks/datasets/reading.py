@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import UsageError, option
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks.datasets import conll, custom, registry, squad
 from bertsmith.tasks.datasets.custom import Columns
@@ -50,33 +50,29 @@ def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labell
     """
     if official and given:
         raise UsageError(
-            f"{_flag(min(given))} names a column, but official files have their own names of "
+            f"{option(min(given))} names a column, but official files have their own names of "
             "columns: leave it out."
         )
     known = columns_read(kind, labelled=labelled)
     for name in given:
         if name not in known:
             raise UsageError(
-                f"{_flag(name)} names a column that '{kind}' does not read, which are those of "
-                f"{', '.join(map(_flag, known))}: leave it out."
+                f"{option(name)} names a column that '{kind}' does not read, which are those of "
+                f"{', '.join(map(option, known))}: leave it out."
             )
 
 
 def refuse_skipping(kind: Kind) -> None:
-    """Refuses `--skip-misplaced` where nothing can be misplaced.
+    """Refuses `skip_misplaced` where nothing can be misplaced.
 
     Raises:
         UsageError: the kind has no answers in contexts.
     """
     if kind != "answer":
         raise UsageError(
-            "--skip-misplaced is for answers that are not in their context, which only 'answer', "
-            "squad and squad2 have: leave it out."
+            f"{option('skip_misplaced')} is for answers that are not in their context, which only "
+            "'answer', squad and squad2 have: leave it out."
         )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def official(
@@ -136,8 +132,8 @@ def labelled(
         return dev_parts(Path(path), task)
     if is_folder:
         raise UsageError(
-            f"--data {path} is a folder; the model was fine-tuned on a file of the user's own: "
-            "give a labelled file like that one."
+            f"{option('data', path)} is a folder; the model was fine-tuned on a file of the "
+            "user's own: give a labelled file like that one."
         )
     name = str(path).rpartition("/")[2]
     if task is not None:

@@ -6,7 +6,7 @@ A new task is a row here and, if its files have a layout of their own, a reader 
 from pathlib import Path
 from typing import get_args
 
-from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest
+from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest, option
 from bertsmith.models.head_config import Kind
 from bertsmith.tasks.datasets import conll, glue, squad, swag
 from bertsmith.tasks.datasets.glue import Layout
@@ -198,7 +198,8 @@ def load(folder: Path, task: Task, part: str) -> list[Example]:
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
         raise DataError(
-            f"{folder} {state}; expected a folder with the files of {task.name}: check --data."
+            f"{folder} {state}; expected a folder with the files of {task.name}: check "
+            f"{option('data')}."
         )
     path = find(folder, task, part)
     if path is None:
@@ -207,7 +208,7 @@ def load(folder: Path, task: Task, part: str) -> list[Example]:
         raise DataError(
             f"{folder} holds no {part} file of {task.name}; expected "
             f"{' or '.join(task.files[part])} in it or in a folder {task.name} inside, found "
-            f"{', '.join(there[:20]) or 'nothing'}{more}: check --data."
+            f"{', '.join(there[:20]) or 'nothing'}{more}: check {option('data')}."
         )
     return read(path, task, part)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import DataError, explain_os_error
+from bertsmith.core.errors import DataError, explain_os_error, option
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import Answer, AnswerExample, Example
 from bertsmith.text import streams
@@ -116,7 +116,7 @@ def judge(misplaced: list[str], skipped: list[str] | None) -> None:
         several = f" ({len(misplaced)} answers are wrong like this)" if len(misplaced) > 1 else ""
         raise DataError(
             f"{misplaced[0]}{several}; correct the file, or leave such answers out with "
-            "--skip-misplaced."
+            f"{option('skip_misplaced', True)}."
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bertsmith.core.errors import explain_os_error
+from bertsmith.core.errors import explain_os_error, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.text import documents
 from bertsmith.text.tokenizer import accents
@@ -109,9 +109,13 @@ def learn_tokenizer(
         words = accents.kept(words, rewritten)
         share = f"{100 * found.needed:.0f}% of the words have marks that their script needs"
         told = f" {found.told}" if found.merged else ""
-        note(f"Accents are kept: {share} (--strip-accents strips them).{told}")
+        note(f"Accents are kept: {share} ({option('strip_accents', True)} strips them).{told}")
     elif found.merged:
-        advice = " Pass --keep-accents to keep them apart." if strip_accents is None else ""
+        advice = (
+            f" Pass {option('strip_accents', False)} to keep them apart."
+            if strip_accents is None
+            else ""
+        )
         note(found.told + advice)
     made = merge(words, kind, size=size, min_frequency=min_frequency, progress=progress)
     merges = made.merges if kind == "bpe" else None
