@@ -124,6 +124,18 @@ def test_both_readmes_give_the_same_commands():
     assert len(shape("README.md")) == 25
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".zh-CN.md")])
+def test_a_chinese_page_has_no_command_and_no_flag_that_the_english_one_lacks(name):
+    def used(page):
+        commands = commands_in(read(page))
+        names = {
+            " ".join(each[: 2 if each[0] in ("tokenizer", "finetune") else 1]) for each in commands
+        }
+        return names | {part for each in commands for part in each if part.startswith("--")}
+
+    assert used(name) <= used(name.replace(".zh-CN", ""))
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_the_python_of_the_readme_runs(name, tmp_path, monkeypatch, capsys):
     write_text(tmp_path / "my-text")
