@@ -7,6 +7,7 @@ without it, none with it. It costs a few percent of the reading.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from bertsmith.text import streams
 ENDINGS = (".parquet", ".arrow")
 
 _BATCH = 1024
-# More rows without a byte of them are damage, and so is a column of this size that is 1,000 times
-# smaller on disk.
+# More rows without a byte of them are damage, and so are rows of this size that take 1,000 times
+# less on disk.
 _ROWS_OF_NOTHING = 1 << 20
-_LARGE_COLUMN = 1 << 28
+_LARGE_GROUP = 1 << 28
 _PACKED_AT_MOST = 1000
 
 
@@ -106,21 +107,23 @@ def _parquet_batches(
             source, buffer_size=streams.BLOCK, pre_buffer=False, page_checksum_verification=True
         )
         check(file.schema_arrow)
-        _refuse_bomb(path, file.metadata)
+        _refuse_bomb(path, file.metadata, packed=source.seek(0, os.SEEK_END))
         yield from file.iter_batches(_BATCH, columns=columns, use_threads=False)
 
 
-def _refuse_bomb(path: str, metadata: Any) -> None:
-    """A page is unpacked whole: one of two gigabytes can come out of a file of some kilobytes."""
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
-            if unpacked > max(_LARGE_COLUMN, packed * _PACKED_AT_MOST):
-                raise DataError(
-                    f"{path}: the column '{column.path_in_schema}' holds {unpacked >> 20} MiB "
-                    f"packed into {packed >> 10} KiB, which no text does; write the file again."
-                )
+def _refuse_bomb(path: str, metadata: Any, packed: int) -> None:
+    """A page is unpacked whole: one of two gigabytes can come out of a file of some kilobytes.
+
+    The sizes of single columns would say more, but to look at them ends the process where the
+    file's table of statistics is damaged (pyarrow 26).
+    """
+    for number in range(metadata.num_row_groups):
+        unpacked = metadata.row_group(number).total_byte_size
+        if unpacked > max(_LARGE_GROUP, packed * _PACKED_AT_MOST):
+            raise DataError(
+                f"{path}: its rows hold {unpacked >> 20} MiB packed into {packed >> 10} KiB, which "
+                "no text does; write the file again."
+            )
 
 
 def _arrow_batches(path: str, check: Callable[[Any], None]) -> Iterator[Any]:

@@ -1,0 +1,96 @@
+"""What is given damaged files: every reader of users' files, and every file of a corpus and a run.
+
+A target is a folder of whole files and a function that opens one of them, or the folder, as the
+product does. `CHECKED` names those files whose damage has to be noticed, because the folder holds
+their checksums.
+"""
+
+import fnmatch
+from collections.abc import Callable
+from pathlib import Path
+
+from bertsmith.core import errors
+from bertsmith.tasks.datasets import conll, minimal_pairs, squad
+from bertsmith.text import arrow, documents, rows
+
+Open = Callable[[Path, Path], object]
+"""(folder, the damaged file in it) -> whatever."""
+
+
+def _reader(folder: Path, file: Path) -> None:
+    """A user's file, by everything that may be given it."""
+    readers: list[Callable[[Path], object]] = [
+        lambda path: list(documents.read(str(path))),
+        lambda path: list(rows.read(path)),
+    ]
+    if file.suffix == ".conll":
+        readers = [conll.read, lambda path: conll.read(path, labelled=None)]
+        readers.append(lambda path: conll.has_tags(path, ()))
+    if file.name.startswith("squad"):
+        readers.append(lambda path: squad.read(path, may_be_impossible=True))
+        readers.append(lambda path: squad.read(path, may_be_impossible=True, labelled=False))
+    if file.name.startswith("pairs"):
+        readers.append(lambda path: list(minimal_pairs.read(path)))
+    readers.append(arrow.class_names)
+    complaint: errors.BertsmithError | None = None
+    for read in readers:
+        try:
+            read(file)
+        except errors.BertsmithError as error:
+            _is_for_people(error)
+            complaint = error
+    if complaint:
+        raise complaint
+
+
+def _corpus(folder: Path, file: Path) -> None:
+    from bertsmith.corpus.shards import Corpus
+
+    corpus = Corpus.open(folder)
+    for name in ("train", "heldout"):
+        split = corpus.split(name)
+        for _ in split.spread(1000):
+            pass
+
+
+def _tokenizer(folder: Path, file: Path) -> None:
+    from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(folder)
+    tokenizer.encode_flat(["Some words, w1 w2 and Ünïcödé 北京.", ""])
+
+
+def _folder(folder: Path, file: Path) -> None:
+    from bertsmith.info.path import describe
+
+    describe(str(folder))
+
+
+def _model(folder: Path, file: Path) -> None:
+    from bertsmith.checkpoints.folder import load_any
+
+    load_any(folder)
+    _tokenizer(folder, file)
+    _folder(folder, file)
+
+
+def _is_for_people(error: errors.BertsmithError) -> None:
+    message = str(error)
+    assert message, repr(error)
+    assert "\n" not in message, message
+
+
+TARGETS: dict[str, tuple[Open, tuple[str, ...]]] = {
+    "reader": (_reader, ()),
+    "corpus": (_corpus, ("train-*/*.npy", "heldout-*/*.npy", "unigrams.npy")),
+    "tokenizer": (_tokenizer, ()),
+    "bpe": (_tokenizer, ()),
+    "model": (_model, ()),
+    "run": (_folder, ()),
+}
+"""Target -> how it is opened, and patterns of files whose damage must be noticed."""
+
+
+def is_checked(target: str, name: str) -> bool:
+    """Whether damage of the file must be noticed."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in TARGETS[target][1])
