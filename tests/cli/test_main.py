@@ -13,7 +13,7 @@ import pytest
 
 from bertsmith.cli.info import Info
 from bertsmith.cli.main import main
-from bertsmith.cli.pretrain import Pretrain, parse_phases
+from bertsmith.cli.pretrain import Pretrain, not_learned, parse_phases
 from bertsmith.core.errors import DataError, Stopped, SystemFault, UsageError
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.quickstart.samples import example
@@ -248,6 +248,15 @@ def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
     settings = json.loads((tmp_path / "m" / "pretrain.json").read_text())
     assert settings["phases"] == [{"share": 0.5, "length": 32}, {"share": 0.5, "length": 64}]
     assert settings["mask_share"] == 0.3  # the recipe's
+
+
+def test_a_loss_no_better_than_guessing_is_said():
+    metrics = {"mlm_loss": 7.1, "mlm_accuracy": 0.1, "nsp_loss": 0.5, "nsp_accuracy": 0.4}
+    baseline = {"mlm_loss": 7.0, "mlm_accuracy": 0.2, "nsp_loss": 0.69, "nsp_accuracy": 0.5}
+    [line] = not_learned(metrics, baseline)
+    assert "held-out mlm loss is 7.100, no better than guessing by frequency (7.000)" in line
+    assert not_learned(metrics | {"mlm_loss": 6.9}, baseline) == []
+    assert len(not_learned(metrics | {"mlm_loss": float("nan"), "nsp_loss": 0.7}, baseline)) == 2
 
 
 def test_the_example_speaks_the_language_of_the_vocabulary(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 import torch
 from conftest import TOY_VOCAB
@@ -84,13 +85,38 @@ def test_a_later_word_moves_no_score_from_the_left():
 def test_the_table_names_the_likelier_text():
     found = score_sentences(model(GPT), TOKENIZER, ["w1 w2", "w3 w4"])
     best = max(found, key=lambda one: one.totals["forward"])
+    apart = abs(found[0].totals["forward"] - found[1].totals["forward"])
+    found = [
+        msgspec.structs.replace(one, totals={"forward": one.totals["forward"] + 2 * (one is best)})
+        for one in found
+    ]
     shown = table(found)
-    assert shown.endswith(f"Likelier from the left: {best.text}")
+    assert shown.endswith(
+        f"Likelier from the left, by {apart + 2:.2f} nats, a factor of "
+        f"{math.exp(apart + 2):.3g}: {best.text}"
+    )
     assert f"{found[0].totals['forward']:.2f} nats in all" in shown
     twice = table(score_sentences(model(GPT), TOKENIZER, ["w1 w2", "w1 w2"]))
     assert twice.endswith("Equally likely from the left.")
     longer = table(score_sentences(model(GPT), TOKENIZER, ["w1", "w1 w2"]))
     assert longer.endswith("compare the nats a token too.)")
+
+
+def test_a_difference_of_nothing_names_no_likelier_text():
+    one, other = score_sentences(model(GPT), TOKENIZER, ["w1 w2", "w3 w4"])
+    other = msgspec.structs.replace(other, totals={"forward": one.totals["forward"] - 0.02})
+    shown = table([one, other])
+    assert "Likelier" not in shown
+    assert "About equally likely from the left: the best two are only 0.02 nats" in shown
+    assert "a factor of 1.02" in shown
+
+
+def test_unknown_words_are_counted_and_said():
+    found = score_sentences(model(GPT), TOKENIZER, ["w1 w2", "w1 never seen"])
+    assert [one.unknown for one in found] == [0, 2]
+    shown = table(found)
+    assert "Text 2: 2 tokens are [UNK]" in shown
+    assert "Text 1:" not in shown
 
 
 @pytest.mark.parametrize(

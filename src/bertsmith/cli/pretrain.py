@@ -180,6 +180,7 @@ class Pretrain(TrainingOptions):
                 f"{done.baseline[name]:.3f})"
                 for name, value in done.metrics.items()
             ),
+            *not_learned(done.metrics, done.baseline),
             f"The model is in {done.out}"
             + ("; it loads in transformers as it is." if self.model != "elmo" else "."),
         ]
@@ -204,6 +205,17 @@ class Pretrain(TrainingOptions):
             flags["steps"] = 1
         start = None if self.start is None else start_from(self.start)
         return pretrain_config(**flags | {"data": str(self.data), "phases": phases, "start": start})
+
+
+def not_learned(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
+    """A warning for each objective that ends no better than guessing by frequency."""
+    return [
+        f"Warning: the held-out {name.replace('_', ' ')} is {value:.3f}, no better than guessing "
+        f"by frequency ({baseline[name]:.3f}): the model has learned nothing of use from this yet. "
+        "Train longer, on more text, or with another learning rate."
+        for name, value in metrics.items()
+        if name.endswith("_loss") and not value < baseline[name]
+    ]
 
 
 def _by_recipe(option: Option) -> str:

@@ -9,6 +9,7 @@
   sentences of like length.
 """
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -42,6 +43,8 @@ class SentenceScore(msgspec.Struct, frozen=True):
     """Sum over the tokens, by side."""
     means: dict[str, float]
     """The same by token, to compare sentences of different lengths."""
+    unknown: int = 0
+    """Tokens that are `[UNK]`: the model scores that some unknown word is there, not which."""
 
 
 def score_sentences(
@@ -90,7 +93,8 @@ def _score(model: Pretrained, tokenizer: Tokenizer, text: str, number: int) -> S
             totals[side] = totals.get(side, 0.0) + value
             counts[side] = counts.get(side, 0) + 1
     means = {side: total / counts[side] for side, total in totals.items()}
-    return SentenceScore(text, scored, totals, means)
+    unknown = sum(id_ == tokenizer.unk_id for id_ in built.ids)
+    return SentenceScore(text, scored, totals, means, unknown)
 
 
 _NAMES = {"masked": "pseudo_log_likelihood", "forward": "log_likelihood"}
@@ -143,11 +147,26 @@ def table(scores: Sequence[SentenceScore]) -> str:
                 "(The texts differ in length, and every token more makes a text less likely: "
                 "compare the nats a token too.)"
             )
+    for number, found in enumerate(scores, 1):
+        if found.unknown:
+            words = "token is" if found.unknown == 1 else "tokens are"
+            lines.append(
+                f"Text {number}: {found.unknown} {words} [UNK], a word that the vocabulary lacks. "
+                "Its score says nothing about that word, so do not rank this text by it."
+            )
     return "\n".join(lines).rstrip()
 
 
+_CLEAR = 1.0
+"""Nats between two texts below which neither is called likelier: less than a factor of 2.7."""
+
+
 def _likelier(side: str, scores: Sequence[SentenceScore]) -> str:
-    best = max(scores, key=lambda found: found.totals[side])
-    if all(found.totals[side] == best.totals[side] for found in scores):
+    best, second = sorted(scores, key=lambda found: -found.totals[side])[:2]
+    apart = best.totals[side] - second.totals[side]
+    if not apart:
         return f"Equally likely {_SIDES[side]}."
-    return f"Likelier {_SIDES[side]}: {best.text}"
+    by = f"{apart:.2f} nats, a factor of {math.exp(min(apart, 700)):.3g}"
+    if apart < _CLEAR:
+        return f"About equally likely {_SIDES[side]}: the best two are only {by}, apart."
+    return f"Likelier {_SIDES[side]}, by {by}: {best.text}"
