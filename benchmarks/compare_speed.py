@@ -36,9 +36,9 @@ from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
-from bertsmith.models.gpt.parameters import to_theirs
 from bertsmith.models.modules.lstm import Steps
 from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.models.parameters import to_theirs
 from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
 from bertsmith.training.parallel import Parallel, Place
@@ -104,7 +104,7 @@ def gpt(place: Place, size: str) -> Contest:
     config = GptConfig.named(size, vocab_size=VOCABULARY)
     torch.manual_seed(0)
     ours = GptForPretraining(config)
-    state = to_theirs(ours.state_dict(), layers=config.n_layer)
+    state = to_theirs(ours.config, ours.state_dict())
 
     def theirs() -> nn.Module:
         model = transformers.OpenAIGPTLMHeadModel(

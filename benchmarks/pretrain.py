@@ -35,8 +35,8 @@ from bertsmith.core.runtime import World, keep_freed_memory
 from bertsmith.corpus.shards import Corpus
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.bert.parameters import to_theirs
 from bertsmith.models.modules.packed import PretrainBatch
+from bertsmith.models.parameters import to_theirs
 from bertsmith.pretraining.batches import Batches
 from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
@@ -86,7 +86,7 @@ def theirs(
     their_config = transformers.BertConfig(**msgspec.structs.asdict(config))
     their_config._attn_implementation = "sdpa"
     model = transformers.BertForPreTraining(their_config).train()
-    model.load_state_dict(to_theirs(state, layers=config.num_hidden_layers), strict=False)
+    model.load_state_dict(to_theirs(config, state), strict=False)
     model.to(place.device)
     decay = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]

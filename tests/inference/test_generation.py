@@ -14,8 +14,8 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
-from bertsmith.models.gpt.parameters import to_theirs
 from bertsmith.models.modules.packed import pack
+from bertsmith.models.parameters import to_theirs
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 WORDS = "red green blue old new big small warm cold kind the a ? . , - ##s".split()
@@ -40,7 +40,7 @@ def test_greedy_is_token_for_token_that_of_transformers(text, tokens):
     for seed in range(4):
         ours = new_model(seed)
         theirs = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**msgspec.structs.asdict(CONFIG))).eval()
-        theirs.load_state_dict(to_theirs(ours.state_dict(), layers=2), strict=False)
+        theirs.load_state_dict(to_theirs(ours.config, ours.state_dict()), strict=False)
         theirs.tie_weights()
         prompt = [TOKENIZER.cls_id, *TOKENIZER.encode(text).ids]
         output = theirs.generate(

@@ -17,8 +17,8 @@ from transformers import BertConfig as TheirConfig
 from bertsmith.checkpoints.folder import load_pretraining, save_model
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.bert.parameters import to_theirs
 from bertsmith.models.modules.packed import PretrainBatch, pack
+from bertsmith.models.parameters import to_theirs
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", "##a", "##b")
@@ -76,7 +76,7 @@ def padded_inputs(batch: PretrainBatch) -> tuple[dict[str, Tensor], Tensor]:
 def their_twin(model: BertForPretraining) -> BertForPreTraining:
     config = TheirConfig(**msgspec.structs.asdict(model.config))
     theirs = BertForPreTraining(config).eval()
-    state = to_theirs(model.state_dict(), layers=model.config.num_hidden_layers)
+    state = to_theirs(model.config, model.state_dict())
     report = theirs.load_state_dict(state, strict=False)
     assert not report.unexpected_keys
     assert set(report.missing_keys) <= {
@@ -128,7 +128,7 @@ def test_outputs_losses_and_gradients_equal(lengths, segments, activation):
     (their_mlm / len(batch.masked_P) + their_nsp / len(lengths)).backward()
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values())
-    mapped = to_theirs(gradients, layers=ours.config.num_hidden_layers)
+    mapped = to_theirs(ours.config, gradients)
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(mapped[name], parameter.grad, atol=2e-6, rtol=1e-4, msg=name)
 

@@ -16,7 +16,7 @@ from bertsmith.checkpoints.tensors import save_tensors
 from bertsmith.checkpoints.weights import Weights, open_weights, outline
 from bertsmith.core.errors import FolderError, option
 from bertsmith.core.storage import read_json, write_bytes, write_json
-from bertsmith.models import family
+from bertsmith.models import parameters
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence
 from bertsmith.models.config import ModelConfig
@@ -38,11 +38,6 @@ from bertsmith.text.tokenizer.template import special_ids
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 CONFIG = "config.json"
-# Parts of a pre-trained model that may start anew.
-_HEADS = ("mlm.", "pooler.", "next_sentence.", "word_VP", "bias_V")
-# Names that a folder with weights of these parts has for them.
-_WORD_HEADS = ("cls.predictions.transform.dense.weight", "word_VP")
-_PAIR_HEAD = "cls.seq_relationship.weight"
 _MOST_LABELS = 1_000_000
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -59,7 +54,7 @@ def save_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     shape = model.config
-    state = family.to_theirs(shape, model.state_dict())
+    state = parameters.to_theirs(shape, model.state_dict())
     save_tensors(folder / WEIGHTS, state, {"format": "pt"})
     frame = frame_of(model)
     tokenizer.save(folder, model_max_length=shape.max_position_embeddings, frame=frame)
@@ -133,16 +128,17 @@ def load_pretraining(
     weights = _open(folder)
     shape = weights.shape
     if pair_task is None:
-        pair_task = _PAIR_HEAD in weights.stored
+        pair_task = shape.parameters.pair_head in weights.stored
     pieces = _pieces(folder, shape)
     make = partial(build, shape, pieces=pieces, pair_task=pair_task)
     state = weights.state_for(outline(make), heads=True)
     model = make()
     missing = _fill(model, state)
-    lost = [name for name in missing if not (fresh_heads and name.startswith(_HEADS))]
+    encoder = shape.parameters.encoder
+    lost = [name for name in missing if name.startswith(encoder) or not fresh_heads]
     if lost:
         raise FolderError(
-            f"{weights.lacks(lost)}. A pre-trained {family.NAMES[shape.family]} "
+            f"{weights.lacks(lost)}. A pre-trained {shape.display_name} "
             "has them; the folder holds another kind of model."
         )
     return model.eval(), sorted({name.split(".")[0] for name in missing})
@@ -158,7 +154,7 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
         FolderError: the encoder is missing, damaged or of another shape.
     """
     weights = _open(folder)
-    encoder = f"{model.config.family}."
+    encoder = model.config.parameters.encoder
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     expected = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
@@ -191,13 +187,12 @@ def load_any(folder: Path) -> Pretrained | BertForNextSentence | TaskModel | Enc
         return load_task(folder)
     weights = _open(folder)
     shape = weights.shape
-    # A GPT's output weights are its word embeddings, so an encoder alone is all of it.
-    if isinstance(shape, GptConfig) or any(name in weights.stored for name in _WORD_HEADS):
+    if shape.parameters.word_head in weights.stored:
         return load_pretraining(folder)[0]
-    if isinstance(shape, BertConfig) and _PAIR_HEAD in weights.stored:
+    if isinstance(shape, BertConfig) and shape.parameters.pair_head in weights.stored:
         return _filled(weights, partial(BertForNextSentence, shape))
     make = partial(build_encoder, shape, pieces=_pieces(folder, shape))
-    return _filled(weights, make, prefix=f"{shape.family}.")
+    return _filled(weights, make, prefix=shape.parameters.encoder)
 
 
 def _filled(weights: Weights, make: Callable[[], ModuleT], *, prefix: str = "") -> ModuleT:

@@ -3,7 +3,6 @@
 What a folder has beyond what is asked of it, such as other heads, is left out.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,37 +14,10 @@ from torch import Tensor, nn
 from bertsmith.checkpoints.headers import Stored, read_headers, weight_files
 from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, ModelWarning, nearest
-from bertsmith.models import family
-from bertsmith.models.bert import parameters
-from bertsmith.models.bert.config import BertConfig
+from bertsmith.models import family, parameters
 from bertsmith.models.config import ModelConfig
-from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.gpt.config import GptConfig
+from bertsmith.models.parameter_table import counted
 
-# What a config.json counts, and where the weights number it.
-_NUMBERED: dict[type[ModelConfig], dict[str, re.Pattern[str]]] = {
-    BertConfig: {"num_hidden_layers": re.compile(r"bert\.encoder\.layer\.(\d{1,9})\.")},
-    GptConfig: {"n_layer": re.compile(r"transformer\.h\.(\d{1,9})\.")},
-    ElmoConfig: {
-        "lstm_layers": re.compile(r"elmo\.forward_lstms\.(\d{1,9})\."),
-        "highways": re.compile(r"elmo\.encoder\.highways\.(\d{1,9})\."),
-        "filters": re.compile(r"elmo\.encoder\.convolutions\.(\d{1,9})\."),
-    },
-}
-_ENCODERS: dict[type[ModelConfig], str] = {
-    BertConfig: "bert.",
-    GptConfig: "transformer.",
-    ElmoConfig: "elmo.",
-}
-# Heads of ours and of `transformers`, for which a command may have no use.
-_HEADS: dict[type[ModelConfig], tuple[str, ...]] = {
-    BertConfig: ("bert.pooler.", "cls.", "classifier.", "qa_outputs.", "features.", "bilstm."),
-    GptConfig: ("lm_head.", "score.", "qa_outputs.", "classifier.", "multiple_choice_head."),
-    ElmoConfig: tuple(
-        "word_VP bias_V classifier. span. mix. reader. pair. question. spans. hidden. "
-        "output.".split()
-    ),
-}
 _SHOWN = 3
 """Names of a list that a warning repeats."""
 
@@ -71,9 +43,9 @@ class Weights:
         Raises:
             FolderError: the number of layers or a tensor's shape differs.
         """
-        for key, pattern in _NUMBERED[type(self.shape)].items():
-            value = getattr(self.shape, key)
-            said = value if isinstance(value, int) else len(value)
+        table = self.shape.parameters
+        for key, pattern in table.numbered.items():
+            said = counted(self.shape, key)
             found = {int(match[1]) for name in self.stored if (match := pattern.match(name))}
             there = max(found, default=-1) + 1
             if said != there:
@@ -113,9 +85,9 @@ class Weights:
             FolderError: the weights are damaged, not finite, or not those of `expected`.
         """
         whole = {f"{prefix}{name}": tensor for name, tensor in expected.items()}
-        theirs = family.to_theirs(self.shape, whole)
+        theirs = parameters.to_theirs(self.shape, whole)
         self._check(theirs)
-        copies = family.repeated(self.shape) if heads else {}
+        copies = self.shape.parameters.repeated if heads else {}
         self._check_left_over(theirs, heads=heads)
         wanted = {
             self.names[name]: name for name in self.stored if name in theirs or name in copies
@@ -125,17 +97,17 @@ class Weights:
             # Every number is checked, also those that are left out here.
             loaded = load_tensors(path)
             tensors |= {wanted[called]: loaded[called] for called in loaded if called in wanted}
-        model = family.NAMES[self.shape.family]
-        tensors = parameters.without_repeated(
-            tensors, copies, self.names, source=self.where, model=model
-        )
-        ours = family.to_ours(self.shape, tensors, source=self.where)
+        if heads:
+            tensors = parameters.without_repeated(
+                self.shape, tensors, self.names, source=self.where
+            )
+        ours = parameters.to_ours(self.shape, tensors, source=self.where)
         return {name.removeprefix(prefix): tensor for name, tensor in ours.items()}
 
     def lacks(self, missing: list[str]) -> str:
         """For a message: which tensors are missing, by the name that `transformers` has."""
         first = {missing[0]: torch.empty(3, 1)}
-        [name, *_] = family.to_theirs(self.shape, first)
+        [name, *_] = parameters.to_theirs(self.shape, first)
         return f"{self.where} lacks {len(missing)} tensors, the first is {name}"
 
     def _check(self, theirs: dict[str, Tensor]) -> None:
@@ -156,20 +128,19 @@ class Weights:
                 )
 
     def _check_left_over(self, theirs: dict[str, Tensor], *, heads: bool) -> None:
-        kind = type(self.shape)
-        copies = family.repeated(self.shape)
-        left = sorted(self.stored.keys() - theirs.keys() - copies.keys())
-        others = [name for name in left if not name.startswith(_HEADS[kind])]
+        table = self.shape.parameters
+        left = sorted(self.stored.keys() - theirs.keys() - table.repeated.keys())
+        others = [name for name in left if not name.startswith(table.their_heads)]
         inside = [
             name
             for name in left
-            if (name in others and name.startswith(_ENCODERS[kind]))
-            or (heads and name.startswith("cls.") and name not in parameters.NAMES)
+            if (name in others and name.startswith(table.their_encoder))
+            or (heads and name.startswith(table.strict_heads) and name not in table.their_names)
         ]
         if inside:
             raise FolderError(
                 f"{self.stored[inside[0]].file}: {len(inside)} tensors have no place in a "
-                f"{family.NAMES[self.shape.family]} of "
+                f"{self.shape.display_name} of "
                 f"{self.shape.num_hidden_layers} layers, the first is "
                 f"{self.names[inside[0]]}{nearest(inside[0], theirs)}; check that config.json "
                 "belongs to these weights."
@@ -194,7 +165,7 @@ def open_weights(folder: Path, shape: ModelConfig) -> Weights:
     headers = read_headers(folder)
     files = weight_files(folder)
     where = str(files[0] if len(files) == 1 else folder)
-    names = family.names_in_file(shape, headers, source=str(files[0]))
+    names = shape.parameters.names_in_file(headers, str(files[0]))
     stored = {name: headers[called] for name, called in names.items()}
     weights = Weights(folder, shape, stored, names, where, folder / "config.json")
     weights.check_encoder()
@@ -203,21 +174,26 @@ def open_weights(folder: Path, shape: ModelConfig) -> Weights:
 
 def has_place(shape: ModelConfig, names: Iterable[str]) -> list[str]:
     """Those of today's names that some model of this shape has, under any head."""
-    known = _encoder_of(shape).keys() | family.repeated(shape).keys()
-    heads = _HEADS[type(shape)]
+    table = shape.parameters
+    known = _encoder_of(shape).keys() | table.repeated.keys()
     return [
         name
         for name in names
         if name in known
-        or (name.startswith(heads) and (not name.startswith("cls.") or name in parameters.NAMES))
+        or (
+            name.startswith(table.their_heads)
+            and (not name.startswith(table.strict_heads) or name in table.their_names)
+        )
     ]
 
 
 def _encoder_of(shape: ModelConfig) -> dict[str, Tensor]:
     """The encoder's parameters without data, by today's names."""
     encoder = outline(lambda: family.build_encoder(shape, pieces=()))
-    state = {f"{shape.family}.{name}": tensor for name, tensor in encoder.items()}
-    return family.to_theirs(shape, state)
+    prefix = shape.parameters.encoder
+    return parameters.to_theirs(
+        shape, {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
+    )
 
 
 def outline(build: Callable[[], nn.Module]) -> dict[str, Tensor]:

@@ -75,34 +75,6 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     """Part -> how well the best run of a finished fine-tuning did."""
 
 
-# Which part of the model a tensor belongs to, by its name in `model.safetensors`; first match wins.
-_PARTS = (
-    ("word_embeddings", "word embeddings"),
-    ("tokens_embed", "word embeddings"),
-    ("positions_embed", "position embeddings"),
-    ("embeddings", "position and segment embeddings"),
-    (".attention.", "attention"),
-    (".attn.", "attention"),
-    ("encoder.layer", "feed-forward"),
-    ("transformer.h.", "feed-forward"),
-    ("elmo.encoder", "characters"),
-    ("_lstms.", "LSTMs"),
-    ("word_VP", "output words"),
-    ("bias_V", "output words"),
-    ("pooler", "pooler"),
-    ("seq_relationship", "next-sentence head"),
-    ("cls.predictions", "masked-word head"),
-    ("classifier", "output layer"),
-    ("qa_outputs", "output layer"),
-)
-
-
-# What `transformers` may write beside the parameters: the output weights, which are the word
-# embeddings once more, place numbers and masks.
-_REPEATED = ("cls.predictions.decoder", "lm_head")
-_BUFFERS = ("position_ids", "token_type_ids", ".attn.bias")
-
-
 def has_tokenizer(folder: Path) -> bool:
     """Whether there is a tokenizer of any kind."""
     return any((folder / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.json"))
@@ -132,11 +104,11 @@ def model_info(folder: Path) -> ModelInfo:
     shape = config_from_keys(keys, str(folder / "config.json"))
     headers = read_headers(folder)
     parts: Counter[str] = Counter()
+    table = shape.parameters
     for name, stored in headers.items():
-        if not name.startswith(_REPEATED) and not name.endswith(_BUFFERS):
-            parts[next((part for key, part in _PARTS if key in name), "other heads")] += prod(
-                stored.shape
-            )
+        if name not in table.repeated and not name.endswith(table.buffers):
+            part = next((part for key, part in table.parts if key in name), "other heads")
+            parts[part] += prod(stored.shape)
     architecture = shape.family
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(

@@ -12,6 +12,7 @@ import msgspec
 from bertsmith.core.errors import UsageError
 from bertsmith.core.storage import parse_json
 from bertsmith.models.config_keys import computed_keys, read_config_keys
+from bertsmith.models.parameter_table import ParameterTable
 
 FamilyName = Literal["bert", "gpt", "elmo"]
 Objective = Literal["masked", "forward", "both"]
@@ -54,6 +55,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Keys of `config.json` that compute nothing; see `config_keys.computed_keys`."""
     sizes: ClassVar[Mapping[str, object]]
     """The presets, by name."""
+    parameters: ClassVar[ParameterTable]
+    """Names of parameters here and in a folder."""
 
     vocab_size: int
 

@@ -4,15 +4,13 @@ A model is built by its shape's class, pre-trained with its heads or under a tas
 folder is read by the `model_type` of its `config.json`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from torch import Tensor
 
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.storage import describe_validation
-from bertsmith.models.bert import parameters as bert_parameters
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
@@ -22,7 +20,6 @@ from bertsmith.models.config_files import MODEL_TYPES
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ElmoForPretraining
 from bertsmith.models.elmo.tasks import ElmoForTask
-from bertsmith.models.gpt import parameters as gpt_parameters
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
@@ -41,64 +38,6 @@ _TASK_ARCHITECTURES: dict[FamilyName, dict[Level, str]] = {
     "elmo": {},
 }
 """Of the fine-tuned models that `transformers` computes alike, what it calls them."""
-
-
-def to_theirs(shape: ModelConfig, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our state under the names of a folder: those of `transformers`, which has no ELMo."""
-    match shape:
-        case BertConfig():
-            return bert_parameters.to_theirs(ours, layers=shape.num_hidden_layers)
-        case GptConfig():
-            return gpt_parameters.to_theirs(ours, layers=shape.n_layer)
-        case ElmoConfig():
-            return {
-                name: bert_parameters.on_cpu(value).contiguous() for name, value in ours.items()
-            }
-    raise TypeError(f"{type(shape).__name__} has no row here")
-
-
-def to_ours(shape: ModelConfig, theirs: dict[str, Tensor], *, source: str) -> dict[str, Tensor]:
-    """A folder's state under our names; parts that the folder lacks are absent.
-
-    Raises:
-        FolderError: a tensor is left over, half there, or contradicts another.
-    """
-    match shape:
-        case BertConfig():
-            return bert_parameters.to_ours(theirs, layers=shape.num_hidden_layers, source=source)
-        case GptConfig():
-            return gpt_parameters.to_ours(theirs, layers=shape.n_layer, source=source)
-        case ElmoConfig():
-            return dict(theirs)
-    raise TypeError(f"{type(shape).__name__} has no row here")
-
-
-def names_in_file(shape: ModelConfig, names: Iterable[str], *, source: str) -> dict[str, str]:
-    """Today's name of each parameter in a folder -> its name there; copies and buffers apart.
-
-    Raises:
-        FolderError: there are several encoders, or two names for one parameter.
-    """
-    match shape:
-        case BertConfig():
-            return bert_parameters.names_in_file(names, source)
-        case GptConfig():
-            return gpt_parameters.names_in_file(names, source)
-        case ElmoConfig():
-            return {name: name for name in names}
-    raise TypeError(f"{type(shape).__name__} has no row here")
-
-
-def repeated(shape: ModelConfig) -> dict[str, str]:
-    """Of tensors that a folder may hold twice: the copy's name in `transformers` -> the first's."""
-    match shape:
-        case BertConfig():
-            return bert_parameters.REPEATED
-        case GptConfig():
-            return gpt_parameters.REPEATED
-        case ElmoConfig():
-            return {}
-    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 # --- with the heads of pre-training -------------------------------------------------------------

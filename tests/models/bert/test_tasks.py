@@ -32,10 +32,10 @@ from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.bert.parameters import to_theirs
 from bertsmith.models.bert.tasks import ARCHITECTURES, BertForTask, TaskBatch
 from bertsmith.models.head_config import FeatureBased, Kind
 from bertsmith.models.modules.packed import pack
+from bertsmith.models.parameters import to_theirs
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz")
@@ -196,7 +196,7 @@ def test_our_folder_is_theirs_and_theirs_is_ours(tmp_path, kind):
     their_loss.backward()
     gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
     assert all(gradient is not None for gradient in gradients.values())
-    mapped = to_theirs(gradients, layers=2)
+    mapped = to_theirs(ours.config, gradients)
     assert sorted(mapped) == sorted(name for name, _ in theirs.named_parameters())
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(mapped[name], parameter.grad, **CLOSE, msg=name)

@@ -15,8 +15,8 @@ from bertsmith.models.bert.model import Bert, initialize
 from bertsmith.models.config import SIZES
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
-from bertsmith.models.gpt.parameters import to_ours, to_theirs
 from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.models.parameters import to_ours, to_theirs
 
 SHAPE = {
     "vocab_size": 61,
@@ -59,7 +59,7 @@ def new_batch(ids: list[list[int]]) -> LanguageBatch:
 
 def their_twin(model: GptForPretraining) -> OpenAIGPTLMHeadModel:
     theirs = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**msgspec.structs.asdict(model.config)))
-    state = to_theirs(model.state_dict(), layers=model.config.n_layer)
+    state = to_theirs(model.config, model.state_dict())
     report = theirs.load_state_dict(state, strict=False)
     assert not report.unexpected_keys
     assert set(report.missing_keys) <= {"lm_head.weight"}
@@ -89,7 +89,7 @@ def test_logits_loss_and_gradients_equal_those_of_transformers(lengths, activati
 
     loss.backward()
     output.loss.backward()
-    mapped = to_theirs({n: p.grad for n, p in ours.named_parameters()}, layers=3)
+    mapped = to_theirs(CONFIG, {n: p.grad for n, p in ours.named_parameters()})
     expected = {name: parameter.grad for name, parameter in theirs.named_parameters()}
     assert sorted(mapped) == sorted(expected)
     for name, gradient in expected.items():
@@ -101,34 +101,34 @@ def test_names_go_there_and_back(tmp_path):
     their_twin(ours).save_pretrained(tmp_path)
     theirs = OpenAIGPTLMHeadModel.from_pretrained(tmp_path).state_dict()
     assert "lm_head.weight" in theirs
-    back = to_ours(theirs, layers=3, source="x")
+    back = to_ours(CONFIG, theirs, source="x")
     assert back.keys() == ours.state_dict().keys()
     for name, tensor in ours.state_dict().items():
         assert torch.equal(tensor, back[name]), name
     # Old releases: no prefix, and the masks beside the parameters.
     old = {name.removeprefix("transformer."): tensor for name, tensor in theirs.items()}
     old |= {"h.0.attn.bias": torch.ones(1, 1, 9, 9), "position_ids": torch.arange(9)}
-    assert to_ours(old, layers=3, source="x").keys() == back.keys()
+    assert to_ours(CONFIG, old, source="x").keys() == back.keys()
 
 
 def test_tensors_that_do_not_fit_are_refused():
-    theirs = to_theirs(new_model().state_dict(), layers=3)
+    theirs = to_theirs(CONFIG, new_model().state_dict())
     tied = theirs["transformer.tokens_embed.weight"]
     with pytest.raises(FolderError) as caught:
-        to_ours(theirs | {"lm_head.weight": tied + 1}, layers=3, source="m.safetensors")
+        to_ours(CONFIG, theirs | {"lm_head.weight": tied + 1}, source="m.safetensors")
     assert str(caught.value) == (
         "m.safetensors: lm_head.weight differs from transformer.tokens_embed.weight; bertsmith's "
         "GPT shares the two, as the paper's does, so this model cannot be loaded unchanged."
     )
     with pytest.raises(FolderError) as caught:
-        to_ours(theirs, layers=2, source="m.safetensors")
+        to_ours(msgspec.structs.replace(CONFIG, n_layer=2), theirs, source="m.safetensors")
     assert str(caught.value) == (
         "m.safetensors: 12 tensors have no place in a GPT of 2 layers, the first is "
         "transformer.h.2.attn.c_attn.bias (perhaps you meant 'transformer.h.1.attn.c_attn.bias'); "
         "check that config.json belongs to these weights."
     )
-    with pytest.raises(KeyError, match="no row in the key table"):
-        to_theirs({"gpt.embeddings.segment.weight": tied}, layers=3)
+    with pytest.raises(KeyError, match="no row in the parameter table"):
+        to_theirs(CONFIG, {"gpt.embeddings.segment.weight": tied})
 
 
 def encoders(dtype: torch.dtype = torch.float64) -> tuple[Gpt, Bert]:

@@ -11,10 +11,10 @@ from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 from bertsmith.models.bert import heads
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.gpt.config import GptConfig
-from bertsmith.models.gpt.parameters import to_ours, to_theirs
 from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.packed import pack
+from bertsmith.models.parameters import to_ours, to_theirs
 
 KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}
@@ -154,7 +154,7 @@ def their_model(ours: GptForTask) -> OpenAIGPTForSequenceClassification:
     theirs = OpenAIGPTForSequenceClassification(
         OpenAIGPTConfig(**msgspec.structs.asdict(ours.config), **ours.config_keys, pad_token_id=0)
     )
-    theirs.load_state_dict(to_theirs(ours.state_dict(), layers=2))
+    theirs.load_state_dict(to_theirs(ours.config, ours.state_dict()))
     return theirs.eval()
 
 
@@ -303,10 +303,10 @@ def test_class_weights_weigh_the_task_alone():
 @pytest.mark.parametrize("kind", KINDS)
 def test_names_and_keys_go_there_and_back(kind):
     model = new_model(kind)
-    theirs = to_theirs(model.state_dict(), layers=2)
+    theirs = to_theirs(model.config, model.state_dict())
     head = {"answer": {"qa_outputs.weight", "qa_outputs.bias"}}.get(kind, {"score.weight"})
     assert {name for name in theirs if not name.startswith("transformer.")} == head
-    back = to_ours(theirs, layers=2, source="x")
+    back = to_ours(CONFIG, theirs, source="x")
     assert back.keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, back[name]), name

@@ -16,8 +16,7 @@ from bertsmith.checkpoints.tensors import in_fp32, load_tensors
 from bertsmith.checkpoints.weights import Weights, has_place
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import read_json
-from bertsmith.models import family
-from bertsmith.models.bert import parameters
+from bertsmith.models import parameters
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config_files import config_from_keys
 
@@ -65,11 +64,11 @@ def _open_transformer(folder: Path, tokenizer: Path | None, *, allow_pickle: boo
     files = pickled_files(folder) if pickled else weight_files(folder)
     headers = _stored(pickled, files[0]) if pickled else read_headers(folder)
     where = str(files[0] if len(files) == 1 else folder)
-    in_file = family.names_in_file(config, headers, source=where)
+    in_file = config.parameters.names_in_file(headers, where)
     names, kept, dropped = dict(in_file), {}, {}
     copies = {
         copy: first
-        for copy, first in family.repeated(config).items()
+        for copy, first in config.parameters.repeated.items()
         if copy in names and first in names
     }
     weights = Weights(
@@ -103,9 +102,7 @@ def _open_transformer(folder: Path, tokenizer: Path | None, *, allow_pickle: boo
             own = tensor.clone(memory_format=torch.contiguous_format)
             tensors[called] = in_fp32(own, f"{where}: {called}")
         found = {name: tensors[called] for name, called in names.items() if name in known}
-        return parameters.without_repeated(
-            found, copies, names, source=where, model=config.display_name
-        )
+        return parameters.without_repeated(config, found, names, source=where)
 
     carried = {name: folder / name for name in [*_TOKENIZER, CARD]} if tokenizer is None else {}
     return Source(

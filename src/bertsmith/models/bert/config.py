@@ -6,6 +6,7 @@ from typing import ClassVar, Self, get_args
 import msgspec
 
 from bertsmith.core.errors import UsageError, nearest
+from bertsmith.models.bert.parameters import PARAMETERS
 from bertsmith.models.config import (
     SIZES,
     Activation,
@@ -16,6 +17,7 @@ from bertsmith.models.config import (
     check_numbers,
 )
 from bertsmith.models.config_keys import INERT_KEYS
+from bertsmith.models.parameter_table import ParameterTable
 
 
 class BertConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +32,7 @@ class BertConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     model_type: ClassVar[str] = "bert"
     inert_keys: ClassVar[Mapping[str, object]] = INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = SIZES
+    parameters: ClassVar[ParameterTable] = PARAMETERS
 
     hidden_size: int = 768
     num_hidden_layers: int = 12

@@ -7,6 +7,8 @@ import msgspec
 
 from bertsmith.core.errors import UsageError
 from bertsmith.models.config import LARGEST, FamilyName, ModelConfig, check_numbers
+from bertsmith.models.elmo.parameters import PARAMETERS
+from bertsmith.models.parameter_table import ParameterTable
 
 _MOST_CHARACTERS = 1000
 
@@ -37,6 +39,7 @@ class ElmoConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     model_type: ClassVar[str] = "elmo"
     inert_keys: ClassVar[Mapping[str, object]] = _INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = ELMO_SIZES
+    parameters: ClassVar[ParameterTable] = PARAMETERS
 
     vocab_size: int
     """Tokens of the softmax."""

@@ -15,6 +15,8 @@ from bertsmith.models.config import (
     check_numbers,
 )
 from bertsmith.models.config_keys import INERT_KEYS, SameAs
+from bertsmith.models.gpt.parameters import PARAMETERS
+from bertsmith.models.parameter_table import ParameterTable
 
 GptActivation = Literal["gelu", "relu", "silu", "swish"]
 
@@ -40,6 +42,7 @@ class GptConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model_type: ClassVar[str] = "openai-gpt"
     inert_keys: ClassVar[Mapping[str, object]] = _INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = SIZES
+    parameters: ClassVar[ParameterTable] = PARAMETERS
 
     n_positions: int = 512
     n_embd: int = 768
