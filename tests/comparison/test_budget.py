@@ -2,13 +2,14 @@
 
 import pytest
 
-from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
+from bertsmith.comparison.budget import Budget, mean_step, steps_of, training_flops
 from bertsmith.comparison.matching import count_parameters, matched_shapes
 from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.models.operations import Step
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_operations_of_a_gpt_and_an_elmo_step():
 def test_a_step_is_counted_over_its_micro_batches():
     batches = [LanguageBatch(pack([[2, 7, 7, 3], [2, 3]]), backward=True)]
     batches += [LanguageBatch(pack([[2, 9, 3]]), backward=True)]
-    step = Step.mean([batches, batches])
+    step = mean_step([batches, batches])
     assert step == Step(tokens=9, sequences=3, word_predictions=12, squares=29, distinct=6)
 
 

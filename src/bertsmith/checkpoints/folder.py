@@ -21,7 +21,6 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence
 from bertsmith.models.config import ModelConfig
 from bertsmith.models.config_files import config_from_keys, config_keys
-from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import (
     Encoder,
     Pretrained,
@@ -33,7 +32,6 @@ from bertsmith.models.family import (
     is_for_task,
     task_head,
 )
-from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.template import special_ids
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -63,7 +61,7 @@ def save_model(
     if frame != "text" and tokenizer.has_special:
         # By these `transformers` ends what a model writes, and tells padding from text.
         keys |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
-        keys |= {"pad_token_id": tokenizer.pad_id} if isinstance(shape, GptConfig) else {}
+        keys.setdefault("pad_token_id", tokenizer.pad_id)
     write_json(folder / CONFIG, keys)
 
 
@@ -258,7 +256,7 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
 
 def _pieces(folder: Path, shape: ModelConfig) -> tuple[str, ...]:
     """The vocabulary, where the model reads its characters."""
-    if not isinstance(shape, ElmoConfig):
+    if not shape.reads_characters:
         return ()
     pieces = Tokenizer.load(folder).vocab
     if len(pieces) != shape.vocab_size:  # no padding, as each row is spelled

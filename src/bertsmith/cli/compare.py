@@ -7,6 +7,7 @@ from bertsmith.cli.command import Command, Result, with_next
 from bertsmith.cli.options import flag
 from bertsmith.cli.pretrain import parse_phases
 from bertsmith.core.runtime import Engine
+from bertsmith.models.config_files import CONFIGS
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class Compare(Command):
         shown="all",
     )
     models: tuple[str, ...] = flag(
-        "Models to compare.", group="Model", default=("bert", "gpt", "elmo"), metavar="NAME,..."
+        "Models to compare.", group="Model", default=tuple(CONFIGS), metavar="NAME,..."
     )
     ablations: tuple[str, ...] = flag(
         "Also untrained, paper-weights, no-nsp, sop, left-to-right, left-to-right+bilstm, masking "

@@ -60,6 +60,7 @@ class Prepare(Command):
         from bertsmith.corpus.prepare import prepare
         from bertsmith.info import path as info
         from bertsmith.info import words
+        from bertsmith.models.config import DEFAULT_FAMILY
         from bertsmith.models.config_files import MODEL_TYPES
 
         folder = resolve(self.tokenizer)
@@ -79,7 +80,8 @@ class Prepare(Command):
         begin = ["--size", "mini"]
         if (folder / "config.json").is_file():
             keys = read_json(folder / "config.json", dict[str, Any])
-            model = MODEL_TYPES.get(keys.get("model_type", "bert"), "bert")
-            begin = ["--from", self.tokenizer, *(["--model", model] if model != "bert" else [])]
+            family = MODEL_TYPES.get(keys.get("model_type", ""), DEFAULT_FAMILY)
+            begin = ["--from", self.tokenizer]
+            begin += [] if family == DEFAULT_FAMILY else ["--model", family]
         run = ["pretrain", "--data", str(self.out), "--out", "model", *begin, "--hours", "1"]
         return Result(found, with_next(words.lines(found), run))

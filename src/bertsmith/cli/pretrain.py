@@ -9,7 +9,8 @@ from bertsmith.cli.command import Result, with_next
 from bertsmith.cli.options import Option, flag
 from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import FamilyName
+from bertsmith.models.config import DEFAULT_FAMILY, FamilyName
+from bertsmith.models.config_files import CONFIGS
 from bertsmith.pretraining.config import (
     RECIPES,
     InitialWeights,
@@ -51,7 +52,9 @@ class Pretrain(TrainingOptions):
         shown="mini; with --from, that model's",
     )
     model: FamilyName = flag(
-        "bert; gpt: left to right; elmo: two directions of LSTMs.", group="Model", default="bert"
+        "bert; gpt: left to right; elmo: two directions of LSTMs.",
+        group="Model",
+        default=DEFAULT_FAMILY,
     )
     start: str | None = flag(
         "Model to continue: a folder, `tiny-en`, `tiny-zh`, `minilm`, or a Hugging Face hub name. "
@@ -172,6 +175,8 @@ class Pretrain(TrainingOptions):
             replay=self.replay,
             held_out=self.held_out,
         )
+        family = CONFIGS[self.model]
+        known = family.library == "transformers"
         text = [
             f"Trained for {done.step:,} steps on {done.tokens:,} tokens in {clock(done.seconds)}, "
             f"{done.tokens_per_second:,.0f} tokens a second.",
@@ -181,17 +186,16 @@ class Pretrain(TrainingOptions):
                 for name, value in done.metrics.items()
             ),
             *not_learned(done.metrics, done.baseline),
-            f"The model is in {done.out}"
-            + ("; it loads in transformers as it is." if self.model != "elmo" else "."),
+            f"The model is in {done.out}{'; it loads in transformers as it is' if known else ''}.",
         ]
         text_with_blank = example(self.out)
         prompt = text_with_blank.partition("[MASK]")[0].strip()
         first = {
-            "bert": ["fill", str(done.out), text_with_blank],
-            "gpt": ["generate", str(done.out), prompt],
-            "elmo": ["score", str(done.out), prompt],
+            "masked": ["fill", str(done.out), text_with_blank],
+            "forward": ["generate", str(done.out), prompt],
+            "both": ["score", str(done.out), prompt],
         }
-        following = [first[self.model], ["info", str(done.out)]]
+        following = [first[family.objective], ["info", str(done.out)]]
         return Result(done, with_next(text, *following))
 
     def _config(self) -> PretrainConfig:

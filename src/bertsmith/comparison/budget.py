@@ -1,8 +1,6 @@
 """How much each system may be trained, and what a step of it costs.
 
-Floating-point operations are counted as the papers count them: two for a multiplication and its
-addition in a matrix product, three times the forward pass for a training step; sums, norms and
-activations are left out.
+A training step is three times its forward pass (`models.operations`).
 """
 
 import math
@@ -11,11 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from bertsmith.core.errors import UsageError, option
-from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import ModelConfig
-from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import TextBatch
+from bertsmith.models.operations import Step
 from bertsmith.pretraining.config import ENDLESS_STEPS
 
 Unit = Literal["tokens", "flops", "hours"]
@@ -64,70 +60,25 @@ class Budget:
         return f"{self.unit}={self.amount:g}"
 
 
-@dataclass(frozen=True)
-class Step:
-    """What a training step holds, on average."""
-
-    tokens: float
-    sequences: float
-    word_predictions: float
-    """Of all word objectives together."""
-    squares: float
-    """Sum of the squares of the sequences' lengths: pairs of tokens that attend."""
-    distinct: float
-    """Different tokens, whose characters ELMo reads once."""
-
-    @classmethod
-    def mean(cls, steps: Sequence[Sequence[TextBatch]]) -> Self:
-        """Over the micro-batches of some steps."""
-        batches = [batch for step in steps for batch in step]
-        lengths = [length for batch in batches for length in batch.packed.lengths]
-        predictions = sum(
-            count for batch in batches for name, count in batch.counts.items() if name != "nsp"
-        )
-        return cls(
-            tokens=sum(lengths) / len(steps),
-            sequences=len(lengths) / len(steps),
-            word_predictions=predictions / len(steps),
-            squares=sum(length**2 for length in lengths) / len(steps),
-            distinct=sum(len(set(batch.packed.ids_T.tolist())) for batch in batches) / len(steps),
-        )
+def mean_step(steps: Sequence[Sequence[TextBatch]]) -> Step:
+    """What a step holds, the mean over the micro-batches of some."""
+    batches = [batch for step in steps for batch in step]
+    lengths = [length for batch in batches for length in batch.packed.lengths]
+    predictions = sum(
+        count for batch in batches for name, count in batch.counts.items() if name != "nsp"
+    )
+    return Step(
+        tokens=sum(lengths) / len(steps),
+        sequences=len(lengths) / len(steps),
+        word_predictions=predictions / len(steps),
+        squares=sum(length**2 for length in lengths) / len(steps),
+        distinct=sum(len(set(batch.packed.ids_T.tolist())) for batch in batches) / len(steps),
+    )
 
 
-def training_flops(shape: ModelConfig, step: Step) -> float:
+def training_flops(config: ModelConfig, step: Step) -> float:
     """Floating-point operations of one training step."""
-    match shape:
-        case BertConfig():
-            inner, layers = shape.intermediate_size, shape.num_hidden_layers
-            forward = _transformer(shape.hidden_size, inner, layers, step)
-            transform = shape.hidden_size**2
-        case GptConfig():
-            forward = _transformer(shape.n_embd, 4 * shape.n_embd, shape.n_layer, step)
-            transform = 0
-        case ElmoConfig():
-            forward = _elmo(shape, step)
-            transform = 0
-    width = shape.projection if isinstance(shape, ElmoConfig) else shape.hidden_size
-    words = 2 * step.word_predictions * (width * shape.vocab_size + transform)
-    return _FORWARD_AND_BACKWARD * (forward + words)
-
-
-def _transformer(width: int, inner: int, layers: int, step: Step) -> float:
-    # The last layer's output and feed-forward are computed where something is predicted only.
-    block = 3 * width**2 * layers
-    rest = width**2 + 2 * width * inner
-    rows = min(step.tokens, step.word_predictions + step.sequences)
-    products = step.tokens * block + rest * ((layers - 1) * step.tokens + rows)
-    return 2 * products + 4 * layers * width * step.squares
-
-
-def _elmo(shape: ElmoConfig, step: Step) -> float:
-    filters = sum(count for _, count in shape.filters)
-    # Words are far shorter than the longest; ten characters stand for one.
-    convolutions = 10 * shape.char_width * sum(wide * count for wide, count in shape.filters)
-    token = convolutions + 2 * shape.highways * filters**2 + filters * shape.projection
-    cell = 2 * shape.projection * 4 * shape.lstm_width + shape.lstm_width * shape.projection
-    return 2 * (step.distinct * token + 2 * shape.lstm_layers * cell * step.tokens)
+    return _FORWARD_AND_BACKWARD * config.forward_operations(step)
 
 
 def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> int:

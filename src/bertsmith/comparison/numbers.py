@@ -17,7 +17,6 @@ from bertsmith.comparison.systems import System
 from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.data import Parts
 from bertsmith.finetuning.result import FinetuneResult, summarise
-from bertsmith.models.family import NAMES
 from bertsmith.tasks.decode import gold, said
 from bertsmith.training.progress import read_metrics
 
@@ -56,7 +55,7 @@ def about_system(
     return SystemResult(
         name=system.name,
         title=system.title,
-        architecture=NAMES[todo.config.model],
+        architecture=todo.shape.display_name,
         direction=system.direction,
         objective=system.objective,
         tuned_as=system.tuned_as,

@@ -10,13 +10,12 @@ from bertsmith.comparison.page_verdict import write_verdict
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.published import TABLE_5, TABLE_8
 from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
+from bertsmith.comparison.systems import MODELS, REFERENCE
 from bertsmith.comparison.timetable import Timetable
 from bertsmith.core.terminal import duration
 from bertsmith.reports.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.reports.page import Fact, Report
 from bertsmith.tasks.metrics import METRICS
-
-_MODELS = ("bert", "gpt", "elmo")
 
 _WHEN = ("planned", "actual")
 
@@ -51,7 +50,7 @@ def write_page(result: Compared, path: Path) -> None:
                 f"{duration(system.seconds)}",
             )
             for system in result.systems
-            if system.name in _MODELS
+            if system.name in MODELS
         ]
     )
     _scores(page, result)
@@ -135,7 +134,7 @@ def _scores(page: Report, result: Compared) -> None:
                 "yes" if found.is_sure else "",
             ]
             for found in result.differences
-            if found.first == "bert" or {found.first, found.second} <= set(_MODELS)
+            if found.first == REFERENCE or {found.first, found.second} <= MODELS.keys()
         ],
     )
 
@@ -263,7 +262,7 @@ def _price(page: Report, result: Compared) -> None:
 def _published(page: Report, result: Compared) -> None:
     ours = {system.name: system for system in result.systems}
     tasks = [task.name for task in result.tasks]
-    if ours.keys() & TABLE_5.keys() - {"bert"}:
+    if ours.keys() & TABLE_5.keys() - {REFERENCE}:
         shared = sorted({task for row in TABLE_5.values() for task in row} & set(tasks))
         page.section(
             "The paper's table 5 at this scale",
@@ -287,7 +286,7 @@ def _published(page: Report, result: Compared) -> None:
                 if name in ours
             ],
         )
-    if ours.keys() & TABLE_8.keys() - {"bert"}:
+    if ours.keys() & TABLE_8.keys() - {REFERENCE}:
         page.section(
             "The paper's table 8 at this scale",
             "What a predicted word is replaced by in pre-training.",
@@ -303,7 +302,7 @@ def _published(page: Report, result: Compared) -> None:
             [
                 [
                     ours[name].title
-                    if name != "bert"
+                    if name != REFERENCE
                     else "BERT, 80% [MASK], 10% kept, 10% random",
                     *(f"{100 * ours[name].scores[task].mean:.1f}" for task in tasks),
                     *(f"{value:.1f}" for value in row),

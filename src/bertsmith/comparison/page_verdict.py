@@ -1,6 +1,7 @@
 """The top of `compare.html`: whether BERT wins, by how much, and what the models had learned."""
 
 from bertsmith.comparison.result import Compared
+from bertsmith.comparison.systems import REFERENCE
 from bertsmith.comparison.verdict import Verdict
 from bertsmith.reports.page import Fact, Report
 
@@ -28,7 +29,7 @@ def write_verdict(page: Report, result: Compared) -> None:
             for one in result.verdicts
         ]
     )
-    others = [system for system in result.systems if system.name != "bert"]
+    others = [system for system in result.systems if system.name != REFERENCE]
     page.table(
         ["Is BERT better than", *(one.task for one in result.verdicts)],
         [
@@ -68,7 +69,7 @@ def _cell(result: Compared, verdict: Verdict, other: str) -> str | None:
     found = next(
         one
         for one in result.differences
-        if one.task == verdict.task and {one.first, one.second} == {"bert", other}
+        if one.task == verdict.task and {one.first, one.second} == {REFERENCE, other}
     )
-    value = found.value if found.first == "bert" else -found.value
+    value = found.value if found.first == REFERENCE else -found.value
     return f"{verdict.against[other]} ({100 * value:+.1f})"

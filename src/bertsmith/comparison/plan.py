@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from bertsmith.comparison.budget import Budget
-from bertsmith.comparison.systems import System, chosen
+from bertsmith.comparison.systems import MODELS, System, chosen
 from bertsmith.core.errors import UsageError, nearest, option
 from bertsmith.models.config import SIZES
 from bertsmith.pretraining.config import PretrainConfig, pretrain_config
@@ -33,7 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Rows of the table of tasks."""
     data: str
     """Folder of the tasks' official files."""
-    models: tuple[str, ...] = ("bert", "gpt", "elmo")
+    models: tuple[str, ...] = tuple(MODELS)
     ablations: tuple[str, ...] = ()
     hours: float | None = None
     """For everything; None: `budget` was given."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.comparison.budget import Budget, Step, steps_of, training_flops
+from bertsmith.comparison.budget import Budget, mean_step, steps_of, training_flops
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
 from bertsmith.core.errors import Stopped, UsageError, option
@@ -34,6 +34,7 @@ from bertsmith.finetuning.job import Job, finetune
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.models.config_files import config_keys
+from bertsmith.models.operations import Step
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
@@ -95,7 +96,7 @@ def sample(
     """
     trial = plan.pretraining(system, plan.size, steps=1)
     sampled = setup.first_steps(trial, corpus, _SAMPLED)
-    steps = {phase.length: Step.mean(batches) for phase, batches in sampled}
+    steps = {phase.length: mean_step(batches) for phase, batches in sampled}
     return Pretraining(system, trial, shapes[trial.model], steps)
 
 

@@ -201,7 +201,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
         model=str(model),
         width=shape.hidden_size,
         positions=shape.max_position_embeddings,
-        architecture=shape.family,
+        frozen_encoder=shape.frozen_in_tasks,
         examples=len(parts.train),
         **plan.tuning(system),
     )

@@ -40,6 +40,9 @@ class System:
         return self.trained_as or self.name
 
 
+REFERENCE = "bert"
+"""The system that the others are compared with."""
+
 _BOTH, _LEFT = "both sides at once", "the left"
 _MLM = "masked words"
 
@@ -163,7 +166,7 @@ def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
         if name not in ABLATIONS:
             raise UsageError(_unknown(option("ablations"), name, ABLATIONS))
         systems |= {system.name: system for system in ABLATIONS[name]}
-    if ablations and "bert" not in systems:
+    if ablations and REFERENCE not in systems:
         raise UsageError(
             f"{option('ablations')} are of the BERT, which is not in {option('models')}; name "
             "bert too."

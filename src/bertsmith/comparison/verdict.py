@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from bertsmith.comparison.bootstrap import Difference
+from bertsmith.comparison.systems import REFERENCE
 
 Answer = Literal["yes", "no", "cannot be told"]
 
@@ -36,15 +37,15 @@ def verdicts(
         systems: names of all that were compared.
         differences: of every pair on every task.
     """
-    others = [name for name in systems if name != "bert"]
-    if "bert" not in systems:
+    others = [name for name in systems if name != REFERENCE]
+    if REFERENCE not in systems:
         return []
     rivals = tuple(name for name in others if name in _RIVALS) or tuple(others)
     found: dict[str, dict[str, Answer]] = {task: {} for task in tasks}
     for one in differences:
-        if "bert" in (one.first, one.second) and one.task in found:
-            other = one.second if one.first == "bert" else one.first
-            found[one.task][other] = answer(one, "bert")
+        if REFERENCE in (one.first, one.second) and one.task in found:
+            other = one.second if one.first == REFERENCE else one.first
+            found[one.task][other] = answer(one, REFERENCE)
     return [
         Verdict(task=task, answer=overall(row, rivals), rivals=rivals, against=row)
         for task, row in found.items()

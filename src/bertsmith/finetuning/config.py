@@ -10,7 +10,6 @@ import msgspec
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
 from bertsmith.core.storage import describe_validation
-from bertsmith.models.config import FamilyName
 from bertsmith.models.head_config import Combine, Kind
 from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE, InitialWeights
 from bertsmith.tasks.task import LONGEST_QUESTION, Limits, Long
@@ -131,7 +130,7 @@ def finetune_config(
     width: int,
     positions: int,
     examples: int,
-    architecture: FamilyName = "bert",
+    frozen_encoder: bool = False,
     **settings: Any,
 ) -> FinetuneConfig:
     """The defaults for this model and data, the user's settings over them (None keeps a default).
@@ -143,7 +142,7 @@ def finetune_config(
         width: of the model (D).
         positions: longest input that the model reads.
         examples: of the training part, or its windows.
-        architecture: of the model; an ELMo is frozen if nothing else is said.
+        frozen_encoder: whether the model stays as it is if nothing else is said.
         settings: values of `FinetuneConfig`'s fields.
 
     Raises:
@@ -164,7 +163,7 @@ def finetune_config(
         # Windows of any length overlap by the same share.
         "stride": max(1, longest * usual.stride // usual.longest),
     }
-    if architecture == "elmo":
+    if frozen_encoder:
         defaults["frozen"] = True
     if given.get("features") or given.get("frozen", defaults.get("frozen")):
         defaults["learning_rate"] = _RATE_ON_FROZEN

@@ -203,7 +203,7 @@ def _configure(
         initial_weights=origin.initial_weights,
         width=origin.shape.hidden_size,
         positions=origin.shape.max_position_embeddings,
-        architecture=origin.shape.family,
+        frozen_encoder=origin.shape.frozen_in_tasks,
         **given,
     )
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 
 from bertsmith.core.command_line import command
 from bertsmith.finetuning.config import FinetuneConfig
-from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.config import FamilyName
-from bertsmith.models.config_files import MODEL_TYPES, config_keys
-from bertsmith.models.family import NAMES, TaskModel, is_known_to_transformers
+from bertsmith.models.config_files import config_keys
+from bertsmith.models.family import TaskModel, is_known_to_transformers
 from bertsmith.models.head_config import Kind
 from bertsmith.pretraining.config import InitialWeights
 from bertsmith.tasks.metrics import METRICS, told
@@ -28,8 +26,6 @@ STARTS: dict[InitialWeights, str] = {
 }
 """What a run without pre-training starts from."""
 
-_TAGS: dict[FamilyName, str] = {kind: name for name, kind in MODEL_TYPES.items()}
-
 
 def task_card(
     config: FinetuneConfig,
@@ -48,8 +44,7 @@ def task_card(
         scores: part -> metric -> score.
         offset: what is to be added to the outputs of a regression whose layer has no bias.
     """
-    architecture = model.config.family
-    name = NAMES[architecture]
+    name = model.config.title
     alike = is_known_to_transformers(model.config_keys | config_keys(model.config))
     most = "at most " if config.steps or config.hours else ""
     layer, less = model.number_layer, ""
@@ -61,9 +56,7 @@ def task_card(
     elif config.bilstm:
         kept = ", with a BiLSTM before the output layer"
     elif config.frozen:
-        kept = f", above an {name} that stayed as it was"
-    one_way = isinstance(model.config, BertConfig) and model.config.is_decoder
-    direction = " that reads from left to right" if one_way else ""
+        kept = f", above an {model.config.display_name} that stayed as it was"
     how, origin = "fine-tuned", []
     if config.initial_weights is not None:
         how = "trained from scratch"
@@ -76,11 +69,10 @@ def task_card(
         f"library_name: {'transformers' if alike else 'bertsmith'}",
         f"pipeline_tag: {_PIPELINES[task.kind]}",
         "tags:",
-        f"- {_TAGS[architecture]}",
+        f"- {model.config.model_type}",
         "---",
         "",
-        f"# {'An' if name[0] in 'AEIOU' else 'A'} {name}{direction} {how} by bertsmith: "
-        f"{task.title}",
+        f"# {'An' if name[0] in 'AEIOU' else 'A'} {name} {how} by bertsmith: {task.title}",
         "",
         "## Use",
         "",

@@ -22,8 +22,6 @@ from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
-from bertsmith.models.bert.model import Bert
-from bertsmith.models.elmo.model import Elmo
 from bertsmith.models.family import Pretrained, TaskModel, check_segments, encoder_of
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.models.gpt.tasks import GptForTask
@@ -152,8 +150,9 @@ class Predictor:
         _check_list(texts)
         model = self.model
         encoder = encoder_of(model)
-        if pooling == "cls" and (not isinstance(encoder, Bert) or encoder.config.is_decoder):
-            reader = "one half of an ELMo" if isinstance(encoder, Elmo) else "this model"
+        config = encoder.config
+        if pooling == "cls" and (config.left_to_right or config.objective != "masked"):
+            reader = "this model" if config.left_to_right else f"one half of an {config.title}"
             raise UsageError(
                 f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
                 "of the text at its first token; take mean."

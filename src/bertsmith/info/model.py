@@ -9,11 +9,8 @@ import msgspec
 
 from bertsmith.checkpoints.headers import read_headers, weight_files
 from bertsmith.core.storage import read_json
-from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.config import FamilyName, ModelConfig
+from bertsmith.models.config import FamilyName
 from bertsmith.models.config_files import config_from_keys
-from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.gpt.config import GptConfig
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -55,7 +52,7 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     left_to_right: bool
     """Whether every token sees itself and those before it only."""
     heads: int
-    """Of attention; 0 for an ELMo, which has none."""
+    """Of attention; 0 without."""
     feed_forward: int
     """Width inside a block; of an ELMo, its LSTMs'."""
     positions: int
@@ -109,16 +106,15 @@ def model_info(folder: Path) -> ModelInfo:
         if name not in table.repeated and not name.endswith(table.buffers):
             part = next((part for key, part in table.parts if key in name), "other heads")
             parts[part] += prod(stored.shape)
-    architecture = shape.family
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(
         path=str(folder),
-        architecture=architecture,
+        architecture=shape.family,
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
-        left_to_right=shape.is_decoder if isinstance(shape, BertConfig) else architecture == "gpt",
-        heads=_heads(shape),
-        feed_forward=_inner(shape),
+        left_to_right=shape.left_to_right,
+        heads=shape.attention_heads,
+        feed_forward=shape.feed_forward_size,
         positions=shape.max_position_embeddings,
         vocab_size=shape.vocab_size,
         parameters=parts.total(),
@@ -130,28 +126,6 @@ def model_info(folder: Path) -> ModelInfo:
         taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
         scores=_scores(folder),
     )
-
-
-def _heads(shape: ModelConfig) -> int:
-    match shape:
-        case BertConfig():
-            return shape.num_attention_heads
-        case GptConfig():
-            return shape.n_head
-        case ElmoConfig():
-            return 0
-    raise TypeError(f"{type(shape).__name__} has no row here")
-
-
-def _inner(shape: ModelConfig) -> int:
-    match shape:
-        case BertConfig():
-            return shape.intermediate_size
-        case GptConfig():
-            return 4 * shape.n_embd
-        case ElmoConfig():
-            return shape.lstm_width
-    raise TypeError(f"{type(shape).__name__} has no row here")
 
 
 class _Tuned(msgspec.Struct):

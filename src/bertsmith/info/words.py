@@ -3,6 +3,7 @@
 from bertsmith.core.errors import RESUME
 from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
+from bertsmith.models.config_files import CONFIGS
 from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.text.formats import LONGEST_DOCUMENT
 
@@ -121,18 +122,12 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
 
 
 def _shape(info: ModelInfo) -> str:
-    if info.architecture == "elmo":
-        return (
-            f"ELMo, {info.layers} LSTM layers of {info.feed_forward} in each direction, "
-            f"{info.width} wide together"
-        )
-    name = {"bert": "BERT", "gpt": "GPT"}[info.architecture]
-    if info.left_to_right and info.architecture == "bert":
+    config = CONFIGS[info.architecture]
+    name = config.display_name
+    if info.left_to_right and config.objective == "masked":
         name += " that reads from left to right"
-    return (
-        f"{name}, {info.layers} layers, {info.width} wide, {info.heads} heads, feed-forward "
-        f"{info.feed_forward}, up to {info.positions} tokens"
-    )
+    numbers = ("layers", "width", "heads", "feed_forward", "positions")
+    return config.summary.format(name=name, **{key: getattr(info, key) for key in numbers})
 
 
 def _score(name: str, found: PartScores) -> str:

@@ -4,7 +4,7 @@ A family's config is a typed, frozen structure with the names that its `config.j
 its fields it answers what the rest of the package asks of a family without loading torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, Self
 
 import msgspec
@@ -12,9 +12,11 @@ import msgspec
 from bertsmith.core.errors import UsageError
 from bertsmith.core.storage import parse_json
 from bertsmith.models.config_keys import computed_keys, read_config_keys
+from bertsmith.models.operations import Step
 from bertsmith.models.parameter_table import ParameterTable
 
 FamilyName = Literal["bert", "gpt", "elmo"]
+DEFAULT_FAMILY: FamilyName = "bert"
 Objective = Literal["masked", "forward", "both"]
 """What is predicted: masked words, or every word from those before it, or also from those after."""
 Activation = Literal[
@@ -57,6 +59,23 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The presets, by name."""
     parameters: ClassVar[ParameterTable]
     """Names of parameters here and in a folder."""
+    objective: ClassVar[Objective]
+    """That it is pre-trained with, unless a run changes it."""
+    origin: ClassVar[str]
+    """Where it comes from: the end of a model card's description."""
+    library: ClassVar[str] = "transformers"
+    """That loads its pre-trained models."""
+    summary: ClassVar[str] = (
+        "{name}, {layers} layers, {width} wide, {heads} heads, feed-forward {feed_forward}, up to "
+        "{positions} tokens"
+    )
+    """A model in a line, by the fields of `info.model.ModelInfo`."""
+    reads_characters: ClassVar[bool] = False
+    """Whether it spells the pieces of the vocabulary, which then has no rows for padding."""
+    frozen_in_tasks: ClassVar[bool] = False
+    """Whether fine-tuning leaves it as it is, if nothing else is said."""
+    scratch_learning_rate: ClassVar[float | None] = None
+    """From random weights by the recipe `modern`; None: it depends on the width."""
 
     vocab_size: int
 
@@ -105,6 +124,60 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def with_dropout(self, p: float) -> Self:
         """The same config with `p` for every probability of dropout."""
         raise NotImplementedError
+
+    def directed(self, *, left_to_right: bool) -> Self:
+        """The same config, reading in the direction that a run asks for, where it can."""
+        return self
+
+    def forward_operations(self, step: Step) -> float:
+        """Floating-point operations of a training step's forward pass."""
+        raise NotImplementedError
+
+    @classmethod
+    def matched(
+        cls, size: str, reference: "ModelConfig", count: Callable[["ModelConfig"], int]
+    ) -> "ModelConfig":
+        """A config of about as many parameters as `reference`, which has the preset `size`.
+
+        Args:
+            size: a preset.
+            reference: of another family.
+            count: the number of parameters of a config.
+        """
+        return cls.named(size, vocab_size=reference.vocab_size)
+
+    @property
+    def left_to_right(self) -> bool:
+        """Whether a token sees itself and those before it only."""
+        return False
+
+    @property
+    def title(self) -> str:
+        """The family and, where it is not the family's own, the direction that it reads in."""
+        return self.display_name
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it can distinguish the two texts of a pair."""
+        return True
+
+    @property
+    def attention_heads(self) -> int:
+        """Of a layer; 0 without attention."""
+        return 0
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Width inside a layer."""
+        raise NotImplementedError
+
+    @property
+    def description(self) -> str:
+        """Its numbers, for a model card."""
+        return (
+            f"{self.num_hidden_layers} layers, {self.hidden_size} wide, {self.attention_heads} "
+            "heads"
+        )
 
     @property
     def bytes_per_token(self) -> int:

@@ -30,8 +30,6 @@ Encoder = Bert | Gpt | Elmo
 Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
 TaskModel = BertForTask | GptForTask | ElmoForTask
 
-NAMES: dict[FamilyName, str] = {"bert": "BERT", "gpt": "GPT", "elmo": "ELMo"}
-
 _TASK_ARCHITECTURES: dict[FamilyName, dict[Level, str]] = {
     "bert": ARCHITECTURES,
     "gpt": GPT_ARCHITECTURES,
@@ -91,7 +89,7 @@ def check_segments(name: str, shape: ModelConfig) -> None:
     Raises:
         UsageError: it has one segment; `name` is the model's.
     """
-    if isinstance(shape, BertConfig) and shape.type_vocab_size < 2:
+    if not shape.reads_pairs:
         raise UsageError(
             f"{name} has 1 segment (type_vocab_size in config.json), and a pair of texts needs 2. "
             "Give single texts, or choose a model with 2 segments."

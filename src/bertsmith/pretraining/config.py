@@ -12,7 +12,7 @@ import msgspec
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
-from bertsmith.models.config import FamilyName, Objective
+from bertsmith.models.config import DEFAULT_FAMILY, FamilyName, Objective
 from bertsmith.models.config_files import CONFIGS
 from bertsmith.training.config import LoopConfig, OptimizerConfig
 from bertsmith.training.schedule import Phase
@@ -32,7 +32,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     data: str
     """Folder written by `bertsmith prepare`."""
-    model: FamilyName = "bert"
+    model: FamilyName = DEFAULT_FAMILY
     left_to_right: bool = False
     """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
     size: str = "mini"
@@ -86,9 +86,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     @property
     def objective(self) -> Objective:
         """What the model is trained to predict."""
-        if self.model == "elmo":
-            return "both"
-        return "forward" if self.model == "gpt" or self.left_to_right else "masked"
+        return "forward" if self.left_to_right else CONFIGS[self.model].objective
 
     @property
     def start_folder(self) -> Path | None:
@@ -150,7 +148,6 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
 _RATE_TIMES_WIDTH = 0.256
 """Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
 about a million tokens do better at twice that, longer ones do not (docs/log.md)."""
-_RATE_OF_ELMO = 1e-3
 _RATE_OF_DRAWN_WEIGHTS = 1e-3
 """The most that the paper's initial weights bear; above it they stay at the unigram loss."""
 
@@ -182,8 +179,9 @@ def _continued(start: Start) -> dict[str, Any]:
 
 
 def _rate_from_scratch(config: PretrainConfig) -> float:
-    if config.model == "elmo":
-        return _RATE_OF_ELMO
+    fixed = CONFIGS[config.model].scratch_learning_rate
+    if fixed is not None:
+        return fixed
     # A preset's width does not depend on the vocabulary.
     rate = _RATE_TIMES_WIDTH / CONFIGS[config.model].named(config.size, vocab_size=1).hidden_size
     return rate if config.initial_weights == "structured" else min(rate, _RATE_OF_DRAWN_WEIGHTS)
@@ -225,7 +223,7 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
 
 def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
     """Refuses what has no meaning where every word is predicted from one side."""
-    if config.left_to_right and config.model != "bert":
+    if config.left_to_right and CONFIGS[config.model].objective != "masked":
         raise UsageError(
             f"{option('left_to_right')} is for a BERT; {option('model', config.model)} has its "
             "own direction: leave it out."

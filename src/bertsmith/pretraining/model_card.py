@@ -1,9 +1,6 @@
 """The model card of a pre-trained model: what it is, what it was trained on, how good it is."""
 
-from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.config import ModelConfig
-from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.gpt.config import GptConfig
+from bertsmith.models.config import ModelConfig, Objective
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.training.checkpoint import TrainerState
 
@@ -32,6 +29,13 @@ _OURS = """\
 import bertsmith
 bertsmith.load("path/of/this/folder").score(["a text"])
 ```"""
+
+# Pipeline tag and example.
+_USES: dict[Objective, tuple[str, str]] = {
+    "masked": ("fill-mask", _FILL),
+    "forward": ("text-generation", _WRITE),
+    "both": ("feature-extraction", _OURS),
+}
 
 _PAIR_TASKS = {
     "nsp": "next sentence (segment B follows A, or comes from another document)",
@@ -117,36 +121,11 @@ def pretraining_card(
 def _about(config: PretrainConfig, shape: ModelConfig, parameters: int) -> list[str]:
     """Header, what the model is, and how it is used."""
     pieces = f"{parameters:,} parameters, vocabulary of {shape.vocab_size:,}"
-    match shape:
-        case BertConfig():
-            direction = " that reads from left to right" if shape.is_decoder else ""
-            tag, library, pipeline, use = "bert", "transformers", "fill-mask", _FILL
-            if shape.is_decoder:
-                pipeline, use = "text-generation", _WRITE
-            name = f"BERT{direction}"
-            told = (
-                f"{shape.num_hidden_layers} layers, {shape.hidden_size} wide, "
-                f"{shape.num_attention_heads} heads, {pieces}. An encoder in the format of BERT "
-                "(Devlin et al., arXiv 1810.04805), with its pre-training heads."
-            )
-        case GptConfig():
-            tag, library, pipeline, use = "openai-gpt", "transformers", "text-generation", _WRITE
-            name = "GPT"
-            told = (
-                f"{shape.n_layer} layers, {shape.n_embd} wide, {shape.n_head} heads, {pieces}. In "
-                "the format of GPT (Radford et al. 2018)."
-            )
-        case ElmoConfig():
-            tag, library, pipeline, use = "elmo", "bertsmith", "feature-extraction", _OURS
-            name = "ELMo"
-            told = (
-                f"{shape.lstm_layers} LSTM layers of {shape.lstm_width} in each direction, "
-                f"projected to {shape.projection}, over characters, {pieces}. After ELMo (Peters "
-                "et al. 2018)."
-            )
-    header = _HEADER.format(library=library, pipeline=pipeline, tag=tag)
-    article = "An" if name == "ELMo" else "A"
-    title = f"# {article} {name} pre-trained by bertsmith"
+    pipeline, use = _USES[config.objective]
+    header = _HEADER.format(library=shape.library, pipeline=pipeline, tag=shape.model_type)
+    article = "An" if shape.title[0] in "AEIOU" else "A"
+    title = f"# {article} {shape.title} pre-trained by bertsmith"
+    told = f"{shape.description}, {pieces}. {shape.origin}"
     return [
         header,
         title,

@@ -24,7 +24,8 @@ from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import checksum
 from bertsmith.corpus.shards import MANIFEST, Corpus, Split
 from bertsmith.models.config import ModelConfig
-from bertsmith.models.family import NAMES, Pretrained
+from bertsmith.models.config_files import CONFIGS
+from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches
 from bertsmith.pretraining.config import PretrainConfig
@@ -237,7 +238,7 @@ def _prepare(
     """Reads and checks everything; writes nothing."""
     start = config.start_folder
     if start is not None:
-        _check_architecture(start, config)
+        _check_family(start, config)
     corpus = _open(Path(config.data), place)
     shape = model_shape(config, corpus)
     if start is not None:
@@ -302,13 +303,13 @@ def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
     )
 
 
-def _check_architecture(folder: Path, config: PretrainConfig) -> None:
-    """Refuses weights of another architecture than the run's."""
+def _check_family(folder: Path, config: PretrainConfig) -> None:
+    """Refuses weights of another family than the run's."""
     found = load_config(folder).family
     if found != config.model:
         raise UsageError(
-            f"{option('start', config.start)} holds {NAMES[found]} weights, and the run is of "
-            f"{option('model', config.model)}; give {option('model', found)}."
+            f"{option('start', config.start)} holds {CONFIGS[found].display_name} weights, "
+            f"and the run is of {option('model', config.model)}; give {option('model', found)}."
         )
 
 
@@ -332,8 +333,9 @@ def _start_notes(
     name = config.size if config.start is None else f"from {config.start}"
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""
     yield (
-        f"Pre-training {NAMES[config.model]} {name} ({parameter_count(job.model):,} parameters) "
-        f"on {place.device.type} in {place.precision}{processes}."
+        f"Pre-training {job.model.config.display_name} {name} "
+        f"({parameter_count(job.model):,} parameters) on {place.device.type} in "
+        f"{place.precision}{processes}."
     )
     if job.saved is not None:
         yield f"Continuing from the checkpoint of step {job.state.step:,}."

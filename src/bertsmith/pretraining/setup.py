@@ -7,7 +7,6 @@ weights to compare with are made of the same.
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 
@@ -15,10 +14,8 @@ from bertsmith.checkpoints.folder import load_pretraining, save_model
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Corpus, Split
-from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import ModelConfig, fits_vocabulary
 from bertsmith.models.config_files import CONFIGS
-from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import Pretrained, build, encoder_of
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches, heldout_batches
@@ -43,18 +40,18 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
     """
     vocab_size = corpus.manifest.vocab_size
     shape = CONFIGS[config.model].named(config.size, vocab_size=vocab_size)
-    padded = fits_vocabulary(shape.vocab_size, vocab_size) and not isinstance(shape, ElmoConfig)
+    padded = fits_vocabulary(shape.vocab_size, vocab_size) and not shape.reads_characters
     if shape.vocab_size != vocab_size and not padded:
         raise FolderError(
             f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
             f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
             "model's tokenizer."
         )
-    if isinstance(shape, ElmoConfig) and corpus.tokenizer.merges is not None:
+    if shape.reads_characters and corpus.tokenizer.merges is not None:
         raise UsageError(
-            f"The corpus {config.data} was prepared with byte pairs, but an ELMo reads the "
-            "characters of WordPieces; prepare it with a tokenizer of "
-            f"{option('kind', 'wordpiece')}."
+            f"The corpus {config.data} was prepared with byte pairs, but an "
+            f"{shape.display_name} reads the characters of WordPieces; prepare it with a tokenizer "
+            f"of {option('kind', 'wordpiece')}."
         )
     longest = max(phase.length for phase in config.phases)
     if longest > shape.max_position_embeddings:
@@ -63,15 +60,12 @@ def model_shape(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
             f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
             "with more."
         )
-    if isinstance(shape, BertConfig):
-        if config.pair_task != "none" and shape.type_vocab_size < 2:
-            raise UsageError(
-                f"{config.size} has type_vocab_size {shape.type_vocab_size}, but "
-                f"{option('pair_task', config.pair_task)} needs 2 segments; give a config.json "
-                f"with 2, or {option('pair_task', 'none')}."
-            )
-        shape = msgspec.structs.replace(shape, is_decoder=config.left_to_right)
-    return shape.with_dropout(config.dropout)
+    if config.pair_task != "none" and not shape.reads_pairs:
+        raise UsageError(
+            f"{config.size} has type_vocab_size 1, but {option('pair_task', config.pair_task)} "
+            f"needs 2 segments; give a config.json with 2, or {option('pair_task', 'none')}."
+        )
+    return shape.directed(left_to_right=config.left_to_right).with_dropout(config.dropout)
 
 
 def build_model(
@@ -90,8 +84,8 @@ def build_model(
         return model, []
     loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
     found = loaded.config.with_dropout(config.dropout)
-    reads_left, asked_left = (getattr(one, "is_decoder", False) for one in (found, shape))
-    if reads_left != asked_left:
+    reads_left = found.left_to_right
+    if reads_left != shape.left_to_right:
         reads = "the left side only" if reads_left else "both sides"
         raise UsageError(
             f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "

@@ -12,11 +12,13 @@ from bertsmith.models.config import (
     Activation,
     FamilyName,
     ModelConfig,
+    Objective,
     block_bytes,
     check_heads,
     check_numbers,
 )
 from bertsmith.models.config_keys import INERT_KEYS
+from bertsmith.models.operations import Step, transformer_operations, word_operations
 from bertsmith.models.parameter_table import ParameterTable
 
 
@@ -33,6 +35,11 @@ class BertConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     inert_keys: ClassVar[Mapping[str, object]] = INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = SIZES
     parameters: ClassVar[ParameterTable] = PARAMETERS
+    objective: ClassVar[Objective] = "masked"
+    origin: ClassVar[str] = (
+        "An encoder in the format of BERT (Devlin et al., arXiv 1810.04805), with its pre-training "
+        "heads."
+    )
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -78,6 +85,45 @@ class BertConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     def with_dropout(self, p: float) -> Self:
         """The same config with `p` for both probabilities of dropout."""
         return msgspec.structs.replace(self, hidden_dropout_prob=p, attention_probs_dropout_prob=p)
+
+    def directed(self, *, left_to_right: bool) -> Self:
+        """The same config as a decoder or an encoder."""
+        return msgspec.structs.replace(self, is_decoder=left_to_right)
+
+    def forward_operations(self, step: Step) -> float:
+        """Floating-point operations of a training step's forward pass."""
+        width, inner = self.hidden_size, self.intermediate_size
+        blocks = transformer_operations(
+            step, width=width, inner=inner, layers=self.num_hidden_layers
+        )
+        return blocks + word_operations(
+            step, width=width, vocab_size=self.vocab_size, transform=width**2
+        )
+
+    @property
+    def left_to_right(self) -> bool:
+        """Whether it is a decoder."""
+        return self.is_decoder
+
+    @property
+    def title(self) -> str:
+        """With the direction of a decoder."""
+        return "BERT that reads from left to right" if self.is_decoder else "BERT"
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether there are two segments."""
+        return self.type_vocab_size >= 2
+
+    @property
+    def attention_heads(self) -> int:
+        """Of a layer."""
+        return self.num_attention_heads
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Width inside a block."""
+        return self.intermediate_size
 
     @property
     def bytes_per_token(self) -> int:

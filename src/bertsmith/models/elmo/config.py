@@ -1,16 +1,21 @@
 """ELMo's config: the numbers of its characters and LSTMs, its presets, its keys on disk."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, Self
 
 import msgspec
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.config import LARGEST, FamilyName, ModelConfig, check_numbers
+from bertsmith.models.config import LARGEST, FamilyName, ModelConfig, Objective, check_numbers
 from bertsmith.models.elmo.parameters import PARAMETERS
+from bertsmith.models.operations import Step, word_operations
 from bertsmith.models.parameter_table import ParameterTable
 
 _MOST_CHARACTERS = 1000
+# A small model's characters: as published up to 4 of them together, which are most of a word piece.
+_SMALL_FILTERS = ((1, 32), (2, 32), (3, 64), (4, 128))
+_ROUND = 8
+"""LSTM widths of matched models are multiples of it."""
 
 # Highways, P, and LSTM width; filters up to a width in characters. From `small` on they are the
 # published models (AllenNLP's small, medium and original), below them ours in proportion.
@@ -40,6 +45,15 @@ class ElmoConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     inert_keys: ClassVar[Mapping[str, object]] = _INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = ELMO_SIZES
     parameters: ClassVar[ParameterTable] = PARAMETERS
+    objective: ClassVar[Objective] = "both"
+    origin: ClassVar[str] = "After ELMo (Peters et al. 2018)."
+    library: ClassVar[str] = "bertsmith"
+    summary: ClassVar[str] = (
+        "{name}, {layers} LSTM layers of {feed_forward} in each direction, {width} wide together"
+    )
+    reads_characters: ClassVar[bool] = True
+    frozen_in_tasks: ClassVar[bool] = True
+    scratch_learning_rate: ClassVar[float | None] = 1e-3
 
     vocab_size: int
     """Tokens of the softmax."""
@@ -107,6 +121,48 @@ class ElmoConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     def with_dropout(self, p: float) -> Self:
         """The same config with `p` for dropout."""
         return msgspec.structs.replace(self, dropout=p)
+
+    @classmethod
+    def matched(
+        cls, size: str, reference: ModelConfig, count: Callable[[ModelConfig], int]
+    ) -> "ElmoConfig":
+        """As wide as `reference` both directions together; its LSTMs take the other parameters."""
+
+        def sized(lstm_width: int) -> "ElmoConfig":
+            return ElmoConfig(
+                vocab_size=reference.vocab_size,
+                filters=_SMALL_FILTERS,
+                projection=reference.hidden_size // 2,
+                lstm_width=lstm_width,
+            )
+
+        # Parameters rise in proportion to the width.
+        narrow, wide = (count(sized(width)) for width in (_ROUND, 2 * _ROUND))
+        units = round((count(reference) - narrow) / (wide - narrow)) + 1
+        return sized(_ROUND * max(1, units))
+
+    def forward_operations(self, step: Step) -> float:
+        """Floating-point operations of a training step's forward pass."""
+        filters = sum(count for _, count in self.filters)
+        # Words are far shorter than the longest; ten characters stand for one.
+        convolutions = 10 * self.char_width * sum(wide * count for wide, count in self.filters)
+        token = convolutions + 2 * self.highways * filters**2 + filters * self.projection
+        cell = 2 * self.projection * 4 * self.lstm_width + self.lstm_width * self.projection
+        layers = 2 * (step.distinct * token + 2 * self.lstm_layers * cell * step.tokens)
+        return layers + word_operations(step, width=self.projection, vocab_size=self.vocab_size)
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Width of an LSTM."""
+        return self.lstm_width
+
+    @property
+    def description(self) -> str:
+        """Its numbers, for a model card."""
+        return (
+            f"{self.lstm_layers} LSTM layers of {self.lstm_width} in each direction, projected to "
+            f"{self.projection}, over characters"
+        )
 
     @property
     def bytes_per_token(self) -> int:

@@ -10,12 +10,14 @@ from bertsmith.models.config import (
     SIZES,
     FamilyName,
     ModelConfig,
+    Objective,
     block_bytes,
     check_heads,
     check_numbers,
 )
 from bertsmith.models.config_keys import INERT_KEYS, SameAs
 from bertsmith.models.gpt.parameters import PARAMETERS
+from bertsmith.models.operations import Step, transformer_operations, word_operations
 from bertsmith.models.parameter_table import ParameterTable
 
 GptActivation = Literal["gelu", "relu", "silu", "swish"]
@@ -43,6 +45,8 @@ class GptConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     inert_keys: ClassVar[Mapping[str, object]] = _INERT_KEYS
     sizes: ClassVar[Mapping[str, object]] = SIZES
     parameters: ClassVar[ParameterTable] = PARAMETERS
+    objective: ClassVar[Objective] = "forward"
+    origin: ClassVar[str] = "In the format of GPT (Radford et al. 2018)."
 
     n_positions: int = 512
     n_embd: int = 768
@@ -78,6 +82,28 @@ class GptConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def with_dropout(self, p: float) -> Self:
         """The same config with `p` for every probability of dropout."""
         return msgspec.structs.replace(self, resid_pdrop=p, embd_pdrop=p, attn_pdrop=p)
+
+    def forward_operations(self, step: Step) -> float:
+        """Floating-point operations of a training step's forward pass."""
+        blocks = transformer_operations(
+            step, width=self.n_embd, inner=self.feed_forward_size, layers=self.n_layer
+        )
+        return blocks + word_operations(step, width=self.n_embd, vocab_size=self.vocab_size)
+
+    @property
+    def left_to_right(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def attention_heads(self) -> int:
+        """Of a layer."""
+        return self.n_head
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Width inside a block."""
+        return 4 * self.n_embd
 
     @property
     def bytes_per_token(self) -> int:
