@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.inference.engine import TOKENS_AT_ONCE
-from bertsmith.models.bert.heads import label_log_probabilities
 from bertsmith.models.family import Pretrained, objective_of
 from bertsmith.models.modules.packed import (
     LanguageBatch,
@@ -27,6 +26,7 @@ from bertsmith.models.modules.packed import (
     TextBatch,
     packed_from_flat,
 )
+from bertsmith.models.modules.vocabulary import label_log_probabilities
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 Integers = NDArray[np.int64]

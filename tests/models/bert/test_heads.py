@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from bertsmith.models.bert import heads
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.bert.heads import BertForPretraining, projected_cross_entropy
+from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.modules.packed import PretrainBatch, pack
+from bertsmith.models.modules.vocabulary import projected_cross_entropy
 
 CONFIG = BertConfig(
     vocab_size=50,

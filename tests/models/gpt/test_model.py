@@ -10,12 +10,12 @@ from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.models.bert import heads
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.bert.heads import projected_cross_entropy
 from bertsmith.models.bert.model import Bert, initialize
 from bertsmith.models.config import SIZES
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.modules.packed import LanguageBatch, pack
+from bertsmith.models.modules.vocabulary import projected_cross_entropy
 from bertsmith.models.parameters import to_ours, to_theirs
 
 SHAPE = {

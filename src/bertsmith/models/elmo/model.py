@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.bert.heads import projected_cross_entropy, vocabulary_scores
 from bertsmith.models.elmo.characters import (
     BEGIN,
     CHARACTER_IDS,
@@ -28,8 +27,9 @@ from bertsmith.models.elmo.characters import (
     piece_character_ids,
 )
 from bertsmith.models.elmo.config import ElmoConfig
+from bertsmith.models.language_model import LanguageModel
 from bertsmith.models.modules.dropout import Dropout
-from bertsmith.models.modules.linear import Linear, linear
+from bertsmith.models.modules.linear import Linear
 from bertsmith.models.modules.lstm import ProjectedLstm, steps_of
 from bertsmith.models.modules.packed import LanguageBatch, Packed, TextBatch, pack
 
@@ -239,8 +239,10 @@ class ScalarMix(nn.Module):
         return self.gamma * mixed
 
 
-class ElmoForPretraining(nn.Module):
+class ElmoForPretraining(LanguageModel):
     """ELMo with one softmax over the vocabulary for both directions (paper, section 3.1)."""
+
+    config: ElmoConfig
 
     def __init__(self, config: ElmoConfig, pieces: Sequence[str]) -> None:
         """The softmax is drawn with deviation 1 / sqrt(P), its bias 0 (bilm-tf)."""
@@ -254,27 +256,8 @@ class ElmoForPretraining(nn.Module):
 
     @property
     def config_keys(self) -> dict[str, Any]:
-        """What `config.json` says of the model beside its shape."""
+        """What `config.json` says of the model beside its config."""
         return {"architectures": ["ElmoForPretraining"]}
-
-    def losses(self, batch: TextBatch) -> dict[str, Tensor]:
-        """Sums of negative log-likelihoods in nats, by the keys of `batch.counts`."""
-        return {
-            name: projected_cross_entropy(
-                self.dropout(hidden_RP), self.word_VP, self.bias_V, labels_R
-            )
-            for name, (hidden_RP, labels_R) in self.predictions(batch).items()
-        }
-
-    @torch.no_grad()
-    def evaluate(self, batch: TextBatch) -> dict[str, tuple[float, int]]:
-        """For each objective: sum of the losses in nats and how many predictions were right."""
-        return {
-            name: vocabulary_scores(
-                hidden_RP, labels_R, self.logits, vocabulary=self.config.vocab_size
-            )
-            for name, (hidden_RP, labels_R) in self.predictions(batch).items()
-        }
 
     def predictions(self, batch: TextBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """For each objective the states that predict, [R, P], and the ids to predict, [R].
@@ -289,6 +272,17 @@ class ElmoForPretraining(nn.Module):
             asked["backward"] = (after_TP[followed_R + 1], ids_T[followed_R])
         return asked
 
-    def logits(self, hidden_RP: Tensor) -> Tensor:
-        """Scores over the vocabulary, [R, V]."""
-        return linear(hidden_RP, self.word_VP, self.bias_V)
+    def transform(self, hidden_RP: Tensor) -> Tensor:
+        """Dropout, in training."""
+        dropped_RP: Tensor = self.dropout(hidden_RP)
+        return dropped_RP
+
+    @property
+    def output_words(self) -> Tensor:
+        """The softmax's weights, [V, P]."""
+        return self.word_VP
+
+    @property
+    def output_bias(self) -> Tensor:
+        """The softmax's."""
+        return self.bias_V

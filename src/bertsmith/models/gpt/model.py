@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertsmith.models.bert.heads import projected_cross_entropy, vocabulary_scores
 from bertsmith.models.bert.model import initialize
 from bertsmith.models.gpt.config import GptConfig
+from bertsmith.models.language_model import LanguageModel
 from bertsmith.models.modules.attention import Past
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.layers import Block, Stack
-from bertsmith.models.modules.linear import linear
 from bertsmith.models.modules.packed import LanguageBatch, Packed, TextBatch
 
 
@@ -106,8 +105,13 @@ class Gpt(Stack):
         return hidden_TD
 
 
-class GptForPretraining(nn.Module):
-    """GPT with its output layer: the word embeddings, no bias (equation 2)."""
+class GptForPretraining(LanguageModel):
+    """GPT with its output layer: the word embeddings, no bias (equations 1 and 2).
+
+    Every token of a sequence but the first is predicted from those before it.
+    """
+
+    config: GptConfig
 
     def __init__(self, config: GptConfig) -> None:
         super().__init__()
@@ -117,28 +121,8 @@ class GptForPretraining(nn.Module):
 
     @property
     def config_keys(self) -> dict[str, Any]:
-        """What `config.json` says of the model beside its shape."""
+        """What `config.json` says of the model beside its config."""
         return {"architectures": ["OpenAIGPTLMHeadModel"]}
-
-    def losses(self, batch: TextBatch) -> dict[str, Tensor]:
-        """The sum of negative log-likelihoods in nats, by the keys of `batch.counts` (equation 1).
-
-        Every token of a sequence but the first is predicted from those before it.
-        """
-        word_VD = self.gpt.embeddings.word.weight
-        return {
-            name: projected_cross_entropy(hidden_RD, word_VD, None, labels_R)
-            for name, (hidden_RD, labels_R) in self.predictions(batch).items()
-        }
-
-    @torch.no_grad()
-    def evaluate(self, batch: TextBatch) -> dict[str, tuple[float, int]]:
-        """The sum of the losses in nats and how many tokens were predicted right."""
-        vocabulary = self.config.vocab_size
-        return {
-            name: vocabulary_scores(hidden_RD, labels_R, self.logits, vocabulary=vocabulary)
-            for name, (hidden_RD, labels_R) in self.predictions(batch).items()
-        }
 
     def predictions(self, batch: TextBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """For the objective the states that predict, [R, D], and the ids to predict, [R]."""
@@ -147,6 +131,7 @@ class GptForPretraining(nn.Module):
         hidden_RD: Tensor = self.gpt(batch.packed, followed_R)
         return {"forward": (hidden_RD, batch.packed.ids_T[followed_R + 1])}
 
-    def logits(self, hidden_RD: Tensor) -> Tensor:
-        """Scores over the vocabulary, [R, V]."""
-        return linear(hidden_RD, self.gpt.embeddings.word.weight)
+    @property
+    def output_words(self) -> Tensor:
+        """The word embeddings."""
+        return self.gpt.embeddings.word.weight
