@@ -201,6 +201,36 @@ def flags_spelled(tree: ast.AST) -> set[str]:
     }
 
 
+FAMILIES = ("bert", "gpt", "elmo")
+
+
+def family_decisions(tree: ast.AST) -> list[int]:
+    """Lines that decide by a model's family: by its name or by one of its classes."""
+
+    def is_class(node: ast.AST) -> bool:
+        named = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+        return any(re.fullmatch("(Bert|Gpt|Elmo)(Config|For[A-Z]\\w*)?", name) for name in named)
+
+    def is_name(node: ast.AST | None) -> bool:
+        return any(
+            isinstance(part, ast.Constant) and part.value in FAMILIES
+            for part in ast.walk(node or ast.Pass())
+        )
+
+    lines = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name("isinstance"), args=[_, classes]) if is_class(classes):
+                lines.append(node.lineno)
+            case ast.MatchClass(cls) if is_class(cls):
+                lines.append(node.lineno)
+            case ast.Compare() | ast.MatchValue() if is_name(node):
+                lines.append(node.lineno)
+            case ast.Dict(keys) if any(is_name(key) for key in keys):
+                lines.append(node.lineno)
+    return sorted(set(lines))
+
+
 def test_the_package_is_seen():
     assert len(modules()) >= 30
     assert edges()["core.storage"].keys() == {"core.errors", "core.extras"}
@@ -286,7 +316,40 @@ def test_data_preparation_and_help_need_no_torch():
     assert done.stderr.strip().splitlines()[-1:] == []
 
 
+# Files outside models/ that may decide by a model's family, and why.
+BY_FAMILY = {
+    "checkpoints.bilm": "the published format of ELMo alone",
+    "comparison.published": "the paper's numbers of each",
+    "comparison.systems": "the rows of the comparison",
+    "inference.predictor": "the frame of a GPT that another program fine-tuned",
+}
+
+
+def test_only_models_decide_by_family():
+    """Everything else asks the config, or `models.family`."""
+    found = {
+        name: lines
+        for name, tree in modules().items()
+        if not inside(name, ("models",)) and (lines := family_decisions(tree))
+    }
+    assert {name: found[name] for name in found.keys() - BY_FAMILY.keys()} == {}
+    assert BY_FAMILY.keys() - found.keys() == set(), "BY_FAMILY names a file that does not"
+
+
 # The checks themselves find what they are for.
+
+
+def test_decisions_by_family_are_found():
+    code = """
+if isinstance(model, BertForPretraining | str): pass
+match config:
+    case GptConfig(): pass
+    case "elmo": pass
+table = {"bert": 1}
+right = name == "gpt"
+fine = {"model": "gpt"}, isinstance(error, BertsmithError), name == "berth"
+"""
+    assert family_decisions(ast.parse(code)) == [2, 4, 5, 6, 7]
 
 
 def test_a_floor_that_is_not_kept_is_found():

@@ -141,7 +141,7 @@ def test_googles_grid_for_small_models_has_twenty_and_what_the_data_wants():
     assert {one.epochs for one in found} == {4}
 
 
-@pytest.mark.parametrize("flags", [{"kind": "tag", "features": (-1,)}, {"architecture": "elmo"}])
+@pytest.mark.parametrize("flags", [{"kind": "tag", "features": (-1,)}, {"frozen_encoder": True}])
 def test_networks_on_frozen_layers_have_a_grid_of_their_own(flags):
     config = config_of(epochs=7, **flags)
     found = grid(config, width=768)

@@ -37,7 +37,6 @@ from bertsmith.models.family import (
     build_for_task,
     encoder_of,
     is_known_to_transformers,
-    objective_of,
 )
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.head_config import Kind
@@ -246,7 +245,7 @@ def test_what_each_sees():
         with torch.no_grad():
             one, other = (encoder(pack([row]))[:4] for row in changed)
         forward, backward = ((one - other).abs().amax(0) > 1e-12).chunk(2)
-        match objective_of(fresh(shape)):
+        match fresh(shape).objective:
             case "masked":
                 assert forward.any()
                 assert backward.any()

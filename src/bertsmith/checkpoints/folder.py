@@ -17,7 +17,6 @@ from bertsmith.checkpoints.weights import Weights, open_weights, outline
 from bertsmith.core.errors import FolderError, option
 from bertsmith.core.storage import read_json, write_bytes, write_json
 from bertsmith.models import parameters
-from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence
 from bertsmith.models.config import ModelConfig
 from bertsmith.models.config_files import config_from_keys, config_keys
@@ -28,6 +27,7 @@ from bertsmith.models.family import (
     build,
     build_encoder,
     build_for_task,
+    build_next_sentence,
     frame_of,
     is_for_task,
     task_head,
@@ -187,8 +187,8 @@ def load_any(folder: Path) -> Pretrained | BertForNextSentence | TaskModel | Enc
     shape = weights.shape
     if shape.parameters.word_head in weights.stored:
         return load_pretraining(folder)[0]
-    if isinstance(shape, BertConfig) and shape.parameters.pair_head in weights.stored:
-        return _filled(weights, partial(BertForNextSentence, shape))
+    if shape.parameters.pair_head in weights.stored:
+        return _filled(weights, partial(build_next_sentence, shape))
     make = partial(build_encoder, shape, pieces=_pieces(folder, shape))
     return _filled(weights, make, prefix=shape.parameters.encoder)
 

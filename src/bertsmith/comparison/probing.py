@@ -23,9 +23,7 @@ from bertsmith.corpus.shards import Corpus, Split
 from bertsmith.inference.inspection import saliency
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
 from bertsmith.inference.token_scores import log_probabilities
-from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.elmo.model import ElmoForPretraining
-from bertsmith.models.family import Pretrained, encoder_of, objective_of
+from bertsmith.models.family import Pretrained, encoder_of, recurrent_model
 from bertsmith.models.modules.layers import Stack
 from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.text.tokenizer import encode
@@ -121,7 +119,7 @@ def look_inside(models: dict[str, Path], corpus: Corpus, say: Callable[[str], ob
             for use in word_uses(model, tokenizer, corpus.split("train"), meaning)
         ]
         found.looks[name] = look(model, tokenizer, shown.sentences[0])
-        if isinstance(model, BertForPretraining) and objective_of(model) == "masked":
+        if model.objective == "masked":
             measured = [
                 independence(model, tokenizer, corpus.split("heldout"), words)
                 for words in _BLANK_WORDS
@@ -212,8 +210,9 @@ def look(model: Pretrained, tokenizer: Tokenizer, text: str) -> Look:
     """Attention of the last layer, the mean over its heads; for an ELMo the saliency."""
     ids = encode.single(tokenizer, text).ids
     tokens = tokenizer.tokens(ids)
-    if isinstance(model, ElmoForPretraining):
-        return Look(tokens=tokens, kind="saliency", weights=saliency(model, ids).tolist())
+    recurrent = recurrent_model(model)
+    if recurrent is not None:
+        return Look(tokens=tokens, kind="saliency", weights=saliency(recurrent, ids).tolist())
     with torch.inference_mode():
         stack = encoder_of(model)
         assert isinstance(stack, Stack)
@@ -224,9 +223,7 @@ def look(model: Pretrained, tokenizer: Tokenizer, text: str) -> Look:
 # --- several blanks at once ---------------------------------------------------------------------
 
 
-def independence(
-    model: BertForPretraining, tokenizer: Tokenizer, split: Split, words: int
-) -> Independence:
+def independence(model: Pretrained, tokenizer: Tokenizer, split: Split, words: int) -> Independence:
     """The gap between joint and independent filling of `words` words side by side.
 
     The places are taken evenly from the held-out sentences: whole words of one piece each, in the
@@ -252,7 +249,7 @@ def independence(
     )
 
 
-def _filled(model: BertForPretraining, seen: list[int], right: list[int], places: range) -> float:
+def _filled(model: Pretrained, seen: list[int], right: list[int], places: range) -> float:
     batch = PretrainBatch(
         pack([seen]),
         masked_P=torch.tensor(list(places)),

@@ -13,8 +13,7 @@ from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.inference.engine import TOKENS_AT_ONCE
 from bertsmith.inference.predictor import Predictor
-from bertsmith.models.bert.heads import BertForPretraining
-from bertsmith.models.family import Pretrained, check_segments, objective_of
+from bertsmith.models.family import Pretrained, check_segments, next_sentence_model
 from bertsmith.pretraining import evaluation
 from bertsmith.pretraining.batches import heldout_batches
 from bertsmith.pretraining.config import PairTask, PretrainConfig
@@ -230,7 +229,7 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
         corpus.tokenizer,
         sequences=_SEQUENCES,
         length=length,
-        objective=objective_of(model),
+        objective=model.objective,
         pair_task=pair_task,
         masking="piece" if settings is None else settings.masking,
         micro_tokens=TOKENS_AT_ONCE["cpu"],
@@ -255,7 +254,7 @@ def _run_settings(folder: Path) -> PretrainConfig | None:
 
 def _pair_task(model: Pretrained, settings: PretrainConfig | None) -> tuple[PairTask, str]:
     """What the model was pre-trained to say of pairs, and how that is known."""
-    if not isinstance(model, BertForPretraining) or model.next_sentence is None:
+    if next_sentence_model(model) is None:
         return "none", ""
     check_segments("The model", model.config)
     if settings is not None and settings.pair_task == "sop":

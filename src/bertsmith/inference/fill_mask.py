@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.models.config import Objective
-from bertsmith.models.family import Pretrained, encoder_of, objective_of
+from bertsmith.models.family import Pretrained, encoder_of
 from bertsmith.models.modules.packed import Packed, pack
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.files import MASK
@@ -106,7 +106,7 @@ def fill(
     places = [place for place, piece in enumerate(built.ids) if piece == mask_id]
     if not places:
         raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
-    objective = objective_of(model)
+    objective = model.objective
     # A one-way model does not know what [MASK] is: it can be asked for the first blank only, and
     # from left to right for the next when the first is filled.
     askable = places if objective == "masked" else places[:1]
@@ -171,7 +171,7 @@ def word_probability(
         raise UsageError(
             f"{option('word', word)}: the model's vocabulary cannot write it; give another."
         )
-    objective = objective_of(model)
+    objective = model.objective
     if objective == "both" and len(pieces) > 1:
         names = " ".join(tokenizer.tokens(pieces))
         raise UsageError(
@@ -207,7 +207,7 @@ def _log_probabilities(
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
     with torch.inference_mode():
         nats_PV = _nats(model, packed, positions)
-        if objective_of(model) != "masked":
+        if model.objective != "masked":
             # They predict ends and unknown words too, neither of which fills a blank.
             special = torch.tensor(sorted(tokenizer.special_ids))
             nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
@@ -218,7 +218,7 @@ def _log_probabilities(
 def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:
     """Log-probabilities over the vocabulary of what stands at the places, [P, V]."""
     encoder = encoder_of(model)
-    match objective_of(model):
+    match model.objective:
         case "masked":
             return model.logits(encoder(packed, places_P)).log_softmax(-1)
         case "forward":

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.fill_mask import Candidate
-from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
+from bertsmith.models.bert.heads import BertForNextSentence
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.family import (
     Encoder,
@@ -20,7 +20,8 @@ from bertsmith.models.family import (
     TaskModel,
     check_segments,
     encoder_of,
-    objective_of,
+    next_sentence_model,
+    recurrent_model,
 )
 from bertsmith.models.modules.layers import Stack
 from bertsmith.models.modules.packed import LanguageBatch, Packed, pack
@@ -133,10 +134,11 @@ def inspect(
     states = _states(encoder, packed)
     attention = _attention(encoder, packed)
     pretrained = model if isinstance(model, Pretrained) else None
+    recurrent = recurrent_model(model)
     return Inspection(
         model=name,
         family=family,
-        objective=None if pretrained is None else objective_of(pretrained),
+        objective=None if pretrained is None else pretrained.objective,
         text=text,
         text_b=text_b,
         tokens=[
@@ -155,9 +157,7 @@ def inspect(
         position_similarity=_position_similarity(encoder, len(built.ids)),
         attention=[[_rounded(head_LL) for head_LL in layer_NLL] for layer_NLL in attention],
         rollout=_rounded(_rollout(attention)) if attention else [],
-        saliency=(
-            _rounded(saliency(model, built.ids)) if isinstance(model, ElmoForPretraining) else []
-        ),
+        saliency=[] if recurrent is None else _rounded(saliency(recurrent, built.ids)),
         similarity=[_rounded(_cosines(states_LD)) for states_LD in states],
         expected=(
             [None] * len(built.ids)
@@ -265,7 +265,7 @@ def saliency(model: ElmoForPretraining, ids: list[int]) -> Tensor:
 def _expected(
     model: Pretrained, tokenizer: Tokenizer, built: encode.Input, packed: Packed, top_k: int
 ) -> list[Expectation | None]:
-    objective = objective_of(model)
+    objective = model.objective
     encoder = encoder_of(model)
     places = [place for place, word in enumerate(built.words) if word != encode.NO_WORD]
     if objective == "masked":
@@ -313,11 +313,10 @@ def _expected(
 def _next_sentence(
     model: Pretrained | BertForNextSentence | TaskModel | Encoder, packed: Packed
 ) -> float | None:
-    if not isinstance(model, BertForPretraining | BertForNextSentence):
+    pairs = next_sentence_model(model)
+    if pairs is None:
         return None
-    if model.next_sentence is None:
-        return None
-    scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
+    scores_BC = pairs.pair_logits(pairs.bert(packed, packed.firsts_B))
     return float(scores_BC.float().softmax(-1)[0, 0])
 
 

@@ -35,7 +35,7 @@ from bertsmith.inference.pair_scores import (
 from bertsmith.inference.predictor import Predictor
 from bertsmith.inference.token_scores import Integers, Sentences, token_scores, work
 from bertsmith.models.config import Objective
-from bertsmith.models.family import Pretrained, objective_of
+from bertsmith.models.family import Pretrained
 from bertsmith.tasks.datasets import minimal_pairs as pair_files
 from bertsmith.tasks.datasets.minimal_pairs import BAD, GOOD, Pair
 from bertsmith.text.tokenizer import encode
@@ -95,7 +95,7 @@ def minimal_pairs(
     return MinimalPairsResult(
         model=predictor.name,
         data=str(data),
-        measure=MEASURES[objective_of(model)],
+        measure=MEASURES[model.objective],
         precision=place.precision,
         sample=sample,
         fingerprint=read.fingerprint,

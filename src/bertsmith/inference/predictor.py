@@ -21,9 +21,14 @@ from bertsmith.inference.engine import Scorer, check_vocabulary
 from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
-from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
-from bertsmith.models.family import Pretrained, TaskModel, check_segments, encoder_of
-from bertsmith.models.gpt.model import GptForPretraining
+from bertsmith.models.family import (
+    Pretrained,
+    TaskModel,
+    check_segments,
+    encoder_of,
+    generating_model,
+    next_sentence_model,
+)
 from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.head_config import HEADS, Kind
 from bertsmith.models.modules.packed import pack
@@ -88,11 +93,8 @@ class Predictor:
         Raises:
             UsageError: the model has no such head, or one segment.
         """
-        model = self.model
-        if (
-            not isinstance(model, BertForPretraining | BertForNextSentence)
-            or model.next_sentence is None
-        ):
+        model = next_sentence_model(self.model)
+        if model is None:
             raise UsageError(
                 f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
                 "judge next sentences; give one, from `bertsmith pretrain`."
@@ -111,23 +113,23 @@ class Predictor:
         Raises:
             UsageError: no pre-trained GPT, a text too long, or a setting out of range.
         """
-        model = self.model
-        if isinstance(model, BertForPretraining) and model.config.is_decoder:
+        model = self.pretrained("write a text on")
+        generating = generating_model(model)
+        if generating is None and model.objective == "forward":
             raise UsageError(
                 f"{self.name} is a BERT that reads from left to right: it predicts each word from "
                 "those before it, but bertsmith writes with a GPT alone. The pipeline "
                 "`text-generation` of transformers writes on with this folder, and `bertsmith "
                 "score` says how likely a text is to it."
             )
-        model = self.pretrained("write a text on")
-        if not isinstance(model, GptForPretraining):
+        if generating is None:
             raise UsageError(
                 f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
                 f"those before it. `{command('pretrain', model='gpt')}` trains one; this model "
                 "can be asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith "
                 "score`)."
             )
-        return generation.generate(model, self.tokenizer, text, **settings)
+        return generation.generate(generating, self.tokenizer, text, **settings)
 
     def score(self, texts: Sequence[str]) -> list[SentenceScore]:
         """How likely each text is to a pre-trained model; see `likelihood`.

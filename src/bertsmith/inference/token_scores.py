@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bertsmith.inference.engine import TOKENS_AT_ONCE
-from bertsmith.models.family import Pretrained, objective_of
+from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import (
     LanguageBatch,
     Packed,
@@ -56,7 +56,7 @@ class Sentences:
 
 def work(model: Pretrained, sentences: Sentences) -> int:
     """Tokens that `token_scores` computes."""
-    copies_S = sentences.lengths_S - 2 if objective_of(model) == "masked" else 1
+    copies_S = sentences.lengths_S - 2 if model.objective == "masked" else 1
     return int((sentences.lengths_S * copies_S).sum())
 
 
@@ -78,7 +78,7 @@ def token_scores(
         How many tokens were computed; and by side (`masked`, or `forward` and `backward`) which
         tokens were predicted, indices into T [R], and their log-probabilities in nats, fp32 [R].
     """
-    objective = objective_of(model)
+    objective = model.objective
     device = next(model.parameters()).device
     until_T = _hidden_until(tokenizer, sentences.ids_T, hiding) if objective == "masked" else None
     for length in np.unique(sentences.lengths_S)[::-1].tolist():

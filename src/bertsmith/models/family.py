@@ -1,13 +1,15 @@
-"""BERT, GPT and ELMo behind one set of functions: which class is which model stands here alone.
+"""BERT, GPT and ELMo behind one set of functions: a row for each family names its classes.
 
-A model is built by its shape's class, pre-trained with its heads or under a task's output layer; a
-folder is read by the `model_type` of its `config.json`.
+A model is built by its config's family, with the heads of pre-training or under a task's output
+layer. A new family is a folder beside `bert/` and a row here and in `config_files`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from torch import nn
 
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.storage import describe_validation
@@ -15,7 +17,7 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.tasks import ARCHITECTURES, POOLED, BertForTask
-from bertsmith.models.config import FamilyName, ModelConfig, Objective
+from bertsmith.models.config import DEFAULT_FAMILY, FamilyName, ModelConfig
 from bertsmith.models.config_files import MODEL_TYPES
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ElmoForPretraining
@@ -24,18 +26,83 @@ from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
 from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
 from bertsmith.models.head_config import OWN_TASK, HeadConfig, Level, head_from_keys
+from bertsmith.models.language_model import LanguageModel
 from bertsmith.text.tokenizer.tokenizer import Frame
 
 Encoder = Bert | Gpt | Elmo
-Pretrained = BertForPretraining | GptForPretraining | ElmoForPretraining
+Pretrained = LanguageModel
 TaskModel = BertForTask | GptForTask | ElmoForTask
 
-_TASK_ARCHITECTURES: dict[FamilyName, dict[Level, str]] = {
-    "bert": ARCHITECTURES,
-    "gpt": GPT_ARCHITECTURES,
-    "elmo": {},
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """The classes of a family's models; what needs no torch is in its config's class."""
+
+    config: type[ModelConfig]
+    encoder: Callable[[Any, Sequence[str]], Encoder]
+    """From the config and the vocabulary."""
+    pretraining: Callable[[Any, Sequence[str], bool], LanguageModel]
+    """From the config, the vocabulary, and whether there is a pair task."""
+    next_sentence: Callable[[Any], BertForNextSentence] | None = None
+    """The encoder under the head of the pair task alone; None: the family has no such head."""
+    task: Callable[[Any, HeadConfig, Sequence[str], ForeignFrame | None], TaskModel]
+    """From the config, the output layer, the vocabulary, and the frame of a foreign GPT."""
+    task_architectures: Mapping[Level, str] = field(default_factory=dict)
+    """Of the fine-tuned models that `transformers` computes equally, what it calls them."""
+    task_frame: Frame = "text"
+    """What `transformers` is to put around a text for a fine-tuned model."""
+
+
+def _bert_for_task(
+    config: BertConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
+) -> BertForTask:
+    return BertForTask(
+        config, msgspec.structs.replace(head, extract_id=None, both_orders=False, paired=False)
+    )
+
+
+def _gpt_for_task(
+    config: GptConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
+) -> GptForTask:
+    both = head.both_orders and head.level == "text"
+    own = msgspec.structs.replace(head, both_orders=both, paired=False)
+    return GptForTask(config, own, frame=frame)
+
+
+def _elmo_for_task(
+    config: ElmoConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
+) -> ElmoForTask:
+    own = msgspec.structs.replace(head, extract_id=None, both_orders=False)
+    return ElmoForTask(config, pieces, own)
+
+
+FAMILIES: dict[FamilyName, Family] = {
+    family.config.family: family
+    for family in (
+        Family(
+            config=BertConfig,
+            encoder=lambda config, pieces: Bert(config),
+            pretraining=lambda config, pieces, pairs: BertForPretraining(config, pair_task=pairs),
+            next_sentence=BertForNextSentence,
+            task=_bert_for_task,
+            task_architectures=ARCHITECTURES,
+        ),
+        Family(
+            config=GptConfig,
+            encoder=lambda config, pieces: Gpt(config),
+            pretraining=lambda config, pieces, pairs: GptForPretraining(config),
+            task=_gpt_for_task,
+            task_architectures=GPT_ARCHITECTURES,
+            task_frame="extract",
+        ),
+        Family(
+            config=ElmoConfig,
+            encoder=Elmo,
+            pretraining=lambda config, pieces, pairs: ElmoForPretraining(config, pieces),
+            task=_elmo_for_task,
+        ),
+    )
 }
-"""Of the fine-tuned models that `transformers` computes alike, what it calls them."""
 
 
 # --- with the heads of pre-training -------------------------------------------------------------
@@ -45,46 +112,39 @@ def build(shape: ModelConfig, *, pieces: Sequence[str], pair_task: bool) -> Pret
     """A model with fresh weights, drawn from torch's default generator.
 
     Args:
-        shape: of the architecture.
+        shape: its config.
         pieces: the vocabulary, whose characters ELMo reads.
         pair_task: whether a BERT gets a pooler and a next-sentence head.
     """
-    match shape:
-        case BertConfig():
-            return BertForPretraining(shape, pair_task=pair_task)
-        case GptConfig():
-            return GptForPretraining(shape)
-        case ElmoConfig():
-            return ElmoForPretraining(shape, pieces)
-    raise TypeError(f"{type(shape).__name__} has no row here")
+    return FAMILIES[shape.family].pretraining(shape, pieces, pair_task)
 
 
 def build_encoder(shape: ModelConfig, *, pieces: Sequence[str]) -> Encoder:
     """The model alone, with fresh weights."""
-    match shape:
-        case BertConfig():
-            return Bert(shape)
-        case GptConfig():
-            return Gpt(shape)
-        case ElmoConfig():
-            return Elmo(shape, pieces)
-    raise TypeError(f"{type(shape).__name__} has no row here")
+    return FAMILIES[shape.family].encoder(shape, pieces)
+
+
+def build_next_sentence(shape: ModelConfig) -> BertForNextSentence:
+    """The encoder under the head of the pair task alone, with fresh weights.
+
+    Raises:
+        ValueError: the family has no such head.
+    """
+    make = FAMILIES[shape.family].next_sentence
+    if make is None:
+        raise ValueError(f"a {shape.display_name} has no next-sentence head")
+    return make(shape)
 
 
 def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) -> Encoder:
-    """The model without its heads."""
-    match model:
-        case BertForPretraining() | BertForNextSentence() | BertForTask():
-            return model.bert
-        case GptForPretraining() | GptForTask():
-            return model.gpt
-        case ElmoForPretraining() | ElmoForTask():
-            return model.elmo
-    return model
+    """The model without its heads, where it has some: its attribute of the family's name."""
+    found: Any = getattr(model, model.config.family, model)
+    encoder: Encoder = found
+    return encoder
 
 
 def check_segments(name: str, shape: ModelConfig) -> None:
-    """Refuses pairs of texts for a BERT that tells no second text apart.
+    """Refuses pairs of texts for a model that tells no second text apart.
 
     Raises:
         UsageError: it has one segment; `name` is the model's.
@@ -96,14 +156,27 @@ def check_segments(name: str, shape: ModelConfig) -> None:
         )
 
 
-def objective_of(model: Pretrained) -> Objective:
-    """What the model predicts: masked words, or every word from one side or from each."""
-    match model:
-        case ElmoForPretraining():
-            return "both"
-        case BertForPretraining() if not model.config.is_decoder:
-            return "masked"
-    return "forward"
+# What only one family's models can do. Each of these returns the model where it can.
+
+
+def next_sentence_model(model: nn.Module) -> BertForPretraining | BertForNextSentence | None:
+    """The model, if it judges whether a sentence follows another."""
+    if (
+        isinstance(model, BertForPretraining | BertForNextSentence)
+        and model.next_sentence is not None
+    ):
+        return model
+    return None
+
+
+def generating_model(model: nn.Module) -> GptForPretraining | None:
+    """The model, if it can continue a text token by token."""
+    return model if isinstance(model, GptForPretraining) else None
+
+
+def recurrent_model(model: nn.Module) -> ElmoForPretraining | None:
+    """The model, if it has LSTMs instead of attention."""
+    return model if isinstance(model, ElmoForPretraining) else None
 
 
 # --- with the output layer of a task ------------------------------------------------------------
@@ -139,30 +212,14 @@ def build_for_task(
             f"{option('frozen')} is for an ELMo; a frozen BERT that tags words is made with "
             f"{option('features')}: leave it out."
         )
-    match shape:
-        case BertConfig():
-            own = msgspec.structs.replace(head, extract_id=None, both_orders=False, paired=False)
-            return BertForTask(shape, own)
-        case GptConfig():
-            both = head.both_orders and head.level == "text"
-            own = msgspec.structs.replace(head, both_orders=both, paired=False)
-            return GptForTask(shape, own, frame=frame)
-        case ElmoConfig():
-            own = msgspec.structs.replace(head, extract_id=None, both_orders=False)
-            return ElmoForTask(shape, pieces, own)
-    raise TypeError(f"{type(shape).__name__} has no row here")
+    return FAMILIES[shape.family].task(shape, head, pieces, frame)
 
 
 def frame_of(model: Pretrained | TaskModel) -> Frame:
     """What `transformers` is to put around a text for the model, as its inputs are here."""
-    match model:
-        case GptForTask():
-            return "extract"
-        case GptForPretraining():
-            return "prompt"
-        case BertForPretraining() if model.config.is_decoder:
-            return "prompt"
-    return "text"
+    if isinstance(model, LanguageModel):
+        return "prompt" if model.config.left_to_right else "text"
+    return FAMILIES[model.config.family].task_frame
 
 
 def is_known_to_transformers(config_keys: dict[str, Any]) -> bool:
@@ -263,6 +320,6 @@ def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: 
     return HeadConfig(level="text", loss="squared-error" if number else "cross-entropy")
 
 
-def _task_architectures(config_keys: dict[str, Any]) -> dict[Level, str]:
-    name = str(config_keys.get("model_type", "bert"))
-    return _TASK_ARCHITECTURES[MODEL_TYPES.get(name, "bert")]
+def _task_architectures(config_keys: dict[str, Any]) -> Mapping[Level, str]:
+    family = MODEL_TYPES.get(str(config_keys.get("model_type")), DEFAULT_FAMILY)
+    return FAMILIES[family].task_architectures

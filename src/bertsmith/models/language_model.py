@@ -47,6 +47,11 @@ class LanguageModel(nn.Module):
         return hidden_RD
 
     @property
+    def transform_layer(self) -> nn.Linear | None:
+        """The layer in `transform`, if there is one."""
+        return None
+
+    @property
     def objective(self) -> Objective:
         """What it predicts: masked words, or every word from one side or from each."""
         return "forward" if self.config.left_to_right else self.config.objective

@@ -31,12 +31,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.elmo.model import ElmoForPretraining
-from bertsmith.models.family import Encoder, Pretrained, encoder_of
+from bertsmith.models.config import ModelConfig
+from bertsmith.models.family import Encoder, Pretrained, encoder_of, next_sentence_model
 from bertsmith.models.gpt.model import Gpt
-from bertsmith.models.modules.layers import Attention, Block
+from bertsmith.models.modules.layers import Attention, Block, Embeddings, Stack
 
 Role = Literal["previous token", "next token", "duplicate token"]
 """What a head looks for: the token before, the token after, or its word in the other segment."""
@@ -85,12 +84,10 @@ class Columns:
 
 def word_columns(encoder: Encoder) -> int:
     """The rank of the word vectors that `structure_encoder` has room for; 0 if it wants none."""
-    match encoder:
-        case Bert() if encoder.config.hidden_size >= FEWEST_COLUMNS:
-            return Columns.of(encoder.config.hidden_size, pairs=_has_pairs(encoder)).words
-        case Gpt() if encoder.config.n_embd >= FEWEST_COLUMNS:
-            return Columns.of(encoder.config.n_embd, pairs=False).words
-    return 0
+    width = encoder.config.hidden_size
+    if not isinstance(encoder, Stack) or width < FEWEST_COLUMNS:
+        return 0
+    return Columns.of(width, pairs=_has_pairs(encoder.config)).words
 
 
 @torch.no_grad()
@@ -116,17 +113,14 @@ def structure(
         vectors_VR=vectors_VR,
         special_ids=special_ids,
         seed=seed,
-        paired=isinstance(model, BertForPretraining) and model.next_sentence is not None,
+        paired=next_sentence_model(model) is not None,
     )
     counts_V = unigrams_V.to(torch.float32) + 0.5
     log_frequency_V = (counts_V / counts_V.mean()).log()
-    match model:
-        case BertForPretraining():
-            model.mlm.bias_V.copy_(log_frequency_V)
-            if model.config.hidden_size >= FEWEST_COLUMNS:
-                model.mlm.dense.weight.copy_(PASSED_ON * torch.eye(model.config.hidden_size))
-        case ElmoForPretraining():
-            model.bias_V.copy_(log_frequency_V)
+    if model.output_bias is not None:
+        model.output_bias.copy_(log_frequency_V)
+    if model.transform_layer is not None and model.config.hidden_size >= FEWEST_COLUMNS:
+        model.transform_layer.weight.copy_(PASSED_ON * torch.eye(model.config.hidden_size))
 
 
 @torch.no_grad()
@@ -149,10 +143,10 @@ def structure_encoder(
             `[CLS]`, for which a layer above it is needed; so where the first layer has too few
             heads for all roles (`tiny` has two), it comes first instead of last.
     """
-    if not isinstance(encoder, Bert | Gpt) or encoder.config.hidden_size < FEWEST_COLUMNS:
+    if not isinstance(encoder, Stack) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
-    causal = isinstance(encoder, Gpt) or encoder.config.is_decoder
-    pairs = isinstance(encoder, Bert) and _has_pairs(encoder)
+    causal = encoder.config.left_to_right
+    pairs = _has_pairs(encoder.config)
     columns = Columns.of(encoder.config.hidden_size, pairs=pairs)
     _set_embeddings(encoder, columns, vectors_VR, list(special_ids))
     blocks = [block for block in encoder.blocks if isinstance(block, Block)]
@@ -177,8 +171,8 @@ def structure_encoder(
             _copy(attention, head, columns)
 
 
-def _has_pairs(encoder: Bert) -> bool:
-    return encoder.config.type_vocab_size >= 2 and not encoder.config.is_decoder
+def _has_pairs(config: ModelConfig) -> bool:
+    return config.reads_pairs and not config.left_to_right
 
 
 def _roles(*, causal: bool, pairs: bool) -> list[Role]:
@@ -216,7 +210,7 @@ def _set_embeddings(
     position_LD[:, columns.positions :] = torch.cat([angles_LF.cos(), angles_LF.sin()], 1) * (
         row_length / math.sqrt(POSITION_COLUMNS / 2)
     )
-    if isinstance(encoder, Bert):
+    if isinstance(encoder.embeddings, Embeddings):
         segment_SD = encoder.embeddings.segment.weight
         segment_SD.zero_()
         if columns.pairs:
@@ -231,7 +225,8 @@ def _frequencies() -> Tensor:
 
 def _position_length(encoder: Bert | Gpt) -> float:
     """Length of the position part of what the first layer reads."""
-    if isinstance(encoder, Bert):  # The norm makes each column's square 1 in the mean.
+    # BERT's norm makes each column's square 1 in the mean.
+    if isinstance(encoder.embeddings, Embeddings):
         return math.sqrt(encoder.config.hidden_size / _PARTS)
     return float(encoder.embeddings.position.weight[0].norm())
 

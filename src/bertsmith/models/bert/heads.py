@@ -115,6 +115,11 @@ class BertForPretraining(LanguageModel):
         return self.mlm.transform(hidden_PD)
 
     @property
+    def transform_layer(self) -> nn.Linear:
+        """The MLM head's layer."""
+        return self.mlm.dense
+
+    @property
     def output_words(self) -> Tensor:
         """The word embeddings."""
         return self.bert.embeddings.word.weight
