@@ -31,11 +31,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bertsmith.models.bert.model import Bert
+from bertsmith.models.bert.model import Bert, BertEmbeddings
 from bertsmith.models.config import ModelConfig
 from bertsmith.models.family import Encoder, Pretrained, encoder_of, next_sentence_model
 from bertsmith.models.gpt.model import Gpt
-from bertsmith.models.modules.layers import Attention, Block, Embeddings, Stack
+from bertsmith.models.modules.layers import Attention, Block, Stack
 
 Role = Literal["previous token", "next token", "duplicate token"]
 """What a head looks for: the token before, the token after, or its word in the other segment."""
@@ -210,7 +210,7 @@ def _set_embeddings(
     position_LD[:, columns.positions :] = torch.cat([angles_LF.cos(), angles_LF.sin()], 1) * (
         row_length / math.sqrt(POSITION_COLUMNS / 2)
     )
-    if isinstance(encoder.embeddings, Embeddings):
+    if isinstance(encoder.embeddings, BertEmbeddings):
         segment_SD = encoder.embeddings.segment.weight
         segment_SD.zero_()
         if columns.pairs:
@@ -226,7 +226,7 @@ def _frequencies() -> Tensor:
 def _position_length(encoder: Bert | Gpt) -> float:
     """Length of the position part of what the first layer reads."""
     # BERT's norm makes each column's square 1 in the mean.
-    if isinstance(encoder.embeddings, Embeddings):
+    if isinstance(encoder.embeddings, BertEmbeddings):
         return math.sqrt(encoder.config.hidden_size / _PARTS)
     return float(encoder.embeddings.position.weight[0].norm())
 

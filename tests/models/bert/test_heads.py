@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bertsmith.models.bert import heads
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
+from bertsmith.models.modules import vocabulary
 from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.models.modules.vocabulary import projected_cross_entropy
 
@@ -87,7 +87,7 @@ def test_loss_and_gradients_do_not_depend_on_packing_order_or_micro_batches():
 @pytest.mark.parametrize("rows", [(1, 1), (7, 21), (70, 70), (10**6, 10**6)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_projected_cross_entropy_equals_pytorchs_for_any_strip_and_block(rows, shared, monkeypatch):
-    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: rows)
+    monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: rows)
     generator = torch.Generator().manual_seed(2)
     shapes = ((77, 6), (50, 6), (50,))
     values = [torch.randn(shape, generator=generator) * 2 for shape in shapes]
@@ -121,7 +121,7 @@ def test_projected_cross_entropy_of_nothing_has_gradients_of_zeros():
 
 
 def test_gradients_of_projected_cross_entropy_in_float64(monkeypatch):
-    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: (2, 4))
+    monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: (2, 4))
     draw = torch.Generator().manual_seed(3)
     shapes = ((9, 4), (7, 4), (7,))
     values = [torch.randn(s, generator=draw, dtype=torch.float64).requires_grad_() for s in shapes]

@@ -8,12 +8,13 @@ from torch.nn import functional
 from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.models.bert import heads
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.bert.model import Bert, initialize
+from bertsmith.models.bert.model import Bert
 from bertsmith.models.config import SIZES
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
+from bertsmith.models.modules import vocabulary
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.packed import LanguageBatch, pack
 from bertsmith.models.modules.vocabulary import projected_cross_entropy
 from bertsmith.models.parameters import to_ours, to_theirs
@@ -227,7 +228,7 @@ def test_the_loss_is_of_each_next_token():
 
 def test_evaluate_counts_losses_and_right_tokens(monkeypatch):
     model, batch = new_model(), new_batch(random_ids([20, 20, 11, 5]))
-    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: (7, 2 * 7))
+    monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: (7, 2 * 7))
     [(name, (loss, right))] = model.evaluate(batch).items()
     assert name == "forward"
     assert loss == pytest.approx(model.losses(batch)["forward"].item(), rel=1e-5)
@@ -238,7 +239,7 @@ def test_evaluate_counts_losses_and_right_tokens(monkeypatch):
 
 
 def test_the_loss_without_a_bias_is_pytorchs(monkeypatch):
-    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: (4, 2 * 4))
+    monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: (4, 2 * 4))
     draw = torch.Generator().manual_seed(2)
     labels = torch.randint(0, 61, (13,), generator=draw)
     values = [torch.randn(shape, generator=draw) for shape in ((13, 6), (61, 6))]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 
-from bertsmith.models.bert import heads
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.head_config import Kind
+from bertsmith.models.modules import vocabulary
 from bertsmith.models.modules.packed import pack
 from bertsmith.models.parameters import to_ours, to_theirs
 
@@ -181,7 +181,7 @@ def test_scores_equal_those_of_transformers(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", [5, 10**6])
 def test_the_loss_is_the_tasks_and_half_the_language_models(kind, rows, monkeypatch):
-    monkeypatch.setattr(heads, "_strip_and_block", lambda *_: (rows, 2 * rows))
+    monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: (rows, 2 * rows))
     model, batch = new_model(kind), new_batch(kind, PAIRS)
     scores, targets = model.outputs(batch), batch.targets
     texts = list(scores.split(batch.packed.lengths)) if kind == "answer" else []

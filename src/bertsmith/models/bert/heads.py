@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.bert.model import Bert, initialize
+from bertsmith.models.bert.model import Bert
 from bertsmith.models.language_model import LanguageModel
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.layers import activate
 from bertsmith.models.modules.linear import Linear
 from bertsmith.models.modules.packed import LanguageBatch, Packed, PretrainBatch, TextBatch

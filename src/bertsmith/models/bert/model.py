@@ -1,9 +1,41 @@
 """The BERT encoder (Devlin et al., arXiv 1810.04805, section 3) on packed input."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from bertsmith.models.bert.config import BertConfig
-from bertsmith.models.modules.layers import Block, Embeddings, Stack
+from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.embedding import WordEmbedding
+from bertsmith.models.modules.layers import Block, Stack
+from bertsmith.models.modules.packed import Packed
+
+
+class BertEmbeddings(nn.Module):
+    """Sum of token, segment and learned position embeddings, then LayerNorm (paper, figure 2)."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.word = WordEmbedding(config.vocab_size, width)
+        self.position = nn.Embedding(config.max_position_embeddings, width)
+        self.segment = nn.Embedding(config.type_vocab_size, width)
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+
+    def forward(self, packed: Packed) -> Tensor:
+        """[T, D]."""
+        summed_TD = self.word(packed.ids_T)
+        summed_TD = summed_TD + self.segment(packed.segments_T)
+        summed_TD = summed_TD + self.position(packed.positions_T)
+        embedded_TD: Tensor = self.dropout(self.norm(summed_TD))
+        return embedded_TD
+
+    def parts(self, packed: Packed) -> dict[str, Tensor]:
+        """What is added, [T, D] each."""
+        return {
+            "token": self.word(packed.ids_T),
+            "segment": self.segment(packed.segments_T),
+            "position": self.position(packed.positions_T),
+        }
 
 
 class Bert(Stack):
@@ -13,11 +45,11 @@ class Bert(Stack):
         ValueError: from `forward`, when a sequence is longer than the position table.
     """
 
-    embeddings: Embeddings
+    embeddings: BertEmbeddings
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(
-            Embeddings(config),
+            BertEmbeddings(config),
             (
                 Block(
                     config.hidden_size,
@@ -34,19 +66,3 @@ class Bert(Stack):
             longest=config.max_position_embeddings,
         )
         self.config = config
-
-
-def initialize(module: nn.Module, deviation: float, *, cut: bool = True) -> None:
-    """Weights from a normal, biases 0, norms 1; draws from torch's default generator, in order.
-
-    `cut`: the normal ends at two deviations (Google's `modeling.py`); else it has its tails, as in
-    OpenAI's code.
-    """
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Embedding):
-            if cut:
-                nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-            else:
-                nn.init.normal_(part.weight, std=deviation)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)

@@ -22,10 +22,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import Pooler
-from bertsmith.models.bert.model import Bert, initialize
+from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.parameters import LSTM_LAYERS
 from bertsmith.models.head_config import FeatureBased, HeadConfig, Level, Loss, chosen_layers
 from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.modules.packed import Packed
 

@@ -24,12 +24,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from bertsmith.models.bert.model import initialize
 from bertsmith.models.bert.tasks import POOLED, BiLstm, TaskBatch, label_keys, task_loss
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ScalarMix
 from bertsmith.models.head_config import HeadConfig
 from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import Linear, NumberLinear, output_layer
 from bertsmith.models.modules.packed import Packed
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bertsmith.models.bert.model import initialize
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.language_model import LanguageModel
 from bertsmith.models.modules.attention import Past
 from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.layers import Block, Stack
 from bertsmith.models.modules.packed import LanguageBatch, Packed, TextBatch
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.bert.model import initialize
 from bertsmith.models.bert.tasks import TaskBatch, label_keys, task_loss
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt
 from bertsmith.models.head_config import HeadConfig, Level
 from bertsmith.models.modules.dropout import Dropout
+from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
 from bertsmith.models.modules.packed import LanguageBatch, Packed
 from bertsmith.models.modules.vocabulary import projected_cross_entropy

@@ -1,4 +1,4 @@
-"""The encoders' parts: embeddings, attention, feed-forward, and the stack they make (section 3).
+"""The encoders' parts: attention, feed-forward, and the stack they make (section 3).
 
 BERT and GPT are the same blocks, normalised after each sum; what differs is an argument.
 """
@@ -10,42 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import Activation
 from bertsmith.models.modules.attention import Group, Past, attend_to_past, attention, length_groups
 from bertsmith.models.modules.dropout import Dropout
-from bertsmith.models.modules.embedding import WordEmbedding
 from bertsmith.models.modules.linear import Linear, is_half_on_cpu, whole_tiles
 from bertsmith.models.modules.packed import Packed
-
-
-class Embeddings(nn.Module):
-    """Sum of token, segment and learned position embeddings, then LayerNorm (paper, figure 2)."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        width = config.hidden_size
-        self.word = WordEmbedding(config.vocab_size, width)
-        self.position = nn.Embedding(config.max_position_embeddings, width)
-        self.segment = nn.Embedding(config.type_vocab_size, width)
-        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-
-    def forward(self, packed: Packed) -> Tensor:
-        """[T, D]."""
-        summed_TD = self.word(packed.ids_T)
-        summed_TD = summed_TD + self.segment(packed.segments_T)
-        summed_TD = summed_TD + self.position(packed.positions_T)
-        embedded_TD: Tensor = self.dropout(self.norm(summed_TD))
-        return embedded_TD
-
-    def parts(self, packed: Packed) -> dict[str, Tensor]:
-        """What is added, [T, D] each."""
-        return {
-            "token": self.word(packed.ids_T),
-            "segment": self.segment(packed.segments_T),
-            "position": self.position(packed.positions_T),
-        }
 
 
 class Attention(nn.Module):
