@@ -192,7 +192,7 @@ def our_parts(job: Job, parts: Parts, tokenizer: Tokenizer) -> tuple[TaskModel, 
     data = finetune_data.featured(parts, tokenizer, job.limits, Source(task=config.task).columns)
     model, _ = build_model(config, data, origin)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    per_token = origin.shape.bytes_per_token
+    per_token = origin.model_config.bytes_per_token
     batches = TaskBatches(
         data.train,
         tokenizer,

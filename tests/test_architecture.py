@@ -319,6 +319,11 @@ def test_data_preparation_and_help_need_no_torch():
 # Files outside models/ that may decide by a model's family, and why.
 BY_FAMILY = {
     "checkpoints.bilm": "the published format of ELMo alone",
+    "checkpoints.conversion.folders": "what `transformers` calls a BERT with these heads",
+    "checkpoints.conversion.google": "Google's format, of a BERT alone",
+    "checkpoints.conversion.published_elmo": "the published format of ELMo alone",
+    "checkpoints.convert": "`elmo` is a layout; the MLM head of a BERT is proved too",
+    "cli.convert": "the next command after a GPT",
     "comparison.published": "the paper's numbers of each",
     "comparison.systems": "the rows of the comparison",
     "inference.predictor": "the frame of a GPT that another program fine-tuned",

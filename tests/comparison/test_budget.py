@@ -3,7 +3,7 @@
 import pytest
 
 from bertsmith.comparison.budget import Budget, mean_step, steps_of, training_flops
-from bertsmith.comparison.matching import count_parameters, matched_shapes
+from bertsmith.comparison.matching import count_parameters, matched_configs
 from bertsmith.core.errors import UsageError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
@@ -72,7 +72,7 @@ def test_steps_that_a_budget_pays_for():
 @pytest.mark.parametrize("size", ["tiny", "mini", "small", "base"])
 @pytest.mark.parametrize("vocab_size", [4000, 8000, 30000])
 def test_the_three_are_of_one_size(size, vocab_size):
-    shapes = matched_shapes(size, vocab_size=vocab_size)
+    shapes = matched_configs(size, vocab_size=vocab_size)
     bert, gpt, elmo = (count_parameters(shapes[name]) for name in ("bert", "gpt", "elmo"))
     assert abs(gpt - bert) < 0.05 * bert
     assert abs(elmo - bert) < 0.01 * bert

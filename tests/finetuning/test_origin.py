@@ -109,7 +109,7 @@ def features(tokenizer: Tokenizer) -> Features:
 def drawn(source: UntrainedModel, seed: int) -> BertForTask:
     torch.manual_seed(seed)
     head = head_of("classify", labels=("a", "b"), extract_id=source.tokenizer.mask_id)
-    model = build_for_task(source.shape, head)
+    model = build_for_task(source.model_config, head)
     assert source.fill(model, examples=features(source.tokenizer), seed=seed) == []
     assert isinstance(model, BertForTask)
     return model
@@ -142,7 +142,7 @@ def test_the_papers_weights_are_those_drawn(size: str) -> None:
     found = drawn(source, 3).state_dict()
     torch.manual_seed(3)
     head = head_of("classify", labels=("a", "b"), extract_id=4)
-    expected = build_for_task(source.shape, head).state_dict()
+    expected = build_for_task(source.model_config, head).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert source.fingerprint != origin(size, *TEXTS).fingerprint
 
@@ -150,13 +150,13 @@ def test_the_papers_weights_are_those_drawn(size: str) -> None:
 def test_the_vocabulary_is_of_the_training_texts_or_the_users(size: str, tmp_path: Path) -> None:
     source = origin(size, *TEXTS)
     assert {"drink", "coffee", "fast"} <= set(source.tokenizer.vocab)
-    assert source.shape.vocab_size == len(source.tokenizer)
+    assert source.model_config.vocab_size == len(source.tokenizer)
     smaller = origin(size, *TEXTS, vocab_size=60)
     assert len(smaller.tokenizer) == 60
     Tokenizer([*SPECIAL, "we", "drink", "cold", "tea"]).save(tmp_path / "tokenizer")
     users = origin(size, *TEXTS, tokenizer=str(tmp_path / "tokenizer"))
     assert users.tokenizer.vocab[5:] == ("we", "drink", "cold", "tea")
-    assert users.shape.vocab_size == 9
+    assert users.model_config.vocab_size == 9
     with pytest.raises(UsageError, match=r"A vocabulary of 20 pieces .* ask for at least \d+"):
         origin(size, *TEXTS, vocab_size=20)
     with pytest.raises(UsageError, match=r"nowhere: no such folder"):

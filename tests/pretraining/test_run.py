@@ -32,7 +32,7 @@ from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.pretraining.continuing import start_from
 from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
-from bertsmith.pretraining.setup import build_model, model_shape, show_batch
+from bertsmith.pretraining.setup import build_model, resolve_model_config, show_batch
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training import checkpoint
 from bertsmith.training.progress import read_metrics
@@ -143,7 +143,7 @@ def test_the_initial_weights_are_the_recipe_s_or_the_paper_s(toy_corpus: Path) -
 
     def words(weights: str) -> torch.Tensor:
         config = settings(toy_corpus, initial_weights=weights)
-        model, _ = build_model(config, model_shape(config, corpus), corpus, None)
+        model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
         assert isinstance(model, BertForPretraining)
         return model.bert.embeddings.word.weight.detach()
 

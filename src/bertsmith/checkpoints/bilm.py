@@ -186,7 +186,7 @@ def write_elmo(folder: str | Path, model: Elmo) -> None:
 
 
 def read_options(path: Path) -> ElmoConfig:
-    """The shape that an `options.json` describes.
+    """The config that an `options.json` describes.
 
     Raises:
         FolderError: the file is missing or damaged, or a key is missing, unknown or wrong.

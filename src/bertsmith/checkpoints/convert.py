@@ -127,7 +127,7 @@ def convert(
         layout=opened.layout,
         dest=str(dest),
         to=to,
-        family=opened.weights.shape.family,
+        family=opened.weights.config.family,
         architecture=next(iter(opened.keys.get("architectures") or []), ""),
         mapped=mapped,
         dropped=dropped,
@@ -228,7 +228,7 @@ def _write_folder(
         write_bytes(folder / name, data)
     if not (folder / "tokenizer.json").is_file():
         place = folder if source.carried.keys() & {"vocab.txt", "vocab.json"} else source.tokenizer
-        longest = source.weights.shape.max_position_embeddings
+        longest = source.weights.config.max_position_embeddings
         Tokenizer.load(place).save(folder, model_max_length=longest)
     if not (folder / "README.md").is_file():
         write_bytes(folder / "README.md", _card(source, origin).encode())

@@ -51,13 +51,13 @@ def save_model(
         SystemFault: the disk is full or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shape = model.config
-    state = parameters.to_theirs(shape, model.state_dict())
+    config = model.config
+    state = parameters.to_theirs(config, model.state_dict())
     save_tensors(folder / WEIGHTS, state, {"format": "pt"})
     frame = frame_of(model)
-    tokenizer.save(folder, model_max_length=shape.max_position_embeddings, frame=frame)
+    tokenizer.save(folder, model_max_length=config.max_position_embeddings, frame=frame)
     write_bytes(folder / "README.md", card.encode())
-    keys = model.config_keys | {"dtype": "float32"} | config_keys(shape)
+    keys = model.config_keys | {"dtype": "float32"} | config_keys(config)
     if frame != "text" and tokenizer.has_special:
         # By these `transformers` ends what a model writes, and tells padding from text.
         keys |= {"bos_token_id": tokenizer.cls_id, "eos_token_id": tokenizer.sep_id}
@@ -66,17 +66,17 @@ def save_model(
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """The shape of the model in `folder`, which the weights beside it have too.
+    """The config of the model in `folder`, which the weights beside it have too.
 
     Raises:
         FolderError: not a model folder, its config.json is damaged, or it says other numbers than
             the weights have.
         UsageError: the config describes something that is not computed here.
     """
-    shape = config_from_keys(_read_keys(folder), str(folder / CONFIG))
+    config = config_from_keys(_read_keys(folder), str(folder / CONFIG))
     if has_weights(folder):
-        open_weights(folder, shape)
-    return shape
+        open_weights(folder, config)
+    return config
 
 
 def _open(folder: Path) -> Weights:
@@ -124,19 +124,19 @@ def load_pretraining(
         FolderError: weights are missing, damaged or of another shape than config.json says.
     """
     weights = _open(folder)
-    shape = weights.shape
+    config = weights.config
     if pair_task is None:
-        pair_task = shape.parameters.pair_head in weights.stored
-    pieces = _pieces(folder, shape)
-    make = partial(build, shape, pieces=pieces, pair_task=pair_task)
+        pair_task = config.parameters.pair_head in weights.stored
+    pieces = _pieces(folder, config)
+    make = partial(build, config, pieces=pieces, pair_task=pair_task)
     state = weights.state_for(outline(make), heads=True)
     model = make()
     missing = _fill(model, state)
-    encoder = shape.parameters.encoder
+    encoder = config.parameters.encoder
     lost = [name for name in missing if name.startswith(encoder) or not fresh_heads]
     if lost:
         raise FolderError(
-            f"{weights.lacks(lost)}. A pre-trained {shape.display_name} "
+            f"{weights.lacks(lost)}. A pre-trained {config.display_name} "
             "has them; the folder holds another kind of model."
         )
     return model.eval(), sorted({name.split(".")[0] for name in missing})
@@ -156,9 +156,9 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     parts = (encoder, "pooler.") if "pooler.dense.weight" in model.state_dict() else (encoder,)
     expected = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
     words = f"{encoder}embeddings.word.weight"
-    fresh_VD = expected.get(words, torch.empty(0))[weights.shape.vocab_size :]
+    fresh_VD = expected.get(words, torch.empty(0))[weights.config.vocab_size :]
     if words in expected:
-        expected[words] = expected[words][: weights.shape.vocab_size]
+        expected[words] = expected[words][: weights.config.vocab_size]
     state = weights.state_for(expected)
     if words in state:
         # Special tokens that were put behind the vocabulary keep their fresh weights.
@@ -184,13 +184,13 @@ def load_any(folder: Path) -> Pretrained | BertForNextSentence | TaskModel | Enc
     if is_for_task(_read_keys(folder)):
         return load_task(folder)
     weights = _open(folder)
-    shape = weights.shape
-    if shape.parameters.word_head in weights.stored:
+    config = weights.config
+    if config.parameters.word_head in weights.stored:
         return load_pretraining(folder)[0]
-    if shape.parameters.pair_head in weights.stored:
-        return _filled(weights, partial(build_next_sentence, shape))
-    make = partial(build_encoder, shape, pieces=_pieces(folder, shape))
-    return _filled(weights, make, prefix=shape.parameters.encoder)
+    if config.parameters.pair_head in weights.stored:
+        return _filled(weights, partial(build_next_sentence, config))
+    make = partial(build_encoder, config, pieces=_pieces(folder, config))
+    return _filled(weights, make, prefix=config.parameters.encoder)
 
 
 def _filled(weights: Weights, make: Callable[[], ModuleT], *, prefix: str = "") -> ModuleT:
@@ -219,12 +219,12 @@ def load_task(folder: Path) -> TaskModel:
     keys = _read_keys(folder)
     source = str(folder / CONFIG)
     labels = _labels(keys, source)
-    shape = config_from_keys(keys, source)
+    config = config_from_keys(keys, source)
     head, frame = task_head(
-        keys, shape, tuple(labels), source=source, framing=partial(special_ids, folder)
+        keys, config, tuple(labels), source=source, framing=partial(special_ids, folder)
     )
-    make = partial(build_for_task, shape, head, pieces=_pieces(folder, shape), frame=frame)
-    return _filled(open_weights(folder, shape), make)
+    make = partial(build_for_task, config, head, pieces=_pieces(folder, config), frame=frame)
+    return _filled(open_weights(folder, config), make)
 
 
 def _labels(keys: dict[str, Any], source: str) -> list[str]:
@@ -254,14 +254,14 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
     return labels
 
 
-def _pieces(folder: Path, shape: ModelConfig) -> tuple[str, ...]:
+def _pieces(folder: Path, config: ModelConfig) -> tuple[str, ...]:
     """The vocabulary, where the model reads its characters."""
-    if not shape.reads_characters:
+    if not config.reads_characters:
         return ()
     pieces = Tokenizer.load(folder).vocab
-    if len(pieces) != shape.vocab_size:  # no padding, as each row is spelled
+    if len(pieces) != config.vocab_size:  # no padding, as each row is spelled
         raise FolderError(
-            f"{folder / CONFIG}: vocab_size is {shape.vocab_size:,}, but the tokenizer beside it "
+            f"{folder / CONFIG}: vocab_size is {config.vocab_size:,}, but the tokenizer beside it "
             f"has {len(pieces):,} pieces; one of the two is from another model."
         )
     return pieces

@@ -27,7 +27,7 @@ class Weights:
     """What the headers say of a folder's weights."""
 
     folder: Path
-    shape: ModelConfig
+    config: ModelConfig
     stored: dict[str, Stored]
     """By the names that `transformers` has today."""
     names: dict[str, str]
@@ -35,7 +35,7 @@ class Weights:
     where: str
     """The file, or the folder of several."""
     config_file: Path
-    """Says the shape."""
+    """Where the config is from."""
 
     def check_encoder(self) -> None:
         """Compares the encoder that config.json describes with the headers.
@@ -43,9 +43,9 @@ class Weights:
         Raises:
             FolderError: the number of layers or a tensor's shape differs.
         """
-        table = self.shape.parameters
+        table = self.config.parameters
         for key, pattern in table.numbered.items():
-            said = counted(self.shape, key)
+            said = counted(self.config, key)
             found = {int(match[1]) for name in self.stored if (match := pattern.match(name))}
             there = max(found, default=-1) + 1
             if said != there:
@@ -53,7 +53,7 @@ class Weights:
                     f"{self.config_file}: {key} is {said:,}, but {self.where} has "
                     f"{there:,}; one of the two files is from another model."
                 )
-        self._check(_encoder_of(self.shape))
+        self._check(_encoder_of(self.config))
 
     def check_complete(self, called: Callable[[str], str] = str) -> None:
         """Checks that the whole encoder is there; its number of layers was compared before.
@@ -64,7 +64,7 @@ class Weights:
         Raises:
             FolderError: a tensor is missing.
         """
-        missing = [name for name in _encoder_of(self.shape) if name not in self.stored]
+        missing = [name for name in _encoder_of(self.config) if name not in self.stored]
         if missing:
             raise FolderError(
                 f"{self.where} lacks {len(missing)} tensors of the encoder, the first is "
@@ -85,9 +85,9 @@ class Weights:
             FolderError: the weights are damaged, not finite, or not those of `expected`.
         """
         whole = {f"{prefix}{name}": tensor for name, tensor in expected.items()}
-        theirs = parameters.to_theirs(self.shape, whole)
+        theirs = parameters.to_theirs(self.config, whole)
         self._check(theirs)
-        copies = self.shape.parameters.repeated if heads else {}
+        copies = self.config.parameters.repeated if heads else {}
         self._check_left_over(theirs, heads=heads)
         wanted = {
             self.names[name]: name for name in self.stored if name in theirs or name in copies
@@ -99,15 +99,15 @@ class Weights:
             tensors |= {wanted[called]: loaded[called] for called in loaded if called in wanted}
         if heads:
             tensors = parameters.without_repeated(
-                self.shape, tensors, self.names, source=self.where
+                self.config, tensors, self.names, source=self.where
             )
-        ours = parameters.to_ours(self.shape, tensors, source=self.where)
+        ours = parameters.to_ours(self.config, tensors, source=self.where)
         return {name.removeprefix(prefix): tensor for name, tensor in ours.items()}
 
     def lacks(self, missing: list[str]) -> str:
         """For a message: which tensors are missing, by the name that `transformers` has."""
         first = {missing[0]: torch.empty(3, 1)}
-        [name, *_] = parameters.to_theirs(self.shape, first)
+        [name, *_] = parameters.to_theirs(self.config, first)
         return f"{self.where} lacks {len(missing)} tensors, the first is {name}"
 
     def _check(self, theirs: dict[str, Tensor]) -> None:
@@ -128,7 +128,7 @@ class Weights:
                 )
 
     def _check_left_over(self, theirs: dict[str, Tensor], *, heads: bool) -> None:
-        table = self.shape.parameters
+        table = self.config.parameters
         left = sorted(self.stored.keys() - theirs.keys() - table.repeated.keys())
         others = [name for name in left if not name.startswith(table.their_heads)]
         inside = [
@@ -140,8 +140,8 @@ class Weights:
         if inside:
             raise FolderError(
                 f"{self.stored[inside[0]].file}: {len(inside)} tensors have no place in a "
-                f"{self.shape.display_name} of "
-                f"{self.shape.num_hidden_layers} layers, the first is "
+                f"{self.config.display_name} of "
+                f"{self.config.num_hidden_layers} layers, the first is "
                 f"{self.names[inside[0]]}{nearest(inside[0], theirs)}; check that config.json "
                 "belongs to these weights."
             )
@@ -156,26 +156,26 @@ class Weights:
             )
 
 
-def open_weights(folder: Path, shape: ModelConfig) -> Weights:
-    """The weights of a folder whose config.json describes `shape`; only headers are read.
+def open_weights(folder: Path, config: ModelConfig) -> Weights:
+    """The weights of a folder whose config.json describes `config`; only headers are read.
 
     Raises:
-        FolderError: they are missing or damaged, or the encoder is not that of `shape`.
+        FolderError: they are missing or damaged, or the encoder is not that of `config`.
     """
     headers = read_headers(folder)
     files = weight_files(folder)
     where = str(files[0] if len(files) == 1 else folder)
-    names = shape.parameters.names_in_file(headers, str(files[0]))
+    names = config.parameters.names_in_file(headers, str(files[0]))
     stored = {name: headers[called] for name, called in names.items()}
-    weights = Weights(folder, shape, stored, names, where, folder / "config.json")
+    weights = Weights(folder, config, stored, names, where, folder / "config.json")
     weights.check_encoder()
     return weights
 
 
-def has_place(shape: ModelConfig, names: Iterable[str]) -> list[str]:
-    """Those of today's names that some model of this shape has, under any head."""
-    table = shape.parameters
-    known = _encoder_of(shape).keys() | table.repeated.keys()
+def has_place(config: ModelConfig, names: Iterable[str]) -> list[str]:
+    """Those of today's names that some model of this config has, under any head."""
+    table = config.parameters
+    known = _encoder_of(config).keys() | table.repeated.keys()
     return [
         name
         for name in names
@@ -187,12 +187,12 @@ def has_place(shape: ModelConfig, names: Iterable[str]) -> list[str]:
     ]
 
 
-def _encoder_of(shape: ModelConfig) -> dict[str, Tensor]:
+def _encoder_of(config: ModelConfig) -> dict[str, Tensor]:
     """The encoder's parameters without data, by today's names."""
-    encoder = outline(lambda: family.build_encoder(shape, pieces=()))
-    prefix = shape.parameters.encoder
+    encoder = outline(lambda: family.build_encoder(config, pieces=()))
+    prefix = config.parameters.encoder
     return parameters.to_theirs(
-        shape, {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
+        config, {f"{prefix}{name}": tensor for name, tensor in encoder.items()}
     )
 
 

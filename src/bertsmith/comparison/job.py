@@ -11,7 +11,7 @@ import msgspec
 
 from bertsmith.comparison.budget import Budget
 from bertsmith.comparison.cluster import Cluster, check_side_by_side
-from bertsmith.comparison.matching import matched_shapes
+from bertsmith.comparison.matching import matched_configs
 from bertsmith.comparison.numbers import about_system, about_task, differences
 from bertsmith.comparison.page import write_page
 from bertsmith.comparison.pairs import CheckedPairs, check_pairs, pair_differences, score_pairs
@@ -24,7 +24,7 @@ from bertsmith.comparison.runs import (
     one_after_another,
     sample,
     with_length,
-    write_shapes,
+    write_model_configs,
 )
 from bertsmith.comparison.speed import measure
 from bertsmith.comparison.systems import ABLATIONS, System
@@ -61,7 +61,7 @@ class _Ready:
     """With its budget."""
     corpus: Corpus
     parts: dict[str, Parts]
-    shapes: dict[FamilyName, ModelConfig]
+    model_configs: dict[FamilyName, ModelConfig]
     todo: dict[str, Pretraining]
     """By system."""
     pairs: CheckedPairs | None
@@ -109,7 +109,7 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         if ready.timetable is not None:
             write_json(out / TIMETABLE, ready.timetable)
         write_json(out / PLAN, plan)
-        write_shapes(out, ready.shapes)
+        write_model_configs(out, ready.model_configs)
         tuned = do_all(plan, list(todo.values()), out, _say)
 
     # 3. The numbers and the page; the result comes last: the comparison is done.
@@ -194,15 +194,15 @@ def _prepare(
     for found in parts.values():
         finetune_data.inspect(found)
     pairs = check_pairs(plan, corpus.tokenizer)
-    shapes = matched_shapes(plan.size, vocab_size=corpus.manifest.vocab_size)
-    sampled = [sample(plan, system, shapes, corpus) for system in _pretrained(plan.systems)]
+    model_configs = matched_configs(plan.size, vocab_size=corpus.manifest.vocab_size)
+    sampled = [sample(plan, system, model_configs, corpus) for system in _pretrained(plan.systems)]
     if plan.budget:
         # A budget that is too small is told before anything is measured.
         todo = [with_length(plan, one, out) for one in sampled]
     timetable = None
     if measured or not plan.budget:
         speeds = measure(
-            plan, sampled, shapes, corpus, parts, 0 if pairs is None else pairs.count, _say
+            plan, sampled, model_configs, corpus, parts, 0 if pairs is None else pairs.count, _say
         )
         if not plan.budget:
             assert plan.hours is not None
@@ -214,7 +214,7 @@ def _prepare(
         timetable = read_json(out / TIMETABLE, Timetable)
     _warn_of_little(plan, todo)
     return _Ready(
-        plan, corpus, parts, shapes, {one.system.name: one for one in todo}, pairs, timetable
+        plan, corpus, parts, model_configs, {one.system.name: one for one in todo}, pairs, timetable
     )
 
 

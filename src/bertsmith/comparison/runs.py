@@ -4,7 +4,7 @@ A comparison's folder::
 
     plan.json            what is compared, written first
     timetable.json       when each part should be done, where the budget was planned
-    shapes/              the shapes of the three, of like size
+    shapes/              the configs of the three, of like size
     pretraining/SYSTEM/  a pre-training run and its model
     tuning/SYSTEM/TASK/  a fine-tuning job over the seeds
     minimal-pairs/       each pre-trained model's result, where minimal pairs are scored
@@ -57,7 +57,7 @@ class Pretraining:
 
     system: System
     config: PretrainConfig
-    shape: ModelConfig
+    model_config: ModelConfig
     steps: dict[int, Step]
     """Longest input of a phase -> a mean step of it."""
 
@@ -69,7 +69,7 @@ class Pretraining:
 
     def flops(self, length: int) -> float:
         """Floating-point operations of a step of that phase."""
-        return training_flops(self.shape, self.steps[length])
+        return training_flops(self.model_config, self.steps[length])
 
     def mean_tokens(self, phases: Sequence[Phase]) -> float:
         """Tokens of a step, the mean over the phases."""
@@ -80,13 +80,13 @@ class Pretraining:
         return sum(phase.share * self.flops(phase.length) for phase in phases)
 
     def with_shape(self, out: Path) -> "Pretraining":
-        """The same of the shape that is written in the folder `out`."""
-        size = str(shape_file(out, self.config.model))
+        """The same of the config that is written in the folder `out`."""
+        size = str(model_config_file(out, self.config.model))
         return replace(self, config=msgspec.structs.replace(self.config, size=size))
 
 
 def sample(
-    plan: Plan, system: System, shapes: Mapping[FamilyName, ModelConfig], corpus: Corpus
+    plan: Plan, system: System, model_configs: Mapping[FamilyName, ModelConfig], corpus: Corpus
 ) -> Pretraining:
     """What a step of a system's pre-training is; how many there are is not known yet.
 
@@ -97,7 +97,7 @@ def sample(
     trial = plan.pretraining(system, plan.size, steps=1)
     sampled = setup.first_steps(trial, corpus, _SAMPLED)
     steps = {phase.length: mean_step(batches) for phase, batches in sampled}
-    return Pretraining(system, trial, shapes[trial.model], steps)
+    return Pretraining(system, trial, model_configs[trial.model], steps)
 
 
 def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
@@ -123,20 +123,20 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
             f"{option('budget', budget)} is {budget.amount * 3600:.0f} seconds, too short for one "
             f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
         )
-    size = str(shape_file(out, trial.model))
+    size = str(model_config_file(out, trial.model))
     config = msgspec.structs.replace(trial, size=size, **{"steps": None, "hours": None} | length)
     return replace(todo, config=config)
 
 
-def write_shapes(out: Path, shapes: Mapping[FamilyName, ModelConfig]) -> None:
-    """Writes the shapes as `--size` takes them."""
+def write_model_configs(out: Path, model_configs: Mapping[FamilyName, ModelConfig]) -> None:
+    """Writes the configs as `--size` takes them."""
     (out / "shapes").mkdir(exist_ok=True)
-    for name, shape in shapes.items():
-        write_json(shape_file(out, name), config_keys(shape))
+    for name, model_config in model_configs.items():
+        write_json(model_config_file(out, name), config_keys(model_config))
 
 
-def shape_file(out: Path, model: FamilyName) -> Path:
-    """Where the shape of an architecture is."""
+def model_config_file(out: Path, model: FamilyName) -> Path:
+    """Where the config of a family is."""
     return out / "shapes" / f"{model}.json"
 
 

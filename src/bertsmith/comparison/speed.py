@@ -16,7 +16,7 @@ import numpy as np
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.comparison.pairs import scored
 from bertsmith.comparison.plan import POSITIONS, Plan
-from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_shapes
+from bertsmith.comparison.runs import Pretraining, Say, model_folder, write_model_configs
 from bertsmith.comparison.systems import System
 from bertsmith.comparison.timetable import Speed, Speeds
 from bertsmith.core.errors import Stopped
@@ -58,7 +58,7 @@ _PAIRS = 3
 def measure(
     plan: Plan,
     todo: Sequence[Pretraining],
-    shapes: Mapping[FamilyName, ModelConfig],
+    model_configs: Mapping[FamilyName, ModelConfig],
     corpus: Corpus,
     parts: Mapping[str, Parts],
     pairs: int,
@@ -69,7 +69,7 @@ def measure(
     Args:
         plan: what is compared.
         todo: the pre-trainings; their lengths do not matter.
-        shapes: of the architectures.
+        model_configs: of the families.
         corpus: what is trained on.
         parts: task -> its examples.
         pairs: how many minimal pairs there are to score.
@@ -90,7 +90,7 @@ def measure(
             say(f"measuring the speed of {one.system.title}")
             with tempfile.TemporaryDirectory(prefix="bertsmith-") as name:
                 folder = Path(name)
-                write_shapes(folder, shapes)
+                write_model_configs(folder, model_configs)
                 found = measure_pretraining(one, plan.phases, corpus, folder)
                 if one.system.is_trained:
                     pretraining[one.system.name] = found
@@ -145,16 +145,16 @@ def measure_pretraining(
         todo: whose pre-training.
         phases: of the plan.
         corpus: what is trained on.
-        out: a folder with the shapes.
+        out: a folder with the configs.
     """
     began = time.monotonic()
     folder = model_folder(out, todo.system)
     config = todo.with_shape(out).config
     with join(config.precision) as place, ExitStack() as stack:
-        shape = pretrain_setup.model_shape(config, corpus)
-        micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
+        model_config = pretrain_setup.resolve_model_config(config, corpus)
+        micro = choose_micro_tokens(place.device, bytes_per_token=model_config.bytes_per_token)
         stack.enter_context(explaining_memory(place.device, micro))
-        model, _ = pretrain_setup.build_model(config, shape, corpus, None)
+        model, _ = pretrain_setup.build_model(config, model_config, corpus, None)
         setup = time.monotonic() - began
         if not todo.system.is_trained:
             save_model(folder, model, corpus.tokenizer, card="")
@@ -194,21 +194,21 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
     whole = len(parts.train) / len(few.train)
     began = time.monotonic()
     origin = PretrainedModel.open(str(model))
-    shape, tokenizer = origin.shape, origin.tokenizer
+    model_config, tokenizer = origin.model_config, origin.tokenizer
     config = finetune_config(
         task=parts.task.name,
         kind=parts.task.kind,
         model=str(model),
-        width=shape.hidden_size,
-        positions=shape.max_position_embeddings,
-        frozen_encoder=shape.frozen_in_tasks,
+        width=model_config.hidden_size,
+        positions=model_config.max_position_embeddings,
+        frozen_encoder=model_config.frozen_in_tasks,
         examples=len(parts.train),
         **plan.tuning(system),
     )
     data = finetune_data.featured(few, tokenizer, limits_of(config), custom.Columns())
     steps = config.epochs * whole * data.train.items / config.batch_size
     with join(config.precision) as place:
-        micro = choose_micro_tokens(place.device, bytes_per_token=shape.bytes_per_token)
+        micro = choose_micro_tokens(place.device, bytes_per_token=model_config.bytes_per_token)
         with explaining_memory(place.device, micro):
             tuned, _ = tuning_model.build_model(config, data, origin)
             batches = TaskBatches(

@@ -167,7 +167,7 @@ def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:
     data = finetune_data.featured(parts, origin.tokenizer, limits, job.source.columns)
     # What a batch counts is known now: windows, where there are any.
     config = configure(examples=data.train.items)
-    sweep = grid(config, width=origin.shape.hidden_size, fixed=given) if job.sweep else []
+    sweep = grid(config, width=origin.model_config.hidden_size, fixed=given) if job.sweep else []
     for one in (config, *sweep):
         if min(one.batch_size, data.train.items) < place.world.size:
             raise UsageError(
@@ -201,9 +201,9 @@ def _configure(
         kind=parts.task.kind,
         model=origin.name,
         initial_weights=origin.initial_weights,
-        width=origin.shape.hidden_size,
-        positions=origin.shape.max_position_embeddings,
-        frozen_encoder=origin.shape.frozen_in_tasks,
+        width=origin.model_config.hidden_size,
+        positions=origin.model_config.max_position_embeddings,
+        frozen_encoder=origin.model_config.frozen_in_tasks,
         **given,
     )
 
@@ -291,11 +291,11 @@ def _check_folder(folder: JobFolder, job: Job, *, resume: bool) -> None:
 
 def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
     """Everything about the model that would fail later, when the folder is begun."""
-    shape = origin.shape
+    model_config = origin.model_config
     head = head_of(config, parts.task, parts.labels, origin.tokenizer, paired=parts.paired)
     if parts.paired:
-        check_segments(origin.name, shape)
-    origin.check(build_for_task(shape, head, pieces=origin.tokenizer.vocab))
+        check_segments(origin.name, model_config)
+    origin.check(build_for_task(model_config, head, pieces=origin.tokenizer.vocab))
 
 
 def _begin(out: Path, job: Job, ready: _Ready) -> None:

@@ -31,13 +31,13 @@ def build_model(
     Drawn weights are a function of the seed alone. Also the parts that `origin` lacks.
     """
     tokenizer = origin.tokenizer
-    shape = origin.shape.with_dropout(config.dropout)
+    model_config = origin.model_config.with_dropout(config.dropout)
     # Special tokens that the vocabulary lacked are behind it.
-    pieces = max(shape.vocab_size, len(tokenizer))
-    shape = msgspec.structs.replace(shape, vocab_size=pieces)
+    pieces = max(model_config.vocab_size, len(tokenizer))
+    model_config = msgspec.structs.replace(model_config, vocab_size=pieces)
     torch.manual_seed(derive_seed(config.seed, "weights"))
     model = build_for_task(
-        shape,
+        model_config,
         head_of(config, data.task, data.labels, tokenizer, paired=data.train.paired),
         pieces=tokenizer.vocab,
     )

@@ -1,7 +1,7 @@
 """What a fine-tuning starts from: a pre-trained model, or a size and the training texts alone.
 
-Either is an `Origin`: a shape, a tokenizer, and weights for the network that each run builds. Those
-of a pre-trained model are the same for every run; without one, a run's seed decides them.
+Either is an `Origin`: a config, a tokenizer, and weights for the network that each run builds.
+Those of a pre-trained model are the same for every run; without one, a run's seed decides them.
 """
 
 from abc import ABC, abstractmethod
@@ -57,9 +57,9 @@ class Origin(ABC):
 
     name: str
     """As the user calls it."""
-    shape: ModelConfig
+    model_config: ModelConfig
     tokenizer: Tokenizer
-    """With all special tokens, which may be more than the shape has."""
+    """With all special tokens, which may be more than the config has."""
     initial_weights: InitialWeights | None
     """None: a pre-trained model's."""
 
@@ -89,7 +89,7 @@ class Origin(ABC):
         """Gives a freshly drawn model its initial weights, in place.
 
         Args:
-            model: of the origin's shape.
+            model: of the origin's config.
             examples: of the training part.
             seed: of the run.
 
@@ -104,13 +104,13 @@ class PretrainedModel(Origin):
 
     name: str
     folder: Path
-    shape: ModelConfig
+    model_config: ModelConfig
     tokenizer: Tokenizer
     initial_weights = None
 
     @classmethod
     def open(cls, name: str, folder: Path | None = None) -> "PretrainedModel":
-        """Finds the model and reads its shape and its tokenizer.
+        """Finds the model and reads its config and its tokenizer.
 
         Args:
             name: as `checkpoints.sources.resolve` takes it.
@@ -123,9 +123,9 @@ class PretrainedModel(Origin):
         """
         folder = resolve(name) if folder is None else folder
         with _called(folder, name):
-            shape, tokenizer = load_config(folder), Tokenizer.load(folder, backend="auto")
-            check_vocabulary(str(folder), tokenizer, shape.vocab_size)
-        return cls(name, folder, shape, tokenizer.with_special())
+            model_config, tokenizer = load_config(folder), Tokenizer.load(folder, backend="auto")
+            check_vocabulary(str(folder), tokenizer, model_config.vocab_size)
+        return cls(name, folder, model_config, tokenizer.with_special())
 
     @property
     def fingerprint(self) -> str:
@@ -161,7 +161,7 @@ class UntrainedModel(Origin):
     """
 
     def __init__(self, wish: Untrained, examples: Sequence[Example], place: Place) -> None:
-        """Makes the vocabulary, by which the shape is complete.
+        """Makes the vocabulary, by which the config is complete.
 
         Args:
             wish: what was asked for.
@@ -170,7 +170,7 @@ class UntrainedModel(Origin):
 
         Raises:
             UsageError: unknown size, numbers that do not fit together, a vocabulary too small for
-                the texts or of another size than the shape's.
+                the texts or of another size than the config's.
             FolderError: a damaged `config.json` or tokenizer.
             DataError: there are no words to train a vocabulary on.
         """
@@ -179,7 +179,7 @@ class UntrainedModel(Origin):
         BertConfig.named(wish.size, vocab_size=max(size, 1))
         self.name, self.initial_weights = wish.size, wish.initial_weights
         self.tokenizer = place.first_decides(lambda: _tokenizer(wish, examples, size))
-        self.shape = _shape(wish.size, self.tokenizer)
+        self.model_config = _model_config(wish.size, self.tokenizer)
         origin = "trained on the training texts" if wish.tokenizer is None else wish.tokenizer
         pieces = f"{len(self.tokenizer):,} pieces ({origin})"
         self.notes = [f"model: a BERT ({wish.size}) without pre-training, vocabulary of {pieces}"]
@@ -187,9 +187,9 @@ class UntrainedModel(Origin):
 
     @property
     def fingerprint(self) -> str:
-        """Of the shape without the vocabulary, and of how its weights are drawn."""
-        shape = msgspec.structs.replace(self.shape, vocab_size=1)
-        return sha256(msgspec.json.encode([shape, self.initial_weights])).hexdigest()
+        """Of the config without the vocabulary, and of how its weights are drawn."""
+        model_config = msgspec.structs.replace(self.model_config, vocab_size=1)
+        return sha256(msgspec.json.encode([model_config, self.initial_weights])).hexdigest()
 
     def check(self, model: TaskModel) -> None:
         """There is nothing to be read."""
@@ -221,12 +221,12 @@ def _tokenizer(wish: Untrained, examples: Sequence[Example], size: int) -> Token
     return learn_tokenizer(texts, size=size, backend="auto")
 
 
-def _shape(size: str, tokenizer: Tokenizer) -> BertConfig:
-    shape = BertConfig.named(size, vocab_size=len(tokenizer))
-    if shape.vocab_size != len(tokenizer):
+def _model_config(size: str, tokenizer: Tokenizer) -> BertConfig:
+    model_config = BertConfig.named(size, vocab_size=len(tokenizer))
+    if model_config.vocab_size != len(tokenizer):
         raise UsageError(
-            f"{option('size', size)}: vocab_size is {shape.vocab_size:,}, but the tokenizer has "
-            f"{len(tokenizer):,} pieces. Leave vocab_size out of the file, or give its tokenizer "
-            f"with {option('tokenizer')}."
+            f"{option('size', size)}: vocab_size is {model_config.vocab_size:,}, but the tokenizer "
+            f"has {len(tokenizer):,} pieces. Leave vocab_size out of the file, or give its "
+            f"tokenizer with {option('tokenizer')}."
         )
-    return shape
+    return model_config

@@ -301,7 +301,7 @@ def _find_start(
     state.micro_tokens = (
         config.micro_tokens
         or state.micro_tokens
-        or choose_micro_tokens(place.device, bytes_per_token=origin.shape.bytes_per_token)
+        or choose_micro_tokens(place.device, bytes_per_token=origin.model_config.bytes_per_token)
     )
     # An untrained head has nothing to show.
     state.evaluated_at = max(state.evaluated_at, 0)

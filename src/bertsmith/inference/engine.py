@@ -31,7 +31,7 @@ def check_vocabulary(folder: str, tokenizer: Tokenizer, pieces: int) -> None:
     """Refuses a tokenizer that does not fit the model beside it, which has so many `pieces`.
 
     Raises:
-        FolderError: see `shapes.fits_vocabulary`.
+        FolderError: see `models.config.fits_vocabulary`.
     """
     if fits_vocabulary(pieces, len(tokenizer)):
         return

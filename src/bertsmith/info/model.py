@@ -98,10 +98,10 @@ def model_info(folder: Path) -> ModelInfo:
         UsageError: it is none that is computed here.
     """
     keys = read_json(folder / "config.json", dict[str, Any])
-    shape = config_from_keys(keys, str(folder / "config.json"))
+    config = config_from_keys(keys, str(folder / "config.json"))
     headers = read_headers(folder)
     parts: Counter[str] = Counter()
-    table = shape.parameters
+    table = config.parameters
     for name, stored in headers.items():
         if name not in table.repeated and not name.endswith(table.buffers):
             part = next((part for key, part in table.parts if key in name), "other heads")
@@ -109,20 +109,20 @@ def model_info(folder: Path) -> ModelInfo:
     tokenizer = tokenizer_info(folder, Tokenizer.load(folder)) if has_tokenizer(folder) else None
     return ModelInfo(
         path=str(folder),
-        architecture=shape.family,
-        layers=shape.num_hidden_layers,
-        width=shape.hidden_size,
-        left_to_right=shape.left_to_right,
-        heads=shape.attention_heads,
-        feed_forward=shape.feed_forward_size,
-        positions=shape.max_position_embeddings,
-        vocab_size=shape.vocab_size,
+        architecture=config.family,
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        left_to_right=config.left_to_right,
+        heads=config.attention_heads,
+        feed_forward=config.feed_forward_size,
+        positions=config.max_position_embeddings,
+        vocab_size=config.vocab_size,
         parameters=parts.total(),
         parts=dict(parts),
         weight_bytes=sum(path.stat().st_size for path in weight_files(folder)),
         training_bytes=TRAINING_BYTES * parts.total(),
         tokenizer=tokenizer,
-        tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == shape.vocab_size,
+        tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
         taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
         scores=_scores(folder),
     )

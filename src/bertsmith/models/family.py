@@ -108,32 +108,32 @@ FAMILIES: dict[FamilyName, Family] = {
 # --- with the heads of pre-training -------------------------------------------------------------
 
 
-def build(shape: ModelConfig, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
+def build(config: ModelConfig, *, pieces: Sequence[str], pair_task: bool) -> Pretrained:
     """A model with fresh weights, drawn from torch's default generator.
 
     Args:
-        shape: its config.
+        config: its numbers.
         pieces: the vocabulary, whose characters ELMo reads.
         pair_task: whether a BERT gets a pooler and a next-sentence head.
     """
-    return FAMILIES[shape.family].pretraining(shape, pieces, pair_task)
+    return FAMILIES[config.family].pretraining(config, pieces, pair_task)
 
 
-def build_encoder(shape: ModelConfig, *, pieces: Sequence[str]) -> Encoder:
+def build_encoder(config: ModelConfig, *, pieces: Sequence[str]) -> Encoder:
     """The model alone, with fresh weights."""
-    return FAMILIES[shape.family].encoder(shape, pieces)
+    return FAMILIES[config.family].encoder(config, pieces)
 
 
-def build_next_sentence(shape: ModelConfig) -> BertForNextSentence:
+def build_next_sentence(config: ModelConfig) -> BertForNextSentence:
     """The encoder under the head of the pair task alone, with fresh weights.
 
     Raises:
         ValueError: the family has no such head.
     """
-    make = FAMILIES[shape.family].next_sentence
+    make = FAMILIES[config.family].next_sentence
     if make is None:
-        raise ValueError(f"a {shape.display_name} has no next-sentence head")
-    return make(shape)
+        raise ValueError(f"a {config.display_name} has no next-sentence head")
+    return make(config)
 
 
 def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) -> Encoder:
@@ -143,13 +143,13 @@ def encoder_of(model: Pretrained | BertForNextSentence | TaskModel | Encoder) ->
     return encoder
 
 
-def check_segments(name: str, shape: ModelConfig) -> None:
+def check_segments(name: str, config: ModelConfig) -> None:
     """Refuses pairs of texts for a model that tells no second text apart.
 
     Raises:
         UsageError: it has one segment; `name` is the model's.
     """
-    if not shape.reads_pairs:
+    if not config.reads_pairs:
         raise UsageError(
             f"{name} has 1 segment (type_vocab_size in config.json), and a pair of texts needs 2. "
             "Give single texts, or choose a model with 2 segments."
@@ -183,7 +183,7 @@ def recurrent_model(model: nn.Module) -> ElmoForPretraining | None:
 
 
 def build_for_task(
-    shape: ModelConfig,
+    config: ModelConfig,
     head: HeadConfig,
     *,
     pieces: Sequence[str] = (),
@@ -192,27 +192,27 @@ def build_for_task(
     """A model for a task with fresh weights, drawn from torch's default generator.
 
     Args:
-        shape: of the architecture.
+        config: of the encoder.
         head: the output layer.
         pieces: the vocabulary, whose characters ELMo reads.
         frame: of a GPT that another program fine-tuned.
 
     Raises:
-        UsageError: the head has what only another architecture has.
+        UsageError: the head has what only another family has.
     """
-    if head.features is not None and not isinstance(shape, BertConfig):
+    if head.features is not None and not isinstance(config, BertConfig):
         raise UsageError(
             f"{option('features')} takes layers of a frozen BERT; an ELMo mixes its layers by "
             "itself, and a GPT is fine-tuned as a whole: leave it out."
         )
-    if head.bilstm and not isinstance(shape, BertConfig):
+    if head.bilstm and not isinstance(config, BertConfig):
         raise UsageError(f"{option('bilstm')} is for a BERT; leave it out.")
-    if head.frozen and not isinstance(shape, ElmoConfig):
+    if head.frozen and not isinstance(config, ElmoConfig):
         raise UsageError(
             f"{option('frozen')} is for an ELMo; a frozen BERT that tags words is made with "
             f"{option('features')}: leave it out."
         )
-    return FAMILIES[shape.family].task(shape, head, pieces, frame)
+    return FAMILIES[config.family].task(config, head, pieces, frame)
 
 
 def frame_of(model: Pretrained | TaskModel) -> Frame:
@@ -235,7 +235,7 @@ def is_for_task(config_keys: dict[str, Any]) -> bool:
 
 def task_head(
     config_keys: dict[str, Any],
-    shape: ModelConfig,
+    config: ModelConfig,
     labels: tuple[str, ...],
     *,
     source: str,
@@ -245,7 +245,7 @@ def task_head(
 
     Args:
         config_keys: of its `config.json`.
-        shape: the same, read.
+        config: the same, read.
         labels: names of its classes.
         source: named in errors.
         framing: what stands before and after a text for a GPT of another program, where that is
@@ -263,33 +263,33 @@ def task_head(
         ) from error
     if head is None:
         head = _head_of_theirs(config_keys, labels, source)
-        if isinstance(shape, BertConfig) and shape.is_decoder and head.level in POOLED:
+        if isinstance(config, BertConfig) and config.is_decoder and head.level in POOLED:
             raise FolderError(
                 f"{source}: the model reads from left to right and answers at [CLS], where it has "
                 "read nothing; bertsmith's answer at the last token (and have the key "
                 f"{OWN_TASK}): run `bertsmith finetune` with it."
             )
     frame = None
-    if isinstance(shape, GptConfig) and OWN_TASK not in config_keys and framing is not None:
-        frame = _foreign_frame(framing(), shape, source)
-    elif isinstance(shape, GptConfig) and head.extract_id is None:
+    if isinstance(config, GptConfig) and OWN_TASK not in config_keys and framing is not None:
+        frame = _foreign_frame(framing(), config, source)
+    elif isinstance(config, GptConfig) and head.extract_id is None:
         raise FolderError(
             f"{source}, {OWN_TASK}: extract_id is missing, the token that ends the inputs of a "
             "fine-tuned GPT; restore the file from a good copy."
         )
-    if head.extract_id is not None and not 0 <= head.extract_id < shape.vocab_size:
+    if head.extract_id is not None and not 0 <= head.extract_id < config.vocab_size:
         raise FolderError(
             f"{source}, {OWN_TASK}: extract_id is {head.extract_id}, and the vocabulary has "
-            f"{shape.vocab_size} pieces; restore the file from a good copy."
+            f"{config.vocab_size} pieces; restore the file from a good copy."
         )
     return msgspec.structs.replace(head, labels=labels if head.has_labels else ()), frame
 
 
 def _foreign_frame(
-    ids: tuple[tuple[int, ...], tuple[int, ...]], shape: GptConfig, source: str
+    ids: tuple[tuple[int, ...], tuple[int, ...]], config: GptConfig, source: str
 ) -> ForeignFrame:
     before, after = ids
-    known = all(0 <= token < shape.vocab_size for token in before + after)
+    known = all(0 <= token < config.vocab_size for token in before + after)
     if max(len(before), len(after)) > 1 or not known:
         raise FolderError(
             f"{source}: the tokenizer beside it puts the tokens {before} before a text and {after} "

@@ -24,11 +24,11 @@ def start_from(model: str | Path) -> Start:
     """
     folder = resolve(model)
     config = folder / "config.json"
-    shape = config_from_keys(read_json(config, dict[str, Any]), str(config))
+    model_config = config_from_keys(read_json(config, dict[str, Any]), str(config))
     return Start(
         name=str(model),
         config=config,
-        width=shape.hidden_size,
+        width=model_config.hidden_size,
         pair_head=any("seq_relationship" in name for name in read_headers(folder)),
         seed=_next_seed(folder.resolve()),
     )

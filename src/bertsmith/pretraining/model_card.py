@@ -57,7 +57,7 @@ _ROWS = (
 
 def pretraining_card(
     config: PretrainConfig,
-    shape: ModelConfig,
+    model_config: ModelConfig,
     state: TrainerState,
     *,
     parameters: int,
@@ -69,7 +69,7 @@ def pretraining_card(
 
     Args:
         config: the run's settings.
-        shape: the model's shape.
+        model_config: of the model.
         state: where the run stands; its evaluation is reported.
         parameters: numbers that training changes.
         documents: documents of the training split.
@@ -85,7 +85,7 @@ def pretraining_card(
         else "every token predicted"
     )
     lines = [
-        *_about(config, shape, parameters),
+        *_about(config, model_config, parameters),
         "",
         "## Training",
         "",
@@ -118,14 +118,16 @@ def pretraining_card(
     return "\n".join(lines) + "\n"
 
 
-def _about(config: PretrainConfig, shape: ModelConfig, parameters: int) -> list[str]:
+def _about(config: PretrainConfig, model_config: ModelConfig, parameters: int) -> list[str]:
     """Header, what the model is, and how it is used."""
-    pieces = f"{parameters:,} parameters, vocabulary of {shape.vocab_size:,}"
+    pieces = f"{parameters:,} parameters, vocabulary of {model_config.vocab_size:,}"
     pipeline, use = _USES[config.objective]
-    header = _HEADER.format(library=shape.library, pipeline=pipeline, tag=shape.model_type)
-    article = "An" if shape.title[0] in "AEIOU" else "A"
-    title = f"# {article} {shape.title} pre-trained by bertsmith"
-    told = f"{shape.description}, {pieces}. {shape.origin}"
+    header = _HEADER.format(
+        library=model_config.library, pipeline=pipeline, tag=model_config.model_type
+    )
+    article = "An" if model_config.title[0] in "AEIOU" else "A"
+    title = f"# {article} {model_config.title} pre-trained by bertsmith"
+    told = f"{model_config.description}, {pieces}. {model_config.origin}"
     return [
         header,
         title,

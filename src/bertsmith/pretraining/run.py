@@ -36,7 +36,7 @@ from bertsmith.pretraining.setup import (
     build_model,
     check_tokenizer,
     evaluation_batches,
-    model_shape,
+    resolve_model_config,
     training_batches,
 )
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -180,7 +180,7 @@ class _Job:
 
     config: PretrainConfig
     corpus: Corpus
-    shape: ModelConfig
+    model_config: ModelConfig
     model: Pretrained
     new_heads: list[str]
     """Those that the model to start from lacks."""
@@ -203,7 +203,7 @@ class _Job:
         """Writes the model folder, as far as it is trained."""
         card = pretraining_card(
             self.config,
-            self.shape,
+            self.model_config,
             self.state,
             parameters=parameter_count(self.model),
             documents=self.corpus.manifest.documents("train"),
@@ -240,21 +240,21 @@ def _prepare(
     if start is not None:
         _check_family(start, config)
     corpus = _open(Path(config.data), place)
-    shape = model_shape(config, corpus)
+    model_config = resolve_model_config(config, corpus)
     if start is not None:
         check_tokenizer(Tokenizer.load(start).fingerprint, str(config.start), corpus)
     # Free memory, too, is measured by one process, or each would cut the batches its own way.
     state, saved = place.first_decides(
-        lambda: _find_start(config, out, corpus, shape, place, resume=resume)
+        lambda: _find_start(config, out, corpus, model_config, place, resume=resume)
     )
     stack.enter_context(explaining_memory(place.device, state.micro_tokens))
-    model, new_heads = build_model(config, shape, corpus, saved or start)
+    model, new_heads = build_model(config, model_config, corpus, saved or start)
     split = corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place)
     evaluated = evaluation_batches(config, split, corpus.tokenizer, state.micro_tokens)
     return _Job(
         config,
         corpus,
-        shape,
+        model_config,
         model,
         new_heads,
         phases=[
@@ -272,13 +272,13 @@ def _find_start(
     config: PretrainConfig,
     out: Path,
     corpus: Corpus,
-    shape: ModelConfig,
+    model_config: ModelConfig,
     place: Place,
     *,
     resume: bool,
 ) -> tuple[TrainerState, Path | None]:
     """State and checkpoint to continue from, with the tokens to compute at once resolved."""
-    # A shape's file may have moved; the weights tell whether it is still the same shape.
+    # The file of the config may have moved; the weights tell whether it is still the same.
     moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
     manifest = checksum(corpus.folder / MANIFEST)
     state, saved = find_start(
@@ -286,7 +286,7 @@ def _find_start(
     )
     if config.micro_tokens or not state.micro_tokens:
         state.micro_tokens = config.micro_tokens or choose_micro_tokens(
-            place.device, bytes_per_token=shape.bytes_per_token
+            place.device, bytes_per_token=model_config.bytes_per_token
         )
     return state, saved
 

@@ -30,46 +30,48 @@ _COUNTED_TOKENS = 10_000_000
 """Tokens of the corpus whose neighbours are counted: a few seconds; more changed little."""
 
 
-def model_shape(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
-    """The model's shape, with the run's dropout.
+def resolve_model_config(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
+    """The model's config, with the run's dropout.
 
     Raises:
         UsageError: unknown size, numbers that do not fit, a phase longer than the positions, or a
             pair task for a model of one segment.
-        FolderError: the shape is for another vocabulary than the corpus.
+        FolderError: the config is for another vocabulary than the corpus.
     """
     vocab_size = corpus.manifest.vocab_size
-    shape = CONFIGS[config.model].named(config.size, vocab_size=vocab_size)
-    padded = fits_vocabulary(shape.vocab_size, vocab_size) and not shape.reads_characters
-    if shape.vocab_size != vocab_size and not padded:
+    model_config = CONFIGS[config.model].named(config.size, vocab_size=vocab_size)
+    padded = (
+        fits_vocabulary(model_config.vocab_size, vocab_size) and not model_config.reads_characters
+    )
+    if model_config.vocab_size != vocab_size and not padded:
         raise FolderError(
-            f"{config.size} is for a vocabulary of {shape.vocab_size:,} pieces, but the corpus "
-            f"{config.data} was prepared with one of {vocab_size:,}; prepare the corpus with that "
-            "model's tokenizer."
+            f"{config.size} is for a vocabulary of {model_config.vocab_size:,} pieces, but the "
+            f"corpus {config.data} was prepared with one of {vocab_size:,}; prepare the "
+            "corpus with that model's tokenizer."
         )
-    if shape.reads_characters and corpus.tokenizer.merges is not None:
+    if model_config.reads_characters and corpus.tokenizer.merges is not None:
         raise UsageError(
             f"The corpus {config.data} was prepared with byte pairs, but an "
-            f"{shape.display_name} reads the characters of WordPieces; prepare it with a tokenizer "
-            f"of {option('kind', 'wordpiece')}."
+            f"{model_config.display_name} reads the characters of WordPieces; prepare it with a "
+            f"tokenizer of {option('kind', 'wordpiece')}."
         )
     longest = max(phase.length for phase in config.phases)
-    if longest > shape.max_position_embeddings:
+    if longest > model_config.max_position_embeddings:
         raise UsageError(
             f"{option('phases')} asks for sequences of {longest} tokens, but the model has "
-            f"{shape.max_position_embeddings} positions; shorten the phase or give a config.json "
-            "with more."
+            f"{model_config.max_position_embeddings} positions; shorten the phase or give a "
+            "config.json with more."
         )
-    if config.pair_task != "none" and not shape.reads_pairs:
+    if config.pair_task != "none" and not model_config.reads_pairs:
         raise UsageError(
             f"{config.size} has type_vocab_size 1, but {option('pair_task', config.pair_task)} "
             f"needs 2 segments; give a config.json with 2, or {option('pair_task', 'none')}."
         )
-    return shape.directed(left_to_right=config.left_to_right).with_dropout(config.dropout)
+    return model_config.directed(left_to_right=config.left_to_right).with_dropout(config.dropout)
 
 
 def build_model(
-    config: PretrainConfig, shape: ModelConfig, corpus: Corpus, folder: Path | None
+    config: PretrainConfig, model_config: ModelConfig, corpus: Corpus, folder: Path | None
 ) -> tuple[Pretrained, list[str]]:
     """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
 
@@ -78,26 +80,26 @@ def build_model(
     pair_task, pieces = config.pair_task != "none", corpus.tokenizer.vocab
     torch.manual_seed(derive_seed(config.seed, "weights"))
     if folder is None:
-        model = build(shape, pieces=pieces, pair_task=pair_task)
+        model = build(model_config, pieces=pieces, pair_task=pair_task)
         if config.initial_weights == "structured":
             _structure(model, config, corpus)
         return model, []
     loaded, fresh = load_pretraining(folder, pair_task=pair_task, fresh_heads=True)
     found = loaded.config.with_dropout(config.dropout)
     reads_left = found.left_to_right
-    if reads_left != shape.left_to_right:
+    if reads_left != model_config.left_to_right:
         reads = "the left side only" if reads_left else "both sides"
         raise UsageError(
             f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "
             f"{option('left_to_right', True)}, or start from another model."
         )
-    if found != shape:
+    if found != model_config:
         raise UsageError(
-            f"{config.size} describes another model than {folder} holds; give the old shape, or "
+            f"{config.size} describes another model than {folder} holds; give the old config, or "
             "start a new run in another folder."
         )
     # Built again, because the folder's dropout is not the run's.
-    model = build(shape, pieces=pieces, pair_task=pair_task)
+    model = build(model_config, pieces=pieces, pair_task=pair_task)
     model.load_state_dict(loaded.state_dict())
     return model, fresh
 
@@ -217,5 +219,5 @@ def save_untrained(config: PretrainConfig, out: Path) -> None:
         SystemFault: the disk is full, ...
     """
     corpus = Corpus.open(Path(config.data), verify=False)
-    model, _ = build_model(config, model_shape(config, corpus), corpus, None)
+    model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
     save_model(out, model, corpus.tokenizer, card="# Fresh weights, not trained\n")

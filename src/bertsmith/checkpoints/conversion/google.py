@@ -225,7 +225,7 @@ def check_npz(source: Source) -> Tokenizer:
     Raises:
         UsageError: it does not, or the tokenizer is another.
     """
-    config, tokenizer = source.weights.shape, Tokenizer.load(source.tokenizer)
+    config, tokenizer = source.weights.config, Tokenizer.load(source.tokenizer)
     if not isinstance(config, BertConfig) or config.is_decoder:
         raise UsageError(
             f"{source.weights.where} is not a BERT that reads both sides, as Google's code "
@@ -260,7 +260,7 @@ def write_npz(source: Source, folder: Path) -> None:
                 array = names.turned(theirs, tensor).numpy()
                 with archive.open(f"{theirs}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
-    keys = {key: getattr(source.weights.shape, key) for key in _GOOGLE_KEYS}
+    keys = {key: getattr(source.weights.config, key) for key in _GOOGLE_KEYS}
     write_json(folder / CONFIG, keys)
     write_bytes(folder / VOCAB, "".join(f"{piece}\n" for piece in tokenizer.vocab).encode())
 

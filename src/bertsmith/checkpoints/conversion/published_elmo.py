@@ -72,7 +72,7 @@ def elmo_names(source: Source) -> dict[str, str]:
     Raises:
         UsageError: the model is another.
     """
-    config = source.weights.shape
+    config = source.weights.config
     if not isinstance(config, ElmoConfig):
         raise UsageError(
             f"{source.weights.where} is not an ELMo; write it as `transformers` or, of a BERT, "
@@ -88,7 +88,7 @@ def write_elmo(source: Source, folder: Path) -> None:
         UsageError: the model is another.
         MissingExtra: `h5py` is not installed.
     """
-    named, config = elmo_names(source), source.weights.shape
+    named, config = elmo_names(source), source.weights.config
     assert isinstance(config, ElmoConfig)
     model = Elmo(config)
     state = {
