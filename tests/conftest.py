@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests need."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,14 @@ from bertsmith.training import parallel
 
 # Tests are many small operations, on which two threads lose time waiting for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_that_are_not_ignored() -> Iterator[None]:
+    """Under `nohup` the suite, and what it starts, would ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -341,7 +341,7 @@ def test_a_file_whose_parts_are_there_is_not_read_again(
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_signal_leaves_parts_and_no_process(
     tmp_path: Path, tokenizer: Path, number: signal.Signals
 ) -> None:

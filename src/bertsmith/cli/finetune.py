@@ -1,6 +1,5 @@
 """`bertsmith finetune`: a task of the paper, or the user's own labelled files."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ from bertsmith.cli.options import Option, flag, word
 from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import Stopped, UsageError
 from bertsmith.core.runtime import world_from_environment
+from bertsmith.core.stop import signal_of
 from bertsmith.finetuning.config import USUAL, FinetuneConfig, Weights
 from bertsmith.models.head_config import Combine, Kind
 from bertsmith.pretraining.config import InitialWeights
@@ -217,7 +217,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         except KeyboardInterrupt as interrupt:
             again = "with --resume " if (self.out / JOB).is_file() else ""
             kept = "finished runs and the last checkpoint are"
-            raise Stopped(signal.SIGINT, "at once", again=again, kept=kept) from interrupt
+            raise Stopped(signal_of(interrupt), "at once", again=again, kept=kept) from interrupt
         place = ["--data", self.data or self.dev or "FILE"]
         following = [
             ["evaluate", str(self.out), *place],

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ from bertsmith.core.errors import (
     explain_os_error,
 )
 from bertsmith.core.runtime import share_cores, world_from_environment
+from bertsmith.core.stop import interruptible, signal_of
 
 SECTIONS: dict[str, dict[str, type[Command]]] = {
     "Start here": {"quickstart": Quickstart, "info": Info},
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # one alone, which then says so itself.
         first = world_from_environment().local_rank == 0
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), interruptible():
                 _warn_in_sentences(quiet=not first)
                 return _run(arguments)
         finally:
@@ -108,10 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first or isinstance(error, SystemFault):
             print(f"error: {in_flags(error.message)}", file=sys.stderr)
         return EXIT_CODE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        number = signal_of(interrupt)
         if first:
-            print("Interrupted; run the same command again.", file=sys.stderr)
-        return 130
+            by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+            print(f"Interrupted{by}; run the same command again.", file=sys.stderr)
+        return 128 + number
     except BrokenPipeError:
         # The interpreter flushes once more at its end; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """How a signal ends a job: SIGINT, SIGTERM and SIGHUP do the same everywhere.
 
-A training run notes the signal and ends at its next safe point (`stop_signal`); other jobs end at
-once, cleaning up on the way (`stoppable`). Both raise `Stopped`, whose exit code is 128 + signal.
+A training run notes the signal and ends at its next safe point (`stop_signal`). Everything else
+ends at once and cleans up on the way (`interruptible`, `stoppable`). The exit code is 128 + signal.
 """
 
 import contextlib
@@ -52,34 +52,49 @@ def stop_signal() -> Iterator[StopSignal]:
         yield stop
 
 
-@contextlib.contextmanager
-def stoppable(where: str, *, again: str = "again ", kept: str | None = None) -> Iterator[None]:
-    """A signal ends the block at once, and it is left with `Stopped`.
+class Interrupted(KeyboardInterrupt):
+    """A signal ends what runs at once.
 
-    Inside, it is a KeyboardInterrupt: no library mistakes that for an error of its own, and every
-    `with` on the way out removes what is half-written.
+    No library mistakes a KeyboardInterrupt for an error of its own, and every `with` on the way out
+    removes what is half-written.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def signal_of(interrupt: KeyboardInterrupt) -> int:
+    """The signal that an interrupt came from."""
+    return interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Each of the signals raises `Interrupted` in the block."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    with _handled_by(handle):
+        yield
+
+
+@contextlib.contextmanager
+def stoppable(where: str) -> Iterator[None]:
+    """A signal ends the block at once; the same command then continues what it did.
 
     Args:
         where: where the job was, for the message; e.g. `while preparing corpus`.
-        again: how the same command continues; see `Stopped`.
-        kept: what was saved, if not everything.
 
     Raises:
         Stopped: SIGINT, SIGTERM or SIGHUP came.
     """
-    received: int = signal.SIGINT
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received = number
-        raise KeyboardInterrupt
-
-    with _handled_by(handle):
-        try:
+    try:
+        with interruptible():
             yield
-        except KeyboardInterrupt as error:
-            saved = {} if kept is None else {"kept": kept}
-            raise Stopped(received, where, again=again, **saved) from error
+    except KeyboardInterrupt as interrupt:
+        raise Stopped(signal_of(interrupt), where, again="again ") from interrupt
 
 
 @contextlib.contextmanager

@@ -7,16 +7,15 @@ or many, one run or twenty killed ones, give the same bytes.
 """
 
 import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core import storage
-from bertsmith.core.errors import Stopped, UsageError, option
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import core_count
+from bertsmith.core.stop import stoppable
 from bertsmith.core.workers import run
 from bertsmith.corpus import blocks, chinese, shards
 from bertsmith.corpus.assemble import assemble
@@ -70,7 +69,7 @@ def prepare(
             behind.
         FolderError: the tokenizer's folder is damaged.
         SystemFault: the disk is full, ...; finished parts stay for the next run.
-        Stopped: SIGINT or SIGTERM came; finished parts stay for the next run.
+        Stopped: SIGINT, SIGTERM or SIGHUP came; finished parts stay for the next run.
     """
     workers = core_count() if workers is None else workers
     if workers < 1:
@@ -96,7 +95,7 @@ def prepare(
     )
     check_out(out, inputs)
     maker = PartMaker(pieces, language, segmenter)
-    with _stoppable(out), work_folder(out, plan) as lock:
+    with stoppable(f"while preparing {out}"), work_folder(out, plan) as lock:
         if (out / shards.MANIFEST).exists():
             return shards.read_manifest(out)
         return _build(out, plan, maker, workers=workers, lock=lock, progress=progress)
@@ -152,30 +151,6 @@ def _build(
     )
     storage.write_json(out / shards.MANIFEST, manifest)
     return manifest
-
-
-@contextlib.contextmanager
-def _stoppable(out: Path) -> Iterator[None]:
-    """SIGTERM ends the block like Ctrl-C does, and both leave it as `Stopped`.
-
-    Inside it is a KeyboardInterrupt, which no library takes for an error of its own.
-    """
-    received = signal.SIGINT
-
-    def stop(number: int, frame: Any) -> None:
-        nonlocal received
-        received = signal.Signals(number)
-        raise KeyboardInterrupt
-
-    with contextlib.ExitStack() as stack:
-        # Python lets the main thread alone handle signals.
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTERM, stop)
-            stack.callback(signal.signal, signal.SIGTERM, before)
-        try:
-            yield
-        except KeyboardInterrupt as error:
-            raise Stopped(received, f"while preparing {out}", again="again ") from error
 
 
 def _check_segmenter(tokenizer: Tokenizer) -> None:
