@@ -36,10 +36,10 @@ fi
 arguments=(--corpus "$out/corpus" --data "$out/glue" --out "$out/compare" --hours 1.9 --size tiny
   --tasks sst-2,sts-b --ablations "$ablations" --seeds 3
   --engine "${ENGINE:-local}")
-[[ -z "$pairs" ]] || arguments+=(--minimal-pairs "$pairs" --sample 100)
+[[ -z "$pairs" ]] || arguments+=(--minimal-pairs "$pairs" --limit 100)
 [[ ! -f "$out/compare/plan.json" ]] || arguments+=(--resume)
 if [[ -n "${PLAN:-}" ]]; then
-  exec bertsmith compare "${arguments[@]}" --plan
+  exec bertsmith compare "${arguments[@]}" --dry-run
 fi
 bertsmith compare "${arguments[@]}"
 

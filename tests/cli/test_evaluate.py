@@ -71,7 +71,7 @@ def test_minimal_pairs(
     [paradigm] = found["paradigms"]
     assert (paradigm["name"], paradigm["ties"]) == ("x", 1)
     assert paradigm["score"] == pytest.approx(paradigm["right"] / 3)
-    assert run(*asked, "--sample", 2) == 0
+    assert run(*asked, "--limit", 2) == 0
     assert "The first 2 pairs of each paradigm." in capsys.readouterr().out
 
     path.write_text('{"sentence_good": "red"}')
@@ -90,7 +90,7 @@ def test_what_does_not_go_with_minimal_pairs(
         (small_model, [*pairs, "--data", "x"], ("--data and --minimal-pairs exclude",)),
         (small_model, [*pairs, "--text", "x"], ("--text goes with --data only",)),
         (small_model, [*pairs, "--skip-misplaced"], ("--skip-misplaced goes with --data",)),
-        (small_model, ["--data", "x", "--sample", 3], ("--sample goes with --minimal-pairs",)),
+        (small_model, ["--data", "x", "--limit", 3], ("--limit goes with --minimal-pairs",)),
         (
             classifier(small_model, tmp_path / "own", "classify"),
             pairs,

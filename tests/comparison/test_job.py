@@ -84,7 +84,7 @@ def plan(files, **changes):
         "phases": (Phase(1.0, 32),),
         "epochs": 1,
         "minimal_pairs": str(files / "pairs"),
-        "sample": SAMPLE,
+        "limit": SAMPLE,
     }
     return Plan(**values | changes)
 
@@ -192,7 +192,7 @@ def test_minimal_pairs_are_scored_once_for_each_pretrained_model(done, files):
         assert [one.name for one in found.phenomena] == list(PARADIGMS)
         assert found.overall.pairs == 3 * SAMPLE
         # What `evaluate --minimal-pairs` says of the same folder.
-        again = minimal_pairs(Predictor(out / "pretraining" / name), files / "pairs", sample=SAMPLE)
+        again = minimal_pairs(Predictor(out / "pretraining" / name), files / "pairs", limit=SAMPLE)
         assert found == msgspec.structs.replace(again, model=found.model)
         assert f"{100 * found.overall.score:.1f} (" in html
     [one] = [
@@ -322,10 +322,10 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
         compare(plan(files, ablations=("untrained",)), out, resume=True)
     with pytest.raises(UsageError, match="has seeds=2, which you leave out"):
         compare(plan(files, seeds=1), out, resume=True)
-    with pytest.raises(UsageError, match="sample: 4 -> 5"):
-        compare(plan(files, sample=5), out, resume=True)
+    with pytest.raises(UsageError, match="limit: 4 -> 5"):
+        compare(plan(files, limit=5), out, resume=True)
     with pytest.raises(UsageError, match=r"has minimal_pairs='.*', which you leave out"):
-        compare(plan(files, minimal_pairs=None, sample=None), out, resume=True)
+        compare(plan(files, minimal_pairs=None, limit=None), out, resume=True)
 
 
 def test_a_resume_may_compare_more(done, files):
@@ -371,7 +371,7 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(files, tmp_path, meas
     arguments = ["compare", "--corpus", str(files / "corpus"), "--data", str(files / "data")]
     arguments += ["--out", str(tmp_path / "out"), "--tasks", "mrpc", "--models", "bert,gpt"]
     arguments += ["--size", "tiny", "--phases", "32:1", "--batch-size", "16"]
-    assert main([*arguments, "--hours", "0.1", "--plan", "--json"]) == 0
+    assert main([*arguments, "--hours", "0.1", "--dry-run", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     # 360 seconds less 60 in reserve, 5 for measuring, 66 for fine-tunings and 2 * 11.5 fixed;
     # 0.000075 seconds for a token of both: 2.74 M, in whole steps.
@@ -379,7 +379,7 @@ def test_a_plan_says_what_would_be_done_and_writes_nothing(files, tmp_path, meas
     assert table["tokens"]["gpt"] == pytest.approx(2.74e6, rel=0.001)
     assert table["pretraining"]["bert"] == pytest.approx(11.5 + 68.5, abs=0.2)
     assert table["tuning"] == {"mrpc": {"bert": 30, "gpt": 36}}
-    assert main([*arguments, "--plan"]) == 0
+    assert main([*arguments, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "2 h 00 min" in said or "1 h 59 min" in said
     assert "40,000 tokens/s" in said
@@ -433,8 +433,8 @@ def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sample": 0}, "sample is 0; it must be at least 1"),
-        ({"minimal_pairs": None}, "sample is of minimal pairs; give minimal_pairs"),
+        ({"limit": 0}, "limit is 0; it must be at least 1"),
+        ({"minimal_pairs": None}, "limit is of minimal pairs; give minimal_pairs"),
         ({"hours": 2.0}, "hours is for everything, budget for each pre-training"),
         ({"hours": -1.0, "budget": ""}, "hours is -1; it must be above 0"),
         ({"hours": math.nan, "budget": ""}, "hours is nan; it must be above 0"),

@@ -214,11 +214,11 @@ def test_paradigms_are_grouped_by_phenomenon_in_the_order_of_the_data(folders, t
     assert lines[-3].startswith("all ")
     assert "Chance is 50.0%" in lines[-2]
 
-    sampled = minimal_pairs(Predictor(folders / "gpt"), tmp_path, sample=2)
+    sampled = minimal_pairs(Predictor(folders / "gpt"), tmp_path, limit=2)
     assert {one.pairs for one in sampled.paradigms} == {2}
     assert sampled.lines()[-1] == "The first 2 pairs of each paradigm."
-    with pytest.raises(UsageError, match="sample is 0"):
-        minimal_pairs(Predictor(folders / "gpt"), tmp_path, sample=0)
+    with pytest.raises(UsageError, match="limit is 0"):
+        minimal_pairs(Predictor(folders / "gpt"), tmp_path, limit=0)
 
 
 def test_packed_files_are_read(folders, tmp_path):

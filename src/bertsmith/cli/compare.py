@@ -15,7 +15,7 @@ class Compare(Command):
     """Pre-train BERT, GPT and ELMo under one budget, fine-tune each, and compare their scores."""
 
     examples = (
-        "compare --corpus my-corpus --data glue --tasks mrpc,rte --out my-comparison --plan",
+        "compare --corpus my-corpus --data glue --tasks mrpc,rte --out my-comparison --dry-run",
     )
 
     corpus: Path = flag("Corpus folder, from `bertsmith prepare`.", group="Data", metavar="DIR")
@@ -30,7 +30,7 @@ class Compare(Command):
         default=None,
         metavar="PATH",
     )
-    sample: int | None = flag(
+    limit: int | None = flag(
         "Of minimal pairs: only the first N of each paradigm.",
         group="Data",
         default=None,
@@ -93,7 +93,7 @@ class Compare(Command):
         default="local",
     )
     out: Path = flag("Folder for all runs and the result.", group="Output", metavar="DIR")
-    plan: bool = flag(
+    dry_run: bool = flag(
         "Measure speeds, print the plan with its times, and stop.", group="Output", default=False
     )
     resume: bool = flag(
@@ -114,7 +114,7 @@ class Compare(Command):
             hours=self.hours,
             budget=self.budget,
             minimal_pairs=self.minimal_pairs,
-            sample=self.sample,
+            limit=self.limit,
             seeds=self.seeds,
             size=self.size,
             batch_size=self.batch_size,
@@ -123,7 +123,7 @@ class Compare(Command):
             epochs=self.epochs,
             seed=self.seed,
         )
-        if self.plan:
+        if self.dry_run:
             table, lines = foresee(plan, self.out, resume=self.resume, engine=self.engine)
             return Result(table, "\n".join(lines))
         done = compare(plan, self.out, resume=self.resume, engine=self.engine)

@@ -31,7 +31,7 @@ class Evaluate(ColumnOptions):
         default=None,
         metavar="PATH",
     )
-    sample: int | None = flag(
+    limit: int | None = flag(
         "Of minimal pairs: only the first N of each paradigm.",
         group="Data",
         default=None,
@@ -59,7 +59,7 @@ class Evaluate(ColumnOptions):
             raise UsageError(
                 "--data and --minimal-pairs exclude each other. Leave one of them out."
             )
-        self._refuse(["sample", "precision"], fits="--minimal-pairs")
+        self._refuse(["limit", "precision"], fits="--minimal-pairs")
         predictor = Predictor(self.model)
         found = evaluate(
             predictor,
@@ -85,7 +85,7 @@ class Evaluate(ColumnOptions):
             found = minimal_pairs(
                 predictor,
                 self.minimal_pairs,
-                sample=self.sample,
+                limit=self.limit,
                 precision=self.precision or "fp32",
                 progress=lambda done, total: bar("score", done, total),
             )

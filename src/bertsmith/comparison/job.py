@@ -275,7 +275,7 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
     if folder.begun:
         old = read_json(folder.settings, Plan)
         _check_grown(old, plan)
-        folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"sample"})
+        folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"limit"})
     elif resume:
         _say(f"{out} holds no comparison yet: a new one begins.")
 

@@ -9,7 +9,7 @@ def write_pairs(page: Report, result: Compared) -> None:
     """By phenomenon, one column a system."""
     titles = {system.name: system.title for system in result.systems}
     first = next(iter(result.pairs.values()))
-    what = f"the first {first.sample:,} pairs of each paradigm" if first.sample else "all pairs"
+    what = f"the first {first.limit:,} pairs of each paradigm" if first.limit else "all pairs"
     page.section(
         "Minimal pairs",
         "How often a pre-trained model, without fine-tuning, finds the grammatical sentence of a "

@@ -44,7 +44,7 @@ def check_pairs(plan: Plan, tokenizer: Tokenizer) -> CheckedPairs | None:
     """
     if plan.minimal_pairs is None:
         return None
-    read = read_pairs(plan.minimal_pairs, plan.sample, tokenizer, longest=POSITIONS)
+    read = read_pairs(plan.minimal_pairs, plan.limit, tokenizer, longest=POSITIONS)
     return CheckedPairs(len(read.good), read.fingerprint)
 
 
@@ -79,7 +79,7 @@ def score_pairs(
             result = minimal_pairs(
                 predictor,
                 plan.minimal_pairs,
-                sample=plan.sample,
+                limit=plan.limit,
                 progress=lambda done, total: bar("score", done, total),
             )
         file.parent.mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Fine-tunings of each system on each task."""
     minimal_pairs: str | None = None
     """A `.jsonl` file, or a folder of them, on which the pre-trained models are scored."""
-    sample: int | None = None
+    limit: int | None = None
     """Of the minimal pairs: the first so many of each paradigm; None: all."""
     size: str = "mini"
     """A preset: the BERT's, which the others are matched to."""
@@ -129,13 +129,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
-        if self.sample is not None and self.minimal_pairs is None:
+        if self.limit is not None and self.minimal_pairs is None:
             raise UsageError(
-                f"{option('sample')} is of minimal pairs; give {option('minimal_pairs')}, or "
+                f"{option('limit')} is of minimal pairs; give {option('minimal_pairs')}, or "
                 "leave it out."
             )
-        if self.sample is not None and self.sample < 1:
-            raise UsageError(f"{option('sample')} is {self.sample}; it must be at least 1.")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"{option('limit')} is {self.limit}; it must be at least 1.")
         if self.hours is not None and self.budget:
             raise UsageError(
                 f"{option('hours')} is for everything, {option('budget')} for each pre-training; "

@@ -237,11 +237,11 @@ def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
     assert plan.minimal_pairs is not None
     predictor = Predictor(model)
     began = time.monotonic()
-    read_pairs(plan.minimal_pairs, plan.sample, predictor.tokenizer, longest=POSITIONS)
+    read_pairs(plan.minimal_pairs, plan.limit, predictor.tokenizer, longest=POSITIONS)
     reading = time.monotonic() - began
     began = time.monotonic()
-    sample = min(_PAIRS, plan.sample or _PAIRS)
-    found = minimal_pairs(predictor, plan.minimal_pairs, sample=sample)
+    limit = min(_PAIRS, plan.limit or _PAIRS)
+    found = minimal_pairs(predictor, plan.minimal_pairs, limit=limit)
     computing = max(time.monotonic() - began - reading, 0.0)
     return reading + computing * pairs / found.overall.pairs
 

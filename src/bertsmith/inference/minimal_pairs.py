@@ -56,7 +56,7 @@ def minimal_pairs(
     predictor: Predictor,
     data: Path | str,
     *,
-    sample: int | None = None,
+    limit: int | None = None,
     precision: Precision = "fp32",
     progress: Callable[[int, int], object] | None = None,
 ) -> MinimalPairsResult:
@@ -68,26 +68,26 @@ def minimal_pairs(
     Args:
         predictor: of a pre-trained model; computed on the GPU, if there is one.
         data: a `.jsonl` file or a folder of them; see `tasks.datasets.minimal_pairs`.
-        sample: take the first so many pairs of each paradigm. Not a draw, because every model then
+        limit: take the first so many pairs of each paradigm. Not a draw, because every model then
             sees the same pairs; those of BLiMP come in random order.
         precision: bf16 takes half the time where the hardware has it and moves a sentence's score
             by some hundredths of a nat, so that pairs of nearly equal scores may turn.
         progress: told the tokens done and their number.
 
     Raises:
-        UsageError: the model is not pre-trained, `sample` is below 1, or bf16 is asked of hardware
+        UsageError: the model is not pre-trained, `limit` is below 1, or bf16 is asked of hardware
             without it.
         DataError: as `datasets.minimal_pairs.read`, or a sentence has more tokens than the model
             has positions.
         FolderError: the model's scores are not finite numbers.
     """
     model = predictor.pretrained("score minimal pairs")
-    if sample is not None and sample < 1:
-        raise UsageError(f"{option('sample')} is {sample}; it must be at least 1.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"{option('limit')} is {limit}; it must be at least 1.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = Place(World(), device, choose_precision(precision, device))
     longest = model.config.max_position_embeddings
-    read = read_pairs(data, sample, predictor.tokenizer, longest=longest)
+    read = read_pairs(data, limit, predictor.tokenizer, longest=longest)
     totals_S = totals(model, predictor.tokenizer, read.sentences(), place, progress)
     scored = _scored(read, totals_S)
     phenomena = list(dict.fromkeys(one.phenomenon for one in scored if one.phenomenon))
@@ -97,7 +97,7 @@ def minimal_pairs(
         data=str(data),
         measure=MEASURES[model.objective],
         precision=place.precision,
-        sample=sample,
+        limit=limit,
         fingerprint=read.fingerprint,
         chance=CHANCE,
         overall=mean_score("all", scored),
@@ -111,20 +111,20 @@ def minimal_pairs(
 
 
 def read_pairs(
-    data: Path | str, sample: int | None, tokenizer: Tokenizer, *, longest: int
+    data: Path | str, limit: int | None, tokenizer: Tokenizer, *, longest: int
 ) -> "PairsInPieces":
     """All pairs that are scored, read, checked and in pieces.
 
     Args:
         data: a `.jsonl` file or a folder of them.
-        sample: the first so many pairs of each paradigm; None: all.
+        limit: the first so many pairs of each paradigm; None: all.
         tokenizer: of the model.
         longest: tokens that it reads.
 
     Raises:
         DataError, UsageError: as `datasets.minimal_pairs.read`, or a sentence is empty or too long.
     """
-    return _in_pieces(_first(pair_files.read(data), sample), tokenizer, longest=longest)
+    return _in_pieces(_first(pair_files.read(data), limit), tokenizer, longest=longest)
 
 
 def _scored(read: "PairsInPieces", totals_S: NDArray[np.float64]) -> list[ParadigmScore]:
@@ -195,12 +195,12 @@ def _in_pieces(pairs: Iterator[Pair], tokenizer: Tokenizer, *, longest: int) -> 
     return read
 
 
-def _first(pairs: Iterator[Pair], sample: int | None) -> Iterator[Pair]:
-    """The first `sample` pairs of each paradigm; the others are only read and checked."""
+def _first(pairs: Iterator[Pair], limit: int | None) -> Iterator[Pair]:
+    """The first `limit` pairs of each paradigm; the others are only read and checked."""
     taken = Counter[tuple[str, str]]()
     for pair in pairs:
         taken[pair.phenomenon, pair.paradigm] += 1
-        if sample is None or taken[pair.phenomenon, pair.paradigm] <= sample:
+        if limit is None or taken[pair.phenomenon, pair.paradigm] <= limit:
             yield pair
 
 

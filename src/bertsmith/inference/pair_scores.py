@@ -51,7 +51,7 @@ class MinimalPairsResult(msgspec.Struct, frozen=True, kw_only=True):
     measure: str
     """How a sentence is scored."""
     precision: Literal["fp32", "bf16"]
-    sample: int | None
+    limit: int | None
     """Pairs of each paradigm at most, the first ones; None: all."""
     fingerprint: str
     """Of the pairs in the model's pieces."""
@@ -85,8 +85,8 @@ class MinimalPairsResult(msgspec.Struct, frozen=True, kw_only=True):
             f"Chance is {CHANCE:.1%}. Means are over paradigms. {self._ties()}",
             f"A sentence's score: {self.measure}.",
         ]
-        if self.sample is not None:
-            lines.append(f"The first {self.sample:,} pairs of each paradigm.")
+        if self.limit is not None:
+            lines.append(f"The first {self.limit:,} pairs of each paradigm.")
         return lines
 
     def _ties(self) -> str:
