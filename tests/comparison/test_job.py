@@ -402,7 +402,7 @@ def test_a_resume_keeps_the_plan(files, tmp_path, measured, monkeypatch):
             compare(of_hours(files, hours), out, resume=True)
         assert plan_and_timetable(out) == written
     assert len(measured) == 1
-    with pytest.raises(UsageError, match=r"hours: 0\.1 -> 0\.2;"):
+    with pytest.raises(UsageError, match=r"hours: 0\.1 -> 0\.2"):
         compare(of_hours(files, 0.2), out, resume=True)
     with pytest.raises(UsageError, match=r"budget: 'tokens=2\.74e\+06' -> 'tokens=1e\+06'"):
         compare(of_hours(files, None, budget="tokens=1e6"), out, resume=True)
