@@ -22,6 +22,7 @@ ROOMS = (
     "quickstart",
     "info",
     "comparison",
+    "serving",
     "finetuning",
     "inference",
     "pretraining",

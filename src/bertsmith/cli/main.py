@@ -24,6 +24,7 @@ from bertsmith.cli.generate import Generate
 from bertsmith.cli.glue_submit import GlueSubmit
 from bertsmith.cli.help import command_help, group_help
 from bertsmith.cli.info import Info
+from bertsmith.cli.inspect import Inspect
 from bertsmith.cli.next_sentence import NextSentence
 from bertsmith.cli.parser import Call, parse, recognise
 from bertsmith.cli.predict import Predict
@@ -31,6 +32,7 @@ from bertsmith.cli.prepare import Prepare
 from bertsmith.cli.pretrain import Pretrain
 from bertsmith.cli.quickstart import Quickstart
 from bertsmith.cli.score import Score
+from bertsmith.cli.serve import Serve
 from bertsmith.cli.tokenizer import TokenizerShow, TokenizerTrain
 from bertsmith.core.errors import (
     EXIT_CODE,
@@ -57,6 +59,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
         "generate": Generate,
         "score": Score,
         "embed": Embed,
+        "inspect": Inspect,
     },
     "Fine-tune": {
         "finetune": Finetune,
@@ -65,6 +68,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
         "glue-submit": GlueSubmit,
     },
     "Compare": {"compare": Compare},
+    "Serve": {"serve": Serve},
     "Convert": {"convert": Convert},
 }
 """Every command under its heading in the help."""

@@ -22,6 +22,7 @@ GROUPS = (
     "Training",
     "Runs",
     "Sampling",
+    "Serving",
     "Evaluation and checkpoints",
     "Output",
 )

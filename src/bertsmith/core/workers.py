@@ -56,11 +56,11 @@ def run(
     if len(first) < 2:
         yield from map(function, itertools.chain(first, jobs))
         return
-    pool: list[_Worker] = []
+    pool: list[Worker] = []
     try:
         # All are started before the first is spoken to, so that they start at the same time.
         for _ in first:
-            pool.append(_Worker.start(keep_open))
+            pool.append(Worker.start(keep_open=keep_open))
         for worker in pool:
             worker.send(function)
         yield from _share_out(pool, itertools.chain(first, jobs))
@@ -69,9 +69,9 @@ def run(
             worker.stop()
 
 
-def _share_out(pool: "list[_Worker]", jobs: Iterator[Any]) -> Iterator[Any]:
+def _share_out(pool: "list[Worker]", jobs: Iterator[Any]) -> Iterator[Any]:
     idle = list(pool)
-    busy: dict[Any, _Worker] = {}
+    busy: dict[Any, Worker] = {}
     for job in jobs:
         while not idle:
             for connection in wait(list(busy)):
@@ -86,21 +86,24 @@ def _share_out(pool: "list[_Worker]", jobs: Iterator[Any]) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class _Worker:
+class Worker:
+    """A fresh interpreter that is sent a function, then jobs for it."""
+
     process: "subprocess.Popen[bytes]"
     connection: Connection
 
     @classmethod
-    def start(cls, keep_open: int | None) -> "_Worker":
+    def start(cls, *, keep_open: int | None = None, threads: int = 1) -> "Worker":
+        """Starts one that computes with `threads` cores and holds the descriptor `keep_open`."""
         ours, theirs = socket.socketpair()
         package = str(Path(__file__).parents[2])
         path = os.environ.get("PYTHONPATH")
         environment = os.environ | {
             "PYTHONPATH": f"{package}{os.pathsep}{path}" if path else package,
-            # One core each: the workers are the parallelism.
+            # Of many workers each gets one core: they are the parallelism.
             "TOKENIZERS_PARALLELISM": "false",
-            "RAYON_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
+            "RAYON_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(threads),
         }
         code = f"from bertsmith.core.workers import serve; serve({theirs.fileno()})"
         kept = () if keep_open is None else (keep_open,)
@@ -117,12 +120,23 @@ class _Worker:
         return cls(process, Connection(ours.detach()))
 
     def send(self, job: Any) -> None:
+        """Sends the function, or a job.
+
+        Raises:
+            SystemFault: the worker died.
+        """
         try:
             self.connection.send(job)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise self._died() from error
 
     def receive(self) -> Any:
+        """Waits for the answer to a job.
+
+        Raises:
+            BertsmithError: what the function raised.
+            SystemFault: the worker died.
+        """
         try:
             failed, answer = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
@@ -146,6 +160,7 @@ class _Worker:
         )
 
     def stop(self) -> None:
+        """Ends the worker at once."""
         self.connection.close()
         self.process.kill()
         self.process.wait()

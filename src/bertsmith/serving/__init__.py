@@ -1,0 +1,1 @@
+"""Models behind HTTP: the service, its batches, the playground. Imports inference, no training."""

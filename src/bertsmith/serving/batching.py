@@ -1,0 +1,190 @@
+"""Requests of many clients to batches of one model.
+
+While the model is idle a request is answered at once. While it computes, requests wait in line; the
+next batch is the oldest of them and all others of the same operation and settings, up to a budget
+of tokens. Nothing is padded inside a batch, so lengths may mix.
+
+A request is refused at the door when the line is so long that its deadline would pass, and dropped
+from the line when its client has gone.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bertsmith.serving.engine import Engine, Unavailable
+from bertsmith.serving.operations import Batch, Refused
+
+_FIRST_RATE = 500.0
+"""Tokens a second, before the first batch is timed."""
+_MEMORY = 0.8
+"""Weight of the past in the measured rate."""
+
+
+class Busy(Exception):
+    """The line is too long."""
+
+    def __init__(self, seconds: float) -> None:
+        """`seconds`: after which a place should be free."""
+        super().__init__(f"The line is {seconds:.1f} seconds long.")
+        self.seconds = seconds
+
+
+class Expired(Exception):
+    """The deadline passed while the request stood in line."""
+
+
+@dataclass(eq=False)
+class _Item:
+    """One input of a request."""
+
+    operation: str
+    settings: dict[str, Any]
+    value: Any
+    tokens: int
+    deadline: float
+    answer: "asyncio.Future[bytes | Refused]" = field(repr=False)
+
+    def joins(self, other: "_Item") -> bool:
+        """Whether both can be answered by one call."""
+        return self.operation == other.operation and self.settings == other.settings
+
+
+class Batcher:
+    """The line before one engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_batch_tokens: int,
+        max_waiting: int,
+        on_batch: Callable[[int, int, float], object] = lambda items, tokens, seconds: None,
+    ) -> None:
+        """At most `max_waiting` inputs; `on_batch` gets each batch's inputs, tokens, seconds."""
+        self._engine = engine
+        self._max_batch_tokens = max_batch_tokens
+        self._max_waiting = max_waiting
+        self._on_batch = on_batch
+        self._line: deque[_Item] = deque()
+        self._arrived = asyncio.Event()
+        self._rate = _FIRST_RATE
+        self._busy_tokens = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Inputs in line."""
+        return len(self._line)
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._task = asyncio.create_task(self._serve())
+
+    async def stop(self) -> None:
+        """Ends; whoever still waits is told that the model is down."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for item in self._line:
+            if not item.answer.done():
+                item.answer.set_exception(Unavailable("The service is shutting down."))
+
+    async def submit(
+        self,
+        operation: str,
+        values: Sequence[Any],
+        settings: dict[str, Any],
+        *,
+        tokens: Sequence[int],
+        seconds: float,
+    ) -> list[bytes | Refused]:
+        """The answers to the inputs of one request, in order.
+
+        Args:
+            operation: a key of `operations.OPERATIONS`.
+            values: inputs.
+            settings: the same for all of them.
+            tokens: about how many each has.
+            seconds: until the deadline.
+
+        Raises:
+            Busy: the line is too long.
+            Expired: the deadline passed.
+            Unavailable: the model is down.
+        """
+        ahead = self._busy_tokens + sum(item.tokens for item in self._line)
+        wait = (ahead + sum(tokens)) / self._rate
+        # An idle model takes whatever comes: nothing is known to be late.
+        if ahead and (wait > seconds or len(self._line) + len(values) > self._max_waiting):
+            raise Busy(max(0.1, ahead / self._rate))
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + seconds
+        items = [
+            _Item(operation, settings, value, count, deadline, loop.create_future())
+            for value, count in zip(values, tokens, strict=True)
+        ]
+        self._line.extend(items)
+        self._arrived.set()
+        try:
+            return await asyncio.gather(*(item.answer for item in items))
+        finally:
+            # The client has gone, or one input failed: nobody reads the others.
+            for item in items:
+                item.answer.cancel()
+
+    async def _serve(self) -> None:
+        while True:
+            batch = self._next()
+            if not batch:
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            await self._answer(batch)
+
+    def _next(self) -> list[_Item]:
+        """The next batch, out of the line; empty when nobody waits."""
+        now = time.monotonic()
+        batch: list[_Item] = []
+        others: deque[_Item] = deque()
+        tokens = 0
+        while self._line:
+            item = self._line.popleft()
+            if item.answer.done():
+                continue
+            if item.deadline < now:
+                item.answer.set_exception(Expired())
+            elif not batch or (
+                item.joins(batch[0]) and tokens + item.tokens <= self._max_batch_tokens
+            ):
+                batch.append(item)
+                tokens += item.tokens
+            else:
+                others.append(item)
+        self._line = others
+        return batch
+
+    async def _answer(self, batch: list[_Item]) -> None:
+        self._busy_tokens = sum(item.tokens for item in batch)
+        begin = time.monotonic()
+        values = [item.value for item in batch]
+        try:
+            answers = await self._engine.answer(
+                Batch(batch[0].operation, values, batch[0].settings)
+            )
+        except Unavailable as error:
+            for item in batch:
+                if not item.answer.done():
+                    item.answer.set_exception(Unavailable(str(error)))
+            return
+        finally:
+            tokens, self._busy_tokens = self._busy_tokens, 0
+        seconds = max(time.monotonic() - begin, 1e-6)
+        self._rate = _MEMORY * self._rate + (1 - _MEMORY) * tokens / seconds
+        self._on_batch(len(batch), tokens, seconds)
+        for item, answer in zip(batch, answers, strict=True):
+            if not item.answer.done():
+                item.answer.set_result(answer)

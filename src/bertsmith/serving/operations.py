@@ -1,0 +1,281 @@
+"""What a served model can do, in the worker process that holds it.
+
+A worker answers one batch after another. A batch is many inputs of one operation with equal
+settings; an input that the model refuses does not disturb the others.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bertsmith.core.errors import BertsmithError
+from bertsmith.inference.inspection import inspect
+from bertsmith.inference.predictor import Predictor
+from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
+from bertsmith.models.family import Pretrained, objective_of
+from bertsmith.models.gpt.model import GptForPretraining
+from bertsmith.pretraining.masking import Vocabulary, mask
+from bertsmith.tasks.task import ChoiceExample
+from bertsmith.text.ideographs import is_ideograph
+from bertsmith.text.tokenizer import encode
+from bertsmith.text.tokenizer.files import MASK
+
+
+@dataclass(frozen=True)
+class Load:
+    """The first job of a worker: which model it holds."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of one operation."""
+
+    operation: str
+    items: list[Any]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input that the model cannot answer, and why."""
+
+    message: str
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """What a served model is, for `/v1/models` and the playground."""
+
+    id: str
+    family: str
+    kind: str | None
+    """Of a fine-tuned model, its kind of task."""
+    labels: list[str]
+    objective: str | None
+    """Of a pre-trained model, what it predicts."""
+    operations: list[str]
+    """The paths under `/v1` that answer for it."""
+    max_length: int
+    """Tokens of the longest input."""
+    chinese_share: float
+    """Of the vocabulary, the part that is Chinese; the playground shows fitting models first."""
+
+
+_MODELS: dict[str, Predictor] = {}
+"""The one model of this process, by the name it is served under."""
+
+
+def answer(job: Load | Batch) -> Served | list[bytes | Refused]:
+    """A worker's function: loads its model, then answers each batch, JSON for each input.
+
+    Raises:
+        BertsmithError: the model cannot be loaded.
+    """
+    if isinstance(job, Load):
+        _MODELS.clear()
+        _MODELS[job.name] = Predictor(job.folder)
+        return _describe(job.name, _MODELS[job.name])
+    [model] = _MODELS.values()
+    return _answer_batch(model, job)
+
+
+def _answer_batch(model: Predictor, batch: Batch) -> list[bytes | Refused]:
+    function = OPERATIONS[batch.operation]
+    try:
+        return list(map(msgspec.json.encode, function(model, batch.items, batch.settings)))
+    except BertsmithError as error:
+        if len(batch.items) == 1:
+            return [Refused(str(error))]
+    # One of them is at fault: each for itself.
+    return [
+        found
+        for item in batch.items
+        for found in _answer_batch(model, Batch(batch.operation, [item], batch.settings))
+    ]
+
+
+def _describe(name: str, model: Predictor) -> Served:
+    network = model.model
+    objective = objective_of(network) if isinstance(network, Pretrained) else None
+    operations = ["embeddings", "inspect", "tokenize"]
+    if model.is_tuned:
+        operations.append(TASK_OPERATIONS[model.taught.kind])
+    if objective is not None:
+        operations += ["fill-mask", "log-likelihood"]
+    if objective == "masked":
+        operations.append("masks")
+    if isinstance(network, GptForPretraining):
+        operations.append("generate")
+    if isinstance(network, BertForPretraining | BertForNextSentence) and network.next_sentence:
+        operations.append("next-sentence")
+    return Served(
+        id=name,
+        family=network.config.family,
+        kind=model.taught.kind if model.is_tuned else None,
+        labels=list(model.taught.labels) if model.is_tuned else [],
+        objective=objective,
+        operations=sorted(operations),
+        max_length=network.config.max_position_embeddings,
+        chinese_share=sum(any(map(is_ideograph, piece)) for piece in model.tokenizer.vocab)
+        / len(model.tokenizer.vocab),
+    )
+
+
+def _fill_mask(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    return [model.fill(text, top_k=settings["top_k"], joint=settings["joint"]) for text in texts]
+
+
+def _next_sentence(
+    model: Predictor, pairs: Sequence[tuple[str, str]], settings: dict[str, Any]
+) -> list[Any]:
+    return [{"probability": model.next_sentence(*pair)} for pair in pairs]
+
+
+def _predict(model: Predictor, inputs: Sequence[Any], settings: dict[str, Any]) -> list[Any]:
+    """The answers, each with `truncated` where the end of its text was left out."""
+    taught = model.taught
+    if taught.kind == "choose":
+        inputs = [
+            ChoiceExample("input", "0", beginning, tuple(choices)) for beginning, *choices in inputs
+        ]
+    answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
+    if taught.limits.long == "cut" and taught.kind in ("classify", "regress", "choose"):
+        for answer, item in zip(answers, inputs, strict=True):
+            answer["truncated"] = _length(model, item) > taught.limits.longest
+    else:
+        for answer in answers:
+            answer["truncated"] = False
+    return answers
+
+
+def _length(model: Predictor, item: Any) -> int:
+    match item:
+        case str():
+            return len(encode.single(model.tokenizer, item).ids)
+        case ChoiceExample():
+            longest = max(len(model.tokenizer.encode(text).ids) for text in item.choices)
+            return 3 + len(model.tokenizer.encode(item.a).ids) + longest
+        case (a, b):
+            return 3 + len(model.tokenizer.encode(a).ids) + len(model.tokenizer.encode(b).ids)
+    raise TypeError(type(item))
+
+
+def _embeddings(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    vectors = model.embed(texts)
+    if settings["normalize"]:
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    if settings["encoding_format"] == "base64":
+        return [b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
+    return [[float(value) for value in vector] for vector in vectors]
+
+
+def _log_likelihood(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    return list(model.score(texts))
+
+
+def _generate(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+
+    return [model.generate(text, **settings) for text in texts]
+
+
+def _tokenize(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    found = []
+    for text in texts:
+        built = encode.single(model.tokenizer, text, allow_special=True)
+        found.append(
+            {
+                "tokens": model.tokenizer.tokens(built.ids),
+                "ids": built.ids,
+                "offsets": built.offsets,
+            }
+        )
+    return found
+
+
+def _inspect(
+    model: Predictor, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
+) -> list[Any]:
+    return [
+        inspect(
+            model.model,
+            model.tokenizer,
+            text,
+            text_b,
+            name=model.name,
+            family=model.model.config.family,
+            top_k=settings["top_k"],
+        )
+        for text, text_b in pairs
+    ]
+
+
+def _masks(
+    model: Predictor, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
+) -> list[Any]:
+    """Each token, what the model would see in its place, and how it is hidden."""
+    tokenizer, found = model.tokenizer, []
+    for text, text_b in pairs:
+        a, b = tokenizer.encode(text).ids, None if text_b is None else tokenizer.encode(text_b).ids
+        ids, _ = encode.join(tokenizer.cls_id, tokenizer.sep_id, a, b)
+        seen_T, masked_P, _ = mask(
+            np.array(ids),
+            np.array([len(ids)]),
+            np.array([settings["seed"]], dtype=np.uint64),
+            share=settings["share"],
+            vocabulary=Vocabulary.of(tokenizer),
+        )
+        chosen = set(masked_P.tolist())
+        names, seen = tokenizer.tokens(ids), tokenizer.tokens(seen_T.tolist())
+        found.append(
+            {
+                "tokens": [
+                    {
+                        "token": name,
+                        "seen": shown,
+                        "how": _how(name, shown) if place in chosen else None,
+                    }
+                    for place, (name, shown) in enumerate(zip(names, seen, strict=True))
+                ]
+            }
+        )
+    return found
+
+
+def _how(token: str, seen: str) -> str:
+    if seen == MASK:
+        return "masked"
+    return "kept" if seen == token else "random"
+
+
+Operation = Callable[[Predictor, Sequence[Any], dict[str, Any]], list[Any]]
+
+OPERATIONS: dict[str, Operation] = {
+    "fill-mask": _fill_mask,
+    "next-sentence": _next_sentence,
+    "classify": _predict,
+    "multiple-choice": _predict,
+    "tokens": _predict,
+    "answer": _predict,
+    "embeddings": _embeddings,
+    "log-likelihood": _log_likelihood,
+    "generate": _generate,
+    "tokenize": _tokenize,
+    "inspect": _inspect,
+    "masks": _masks,
+}
+"""By their paths under `/v1`."""
+
+TASK_OPERATIONS = {
+    "classify": "classify",
+    "regress": "classify",
+    "choose": "multiple-choice",
+    "tag": "tokens",
+    "answer": "answer",
+}
+"""Which of them a fine-tuned model answers, by its kind of task."""

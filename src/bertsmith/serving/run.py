@@ -1,0 +1,209 @@
+"""The job: models served until a signal ends it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bertsmith.checkpoints.sources import resolve
+from bertsmith.core.errors import UsageError
+from bertsmith.core.runtime import core_count
+from bertsmith.serving.app import build_app
+from bertsmith.serving.engine import Source
+from bertsmith.serving.middleware import Guard
+from bertsmith.serving.models import Limits
+
+KEY_VARIABLE = "BERTSMITH_API_KEY"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_DRAIN_SECONDS = 30
+
+
+class _Impatient(HttpToolsProtocol):
+    """Closes a connection whose headers do not arrive in time, which uvicorn leaves open."""
+
+    header_seconds = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait()
+
+    def on_headers_complete(self) -> None:
+        self._forget()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._forget()
+        self._timer = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def parse_sources(models: Sequence[str]) -> list[Source]:
+    """`NAME=FOLDER`, or a folder or model name, which then is the name.
+
+    Raises:
+        UsageError: two have one name, or a name or folder is empty.
+    """
+    sources: list[Source] = []
+    for model in models:
+        name, equals, folder = model.partition("=")
+        if not equals or Path(model).exists():
+            folder = model
+            name = Path(model.rstrip("/")).name or model
+        if not name or not folder:
+            raise UsageError(
+                f"{model!r} is not NAME=FOLDER; give both, for example news=runs/news."
+            )
+        if any(source.name == name for source in sources):
+            raise UsageError(f"Two models are called {name!r}; name one of them: NAME={folder}.")
+        sources.append(Source(name, folder))
+    return sources
+
+
+def read_key(file: Path | None) -> str | None:
+    """The key that requests must bring, from a file or the environment; None: no key.
+
+    Raises:
+        UsageError: the file cannot be read or is empty.
+    """
+    if file is None:
+        return os.environ.get(KEY_VARIABLE) or None
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The key file {file} cannot be read: {error}.") from error
+    if not key:
+        raise UsageError(f"The key file {file} is empty; write the key into it.")
+    return key
+
+
+def serve(
+    models: Sequence[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    key_file: Path | None = None,
+    threads: int = 0,
+    runs: Sequence[Path] = (),
+    limits: Limits | None = None,
+) -> None:
+    """Serves models over HTTP until SIGINT or SIGTERM; what was accepted is answered first.
+
+    Args:
+        models: folders or names, or `NAME=FOLDER`; the first is the default.
+        host: address to listen on; anything but loopback is open to the network.
+        port: 0 takes a free one.
+        key_file: file with the key that requests must bring; else the environment variable
+            `BERTSMITH_API_KEY`, else none.
+        threads: cores that each model computes with; 0: all.
+        runs: folders of trainings whose curves the playground draws.
+        limits: how much the service takes on.
+
+    Raises:
+        UsageError: a model does not exist, the address is taken, or the key is missing.
+        BertsmithError: a model cannot be loaded.
+    """
+    limits = limits or Limits()
+    sources = parse_sources(models)
+    for source in sources:
+        resolve(source.folder)
+    key = read_key(key_file)
+    _log_to_stderr()
+    log = logging.getLogger("bertsmith.serving")
+    if host not in _LOOPBACK and key is None:
+        log.warning(
+            "listening on %s without a key: anybody who reaches this machine can use the models",
+            host,
+        )
+    listening = _listen(host, port)
+    app = build_app(sources, threads=threads or core_count(), limits=limits, runs=runs)
+    engines = app.state.models.engines
+    # uvicorn ends by raising the signal again that ended it; nothing is left to do for it then.
+    with _signals_end_nothing():
+        asyncio.run(_serve(app, engines, listening, key, limits))
+
+
+@contextlib.contextmanager
+def _signals_end_nothing() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, frame: None) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+async def _serve(
+    app: Any, engines: dict[str, Any], listening: socket.socket, key: str | None, limits: Limits
+) -> None:
+    log = logging.getLogger("bertsmith.serving")
+    try:
+        # Loaded before the first connection is taken: a model that fails ends the command.
+        for engine in engines.values():
+            await engine.start()
+            log.info("model %s is loaded", engine.source.name)
+        host, port = listening.getsockname()[:2]
+        log.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        guarded = Guard(
+            app, api_key=key, max_body=limits.max_body, body_seconds=limits.body_seconds
+        )
+        config = uvicorn.Config(
+            guarded,
+            http=_Impatient,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+            timeout_keep_alive=30,
+        )
+        await uvicorn.Server(config).serve(sockets=[listening])
+    finally:
+        for engine in engines.values():
+            engine.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"Cannot listen on {host} port {port}: {error}. Give another port or host."
+        ) from error
+    return listening
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("bertsmith.serving", "bertsmith.access"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
