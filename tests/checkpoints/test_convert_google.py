@@ -86,6 +86,13 @@ def test_the_tokenizer_follows_the_vocabulary(tmp_path):
     assert Tokenizer.load(tmp_path / "upper").encode("w3").ids == [1]
 
 
+@pytest.mark.parametrize(("name", "doubts"), [("multi_cased_L-2", True), ("uncased_L-2", False)])
+def test_a_folder_whose_name_contradicts_its_vocabulary_is_doubted(tmp_path, name, doubts):
+    google_folder(tmp_path / name, their_model(BertForPreTraining))
+    notes = convert(tmp_path / name, tmp_path / "out", dry_run=True).notes
+    assert any("name says cased" in note for note in notes) == doubts
+
+
 def test_every_unmatched_name_is_reported(tmp_path):
     more = {"my/adapter/kernel": np.ones((2, 2), np.float32), "step": np.array(3, np.int32)}
     google_folder(tmp_path / "google", their_model(BertForPreTraining), more=more)

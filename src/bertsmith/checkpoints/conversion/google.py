@@ -35,6 +35,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 NPZ, CONFIG, VOCAB = "bert_model.npz", "bert_config.json", "vocab.txt"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LATEST = re.compile(r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', re.MULTILINE)
+_CASED = re.compile(r"(?<![a-z])(un)?cased(?![a-z])")
 _OPTIMIZER = "state of the optimizer or number of the run"
 _UNKNOWN = "not a parameter of Google's BERT"
 # What Google's modeling.py reads; it computes one epsilon and three activations only.
@@ -186,9 +187,8 @@ def _opened(
             f"{folder} holds no {VOCAB}; put the model's vocabulary there, or give a tokenizer's "
             "folder as `tokenizer`."
         )
-    cleaning = check_tokenizer(place, config.vocab_size, config_file).cleaning
-    lower = "lower-cases text" if cleaning.lower_case else "keeps capitals"
-    notes.append(f"The tokenizer {lower}, as its vocabulary shows.")
+    lower_case = check_tokenizer(place, config.vocab_size, config_file).cleaning.lower_case
+    notes.append(_casing(lower_case, path))
 
     def load() -> dict[str, Tensor]:
         return {
@@ -206,6 +206,18 @@ def _opened(
             known: _OPTIMIZER if names.is_of_training(name) else _UNKNOWN for name, known in others
         },
         notes=tuple(notes),
+    )
+
+
+def _casing(lower_case: bool, path: Path) -> str:
+    """What is done to capitals; Google's releases say it in the folder's name only."""
+    does = "lower-cases text" if lower_case else "keeps capitals"
+    said = _CASED.search(path.resolve().parent.name.lower())
+    if said is None or bool(said[1]) == lower_case:
+        return f"The tokenizer {does}, as its vocabulary shows."
+    return (
+        f"The tokenizer {does}, as its vocabulary shows, though the folder's name says "
+        f"{said[0]}: check do_lower_case in tokenizer_config.json and lowercase in tokenizer.json."
     )
 
 
