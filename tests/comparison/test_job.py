@@ -280,6 +280,17 @@ def test_where_no_model_has_learned_anything_the_top_says_so(done):
     assert learned(0.31).little is None
     assert "is 0.29 nats a word better than guessing by frequency" in learned(0.29).little
     assert learned(0.29).summary()[0].startswith("Warning: No model has learned")
+    task = result.tasks[0]
+    foreign = msgspec.structs.replace(
+        result,
+        systems=[
+            msgspec.structs.replace(system, unknown={task.name: 0.967}) for system in result.systems
+        ],
+    )
+    assert f"{task.title}: 96.7% of the pieces of train are unknown" in foreign.warnings[-1]
+    assert f"Warning: {foreign.warnings[-1]}" in foreign.summary()
+    write_page(foreign, out / "foreign.html")
+    assert "96.7% of the pieces of train are unknown" in (out / "foreign.html").read_text()
     write_page(learned(0.29), out / "little.html")
     html = (out / "little.html").read_text()
     assert html.index("0.29 nats a word better") < html.index("Does BERT win here?")

@@ -82,6 +82,7 @@ def about_system(
             for task, result in results.items()
         },
         degenerate={task: len(result.degenerate) for task, result in results.items()},
+        unknown={task: result.lengths.unknown for task, result in results.items()},
         tuning_seconds={
             task: float(np.mean([run.seconds for run in result.runs]))
             for task, result in results.items()

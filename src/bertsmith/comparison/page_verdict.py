@@ -8,8 +8,8 @@ from bertsmith.reports.page import Fact, Report
 
 def write_verdict(page: Report, result: Compared) -> None:
     """A card for each task, then BERT against each other system; nothing without BERT."""
-    if result.little:
-        page.text(f"Warning. {result.little}")
+    for warning in result.warnings:
+        page.text(f"Warning. {warning}")
     if not result.verdicts:
         return
     titles = {system.name: system.title for system in result.systems}

@@ -1,5 +1,7 @@
 """What a comparison came to (`compare.json`)."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from bertsmith.comparison.bootstrap import Difference
@@ -8,6 +10,7 @@ from bertsmith.comparison.probing import Insight
 from bertsmith.comparison.timetable import Timetable
 from bertsmith.comparison.verdict import Verdict
 from bertsmith.core.runtime import Engine
+from bertsmith.finetuning.data import MANY_UNKNOWN
 from bertsmith.finetuning.result import Summary
 from bertsmith.inference.pair_scores import MinimalPairsResult
 
@@ -68,6 +71,8 @@ class SystemResult(msgspec.Struct, frozen=True, kw_only=True):
     """Task -> runs that came out no better than the most frequent answer; they count."""
     tuning_seconds: dict[str, float]
     """Task -> seconds of one fine-tuning, on average."""
+    unknown: dict[str, float] = {}
+    """Task -> share of the pieces of its train part that are `[UNK]`."""
 
     @property
     def gain(self) -> float:
@@ -137,9 +142,24 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
             f"pre-training is worth; give more hours or a larger budget."
         )
 
+    @property
+    def warnings(self) -> list[str]:
+        """What makes scores say little: nothing learned, or text that the vocabulary lacks."""
+        return [line for line in (self.little, *self._unknown()) if line]
+
+    def _unknown(self) -> Iterator[str]:
+        for task in self.tasks:
+            found = max((system.unknown.get(task.name, 0.0) for system in self.systems), default=0)
+            if found >= MANY_UNKNOWN:
+                yield (
+                    f"{task.title}: {found:.1%} of the pieces of train are unknown to the "
+                    "vocabulary ([UNK]), so no system can tell these words from one another. Give "
+                    "a corpus in the language of the task."
+                )
+
     def summary(self) -> list[str]:
         """The result in a few lines."""
-        lines = [f"Warning: {self.little}", ""] if self.little else []
+        lines = [line for warning in self.warnings for line in (f"Warning: {warning}", "")]
         if self.verdicts:
             lines += ["Does BERT win here?", *(f"  {self.told(one)}" for one in self.verdicts), ""]
         names = [task.name for task in self.tasks] + [PAIRS] * bool(self.pairs)

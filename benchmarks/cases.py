@@ -1,0 +1,106 @@
+"""Runs every input of a folder of cases and prints what happened, as a table.
+
+    python benchmarks/cases.py CASES [--model DIR] [--only 5,15]
+
+CASES holds folders named after kinds of inputs: 2, 17 (running text), 3 (scripts with marks), 5
+(column files), 10, 11 (question answering), 12 (regression), 13 (labels), 14 (CSV and JSONL), 15
+(corpora). Each file is given to the command that a user would give it. A case is as expected when
+the command ends with 0 or with 2, says a sentence, and shows no traceback; the last line of what it
+said is in the table for a reader to judge. Each runs in a fork, so that torch is loaded once.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+import bertsmith.finetuning.job  # noqa: F401 - loaded once, before the forks
+from bertsmith.cli.main import main as cli
+
+KINDS = {
+    "2": "token-classification",
+    "5": "token-classification",
+    "10": "question-answering",
+    "11": "question-answering",
+    "12": "regression",
+    "13": "classify",
+    "14": "classify",
+    "17": "token-classification",
+}
+SHORT = {"token-classification": "tag", "question-answering": "answer", "regression": "regress"}
+SECONDS = 300
+
+
+def command(case: Path, kind: str, model: str, out: Path) -> list[str]:
+    """What a user would type."""
+    if kind in ("3", "15"):
+        if kind == "3":
+            return ["tokenizer", "train", str(case), "--out", str(out), "--vocab-size", "300"]
+        return ["prepare", str(case), "--tokenizer", model, "--out", str(out), "--workers", "1"]
+    found = KINDS[kind]
+    task = SHORT.get(found, found)
+    flags = ["--train", str(case), "--model", model, "--out", str(out), "--epochs", "1"]
+    return ["finetune", task, *flags]
+
+
+def run(line: list[str], said: Path) -> tuple[int, str]:
+    """Exit code (of a signal its negative number) and all that the command said."""
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        target = os.open(said, os.O_CREAT | os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(target, descriptor)
+        signal.alarm(SECONDS)
+        code = 1
+        try:
+            code = cli(line)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), said.read_text(errors="replace")
+
+
+def main() -> None:
+    """Runs the cases and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", type=Path)
+    parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--only", default="")
+    given = parser.parse_args()
+    only = set(filter(None, given.only.split(",")))
+    print("| case | exit | seconds | as expected | said last |\n|---|---|---|---|---|")
+    torch.set_num_threads(1)
+    wrong = 0
+    for case in sorted(path for path in given.cases.rglob("*") if path.is_file()):
+        kind = case.relative_to(given.cases).parts[0]
+        if kind not in {"3", "15", *KINDS} or (only and kind not in only) or case.suffix == "":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            line = command(case, kind, given.model, Path(folder) / "out")
+            code, said = run(line, Path(folder) / "said")
+            lines = [text for text in said.strip().splitlines() if text.strip()]
+            fine = code in (0, 2) and bool(lines) and "Traceback" not in said
+            wrong += not fine
+            last = (lines[-1] if lines else "").strip().replace("|", "\\|")
+            name = f"{kind}/{case.name}"
+            seconds = time.perf_counter() - began
+            print(
+                f"| {name} | {code} | {seconds:.0f} | {'yes' if fine else 'NO'} | {last[:160]} |",
+                flush=True,
+            )
+    print(f"\n{wrong} not as expected")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
