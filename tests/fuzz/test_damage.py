@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import official_files
 import pyarrow as pa
@@ -39,20 +40,24 @@ PROOFS = {"reader": 2400, "corpus": 400, "tokenizer": 300, "bpe": 300, "model": 
 """Numbers of damaged files by target."""
 
 
-def test_every_target_has_cases():
+def test_every_target_has_cases() -> None:
     assert set(CASES) == set(PROOFS) == set(TARGETS)
     assert sum(PROOFS.values()) >= 3000
 
 
 @pytest.mark.parametrize("target", CASES)
-def test_damage_is_refused_or_read(target, request, tmp_path):
+def test_damage_is_refused_or_read(
+    target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     whole = request.getfixturevalue(f"whole_{target}")
     check(target, whole, tmp_path, int(os.environ.get("BERTSMITH_FUZZ", CASES[target])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", PROOFS)
-def test_much_damage_is_refused_or_read(target, request, tmp_path):
+def test_much_damage_is_refused_or_read(
+    target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     whole = request.getfixturevalue(f"whole_{target}")
     check(target, whole, tmp_path, PROOFS[target])
 
@@ -114,10 +119,10 @@ def _child(target: str, whole: Path, scratch: Path, start: int, stop: int) -> tu
 
 
 @pytest.fixture(scope="session")
-def whole_reader(tmp_path_factory) -> Path:
+def whole_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small file of every format, plain and packed."""
     folder = tmp_path_factory.mktemp("readers")
-    values = [
+    values: list[dict[str, Any]] = [
         {"text": f'A "quoted" text, number {n}.', "label": "ab"[n % 2], "n": n, "words": ["a"] * n}
         for n in range(12)
     ]
@@ -158,17 +163,17 @@ def whole_reader(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_corpus(toy_corpus) -> Path:
+def whole_corpus(toy_corpus: Path) -> Path:
     return toy_corpus
 
 
 @pytest.fixture(scope="session")
-def whole_tokenizer(toy_corpus) -> Path:
+def whole_tokenizer(toy_corpus: Path) -> Path:
     return toy_corpus / "tokenizer"
 
 
 @pytest.fixture(scope="session")
-def whole_bpe(tmp_path_factory) -> Path:
+def whole_bpe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bpe")
     (folder / "text.txt").write_text("one two three one two one\n" * 9)
     train_tokenizer([str(folder / "text.txt")], out=folder / "bpe", size=30, kind="bpe")
@@ -176,12 +181,12 @@ def whole_bpe(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_model(small_model) -> Path:
+def whole_model(small_model: Path) -> Path:
     return small_model
 
 
 @pytest.fixture(scope="session")
-def whole_run(toy_corpus, tmp_path_factory) -> Path:
+def whole_run(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pre-training of two steps that is finished, with its checkpoint and its metrics."""
     root = tmp_path_factory.mktemp("fuzzed")
     shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
