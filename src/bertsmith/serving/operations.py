@@ -15,9 +15,7 @@ import numpy as np
 from bertsmith.core.errors import BertsmithError
 from bertsmith.inference.inspection import inspect
 from bertsmith.inference.predictor import Predictor
-from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
-from bertsmith.models.family import Pretrained, objective_of
-from bertsmith.models.gpt.model import GptForPretraining
+from bertsmith.models.family import Pretrained, generating_model, next_sentence_model
 from bertsmith.pretraining.masking import Vocabulary, mask
 from bertsmith.tasks.task import ChoiceExample
 from bertsmith.text.ideographs import is_ideograph
@@ -102,7 +100,7 @@ def _answer_batch(model: Predictor, batch: Batch) -> list[bytes | Refused]:
 
 def _describe(name: str, model: Predictor) -> Served:
     network = model.model
-    objective = objective_of(network) if isinstance(network, Pretrained) else None
+    objective = network.objective if isinstance(network, Pretrained) else None
     operations = ["embeddings", "inspect", "tokenize"]
     if model.is_tuned:
         operations.append(TASK_OPERATIONS[model.taught.kind])
@@ -110,9 +108,9 @@ def _describe(name: str, model: Predictor) -> Served:
         operations += ["fill-mask", "log-likelihood"]
     if objective == "masked":
         operations.append("masks")
-    if isinstance(network, GptForPretraining):
+    if generating_model(network) is not None:
         operations.append("generate")
-    if isinstance(network, BertForPretraining | BertForNextSentence) and network.next_sentence:
+    if next_sentence_model(network) is not None:
         operations.append("next-sentence")
     return Served(
         id=name,
