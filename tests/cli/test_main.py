@@ -79,8 +79,9 @@ def test_help_loads_neither_torch_nor_numpy_and_answers_at_once():
         assert done.stdout.endswith("exit 0\nloaded []\n"), done.stderr
     for command in ("quickstart", "tokenizer", "prepare", "pretrain", "fill", "info"):
         assert command in done.stdout
-    # Of the processor, because a busy machine makes the clock on the wall say nothing.
-    assert min(took) < 0.5
+    # Of the processor, because a busy machine makes the clock on the wall say nothing. It is 0.2
+    # seconds on a core of 2023; loading torch alone takes 2.5.
+    assert min(took) < 1
 
 
 @pytest.mark.parametrize(
