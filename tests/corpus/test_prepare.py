@@ -13,7 +13,6 @@ import signal
 import string
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ import pytest
 from bertsmith.cli.main import main
 from bertsmith.core import storage
 from bertsmith.core.errors import DataError, Stopped, SystemFault, UsageError
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.corpus import assemble, blocks, parts, shards, work_folder
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
@@ -167,7 +167,7 @@ def test_a_finished_corpus_is_returned_at_once(tmp_path: Path, tokenizer: Path) 
     before = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
     assert prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=2) == first
     assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == before
-    with pytest.raises(UsageError, match=r"already holds a corpus made with other settings \(lang"):
+    with pytest.raises(UsageError, match=r"holds a corpus with other settings \(lang"):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", language="en")
     with pytest.raises(UsageError, match=r"missing input: .*3.jsonl.gz"):
         prepare(paths[:2], tokenizer=tokenizer, out=tmp_path / "out")
@@ -309,7 +309,7 @@ def test_a_rerun_makes_only_what_is_missing(
     left = contents(tmp_path / "out")
     assert sum(name.endswith(".part") for name in left) == 5
     assert not any("partial" in name for name in left)
-    with pytest.raises(UsageError, match=r"unfinished corpus made with other settings \(held_out"):
+    with pytest.raises(UsageError, match=r"unfinished corpus with other settings \(held_out"):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", held_out=0.2, workers=1)
     Path(paths[1]).touch()
     with pytest.raises(UsageError, match=r"input changed on disk: .*2.txt"):
@@ -457,7 +457,7 @@ def test_wrong_paths_and_settings(
     assert not inside.exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("precious")
-    assert "is not empty and holds no corpus" in fails(
+    assert "holds something else than a corpus (mine.txt" in fails(
         capsys, tokenizer, tmp_path / "other", *paths
     )
     assert contents(tmp_path / "other") == {"mine.txt": b"precious"}
@@ -497,7 +497,7 @@ def test_disk_full_later_keeps_finished_parts(
             prepare(paths, tokenizer=tokenizer, out=out, workers=1)
     left = contents(out)
     assert not any(name.startswith(("train", "heldout", "manifest")) for name in left)
-    assert {Path(name).suffix for name in left} == {".part", ".count", ".json", ""}
+    assert {Path(name).suffix for name in left} == {".part", ".count", ".json"}
     assert prepare(paths, tokenizer=tokenizer, out=out, workers=1).documents_kept == 156
     assert contents(out) == contents(tmp_path / "whole")
 
@@ -506,11 +506,10 @@ def test_another_process_at_work_is_named(
     tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = write_inputs(tmp_path / "in")
-    monkeypatch.setattr(work_folder, "_LOCK_SECONDS", 0.1)
-    (tmp_path / "out" / ".parts").mkdir(parents=True)
+    monkeypatch.setattr(work_folder, "_WAIT_SECONDS", 0.1)
     with (
-        work_folder._locked(tmp_path / "out" / ".parts"),
-        pytest.raises(UsageError, match=r"Another process is preparing .*out; wait for it"),
+        JobFolder(tmp_path / "out", "a corpus").alone(),
+        pytest.raises(UsageError, match=r"out.*: another process is working in this folder"),
     ):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
 
@@ -535,34 +534,16 @@ def test_a_finished_folder_is_put_away_under_the_lock_only(
     paths, out = write_inputs(tmp_path / "in"), tmp_path / "out"
     manifest = prepare(paths, tokenizer=tokenizer, out=out, workers=1)
     work = out / ".parts"
-    with work_folder._locked(work):
+    with JobFolder(out, "a corpus").alone():
+        work.mkdir()
         (work / "000000-00000000.part").touch()
         with monkeypatch.context() as patch:
-            patch.setattr(work_folder, "_LOCK_SECONDS", 0.1)
-            with pytest.raises(UsageError, match=r"Another process is preparing .*out; wait for"):
+            patch.setattr(work_folder, "_WAIT_SECONDS", 0.1)
+            with pytest.raises(UsageError, match="another process is working"):
                 prepare(paths, tokenizer=tokenizer, out=out, workers=1)
-        assert len(list(work.iterdir())) == 2
+        assert len(list(work.iterdir())) == 1
     assert prepare(paths, tokenizer=tokenizer, out=out, workers=1) == manifest
     assert not work.exists()
-
-
-def test_a_lock_that_was_removed_locks_nothing(tmp_path: Path) -> None:
-    work = tmp_path / "out" / ".parts"
-    entered, told = threading.Event(), []
-
-    def wait() -> None:
-        entered.set()
-        with work_folder._locked(work) as lock:
-            told.append(os.fstat(lock).st_ino == (work / "lock").stat().st_ino)
-
-    with work_folder._locked(work):
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        entered.wait()
-        time.sleep(0.1)
-        work_folder._remove(work)
-    waiting.join()
-    assert told == [True]
 
 
 # Rules.
@@ -689,7 +670,7 @@ def test_another_tokenizer_for_a_finished_corpus(
     other = tmp_path / "other"
     Tokenizer((*VOCAB, "##x" * 2)).save(other)
     said = fails(capsys, other, tmp_path / "out", *paths)
-    assert "already holds a corpus made with other settings (tokenizer: " in said
+    assert "holds a corpus with other settings (tokenizer: " in said
     assert storage.checksum(tmp_path / "out" / shards.MANIFEST)
 
 

@@ -1,24 +1,15 @@
 """The folder that `prepare` works in: whose it is, who holds it, what stays in it at the end."""
 
 import contextlib
-import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bertsmith.core import storage
-from bertsmith.core.errors import (
-    BertsmithError,
-    Stopped,
-    SystemFault,
-    UsageError,
-    explain_os_error,
-    option,
-)
-from bertsmith.core.locks import try_lock
+from bertsmith.core.errors import BertsmithError, Stopped, SystemFault, explain_os_error
+from bertsmith.core.job_folder import JobFolder
 from bertsmith.corpus import shards
 from bertsmith.corpus.blocks import Input, Plan
 from bertsmith.text.documents import check_apart
@@ -27,8 +18,8 @@ PARTS = ".parts"
 """Where the parts lie until the corpus is complete."""
 
 _PLAN = "plan.json"
-_LOCK = "lock"
-_LOCK_SECONDS = 60.0
+_WAIT_SECONDS = 60.0
+"""After a kill of the parent alone its workers end with the block in hand; a rerun waits."""
 
 
 @contextlib.contextmanager
@@ -50,18 +41,27 @@ def work_folder(out: Path, plan: Plan) -> Iterator[int | None]:
         if _finished(out, plan) and not work.exists():
             yield None
             return
-        with _locked(work) as lock:
+        with _folder(out).alone(wait_seconds=_WAIT_SECONDS) as lock:
             # Perhaps finished by another process while this one waited: nothing is left to do.
             if not _finished(out, plan):
                 _adopt(work, plan)
             try:
                 yield lock
             except BaseException as error:
-                _tidy(out, made=made, keep=_keeps_parts(error, work))
+                _tidy(out, keep=_keeps_parts(error, work))
                 raise
-            _remove(work)
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise explain_os_error(error, "write", out) from error
+    finally:
+        if made:
+            # Not empty: there is something to keep, or another process is at work.
+            with contextlib.suppress(OSError):
+                out.rmdir()
+
+
+def _folder(out: Path) -> JobFolder:
+    return JobFolder(out, "a corpus", shards.MANIFEST)
 
 
 def _keeps_parts(error: BaseException, work: Path) -> bool:
@@ -70,59 +70,29 @@ def _keeps_parts(error: BaseException, work: Path) -> bool:
     return not wrong and any(work.glob("*.part"))
 
 
-def _tidy(out: Path, *, made: bool, keep: bool) -> None:
+def _tidy(out: Path, *, keep: bool) -> None:
     work = out / PARTS
     shutil.rmtree(work / "assemble", ignore_errors=True)
-    for folder in (out, work):
-        if folder.exists():
-            storage.remove_leftovers(folder)
+    storage.remove_leftovers(out)
     if keep:
         return
     for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / shards.TOKENIZER):
         shutil.rmtree(path, ignore_errors=True)
     (out / shards.UNIGRAMS).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        _remove(work)
-    if made:
-        with contextlib.suppress(OSError):
-            out.rmdir()
-
-
-def _remove(work: Path) -> None:
-    """Removes `.parts/`, whose lock this process holds.
-
-    The lock goes last: from then on another process may take a new one, and nothing of its own is
-    touched.
-    """
-    for path in work.iterdir():
-        if path.name != _LOCK:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-    (work / _LOCK).unlink(missing_ok=True)
-    # Not empty: the other process is there already.
-    with contextlib.suppress(OSError):
-        work.rmdir()
+    # Last: it says whose the rest is.
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def check_out(out: Path, inputs: Sequence[str]) -> None:
     """Checks that `out` can be written without harm to anything that is there.
 
     Raises:
-        UsageError: it lies inside an input folder, or holds something else than a corpus.
-        SystemFault: it is a file, or cannot be read.
+        UsageError: it is a file, is inside an input folder, or holds something else than a corpus.
+        SystemFault: it cannot be read.
     """
     check_apart(out, inputs)
-    try:
-        ours = (out / shards.MANIFEST).exists() or (out / PARTS).exists()
-        if not ours and out.exists() and any(out.iterdir()):
-            raise UsageError(
-                f"{option('out', out)} is not empty and holds no corpus; choose another folder or "
-                "empty it."
-            )
-    except OSError as error:
-        raise explain_os_error(error, "write", out) from error
+    if not (out / PARTS).is_dir():
+        _folder(out).check()
 
 
 def _finished(out: Path, plan: Plan) -> bool:
@@ -143,37 +113,32 @@ def _finished(out: Path, plan: Plan) -> bool:
         msgspec.structs.replace(
             plan, inputs=[Input(source.path, source.bytes, None) for source in plan.inputs]
         ),
-        f"{out} already holds a corpus",
+        _folder(out),
     )
     return True
 
 
 def _adopt(work: Path, plan: Plan) -> None:
     """Takes over what an interrupted run left, or begins."""
-    path = work / _PLAN
+    path, out = work / _PLAN, work.parent
     if path.exists():
-        _compare(storage.read_json(path, Plan), plan, f"{work.parent} holds an unfinished corpus")
-    storage.remove_leftovers(work)
-    storage.remove_leftovers(work.parent)
+        unfinished = JobFolder(out, "an unfinished corpus", f"{PARTS}/{_PLAN}")
+        _compare(storage.read_json(path, Plan), plan, unfinished)
+    storage.remove_leftovers(out)
     if not path.exists():
         storage.write_json(path, plan)
 
 
-def _compare(old: Plan, new: Plan, what: str) -> None:
-    changed = [
-        f"{field}: {getattr(old, field)!r} -> {getattr(new, field)!r}"
-        for field in ("language", "segmenter", "text_field", "held_out", "block_characters")
-        if getattr(old, field) != getattr(new, field)
-    ]
-    if old.tokenizer != new.tokenizer:
-        changed.append(f"tokenizer: {old.tokenizer[:12]} -> {new.tokenizer[:12]}")
+def _compare(old: Plan, new: Plan, folder: JobFolder) -> None:
+    """Refuses other settings; of a fingerprint its beginning is shown, of inputs the first."""
+    changes = storage.changed_fields(_brief(old), _brief(new))
     if old.inputs != new.inputs:
-        changed.append(_changed_inputs(old.inputs, new.inputs))
-    if changed:
-        raise UsageError(
-            f"{what} made with other settings ({'; '.join(changed)}); give the same settings, "
-            f"another {option('out')}, or remove the folder to start again."
-        )
+        changes.append(_changed_inputs(old.inputs, new.inputs))
+    folder.refuse(changes)
+
+
+def _brief(plan: Plan) -> Plan:
+    return msgspec.structs.replace(plan, inputs=[], tokenizer=plan.tokenizer[:12])
 
 
 def _changed_inputs(old: list[Input], new: list[Input]) -> str:
@@ -187,35 +152,3 @@ def _changed_inputs(old: list[Input], new: list[Input]) -> str:
         return "inputs: in another order"
     other = next(a.path for a, b in zip(old, new, strict=True) if a != b)
     return f"input changed on disk: {other}"
-
-
-@contextlib.contextmanager
-def _locked(work: Path) -> Iterator[int]:
-    """Makes the folder if need be and holds its lock; the workers hold it too.
-
-    After a kill of the parent alone its workers end with the block in hand; a rerun waits for them.
-    """
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        descriptor = _try_lock(work)
-        if descriptor is not None:
-            break
-        if time.monotonic() > deadline:
-            raise UsageError(
-                f"Another process is preparing {work.parent}; wait for it or choose another "
-                f"{option('out')}."
-            )
-        time.sleep(0.05)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(work: Path) -> int | None:
-    """The lock's descriptor, or None while another process holds it or is removing the folder."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        return try_lock(work / _LOCK)
-    except FileNotFoundError:
-        return None
