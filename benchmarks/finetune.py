@@ -272,7 +272,7 @@ def make_job(task: str, arguments: argparse.Namespace, *, examples: int, epochs:
     parts = finetune_data.read(source, seed=0)
     config = finetune_config(
         task=task,
-        kind=parts.task.kind,
+        kind=parts.task.kind.name,
         model=str(model),
         width=shape.hidden_size,
         positions=shape.max_position_embeddings,

@@ -35,9 +35,9 @@ from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.models.family import TaskModel
 from bertsmith.models.modules.linear import TILE, Linear
-from bertsmith.tasks.decode import decode
-from bertsmith.tasks.features import Features, build
-from bertsmith.tasks.task import Limits, TextExample
+from bertsmith.tasks.examples import Limits, TextExample
+from bertsmith.tasks.features import Features
+from bertsmith.tasks.task_config import Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig
@@ -135,7 +135,7 @@ def our_turns(pause: Pause, job: Job) -> None:
     parts, told = job.parts(), None
     for number in range(job.config.epochs):
         tokenizer = pause(told, lambda: Tokenizer.load(job.config.model, backend="auto"))
-        features = build(parts.task.kind, parts.train, tokenizer, job.limits, parts.labels)
+        features = parts.task.kind.encode(parts.train, tokenizer, job.limits, parts.labels)
         told = fingerprint(features, tokenizer) if number == 0 else None  # In the warm-up alone.
     pause(told)
     train_ours(job, parts, tokenizer, after_epoch=pause)
@@ -397,7 +397,14 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     dev = next(iter(parts.evaluated.values()))
     rows = their_rows(job, dev, parts, tokenizer)
     ours = Tokenizer.load(job.config.model, backend="auto")
-    features = build(parts.task.kind, dev, ours, job.limits, parts.labels)
+    features = parts.task.kind.encode(dev, ours, job.limits, parts.labels)
+    taught = Taught(
+        task=parts.task.name,
+        kind=parts.task.kind.name,
+        labels=parts.labels,
+        limits=job.limits,
+        bounds=parts.task.bounds,
+    )
     found: list[dict[str, float | None]] = []
     # A copy, because the Trainer's own computes in bf16, which would round the outputs.
     judged = their_model(job, parts).eval()
@@ -405,7 +412,7 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     def evaluate() -> None:
         judged.load_state_dict(trainer.model.state_dict())
         outputs = their_outputs(judged.to(trainer.model.device), trainer.data_collator, rows)
-        said = decode(features, outputs, dev, labels=parts.labels, bounds=parts.task.bounds)
+        said = parts.task.kind.decode(features, outputs, dev, taught)
         found.append(tuning.score(parts.task, dev, said, parts.labels))
 
     with tempfile.TemporaryDirectory() as folder:

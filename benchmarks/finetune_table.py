@@ -15,7 +15,8 @@ import msgspec
 
 from bertsmith.core.storage import read_json
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.tasks.metrics import METRICS, told
+from bertsmith.tasks.metric import told
+from bertsmith.tasks.metrics import METRICS
 
 
 def rows(name: str, result: FinetuneResult) -> list[str]:

@@ -51,8 +51,8 @@ from squad_peers import (
 from bertsmith.checkpoints.sources import MINILM, resolve
 from bertsmith.core.runtime import return_freed_memory
 from bertsmith.tasks.datasets import squad
-from bertsmith.tasks.features import build
-from bertsmith.tasks.task import AnswerExample, Limits
+from bertsmith.tasks.examples import AnswerExample, Limits
+from bertsmith.tasks.kinds.question_answering import QUESTION_ANSWERING
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 LIMITS = Limits(longest=LONGEST, stride=STRIDE, longest_question=LONGEST_QUESTION)
@@ -65,7 +65,7 @@ def ours() -> Build:
     tokenizer = Tokenizer.load(resolve(MINILM), backend="auto")
 
     def make(examples: list[AnswerExample]) -> Built:
-        features = build("answer", examples, tokenizer, LIMITS)
+        features = QUESTION_ANSWERING.encode(examples, tokenizer, LIMITS)
         count = len(features.rows)
         for first in range(0, count, 32):
             features.joined(np.arange(first, min(first + 32, count)), tokenizer)

@@ -12,7 +12,7 @@ import datasets
 import transformers
 
 from bertsmith.checkpoints.sources import MINILM, resolve
-from bertsmith.tasks.task import AnswerExample
+from bertsmith.tasks.examples import AnswerExample
 
 LONGEST, STRIDE, LONGEST_QUESTION = 384, 128, 64
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bertsmith
+from bertsmith.tasks.kinds.registry import KINDS
 
 SOURCE = Path(bertsmith.__file__).parent
 
@@ -342,6 +343,45 @@ def test_only_models_decide_by_family():
     assert BY_FAMILY.keys() - found.keys() == set(), "BY_FAMILY names a file that does not"
 
 
+# Whoever needs to know what a kind of task does asks the kind.
+KINDS_LIVE_IN = ("tasks.kinds", "tasks.kind", "models.head_config")
+COMPARED = {
+    "tasks.datasets.question_rows": 1,  # the name of a column: answer
+    "serving.operations": 1,  # the paths of HTTP operations: classify, answer
+}
+
+
+def kinds_compared(tree: ast.AST) -> list[int]:
+    """Lines that compare or match names of kinds, or have a table by them."""
+    names = set(KINDS)
+
+    def is_kind(node: ast.AST | None) -> bool:
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return any(map(is_kind, node.elts))
+        return isinstance(node, ast.Constant) and node.value in names
+
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            found = any(map(is_kind, (node.left, *node.comparators)))
+        elif isinstance(node, ast.MatchValue):
+            found = is_kind(node.value)
+        else:
+            found = isinstance(node, ast.Dict) and sum(map(is_kind, node.keys)) > 1
+        if found:
+            lines.append(next(one.lineno for one in ast.walk(node) if hasattr(one, "lineno")))
+    return lines
+
+
+def test_no_file_decides_by_the_name_of_a_kind():
+    found = {
+        name: len(lines)
+        for name, tree in modules().items()
+        if not inside(name, KINDS_LIVE_IN) and (lines := kinds_compared(tree))
+    }
+    assert found == COMPARED
+
+
 # The checks themselves find what they are for.
 
 
@@ -365,6 +405,15 @@ def test_a_floor_that_is_not_kept_is_found():
     assert len(violations({"corpus.prepare": {"training.loop": 1}})) == 1
     assert len(violations({"text.rows": {"reports.page": 1}})) == 1
     assert violations({"text.rows": {"text.streams": 1}, "info.path": {"corpus.shards": 2}}) == []
+
+
+def test_a_comparison_of_kinds_is_found():
+    code = (
+        "a == 'classify'\nb in ('classify', 'x')\nc = {'classify': 1, 'regress': 2}\n"
+        "match d:\n    case 'classify':\n        pass\nf('classify')\n"
+    )
+    code = code.replace("regress", next(name for name in KINDS if name != "classify"))
+    assert sorted(kinds_compared(ast.parse(code))) == [1, 2, 3, 5]
 
 
 def test_a_circle_is_found():

@@ -226,7 +226,7 @@ def test_the_page_of_the_tasks_has_every_task_with_its_kind_score_and_command():
     rows = re.findall(row, read("docs/tasks.md"), re.MULTILINE)
     assert sorted(name for *_, name in rows) == sorted(TASKS)
     for title, kind, score, command, name in rows:
-        assert kind == TASKS[name].kind
+        assert kind == TASKS[name].kind.name
         assert score == ", ".join(METRICS[metric].title for metric in TASKS[name].metrics)
         assert f"\n{command}\n" in sections("docs/tasks.md")[title]
 

@@ -11,7 +11,7 @@ from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.cli.main import main
 from bertsmith.core.storage import write_json
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.tasks.task import Limits
+from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -39,7 +39,7 @@ def test_a_resume_of_nothing_says_so_and_glue_submit_comes_next(
     assert run("info", out) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  dev ")]
     assert line.split("(")[0].split() == ["dev", "accuracy", told.out.split("accuracy: ")[1][:6]]
-    assert ", most frequent answer 0.5000" in line
+    assert ", always the most frequent answer 0.5000" in line
 
 
 @pytest.mark.parametrize(("lives", "again"), [(False, ""), (True, "with --resume ")])

@@ -17,7 +17,7 @@ from bertsmith.cli.main import main
 from bertsmith.core.storage import write_json
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.tasks.task import Limits
+from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -12,7 +12,7 @@ from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
 from bertsmith.finetuning.job import job_folder
 from bertsmith.finetuning.origin import PretrainedModel
-from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.task_config import Columns
 
 CONFIG = FinetuneConfig(
     task="classify",

@@ -14,7 +14,7 @@ from bertsmith.finetuning import glue_submission as module
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.glue_submission import SHEETS, glue_submit
 from bertsmith.finetuning.job import Job, finetune
-from bertsmith.tasks.task import Limits
+from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.task_config import TAUGHT, Taught
 
 # Nine fine-tunings are made first.

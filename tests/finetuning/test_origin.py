@@ -10,6 +10,7 @@ import numpy as np
 import official_files
 import pytest
 import torch
+from by_kind import build
 from heads import head_of
 
 from bertsmith.cli.main import main
@@ -26,9 +27,9 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.family import build_for_task
 from bertsmith.pretraining.initial_weights import Columns
-from bertsmith.tasks.datasets import custom
-from bertsmith.tasks.features import Features, build
-from bertsmith.tasks.task import Limits, TextExample
+from bertsmith.tasks import task_config
+from bertsmith.tasks.examples import Limits, TextExample
+from bertsmith.tasks.features import Features
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training.parallel import Place
 
@@ -75,7 +76,7 @@ def test_every_kind_of_task_trains_evaluates_and_reloads(
         f"model: a BERT ({size}) without pre-training, vocabulary of {len(vocab)} pieces (trained "
         "on the training texts)"
     )
-    found = evaluate(Predictor(tmp_path / "out"), tmp_path / "data", columns=custom.Columns())
+    found = evaluate(Predictor(tmp_path / "out"), tmp_path / "data", columns=task_config.Columns())
     assert isinstance(found, Evaluation)
     for part, scores in result.best_run.scores.items():
         assert found.parts[part].scores == pytest.approx(scores, abs=1e-6)

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from by_kind import baseline, own_task
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -38,13 +39,12 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.tasks import FeatureBased
-from bertsmith.models.head_config import Kind
-from bertsmith.tasks import checks
-from bertsmith.tasks.datasets.custom import Columns, own_task
-from bertsmith.tasks.decode import ClassAnswer, NumberAnswer
-from bertsmith.tasks.scoring import baseline, is_constant, score
-from bertsmith.tasks.task import Answer, AnswerExample, Example, Limits, TagExample, TextExample
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.examples import Answer, AnswerExample, Example, Limits, TagExample, TextExample
+from bertsmith.tasks.kinds.classification import ClassAnswer
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.kinds.regression import NumberAnswer
+from bertsmith.tasks.scoring import score
+from bertsmith.tasks.task_config import Columns, Taught
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training import schedule
 from bertsmith.training.parallel import Place, join
@@ -138,14 +138,14 @@ def rated(count: int, seed: int) -> list[Example]:
 MAKERS = {"classify": texts, "tag": tagged, "answer": asked, "regress": rated}
 
 
-def data_of(kind: Kind, *, train: int = 48, dev: int = 18) -> TaskData:
+def data_of(kind: str, *, train: int = 48, dev: int = 18) -> TaskData:
     first, second = MAKERS[kind](train, 1), MAKERS[kind](dev, 2)
     task = own_task(kind, columns=COLUMNS, train=first)
-    parts = Parts(task, checks.classes(first), first, {"dev": second}, None, [])
+    parts = Parts(task, task.kind.classes(first), first, {"dev": second}, None, [])
     return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
 
 
-def config_of(folder: Path, kind: Kind = "classify", **flags: Any) -> FinetuneConfig:
+def config_of(folder: Path, kind: str = "classify", **flags: Any) -> FinetuneConfig:
     plain: dict[str, Any] = {
         "batch_size": 8,
         "epochs": 4,
@@ -220,7 +220,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     assert result.best_epoch == 1 + mains.index(max(mains))
     assert result.main == pytest.approx(max(mains))
     dev = texts(18, 2)
-    predictions = read_predictions(Path(result.out))
+    predictions = read_predictions(Path(result.out), kind_named("classify"))
     assert len(predictions) == len(dev)
     right = [
         isinstance(answer, ClassAnswer) and answer.label == example.label
@@ -285,7 +285,7 @@ def test_a_regression_does_not_depend_on_the_scale(
     assert found.scores["dev"]["mae"] == pytest.approx(abs(scale) * plain["mae"], rel=0.05)
     # The folder gives the same numbers, though fp32 has no place for the differences of 1e9.
     again = Predictor(tmp_path / "run" / "best").predict(rated(18, 2))
-    kept = [answer.value for answer in read_predictions(tmp_path / "run")]
+    kept = [answer.value for answer in read_predictions(tmp_path / "run", kind_named("regress"))]
     assert [answer.value for answer in again] == pytest.approx(kept, rel=1e-4, abs=1e-3 * scale)
     assert np.corrcoef([answer.value for answer in again], kept)[0, 1] > 0.9999
 
@@ -326,8 +326,10 @@ def test_numbers_that_are_nearly_one_are_degenerate():
     dev = rated(18, 2)
     near = [NumberAnswer(106 + 1e-3 * (one.label - 106)) for one in dev]
     assert score(task, dev, near, ())["pearson"] == pytest.approx(1)
-    assert is_constant(task, dev, near)
-    assert not is_constant(task, dev, [NumberAnswer(106 + 0.1 * (one.label - 106)) for one in dev])
+    far = [106 + 0.1 * (one.label - 106) for one in dev]
+    right = task.kind.references(dev, ())
+    assert task.kind.is_constant(right, task.kind.predictions(near, ()))
+    assert not task.kind.is_constant(right, far)
 
 
 def test_words_that_are_not_in_the_training_part_stay_as_they_were(folder, whole):
@@ -563,7 +565,7 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     assert result.scores["dev"]["answer_f1"] > data.baseline["answer_f1"] == pytest.approx(1 / 3)
     taught = json.loads((tmp_path / "best" / "task.json").read_text())
     assert taught["threshold"] == result.threshold
-    answers = read_predictions(Path(result.out))
+    answers = read_predictions(Path(result.out), kind_named("answer"))
     for answer in answers:
         assert (answer.text == "") == (answer.null_minus_best > result.threshold)
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from by_kind import build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.batches import TaskBatches, evaluation_batches, make_batch, words_of
 from bertsmith.models.bert.tasks import TaskBatch
-from bertsmith.tasks.features import Features, build
-from bertsmith.tasks.task import (
+from bertsmith.tasks.examples import (
     Answer,
     AnswerExample,
     ChoiceExample,
@@ -20,6 +20,7 @@ from bertsmith.tasks.task import (
     TagExample,
     TextExample,
 )
+from bertsmith.tasks.features import Features
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

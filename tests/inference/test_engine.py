@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from by_kind import build
 from heads import head_of
 from torch import nn
 from transformers import (
@@ -26,10 +27,8 @@ from bertsmith.inference.engine import Scorer
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.models.head_config import FeatureBased, Kind
-from bertsmith.tasks.decode import NumberAnswer, Prediction, decode
-from bertsmith.tasks.features import build
-from bertsmith.tasks.task import (
+from bertsmith.models.head_config import FeatureBased
+from bertsmith.tasks.examples import (
     AnswerExample,
     ChoiceExample,
     Example,
@@ -37,6 +36,9 @@ from bertsmith.tasks.task import (
     TagExample,
     TextExample,
 )
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.kinds.regression import NumberAnswer
 from bertsmith.tasks.task_config import Taught
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training.parallel import Place
@@ -59,8 +61,8 @@ LABELS = {"classify": CLASSES, "tag": TAGS, "features": TAGS}
 CASES = ("classify", "regress", "choose", "tag", "answer", "features")
 
 
-def kind_of(case: str) -> Kind:
-    kind: Kind = "tag" if case == "features" else case  # type: ignore[assignment]
+def kind_of(case: str) -> str:
+    kind: str = "tag" if case == "features" else case  # type: ignore[assignment]
     return kind
 
 
@@ -161,9 +163,7 @@ def assert_clear(scorer: Scorer, taught: Taught, examples: list[Example]) -> Non
     draw = np.random.default_rng(0)
     for _ in range(3):
         off = draw.uniform(-1e-4, 1e-4, outputs.shape).astype(np.float32)
-        found = decode(
-            features, outputs + off, examples, labels=taught.labels, threshold=taught.threshold
-        )
+        found = kind_named(taught.kind).decode(features, outputs + off, examples, taught)
         assert [words_in(msgspec.to_builtins(one)) for one in found] == answers
 
 

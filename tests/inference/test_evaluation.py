@@ -16,9 +16,8 @@ from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import pretrain_config
-from bertsmith.tasks.datasets.custom import Columns
-from bertsmith.tasks.task import Limits
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.examples import Limits
+from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.schedule import Phase
 
@@ -49,7 +48,7 @@ def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
     found = evaluate(predictor, tmp_path / "own.csv", columns=Columns())
     assert isinstance(found, Evaluation)
     scores = found.parts["own.csv"]
-    from bertsmith.tasks.task import TextExample
+    from bertsmith.tasks.examples import TextExample
 
     said = predictor.predict([TextExample("", "", words) for words, _ in rows])
     right = np.mean([one.label == label for one, (_, label) in zip(said, rows, strict=True)])
@@ -58,7 +57,7 @@ def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
     assert [row.support for row in scores.rows] == [25, 25]
     assert found.lines()[0] == "own.csv: 50 examples"
     assert found.lines()[1].startswith(f"  accuracy: {right:.4f} (95% interval ")
-    assert found.lines()[1].endswith("), most frequent answer 0.5000")
+    assert found.lines()[1].endswith("), always the most frequent answer 0.5000")
     assert scores.baseline == {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
 
 

@@ -14,21 +14,19 @@ from official_files import text
 from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.core.errors import BertsmithError, DataError, UsageError
 from bertsmith.core.storage import write_json
-from bertsmith.inference.files import columns_of, embed_file, predict_file
+from bertsmith.inference.files import embed_file, predict_file
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.models.head_config import Kind
 from bertsmith.tasks.datasets import reading
-from bertsmith.tasks.datasets.custom import Columns
-from bertsmith.tasks.decode import SpanAnswer
-from bertsmith.tasks.task import Limits, TagExample, TextExample
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.examples import Limits, TagExample, TextExample
+from bertsmith.tasks.kinds.answer_spans import SpanAnswer
+from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROWS = 1100  # more than two blocks
 
 
-def tuned(small_model: Path, folder: Path, kind: Kind, labels: tuple[str, ...] = ()) -> Predictor:
+def tuned(small_model: Path, folder: Path, kind: str, labels: tuple[str, ...] = ()) -> Predictor:
     torch.manual_seed(1)
     model = BertForTask(load_config(small_model), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
@@ -36,7 +34,7 @@ def tuned(small_model: Path, folder: Path, kind: Kind, labels: tuple[str, ...] =
     return Predictor(folder)
 
 
-def taught(kind: Kind, labels: tuple[str, ...] = ()) -> Taught:
+def taught(kind: str, labels: tuple[str, ...] = ()) -> Taught:
     return Taught(task=kind, kind=kind, labels=labels, limits=Limits(longest=64, stride=32))
 
 
@@ -238,4 +236,4 @@ def test_vectors_of_a_file(small_model: Path, tmp_path: Path) -> None:
 
 def test_an_answer_as_columns() -> None:
     answer = SpanAnswer("red", 4, 0.75, "red", 4, 0.75, 0.0, -3.0)
-    assert columns_of(answer) == {"predicted": "red", "predicted_start": 4, "probability": 0.75}
+    assert answer.columns == {"predicted": "red", "predicted_start": 4, "probability": 0.75}

@@ -21,7 +21,6 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.family import TaskModel
-from bertsmith.models.head_config import Kind
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import pretrain_config
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -171,7 +170,7 @@ def test_the_text_of_a_table_is_in_a_column_that_may_be_named(tmp_path: Path) ->
         (None, {"pooler": 32 * 33, "next-sentence head": 2 * 33, "masked-word head": 32 * 35 + 5}),
     ],
 )
-def test_heads_are_called_what_they_are(tmp_path: Path, kind: Kind | None, head: dict[str, int]):
+def test_heads_are_called_what_they_are(tmp_path: Path, kind: str | None, head: dict[str, int]):
     config = BertConfig(vocab_size=5, **SHAPE)
     model: TaskModel | BertForPretraining = BertForPretraining(config)
     if kind is not None:

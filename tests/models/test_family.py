@@ -32,14 +32,8 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.config_files import config_from_keys, config_keys
 from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.family import (
-    build,
-    build_for_task,
-    encoder_of,
-    is_known_to_transformers,
-)
+from bertsmith.models.family import build, build_for_task, encoder_of, is_known_to_transformers
 from bertsmith.models.gpt.config import GptConfig
-from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.packed import LanguageBatch, pack
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -62,7 +56,7 @@ LEFT = BertConfig(
     **{**{f: getattr(SHAPES["bert"], f) for f in BertConfig.__struct_fields__}, "is_decoder": True}
 )
 ALL = [*SHAPES.values(), LEFT]
-KINDS: list[Kind] = ["classify", "regress", "choose", "tag", "answer"]
+KINDS: list[str] = ["classify", "regress", "choose", "tag", "answer"]
 ROWS = [[2, 7, 8, 3, 9, 3], [2, 6, 3, 12, 13, 3]]
 SEGMENTS = [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
 

@@ -4,15 +4,10 @@ import msgspec
 import pytest
 
 from bertsmith.core.errors import DataError
-from bertsmith.tasks.checks import Inspection, Numbers, classes, content, inspect, labels_of
-from bertsmith.tasks.datasets.custom import Columns, own_task
-from bertsmith.tasks.task import (
-    Answer,
-    AnswerExample,
-    ChoiceExample,
-    TagExample,
-    TextExample,
-)
+from bertsmith.tasks.checks import inspect
+from bertsmith.tasks.examples import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
+from bertsmith.tasks.inspection import Inspection, Numbers
+from bertsmith.tasks.kinds.registry import kind_named
 
 
 def texts(name: str, *rows: tuple[str, str | float], pair: str | None = None):
@@ -30,7 +25,7 @@ def tagged(name: str, *rows: tuple[str, str]):
 
 
 def check(kind, train, dev) -> Inspection:
-    return inspect(own_task(kind, columns=Columns(), train=train), train, dev)
+    return inspect(kind_named(kind), train, dev)
 
 
 def message(kind, train, dev) -> str:
@@ -161,7 +156,7 @@ def test_a_class_that_only_dev_has_is_named():
 
 def test_a_mark_that_a_type_happens_to_lack_is_no_unknown_class():
     train = tagged("train", ("EU acts", "B-ORG O"), ("New York", "B-LOC I-LOC"))
-    assert classes(train) == ("B-LOC", "B-ORG", "I-LOC", "I-ORG", "O")
+    assert kind_named("tag").classes(train) == ("B-LOC", "B-ORG", "I-LOC", "I-ORG", "O")
     dev = tagged("dev", ("European Union", "B-ORG I-ORG"))
     assert check("tag", train, dev).examples == {"train": 2, "dev": 1}
 
@@ -179,19 +174,27 @@ def test_a_mark_that_a_type_happens_to_lack_is_no_unknown_class():
 )
 def test_tags_are_completed_where_all_are_of_entities(tags, want):
     words = " ".join("w" for _ in tags.split())
-    assert classes(tagged("a", (words, tags))) == want
+    assert kind_named("tag").classes(tagged("a", (words, tags))) == want
 
 
 def test_classes_are_sorted_numbers_first_and_by_value():
     rows = [("t", label) for label in ("10", "b", "9", "a", "-1", "B-x", "I-y")]
-    assert classes(texts("a", *rows)) == ("9", "10", "-1", "B-x", "I-y", "a", "b")
-    assert classes(texts("a", ("t", 1.0))) == ()
-    assert labels_of(ChoiceExample("a:1", "0", "x", ("p", "q"), 1)) == ()
-    assert labels_of(TagExample("a:1", "0", ("w",))) == ()
+    assert kind_named("classify").classes(texts("a", *rows)) == (
+        "9",
+        "10",
+        "-1",
+        "B-x",
+        "I-y",
+        "a",
+        "b",
+    )
+    assert kind_named("classify").classes(texts("a", ("t", 1.0))) == ()
+    assert ChoiceExample("a:1", "0", "x", ("p", "q"), 1).labels == ()
+    assert TagExample("a:1", "0", ("w",)).labels == ()
 
 
 def test_content_is_what_a_model_is_shown():
-    assert content(TextExample("w", "k", "a", "b", "x")) == ("a", "b")
-    assert content(ChoiceExample("w", "k", "a", ("b", "c"), 0)) == ("a", ("b", "c"))
-    assert content(TagExample("w", "k", ("a", "b"), ("O", "O"), 3)) == ("a", "b")
-    assert content(AnswerExample("w", "k", "q", "c", ())) == ("q", "c")
+    assert TextExample("w", "k", "a", "b", "x").content == ("a", "b")
+    assert ChoiceExample("w", "k", "a", ("b", "c"), 0).content == ("a", ("b", "c"))
+    assert TagExample("w", "k", ("a", "b"), ("O", "O"), 3).content == ("a", "b")
+    assert AnswerExample("w", "k", "q", "c", ()).content == ("q", "c")

@@ -5,28 +5,13 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from by_kind import build, decode, gold, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from bertsmith.tasks import decode as decoding
-from bertsmith.tasks.datasets.custom import running_text
-from bertsmith.tasks.decode import (
-    ChoiceAnswer,
-    ClassAnswer,
-    NumberAnswer,
-    Prediction,
-    SpanAnswer,
-    TagAnswer,
-    TaggedSpan,
-    best_spans,
-    decode,
-    gold,
-    said,
-    softmax,
-)
-from bertsmith.tasks.features import Features, build
-from bertsmith.tasks.task import (
+from bertsmith.tasks.decode import softmax
+from bertsmith.tasks.examples import (
     Answer,
     AnswerExample,
     ChoiceExample,
@@ -34,6 +19,15 @@ from bertsmith.tasks.task import (
     TagExample,
     TextExample,
 )
+from bertsmith.tasks.features import Features
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.answer_spans import SpanAnswer, best_spans
+from bertsmith.tasks.kinds.classification import ClassAnswer
+from bertsmith.tasks.kinds.entity_scores import TagAnswer, TaggedSpan
+from bertsmith.tasks.kinds.multiple_choice import ChoiceAnswer
+from bertsmith.tasks.kinds.registry import KINDS
+from bertsmith.tasks.kinds.regression import NumberAnswer
+from bertsmith.tasks.kinds.token_classification import running_text
 from bertsmith.text.tokenizer.encode import best_windows
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Cleaning, Tokenizer
 
@@ -66,7 +60,7 @@ def pointing(features: Features, row: int, first: int, last: int, *, null: float
 
 def only_answer(example: AnswerExample, first: int, last: int, tokenizer=TOKENIZER) -> SpanAnswer:
     features = build("answer", [example], tokenizer, Limits(64, 20))
-    [answer] = decode(features, pointing(features, 0, first, last), [example])
+    [answer] = decode("answer", features, pointing(features, 0, first, last), [example])
     return answer
 
 
@@ -103,7 +97,7 @@ def test_answers_are_the_best_legal_stretch_of_all_windows(data):
     draw = np.random.default_rng(seed)
     outputs = draw.normal(size=(int(features.lengths.sum()), 2)).astype(np.float32)
     row_starts = np.cumsum(features.lengths) - features.lengths
-    answers = decode(features, outputs, examples, threshold=0.0)
+    answers = decode("answer", features, outputs, examples, threshold=0.0)
     assert len(answers) == len(examples)
     for number, (example, answer) in enumerate(zip(examples, answers, strict=True)):
         places = TOKENIZER.encode(example.context).offsets
@@ -170,9 +164,9 @@ def test_a_start_counts_only_where_its_context_is_best():
     # "e" is the fifth piece of the first window and the second of the next, which is poorer.
     best = best_windows(np.array([[0, 6], [3, 9]]), 9)
     assert best.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
-    [answer] = decode(features, pointing(features, 0, 4, 5), [example])
+    [answer] = decode("answer", features, pointing(features, 0, 4, 5), [example])
     assert answer.text == "e f"
-    [answer] = decode(features, pointing(features, 1, 1, 2), [example])
+    [answer] = decode("answer", features, pointing(features, 1, 1, 2), [example])
     assert answer.text != "e f"
 
 
@@ -182,7 +176,7 @@ def test_no_stretch_is_longer_than_thirty_pieces():
     for last, whole in ((29, True), (30, False)):
         outputs = pointing(features, 0, 0, last)
         outputs[:, 0] -= 5 * (outputs[:, 0] < 1)
-        [answer] = decode(features, outputs, [ask(context)])
+        [answer] = decode("answer", features, outputs, [ask(context)])
         assert answer.start == 0
         assert (answer.text == context[: 2 * last + 1]) is whole
 
@@ -191,7 +185,7 @@ def test_no_answer_wins_above_the_threshold():
     features = build("answer", [ask("a b c")], TOKENIZER, LIMITS)
     outputs = pointing(features, 0, 1, 2, null=3.0)  # the stretch has 2
     for threshold, text, start in ((0.5, "", -1), (1.0, "b c", 2), (1.5, "b c", 2)):
-        [answer] = decode(features, outputs, [ask("a b c")], threshold=threshold)
+        [answer] = decode("answer", features, outputs, [ask("a b c")], threshold=threshold)
         assert (answer.text, answer.start) == (text, start)
         assert (answer.best_text, answer.best_start) == ("b c", 2)
         assert answer.null_minus_best == 1.0
@@ -202,9 +196,9 @@ def test_no_answer_wins_above_the_threshold():
         assert answer.null_probability == pytest.approx(math.exp(3) / total)
         assert answer.best_probability == pytest.approx(math.exp(2) / total)
         for other in (-9.0, 0.0, 9.0):
-            [expected] = decode(features, outputs, [ask("a b c")], threshold=other)
+            [expected] = decode("answer", features, outputs, [ask("a b c")], threshold=other)
             assert answer.decided(other) == expected
-    [answer] = decode(features, outputs, [ask("a b c")])
+    [answer] = decode("answer", features, outputs, [ask("a b c")])
     assert (answer.text, answer.null_probability) == ("b c", 0.0)
     assert answer.probability == pytest.approx(math.exp(2) / (total - math.exp(3)))
 
@@ -214,7 +208,7 @@ def test_no_answer_scores_as_in_the_window_that_speaks_least_for_it():
     features = build("answer", [example], TOKENIZER, Limits(10, 3))
     outputs = pointing(features, 0, 1, 2, null=3.0)
     outputs[10] = 0.25  # `[CLS]` of the second window: 0.5 in all
-    [answer] = decode(features, outputs, [example], threshold=0.0)
+    [answer] = decode("answer", features, outputs, [example], threshold=0.0)
     assert (answer.text, answer.null_minus_best) == ("b c", -1.5)
 
 
@@ -222,7 +216,9 @@ def test_a_context_without_a_piece_has_no_answer():
     features = build("answer", [ask("\u0301"), ask("b")], TOKENIZER, LIMITS)
     outputs = np.zeros((int(features.lengths.sum()), 2), np.float32)
     for threshold in (None, 0.0):
-        none, some = decode(features, outputs, [ask("\u0301"), ask("b")], threshold=threshold)
+        none, some = decode(
+            "answer", features, outputs, [ask("\u0301"), ask("b")], threshold=threshold
+        )
         assert (none.text, none.start) == ("", -1)
         assert (some.text, some.start) == ("b", 0)
 
@@ -232,7 +228,7 @@ def test_classes_are_the_mean_over_windows():
     features = build("classify", examples, TOKENIZER, Limits(4, 2, "windows"), ("x", "y", "z"))
     assert features.rows["example"].tolist() == [0, 0, 0, 1]
     outputs = np.array([[1, 2, 0], [3, 0, 0], [5, 1, 0], [0, 0, 7]], np.float32)
-    first, second = decode(features, outputs, examples, labels=("x", "y", "z"))
+    first, second = decode("classify", features, outputs, examples, labels=("x", "y", "z"))
     assert (first.label, second.label) == ("x", "z")
     expected = softmax(np.array([[3.0, 1.0, 0.0]]))[0]
     assert list(first.probabilities) == ["x", "y", "z"]
@@ -244,9 +240,9 @@ def test_numbers_are_means_within_their_bounds():
     examples = [TextExample("", "", text) for text in ("a b c d", "a", "b")]
     features = build("regress", examples, TOKENIZER, Limits(4, 2, "windows"))
     outputs = np.array([[1.0], [2.5], [7.0], [-1.0]], np.float32)
-    free = decode(features, outputs, examples)
+    free = decode("regress", features, outputs, examples)
     assert free == [NumberAnswer(1.75), NumberAnswer(7.0), NumberAnswer(-1.0)]
-    bound = decode(features, outputs, examples, bounds=(0.0, 5.0))
+    bound = decode("regress", features, outputs, examples, bounds=(0.0, 5.0))
     assert bound == [NumberAnswer(1.75), NumberAnswer(5.0), NumberAnswer(0.0)]
 
 
@@ -257,7 +253,7 @@ def test_choices_share_one_softmax():
     ]
     features = build("choose", examples, TOKENIZER, LIMITS)
     outputs = np.array([[0], [math.log(2)], [0], [math.log(6)], [0], [0]], np.float32)
-    first, second = decode(features, outputs, examples)
+    first, second = decode("choose", features, outputs, examples)
     assert (first.choice, first.text) == (1, "c")
     assert (second.choice, second.text) == (0, "e")
     assert first.probabilities == pytest.approx([0.25, 0.5, 0.25])
@@ -269,7 +265,7 @@ def test_tags_belong_to_their_words_and_spell_entities():
     examples = [TagExample("", "", ("a", "bc", "d")), TagExample("", "", ("中",), None, 1)]
     features = build("tag", examples, TOKENIZER, LIMITS, labels)
     outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 0, 1]], np.float32)
-    first, second = decode(features, outputs, examples, labels=labels)
+    first, second = decode("tag", features, outputs, examples, labels=labels)
     assert (first.words, first.tags) == (["a", "bc", "d"], ["B-X", "I-X", "O"])
     assert first.entities == [TaggedSpan("X", 0, 4, "a bc", 0, 2)]
     sure = [math.e**score / (math.e**score + 2) for score in (2, 3, 1)]
@@ -284,7 +280,7 @@ def test_entities_of_running_text_have_its_places():
     assert example.words == ("a", "bc", "中", "d")
     features = build("tag", [example], TOKENIZER, LIMITS, labels)
     outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 1, 0]], np.float32)
-    [answer] = decode(features, outputs, [example], labels=labels)
+    [answer] = decode("tag", features, outputs, [example], labels=labels)
     assert answer.entities == [
         TaggedSpan("X", 2, 8, "a \t bc", 0, 2), TaggedSpan("X", 12, 13, "d", 3, 4)
     ]  # fmt: skip
@@ -322,6 +318,5 @@ def test_answers_of_every_kind_go_to_json_and_back():
         TagAnswer(["a"], ["B-X"], [1.0], [TaggedSpan("X", 0, 1, "a", 0, 1)]),
         SpanAnswer("a", 0, 1.0, "a", 0, 1.0, 0.0, -1.0),
     ]
-    lines = [msgspec.json.encode(answer) for answer in answers]
-    assert [msgspec.json.decode(line, type=Prediction) for line in lines] == answers
-    assert len(decoding._DECODERS) == 5
+    for answer, kind in zip(answers, KINDS.values(), strict=True):
+        assert msgspec.json.decode(msgspec.json.encode(answer), type=kind.prediction) == answer

@@ -7,14 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from bertsmith.tasks.entities import (
-    Entity,
-    Scheme,
-    convert,
-    detect_scheme,
-    entities,
-    scheme_faults,
-)
+from bertsmith.tasks.entities import Entity, Scheme, convert, detect_scheme, entities, scheme_faults
 
 SCHEMES: tuple[Scheme, ...] = ("IOB1", "IOB2", "BIOES")
 

@@ -8,19 +8,14 @@ import pytest
 import scipy.stats
 import seqeval.metrics
 import sklearn.metrics
+from by_kind import kind_with
 
 from bertsmith.tasks.entities import convert
-from bertsmith.tasks.metrics import (
-    METRICS,
-    UNDEFINED,
-    Row,
-    confusion,
-    interval,
-    main,
-    per_class,
-    per_type,
-    score,
-)
+from bertsmith.tasks.kinds.confusion import confusion, per_class
+from bertsmith.tasks.kinds.entity_scores import per_type
+from bertsmith.tasks.kinds.registry import KINDS
+from bertsmith.tasks.metric import UNDEFINED, Row
+from bertsmith.tasks.metrics import METRICS, interval, main, score
 
 CLOSE = 1e-12
 
@@ -39,7 +34,10 @@ def same(found: float | None, expected: float) -> bool:
 
 
 def test_every_metric_is_there_with_its_kinds() -> None:
-    assert {name: metric.kinds for name, metric in METRICS.items()} == {
+    found = {
+        name: tuple(one for one, kind in KINDS.items() if name in kind.metrics) for name in METRICS
+    }
+    assert found == {
         "accuracy": ("classify", "choose"),
         "f1": ("classify",),
         "macro_f1": ("classify",),
@@ -311,7 +309,7 @@ def examples(kind: str, size: int) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_an_interval_holds_the_score_and_is_the_same_for_a_seed(name: str) -> None:
-    gold, predicted = examples(METRICS[name].kinds[0], 200)
+    gold, predicted = examples(kind_with(name), 200)
     value = one(name, gold, predicted)
     ends = interval(name, gold, predicted)
     assert value is not None
@@ -340,7 +338,7 @@ def test_the_interval_of_an_accuracy_is_as_wide_as_the_binomial_one(
 
 @pytest.mark.parametrize("name", ["f1", "macro_f1", "matthews", "pearson", "spearman"])
 def test_a_resample_scores_as_if_it_were_the_examples(name: str) -> None:
-    gold, predicted = examples(METRICS[name].kinds[0], 50)
+    gold, predicted = examples(kind_with(name), 50)
     picked = np.random.default_rng(0).integers(50, size=50)
     weights = np.bincount(picked, minlength=50)
     metric = METRICS[name]

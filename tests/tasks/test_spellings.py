@@ -2,8 +2,8 @@
 
 import pytest
 
+from bertsmith.tasks.examples import TagExample, TextExample
 from bertsmith.tasks.spellings import alike, groups, joined, joining, told, told_of_several
-from bertsmith.tasks.task import TagExample, TextExample
 
 
 def texts(*labels: str) -> list[TextExample]:

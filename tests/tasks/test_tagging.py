@@ -3,9 +3,9 @@
 import pytest
 
 from bertsmith.core.errors import DataError
+from bertsmith.tasks.examples import TagExample
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.tagging import in_scheme, known_scheme, taught_scheme
-from bertsmith.tasks.task import TagExample
 
 
 def sentences(*rows: str) -> list[TagExample]:

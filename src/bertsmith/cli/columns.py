@@ -9,7 +9,7 @@ from bertsmith.cli.options import Option, flag
 
 if TYPE_CHECKING:
     from bertsmith.inference.predictor import Predictor
-    from bertsmith.tasks.datasets.custom import Columns
+    from bertsmith.tasks.task_config import Columns
 
 COLUMNS = (
     "text",
@@ -77,7 +77,8 @@ def model_columns(predictor: "Predictor", given: Mapping[str, Any], *, labelled:
         UsageError: a flag names a column that would not be read.
     """
     from bertsmith.tasks.datasets import reading
-    from bertsmith.tasks.datasets.custom import Columns
+    from bertsmith.tasks.kinds.registry import kind_named
+    from bertsmith.tasks.task_config import Columns
 
     columns = Columns()
     # A corpus scores pre-trained models, whose files have no columns.
@@ -87,6 +88,6 @@ def model_columns(predictor: "Predictor", given: Mapping[str, Any], *, labelled:
         columns = taught.columns or columns
         if task is not None and task.pair:
             columns = Columns(text_pair="text_pair")
-        own_names = task is not None and labelled
-        reading.refuse_columns(taught.kind, given, official=own_names, labelled=labelled)
+        kind, own_names = kind_named(taught.kind), task is not None and labelled
+        reading.refuse_columns(kind, given, official=own_names, labelled=labelled)
     return replace(columns, **given)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -15,14 +15,15 @@ from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import Stopped, UsageError
 from bertsmith.core.runtime import world_from_environment
 from bertsmith.core.stop import signal_of
-from bertsmith.finetuning.config import USUAL, FinetuneConfig, Weights
-from bertsmith.models.head_config import Combine, Kind
+from bertsmith.finetuning.config import FinetuneConfig, Weights
+from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import InitialWeights
-from bertsmith.tasks.task import Long
+from bertsmith.tasks.examples import Long
 
 if TYPE_CHECKING:
     from bertsmith.finetuning.job import Job
     from bertsmith.finetuning.origin import Untrained
+    from bertsmith.tasks.kind import TaskKind
 
 _NO_SETTINGS = {"task", "model", "initial_weights", "frozen", "bilstm"}
 """Fields of `FinetuneConfig` that a flag of that name does not decide alone."""
@@ -71,19 +72,16 @@ class Finetune(TrainingOptions, ColumnOptions):
         "Skip answers that are not found in their context.",
         group="Data",
         default=False,
-        kinds=("answer",),
     )
     join_labels: bool = flag(
         "Merge labels that differ only in spelling (case, spaces, `1` and `1.0`).",
         group="Data",
         default=False,
-        kinds=("classify",),
     )
     strict_tags: bool = flag(
         "Refuse tags that their scheme does not allow where they are.",
         group="Data",
         default=False,
-        kinds=("tag",),
     )
     model: str | None = flag(
         f"{MODEL} This or --size.", group="Model", default=None, metavar="MODEL"
@@ -118,13 +116,11 @@ class Finetune(TrainingOptions, ColumnOptions):
         group="Model",
         default=None,
         shown="cut",
-        kinds=("classify", "regress"),
     )
     stride: int | None = flag(
         "Pieces from the start of a window to the start of the next.",
         group="Model",
         default=None,
-        kinds=("classify", "regress", "tag", "answer"),
     )
     features: tuple[int, ...] | None = flag(
         "Freeze the encoder and train a BiLSTM on these layers, e.g. -4,-3,-2,-1 (paper, section "
@@ -132,14 +128,12 @@ class Finetune(TrainingOptions, ColumnOptions):
         group="Model",
         default=None,
         metavar="L,...",
-        kinds=("tag",),
     )
     combine: Combine | None = flag(
         "Concatenate or add the layers of --features.",
         group="Model",
         default=None,
         shown="concat",
-        kinds=("tag",),
     )
     frozen: Literal["yes", "no"] | None = flag(
         "Of an ELMo: keep the encoder as it is and train only the task's network.",
@@ -164,7 +158,6 @@ class Finetune(TrainingOptions, ColumnOptions):
         group="Training",
         default=None,
         shown="none",
-        kinds=("classify",),
     )
     seeds: int = flag(
         "Number of runs with different seeds; reports mean and deviation.", group="Runs", default=1
@@ -182,21 +175,26 @@ class Finetune(TrainingOptions, ColumnOptions):
     @classmethod
     def help_for(cls, words: Sequence[str]) -> Help:
         """Without a task everything; for a task what it looks at, with its defaults."""
-        from bertsmith.tasks.datasets import reading, registry
+        from bertsmith.tasks.datasets import registry
+        from bertsmith.tasks.kinds.registry import KINDS
 
         everything = super().help_for(words)
-        kinds: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
-        kinds |= {name: task.kind for name, task in registry.TASKS.items()}
+        kinds = KINDS | {name: task.kind for name, task in registry.TASKS.items()}
         task = next((one for one in words if one in kinds), None)
+        looking = {
+            one.name: [kind.name for kind in KINDS.values() if one.name in kind.settings]
+            for one in everything.options
+        }
         if task is None:
-            return everything._replace(options=[_with_kinds(one) for one in everything.options])
+            options = [_with_kinds(one, looking[one.name]) for one in everything.options]
+            return everything._replace(options=options)
         kind, official = kinds[task], registry.TASKS.get(task)
-        columns = () if official else reading.columns_read(kind, labelled=True)
+        columns = () if official else kind.columns_read(labelled=True)
         defaults = _DEFAULTS | _settings_of(kind) | _columns_of()
         options = [
             replace(one, default=one.default or defaults.get(one.name, ""))
             for one in everything.options
-            if (not one.kinds or kind in one.kinds)
+            if (not looking[one.name] or one.name in kind.settings)
             and (one.group != "Columns" or one.name in columns)
             and one.name not in ("task", *(_OWN_FILES if official else ("data",)))
         ]
@@ -230,7 +228,7 @@ class Finetune(TrainingOptions, ColumnOptions):
     def _job(self) -> "Job":
         from bertsmith.finetuning.data import Source
         from bertsmith.finetuning.job import Job
-        from bertsmith.tasks.datasets.custom import Columns
+        from bertsmith.tasks.task_config import Columns
 
         names = {setting.name for setting in msgspec.structs.fields(FinetuneConfig)}
         settings = {
@@ -295,15 +293,16 @@ class Finetune(TrainingOptions, ColumnOptions):
         )
 
 
-def _with_kinds(option: Option) -> Option:
-    if not option.kinds:
+def _with_kinds(option: Option, kinds: Sequence[str]) -> Option:
+    """With the kinds of task that look at it, if not all do."""
+    if not kinds:
         return option
-    return replace(option, help=f"{option.help.removesuffix('.')} ({', '.join(option.kinds)}).")
+    return replace(option, help=f"{option.help.removesuffix('.')} ({', '.join(kinds)}).")
 
 
-def _settings_of(kind: Kind) -> dict[str, str]:
+def _settings_of(kind: "TaskKind") -> dict[str, str]:
     """Defaults of a kind's settings, as the help says them."""
-    usual = USUAL[kind]
+    usual = kind.usual
     return {
         "batch_size": str(usual.batch_size),
         "longest": str(usual.longest),
@@ -317,7 +316,7 @@ def _settings_of(kind: Kind) -> dict[str, str]:
 
 def _columns_of() -> dict[str, str]:
     """What columns are called by default."""
-    from bertsmith.tasks.datasets.custom import Columns
+    from bertsmith.tasks.task_config import Columns
 
     columns = asdict(Columns())
     return {name: value for name, value in columns.items() if isinstance(value, str)}

@@ -56,8 +56,6 @@ class Option:
     bare: Any = None
     """Value of the flag where none follows; None: one must follow."""
     required: bool = False
-    kinds: tuple[str, ...] = ()
-    """Kinds of tasks that look at it; empty: all."""
     default: str = ""
     """The default as a user would write it; empty: nothing to say."""
 
@@ -107,7 +105,6 @@ def flag(
     name: str = "",
     bare: Any = None,
     shown: str = "",
-    kinds: tuple[str, ...] = (),
 ) -> Any:
     """Declares a field that is a flag.
 
@@ -120,11 +117,10 @@ def flag(
         name: of the flag without dashes, if it is not that of the field.
         bare: value of the flag where none follows.
         shown: the default in words, for a field whose default is None.
-        kinds: kinds of tasks that look at it; empty: all.
     """
     assert group in GROUPS, group
     about = {"help": help, "group": group, "metavar": metavar, "flag": name, "bare": bare}
-    return _field(default, default_factory, about | {"shown": shown, "kinds": kinds})
+    return _field(default, default_factory, about | {"shown": shown})
 
 
 def word(help: str, *, metavar: str, default: Any = _NONE) -> Any:
@@ -167,7 +163,6 @@ def _option(field: "dataclasses.Field[Any]", hint: Any) -> Option:
         listed=listed,
         bare=bare,
         required=default is _NONE,
-        kinds=about.get("kinds", ()),
         default=about.get("shown") or _written(default),
     )
 

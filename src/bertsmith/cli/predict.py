@@ -13,7 +13,6 @@ from bertsmith.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bertsmith.inference.predictor import Predictor
-    from bertsmith.tasks.task import Example
 
 
 @dataclass(kw_only=True)
@@ -55,7 +54,6 @@ class Predict(ColumnOptions):
         return self._to_file(predictor, source, self.out)
 
     def _texts(self, predictor: "Predictor") -> Iterator[Result]:
-        from bertsmith.inference.files import columns_of
 
         for name in self.given_columns():
             flag_name = f"--{name.replace('_', '-')}"
@@ -65,7 +63,7 @@ class Predict(ColumnOptions):
             items = [item for part in parts for item in _items(predictor, part)]
             found = predictor.predict([example for _, example in items])
             for (shown, _), prediction in zip(items, found, strict=True):
-                yield _answered({"input": shown}, columns_of(prediction))
+                yield _answered({"input": shown}, prediction.columns)
 
     def _rows(self, predictor: "Predictor", source: str) -> Iterator[Result]:
         from bertsmith.inference.files import predicted_rows
@@ -92,30 +90,20 @@ class Predict(ColumnOptions):
         return Result(done, "\n".join([*text, *filter(None, [done.told])]))
 
 
-_Item = tuple[list[str], "Example | str | tuple[str, str]"]
+_Item = tuple[list[str], str | tuple[str, ...]]
 """The texts of an input, and the input as the model takes it."""
 
 
 def _items(predictor: "Predictor", texts: Sequence[str]) -> list[_Item]:
     """Texts one by one, in pairs, or a text and its choices, as the model's task has it."""
     from bertsmith.tasks.datasets import reading
-    from bertsmith.tasks.task import ChoiceExample
+    from bertsmith.tasks.kinds.registry import kind_named
 
     taught = predictor.taught
     official = reading.official(taught.task)
-    if taught.kind == "choose":
-        if len(texts) < 3:
-            raise UsageError("A multiple-choice model needs a text and at least two choices.")
-        return [(list(texts), ChoiceExample("input", "0", texts[0], tuple(texts[1:])))]
-    in_pairs = taught.kind == "answer" or (
-        official.pair if official else bool(taught.columns and taught.columns.text_pair)
-    )
-    if not in_pairs:
-        return [([text], text) for text in texts]
-    if len(texts) % 2:
-        what = "a question and its context" if taught.kind == "answer" else "two texts"
-        raise UsageError(f"This model takes {what}, found {len(texts)}; give an even number.")
-    return [([a, b], (a, b)) for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    pairs = official.pair if official else bool(taught.columns and taught.columns.text_pair)
+    found = kind_named(taught.kind).grouped(texts, pairs=pairs)
+    return [(list(group), group if len(group) > 1 else group[0]) for group in found]
 
 
 def _answered(values: Mapping[str, Any], answer: Mapping[str, Any]) -> Result:

@@ -17,7 +17,6 @@ from bertsmith.comparison.systems import System
 from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.data import Parts
 from bertsmith.finetuning.result import FinetuneResult, summarise
-from bertsmith.tasks.decode import gold, said
 from bertsmith.training.progress import read_metrics
 
 
@@ -118,11 +117,11 @@ def differences(plan: Plan, tuned: Tuned, parts: Mapping[str, Parts]) -> list[Di
     scores: dict[tuple[str, str], Scores] = {}
     for (name, task), result in tuned.items():
         labels, kind = parts[task].labels, parts[task].task.kind
-        answers = [read_predictions(Path(run.out)) for run in result.runs]
+        answers = [read_predictions(Path(run.out), kind) for run in result.runs]
         scores[name, task] = scores_of(
             result.deciding_metrics,
-            gold(kind, parts[task].evaluated[result.deciding], labels),
-            [said(kind, given, labels) for given in answers],
+            kind.references(parts[task].evaluated[result.deciding], labels),
+            [kind.predictions(given, labels) for given in answers],
         )
     found = []
     for first, second in combinations([system.name for system in plan.systems], 2):

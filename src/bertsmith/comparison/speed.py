@@ -36,8 +36,8 @@ from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.pretraining import setup as pretrain_setup
 from bertsmith.pretraining.config import ENDLESS_STEPS
 from bertsmith.pretraining.evaluation import evaluate
-from bertsmith.tasks.datasets import custom
-from bertsmith.tasks.task import Example
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.task_config import Columns
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig, OptimizerConfig
 from bertsmith.training.loop import Batches, train
@@ -197,7 +197,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
     model_config, tokenizer = origin.model_config, origin.tokenizer
     config = finetune_config(
         task=parts.task.name,
-        kind=parts.task.kind,
+        kind=parts.task.kind.name,
         model=str(model),
         width=model_config.hidden_size,
         positions=model_config.max_position_embeddings,
@@ -205,7 +205,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
         examples=len(parts.train),
         **plan.tuning(system),
     )
-    data = finetune_data.featured(few, tokenizer, limits_of(config), custom.Columns())
+    data = finetune_data.featured(few, tokenizer, limits_of(config), Columns())
     steps = config.epochs * whole * data.train.items / config.batch_size
     with join(config.precision) as place:
         micro = choose_micro_tokens(place.device, bytes_per_token=model_config.bytes_per_token)

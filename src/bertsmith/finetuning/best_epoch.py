@@ -17,8 +17,8 @@ from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.model_card import task_card
 from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
-from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.scoring import Scores, decisive, score, tune_threshold
+from bertsmith.tasks.kind import Prediction, TaskKind
+from bertsmith.tasks.scoring import Scores, decisive, score
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
@@ -64,7 +64,7 @@ class DevEvaluation:
         examples, features = data.evaluated[data.deciding]
         taught = task_settings(self._config, data)
         predictions = self._scorer.predict(examples, taught, features)
-        taught, predictions = tune_threshold(data.task, taught, examples, predictions)
+        taught, predictions = data.task.kind.tuned(taught, examples, predictions)
         scores = score(data.task, examples, predictions, data.labels)
         main = decisive(data.task, scores)
         if self._best is None or main > self._best.main:
@@ -117,10 +117,10 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
         file.writelines(msgspec.json.encode(prediction) + b"\n" for prediction in predictions)
 
 
-def read_predictions(out: Path) -> list[Prediction]:
+def read_predictions(out: Path, kind: TaskKind) -> list[Prediction]:
     """What the best epoch of the run in `out` predicted for dev, in the examples' order."""
     lines = (out / PREDICTIONS).read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Prediction) for line in lines]
+    return [msgspec.json.decode(line, type=kind.prediction) for line in lines]
 
 
 def task_settings(config: FinetuneConfig, data: TaskData) -> Taught:
@@ -130,7 +130,7 @@ def task_settings(config: FinetuneConfig, data: TaskData) -> Taught:
         kind=config.kind,
         labels=data.labels,
         limits=limits_of(config),
-        threshold=0.0 if data.task.may_be_impossible else None,
+        threshold=data.task.kind.initial_threshold(may_be_impossible=data.task.may_be_impossible),
         columns=data.columns,
         scale=data.standard.scale,
         offset=data.standard.offset,

@@ -3,16 +3,17 @@
 import math
 from collections.abc import Collection
 from itertools import product
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
 from bertsmith.core.storage import describe_validation
-from bertsmith.models.head_config import Combine, Kind
+from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE, InitialWeights
-from bertsmith.tasks.task import LONGEST_QUESTION, Limits, Long
+from bertsmith.tasks.examples import LONGEST_QUESTION, Limits, Long
+from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.training.config import OptimizerConfig
 
 Weights = Literal["none", "balanced"]
@@ -26,7 +27,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     task: str
     """A row of the table of tasks, or the kind of the user's own files."""
-    kind: Kind
+    kind: str
     model: str
     """Folder or name of the model that is fine-tuned, or the size of one without pre-training."""
     initial_weights: InitialWeights | None = None
@@ -59,7 +60,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     patience: int = 0
     """Epochs without a better dev score after which a run stops; 0: it never stops early."""
     features: tuple[int, ...] = ()
-    """Layers of the frozen encoder that are the features (`tag` only); empty: all is fine-tuned."""
+    """Layers of the frozen encoder that are the features of words; empty: all is fine-tuned."""
     combine: Combine = "concat"
     """How the layers become one."""
     frozen: bool = False
@@ -105,27 +106,10 @@ _RATE_ON_FROZEN = 1e-3
 _GRID_ON_FROZEN: _Grid = ((3e-3, 1e-3, 3e-4), (8, 16, 32), ())
 
 
-class Usual(NamedTuple):
-    """The defaults of a kind of task."""
-
-    batch_size: int
-    longest: int
-    stride: int
-
-
-USUAL: dict[Kind, Usual] = {
-    "classify": Usual(16, 512, 384),
-    "regress": Usual(16, 512, 384),
-    "choose": Usual(16, 512, 384),
-    "tag": Usual(8, 256, 128),
-    "answer": Usual(16, 384, 128),
-}
-
-
 def finetune_config(
     *,
     task: str,
-    kind: Kind,
+    kind: str,
     model: str,
     width: int,
     positions: int,
@@ -149,7 +133,7 @@ def finetune_config(
         UsageError: a value is out of range, or means nothing for this kind of task.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    usual = USUAL[kind]
+    usual = kind_named(kind).usual
     batch_size = given.get("batch_size", usual.batch_size)
     if batch_size < 1:
         raise UsageError(f"{option('batch_size')} is {batch_size}; it must be at least 1.")
@@ -251,12 +235,13 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             f"room for {config.longest - 2} pieces, so that some would be skipped; give "
             f"{config.longest - 2} or less."
         )
-    if config.weights == "balanced" and config.kind != "classify":
+    kind = kind_named(config.kind)
+    if config.weights == "balanced" and "weights" not in kind.settings:
         raise UsageError(
             f"{option('weights', 'balanced')} is for classes; task '{config.task}' has none: "
             "leave it out."
         )
-    if config.features and config.kind != "tag":
+    if config.features and "features" not in kind.settings:
         raise UsageError(
             f"{option('features')} trains a BiLSTM on a frozen encoder, which is for tagging "
             f"(paper, section 5.3); task '{config.task}' is not: leave it out."
@@ -270,17 +255,19 @@ def _check(config: FinetuneConfig, positions: int) -> None:
 
 def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
     """Refuses what was given and would not be looked at."""
-    cuts = config.kind in ("classify", "regress")
-    if "long" in given and not cuts:
-        how = "cuts what is too long" if config.kind == "choose" else "always reads through windows"
+    long = kind_named(config.kind).long
+    if "long" in given and long != "choice":
+        how = "cuts what is too long" if long == "cut" else "always reads through windows"
         raise UsageError(
             f"{option('long')} is for texts to classify or measure; '{config.kind}' {how}: leave "
             "it out."
         )
-    if "stride" in given and (config.kind == "choose" or (cuts and config.long == "cut")):
-        remedy = f"add {option('long', 'windows')}, or leave it out" if cuts else "leave it out"
+    cuts = long == "cut" or (long == "choice" and config.long == "cut")
+    if "stride" in given and cuts:
+        windows = f"add {option('long', 'windows')}, or leave it out"
         raise UsageError(
-            f"{option('stride')} is for windows, and here what is too long is cut; {remedy}."
+            f"{option('stride')} is for windows, and here what is too long is cut; "
+            f"{'leave it out' if long == 'cut' else windows}."
         )
     if "combine" in given and not config.features:
         raise UsageError(

@@ -1,9 +1,7 @@
 """Labelled examples for a fine-tuning: read, checked, told about, and made into model inputs."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,20 +10,20 @@ import numpy as np
 
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.finetuning.standardize import AS_IS, Standard
-from bertsmith.models.head_config import Kind
-from bertsmith.tasks import checks, spellings, split, tagging
-from bertsmith.tasks.checks import Inspection
-from bertsmith.tasks.datasets import custom, reading, registry
-from bertsmith.tasks.decode import gold
-from bertsmith.tasks.features import Features, build
+from bertsmith.tasks import checks, spellings, split
+from bertsmith.tasks.datasets import reading, registry
+from bertsmith.tasks.examples import PLACE, Example, Limits
+from bertsmith.tasks.features import Features
+from bertsmith.tasks.inspection import Inspection
+from bertsmith.tasks.kind import TaskKind
+from bertsmith.tasks.kinds.registry import KINDS
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.scoring import Scores, baseline
-from bertsmith.tasks.task import PLACE, Example, Limits, Task
+from bertsmith.tasks.task import Task, own_task
+from bertsmith.tasks.task_config import Columns
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-OWN_KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
 DEV_SHARE = 0.1
-_MANY_CLASSES = 20
 MANY_UNKNOWN = 0.01
 """A greater share of `[UNK]` is worth telling."""
 FEW = 30
@@ -43,7 +41,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The user's own training file."""
     dev: str | None = None
     """The user's own dev file; None: a tenth of the training file is put aside."""
-    columns: custom.Columns = custom.Columns()
+    columns: Columns = Columns()
     skip_misplaced: bool = False
     """Leave out answers that are not in their context, instead of refusing the file."""
     join_labels: bool = False
@@ -71,7 +69,7 @@ class Parts:
     @property
     def paired(self) -> bool:
         """Whether inputs have a second segment."""
-        return self.task.pair or self.task.kind in ("choose", "answer")
+        return self.task.pair or self.task.kind.is_paired
 
 
 class Lengths(msgspec.Struct, frozen=True):
@@ -84,9 +82,9 @@ class Lengths(msgspec.Struct, frozen=True):
     cut: dict[str, int]
     """Part -> examples that lose their end."""
     windowed: dict[str, int]
-    """Part -> examples (`tag`: documents) that are read through several windows."""
+    """Part -> examples or documents that are read through several windows."""
     counts: dict[int, int]
-    """Length -> how many training inputs (`tag`: documents) have it."""
+    """Length -> how many training inputs or documents have it."""
     unknown: float = 0.0
     """Share of the training part's pieces that are `[UNK]`."""
 
@@ -113,8 +111,7 @@ def read(source: Source, *, seed: int) -> Parts:
 
         def load(path: str) -> list[Example]:
             columns = source.columns
-            found = custom.read_own(kind, path, columns=columns, skipped=misplaced, notes=notes)
-            return list(found)
+            return list(kind.read(path, columns, skipped=misplaced, notes=notes))
 
         train = load(source.train or "")
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
@@ -123,35 +120,30 @@ def read(source: Source, *, seed: int) -> Parts:
         raise DataError(f"The train part is empty{what}; give a file with examples.")
     if task is None:
         train, evaluated = _respelled(train, evaluated, join=source.join_labels, notes=notes)
-    if kind == "tag":
-        train, evaluated = _unified(train, evaluated, strict=source.strict_tags, notes=notes)
+    train, evaluated = kind.unified(train, evaluated, strict=source.strict_tags, notes=notes)
     if task is None:
-        task = custom.own_task(kind, columns=source.columns, train=train)
+        task = own_task(kind, columns=source.columns, train=train)
     if not evaluated:
         # Before the split, or what is said of all would be said of a part.
-        checks.check_several(kind, train)
+        kind.check_learnable(train)
         halves = split.stratified(train, share=DEV_SHARE, seed=seed)
         train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
-    labels = task.labels or checks.classes(train)
-    several = spellings.told_of_several(labels) if kind == "classify" else None
-    if several and task.name in OWN_KINDS:
-        notes.say(several)
+    labels = task.labels or kind.classes(train)
     return Parts(task, labels, train, evaluated, numbers, skipped, notes.lines())
 
 
-def own_kind(name: str) -> Kind:
+def own_kind(name: str) -> TaskKind:
     """The kind of that name.
 
     Raises:
         UsageError: it is neither a kind nor an official task.
     """
-    for kind in OWN_KINDS:
-        if kind == name:
-            return kind
+    if name in KINDS:
+        return KINDS[name]
     return registry.get(name).kind
 
 
-def _check_parameters(source: Source, kind: Kind, *, official: bool) -> None:
+def _check_parameters(source: Source, kind: TaskKind, *, official: bool) -> None:
     """Refuses parameters of the other sort of task, and such as would not be looked at."""
     if official and (source.data is None or source.train is not None or source.dev is not None):
         raise UsageError(
@@ -160,15 +152,15 @@ def _check_parameters(source: Source, kind: Kind, *, official: bool) -> None:
         )
     if not official and (source.train is None or source.data is not None):
         raise UsageError(
-            f"'{kind}' is for files of your own: give the training file with {option('train')}, "
-            f"and no {option('data')}."
+            f"'{kind.name}' is for files of your own: give the training file with "
+            f"{option('train')}, and no {option('data')}."
         )
     for name, path in (("train", source.train), ("dev", source.dev)):
         if path is not None and Path(path).is_dir():
             raise UsageError(
                 f"{option(name, path)} is a folder; give the one file with the examples."
             )
-    usual = custom.Columns()
+    usual = Columns()
     given = [
         field.name
         for field in fields(usual)
@@ -177,25 +169,12 @@ def _check_parameters(source: Source, kind: Kind, *, official: bool) -> None:
     reading.refuse_columns(kind, given, official=official, labelled=True)
     if source.skip_misplaced:
         reading.refuse_skipping(kind)
-    if source.join_labels and (official or kind not in ("classify", "tag")):
+    if source.join_labels and (official or "join_labels" not in kind.settings):
         raise UsageError(
             f"{option('join_labels')} is for `classify` and `tag` on your own files: leave it out."
         )
-    if source.strict_tags and kind != "tag":
+    if source.strict_tags and "strict_tags" not in kind.settings:
         raise UsageError(f"{option('strict_tags')} is for tags of entities: leave it out.")
-
-
-def _unified(
-    train: list[Example],
-    evaluated: dict[str, list[Example]],
-    *,
-    strict: bool,
-    notes: Notes,
-) -> tuple[list[Example], dict[str, list[Example]]]:
-    """Tags of all parts in the scheme that training goes by."""
-    scheme = tagging.taught_scheme(train)
-    unify = partial(tagging.in_scheme, scheme=scheme, strict=strict, notes=notes)
-    return unify(train), {part: unify(examples) for part, examples in evaluated.items()}
 
 
 def _respelled(
@@ -220,7 +199,7 @@ def inspect(parts: Parts) -> Inspection:
     Raises:
         DataError: data that nothing can be learned from or scored on.
     """
-    return checks.inspect(parts.task, parts.train, next(iter(parts.evaluated.values())))
+    return checks.inspect(parts.task.kind, parts.train, next(iter(parts.evaluated.values())))
 
 
 @dataclass(frozen=True)
@@ -229,7 +208,7 @@ class TaskData:
 
     task: Task
     labels: tuple[str, ...]
-    columns: custom.Columns | None
+    columns: Columns | None
     """Of the user's own files."""
     train: Features
     train_examples: int
@@ -241,7 +220,7 @@ class TaskData:
     fingerprint: str
     """SHA-256 of everything that is trained and evaluated on."""
     standard: Standard = AS_IS
-    """`regress`: of the training labels, which `train` has standardised."""
+    """Of a regression's training labels, which `train` has standardised."""
 
     @property
     def deciding(self) -> str:
@@ -249,33 +228,31 @@ class TaskData:
         return next(iter(self.evaluated))
 
 
-def featured(
-    parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: custom.Columns
-) -> TaskData:
+def featured(parts: Parts, tokenizer: Tokenizer, limits: Limits, columns: Columns) -> TaskData:
     """The examples as model inputs."""
     task = parts.task
 
     def made(examples: Sequence[Example]) -> Features:
-        return build(task.kind, examples, tokenizer, limits, parts.labels)
+        return task.kind.encode(examples, tokenizer, limits, parts.labels)
 
     deciding = next(iter(parts.evaluated.values()))
     train, standard = made(parts.train), AS_IS
-    if task.kind == "regress":
-        labels = gold("regress", parts.train, ())
+    if task.kind.is_number:
+        labels = task.kind.references(parts.train, ())
         standard = Standard.of(labels)
         targets = standard.standardised(labels)[train.rows["example"]]
         train = replace(train, targets=targets)
     return TaskData(
         task=task,
         labels=parts.labels,
-        columns=columns if task.name in OWN_KINDS else None,
+        columns=columns if task.name in KINDS else None,
         train=train,
         train_examples=len(parts.train),
         evaluated={part: (rows, made(rows)) for part, rows in parts.evaluated.items()},
         baseline=baseline(
             task.kind,
             task.metrics,
-            gold(task.kind, deciding, parts.labels),
+            task.kind.references(deciding, parts.labels),
         ),
         fingerprint=_fingerprint(parts),
         standard=standard,
@@ -307,12 +284,8 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
         balance = f": {', '.join(shown[:8])}{more}" if shown else ""
         lines.append(f"{part}: {count:,} examples{balance}")
-    if parts.task.kind == "tag":
-        lines.append(_told_of_tags(parts))
-    if parts.task.kind == "classify" and len(parts.labels) > _MANY_CLASSES:
-        advice = ", all of them numbers, which `regress` learns as such"
-        more = advice * all(map(_is_number, parts.labels))
-        lines.append(f"labels: {len(parts.labels)} classes{more}")
+    kind = parts.task.kind
+    lines += kind.notes_on(parts.labels, official=parts.task.name not in KINDS)
     for part, numbers in inspection.numbers.items():
         lines.append(
             f"{part}: labels from {numbers.least:g} to {numbers.greatest:g}, mean "
@@ -323,10 +296,9 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         lines.append(
             f"dev: with {few} examples a score says little, and its interval nothing; give more"
         )
-    what = "documents" if parts.task.kind == "tag" else "inputs"
     lines.append(
-        f"{what}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit of an "
-        f"input: {found.limit:,})"
+        f"{kind.inputs}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit "
+        f"of an input: {found.limit:,})"
     )
     if found.unknown >= MANY_UNKNOWN:
         lines.append(
@@ -335,12 +307,10 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         )
     for part, count in found.cut.items():
         if count:
-            what = "questions" if parts.task.kind == "answer" else "inputs"
-            lines.append(f"{part}: {count:,} {what} are too long and lose their end")
+            lines.append(f"{part}: {count:,} {kind.cut_inputs} are too long and lose their end")
     for part, count in found.windowed.items():
         if count:
-            what = "documents" if parts.task.kind == "tag" else "inputs"
-            lines.append(f"{part}: {count:,} {what} are read through several windows")
+            lines.append(f"{part}: {count:,} {kind.inputs} are read through several windows")
     if inspection.duplicates:
         places = inspection.contradicting_places
         lines.append(
@@ -361,27 +331,6 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
     if len(parts.skipped) > 5:
         lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
     return lines
-
-
-def _is_number(label: str) -> bool:
-    try:
-        return math.isfinite(float(label))
-    except ValueError:
-        return False
-
-
-def _told_of_tags(parts: Parts) -> str:
-    scheme = tagging.known_scheme(parts.labels)
-    if scheme is None and all(label.isdecimal() for label in parts.labels):
-        return (
-            "tags: numbers, one for each word alone; if they stand for names (0 for O, 1 for "
-            "B-PER), write the names, or entities are not scored"
-        )
-    if scheme is None:
-        return "tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)"
-    types = sorted({label.partition("-")[2] for label in parts.labels if label != "O"})
-    more = f" and {len(types) - 8} more" if len(types) > 8 else ""
-    return f"tags: of entities ({', '.join(types[:8])}{more}), taught as {scheme}"
 
 
 def _fingerprint(parts: Parts) -> str:

@@ -10,7 +10,7 @@ from bertsmith.core.storage import changed_fields, read_json
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.origin import Origin
 from bertsmith.models.config import SIZES
-from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.task_config import Columns
 
 IDENTITY = "identity.json"
 

@@ -15,7 +15,9 @@ from bertsmith.core.storage import atomic_path, read_json
 from bertsmith.finetuning.job import JOB, Job
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.datasets import glue, registry
-from bertsmith.tasks.decode import ClassAnswer, NumberAnswer, Prediction
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.classification import ClassAnswer
+from bertsmith.tasks.kinds.regression import NumberAnswer
 from bertsmith.tasks.task import Task
 
 

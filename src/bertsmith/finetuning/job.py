@@ -43,8 +43,7 @@ from bertsmith.finetuning.run import RunResult
 from bertsmith.models.family import build_for_task, check_segments, is_known_to_transformers
 from bertsmith.reports import svg
 from bertsmith.tasks import metrics
-from bertsmith.tasks.checks import Inspection
-from bertsmith.tasks.decode import gold, said
+from bertsmith.tasks.inspection import Inspection
 from bertsmith.training.parallel import Place, join
 
 JOB = "job.json"
@@ -198,7 +197,7 @@ def _configure(
     return partial(
         finetune_config,
         task=parts.task.name,
-        kind=parts.task.kind,
+        kind=parts.task.kind.name,
         model=origin.name,
         initial_weights=origin.initial_weights,
         width=origin.model_config.hidden_size,
@@ -319,9 +318,10 @@ def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
         }
         for part in best.scores
     }
-    examples, predictions = parts.evaluated[data.deciding], read_predictions(Path(best.out))
-    right = gold(parts.task.kind, examples, parts.labels)
-    answered = said(parts.task.kind, predictions, parts.labels)
+    kind, examples = parts.task.kind, parts.evaluated[data.deciding]
+    predictions = read_predictions(Path(best.out), kind)
+    right = kind.references(examples, parts.labels)
+    answered = kind.predictions(predictions, parts.labels)
     intervals = {
         name: metrics.interval(name, right, answered)
         for name in parts.task.metrics
@@ -333,7 +333,7 @@ def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
         report=str(out / REPORT),
         task=parts.task.name,
         title=parts.task.title,
-        kind=parts.task.kind,
+        kind=parts.task.kind.name,
         model=runs.best_config.model,
         labels=parts.labels,
         deciding=data.deciding,

@@ -13,7 +13,7 @@ from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.origin import Origin
 from bertsmith.models.family import TaskModel, build_for_task
-from bertsmith.models.head_config import HEADS, FeatureBased, HeadConfig
+from bertsmith.models.head_config import FeatureBased, HeadConfig
 from bertsmith.models.modules.embedding import WordEmbedding
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -63,10 +63,9 @@ def head_of(
     paired: bool,
 ) -> HeadConfig:
     """The output layer of the model that a run trains."""
-    level, loss = HEADS[config.kind]
     return HeadConfig(
-        level=level,
-        loss=loss,
+        level=task.kind.level,
+        loss=task.kind.loss,
         labels=tuple(labels),
         extract_id=tokenizer.mask_id,
         paired=paired,
@@ -78,11 +77,8 @@ def head_of(
 
 
 def class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:
-    """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
+    """By which rare classes count as much as frequent ones in the loss; None: they do not."""
     if config.weights == "none":
         return None
-    assert data.train.targets is not None
-    counts = np.bincount(data.train.targets.astype(np.int64), minlength=len(data.labels))
-    # An official class may have no example here.
-    weights = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
+    weights = data.task.kind.class_weights(data.train, data.labels)
     return torch.tensor(weights, dtype=torch.float32, device=place.device)

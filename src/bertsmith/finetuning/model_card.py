@@ -6,18 +6,10 @@ from bertsmith.core.command_line import command
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.models.config_files import config_keys
 from bertsmith.models.family import TaskModel, is_known_to_transformers
-from bertsmith.models.head_config import Kind
 from bertsmith.pretraining.config import InitialWeights
-from bertsmith.tasks.metrics import METRICS, told
+from bertsmith.tasks.metric import told
+from bertsmith.tasks.metrics import METRICS
 from bertsmith.tasks.task import Task
-
-_PIPELINES: dict[Kind, str] = {
-    "classify": "text-classification",
-    "regress": "text-classification",
-    "choose": "multiple-choice",
-    "tag": "token-classification",
-    "answer": "question-answering",
-}
 
 STARTS: dict[InitialWeights, str] = {
     "paper": "drawn weights",
@@ -67,7 +59,7 @@ def task_card(
     lines = [
         "---",
         f"library_name: {'transformers' if alike else 'bertsmith'}",
-        f"pipeline_tag: {_PIPELINES[task.kind]}",
+        f"pipeline_tag: {task.kind.pipeline}",
         "tags:",
         f"- {model.config.model_type}",
         "---",
@@ -87,7 +79,7 @@ def task_card(
         "## Training",
         "",
         *origin,
-        f"- kind of task: {task.kind}{kept}",
+        f"- kind of task: {task.kind.name}{kept}",
         f"- {most}{config.epochs} epochs of batches of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, warm-up over {config.warmup:.0%} of the steps, linear decay, "
         f"dropout {config.dropout:g}",

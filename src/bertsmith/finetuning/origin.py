@@ -27,8 +27,8 @@ from bertsmith.models.family import TaskModel, encoder_of
 from bertsmith.pretraining.config import InitialWeights
 from bertsmith.pretraining.initial_weights import structure_encoder, word_columns
 from bertsmith.pretraining.word_vectors import word_vectors
+from bertsmith.tasks.examples import Example
 from bertsmith.tasks.features import Features
-from bertsmith.tasks.task import Example, texts_of
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.text.tokenizer.train import learn_tokenizer
 from bertsmith.training.parallel import Place
@@ -217,7 +217,7 @@ class UntrainedModel(Origin):
 def _tokenizer(wish: Untrained, examples: Sequence[Example], size: int) -> Tokenizer:
     if wish.tokenizer is not None:
         return Tokenizer.load(resolve(wish.tokenizer), backend="auto").with_special()
-    texts = (text for example in examples for text in texts_of(example))
+    texts = (text for example in examples for text in example.texts)
     return learn_tokenizer(texts, size=size, backend="auto")
 
 

@@ -10,9 +10,11 @@ from bertsmith.core.terminal import clock
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Lengths
 from bertsmith.finetuning.run import RunResult
-from bertsmith.models.head_config import Kind
-from bertsmith.tasks.checks import Inspection
-from bertsmith.tasks.metrics import METRICS, UNDEFINED, told, told_beside
+from bertsmith.tasks.inspection import Inspection
+from bertsmith.tasks.kind import TaskKind
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.metric import UNDEFINED, told
+from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.tasks.scoring import Scores
 
 REMEDY = "Try another learning rate, more epochs or more examples."
@@ -43,7 +45,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     report: str
     task: str
     title: str
-    kind: Kind
+    kind: str
     model: str
     """As `FinetuneConfig.model`."""
     labels: tuple[str, ...]
@@ -73,6 +75,11 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether `transformers` has a model that gives the same outputs."""
 
     @property
+    def task_kind(self) -> TaskKind:
+        """The kind of the task."""
+        return kind_named(self.kind)
+
+    @property
     def best_run(self) -> RunResult:
         """The run whose model was kept."""
         return self.runs[self.best]
@@ -94,10 +101,9 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if self.degenerate:
             left_out = len(self.degenerate) < len(self.runs)
             runs = f"{len(self.degenerate)} of {len(self.runs)} runs"
-            answer = "mean" if self.kind == "regress" else "most frequent answer"
             lines.append(
                 f"  {runs if len(self.runs) > 1 else 'the run'} came out no better than always "
-                f"giving the {answer}{' and count in no mean' * left_out}: "
+                f"giving the {self.task_kind.usual_answer}{' and count in no mean' * left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
             if not left_out:

@@ -41,7 +41,7 @@ from bertsmith.finetuning.origin import Origin
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
-from bertsmith.tasks.scoring import Scores, decisive, is_constant, score
+from bertsmith.tasks.scoring import Scores, decisive, score
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
@@ -90,7 +90,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fingerprint: str
     """SHA-256 of the examples, of the weights that it began with and of the tokenizer."""
     threshold: float | None = None
-    """`answer` with questions that have none: see `tasks.decode`."""
+    """Of questions that may have no answer; see `Taught`."""
 
 
 def run(
@@ -247,17 +247,20 @@ class _Run:
     def result(self, seconds: float, fingerprint: str) -> RunResult:
         """Scores the best epoch on every part."""
         config, data, out, state = self.config, self.data, self.out, self.state
+        kind = data.task.kind
         # The first process has written the model before the others read it here.
         best, taught, answers = self.place.first_decides(
             lambda: (
                 read_json(out / BEST_EVALUATION, BestEpoch),
                 read_json(out / BEST / TAUGHT, Taught),
-                read_predictions(out),
+                read_predictions(out, kind),
             )
         )
         examples, _ = data.evaluated[data.deciding]
         scores = {data.deciding: score(data.task, examples, answers, data.labels)}
-        constant = is_constant(data.task, examples, answers)
+        constant = kind.is_constant(
+            kind.references(examples, data.labels), kind.predictions(answers, data.labels)
+        )
         others = {part: rows for part, rows in data.evaluated.items() if part != data.deciding}
         if others:
             model = load_task(out / BEST).to(self.place.device)

@@ -18,8 +18,8 @@ from bertsmith.inference.engine import computed
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.family import Encoder
 from bertsmith.models.head_config import chosen_layers
-from bertsmith.tasks.features import build
-from bertsmith.tasks.task import Limits, TextExample
+from bertsmith.tasks.examples import Limits, TextExample
+from bertsmith.tasks.features import encode_texts
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 Pooling = Literal["mean", "cls"]
@@ -58,7 +58,7 @@ def embed(
     longest = encoder.config.max_position_embeddings
     limits = Limits(longest=longest, stride=max(1, longest * 3 // 4), long="windows")
     examples = [TextExample("", str(number), text) for number, text in enumerate(texts)]
-    features = build("regress", examples, tokenizer, limits)
+    features = encode_texts(examples, tokenizer, limits)
 
     def summed(batch: TaskBatch) -> Tensor:
         """The first hidden state of each input, or the sum of all, [B, D]."""

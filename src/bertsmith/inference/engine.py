@@ -13,9 +13,12 @@ from bertsmith.inference.batches import Integers, evaluation_batches
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.config import fits_vocabulary
 from bertsmith.models.family import TaskModel, check_segments
-from bertsmith.tasks.decode import Outputs, Prediction, decode
-from bertsmith.tasks.features import Features, build
-from bertsmith.tasks.task import Example
+from bertsmith.models.head_config import Level
+from bertsmith.tasks.decode import Outputs
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.features import Features
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import Taught
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.parallel import Place
@@ -93,8 +96,8 @@ class Scorer:
         if features.paired:
             check_segments("The model", self.model.config)
         self.model.eval()
-        edges = _edges(features)
         head = self.model.head
+        edges = _edges(features, head.level)
         precision = torch.float64 if head.is_number else torch.float32
         found = torch.zeros(int(edges[-1]), head.outputs, dtype=precision, device=self.place.device)
 
@@ -123,9 +126,9 @@ class Scorer:
 
     def features(self, examples: Sequence[Example], taught: Taught) -> Features:
         """The inputs of examples that are asked, as the model was taught to be asked."""
-        return build(
-            taught.kind, examples, self.tokenizer, taught.limits, taught.labels, asked=True
-        )
+        unlabelled = [example.unlabelled() for example in examples]
+        kind = kind_named(taught.kind)
+        return kind.encode(unlabelled, self.tokenizer, taught.limits, taught.labels)
 
     def predict(
         self,
@@ -146,22 +149,14 @@ class Scorer:
             return []
         if features is None:
             features = self.features(examples, taught)
-        return decode(
-            features,
-            self.outputs(features, progress),
-            examples,
-            labels=taught.labels,
-            threshold=taught.threshold,
-            scale=taught.scale,
-            offset=taught.offset,
-            bounds=taught.bounds,
-        )
+        outputs = self.outputs(features, progress)
+        return kind_named(taught.kind).decode(features, outputs, examples, taught)
 
 
-def _edges(features: Features) -> np.ndarray:
+def _edges(features: Features, level: Level) -> np.ndarray:
     """Where the outputs of each item begin, [items + 1]."""
-    if features.words is not None:
+    if level == "token":
         return features.word_edges
-    if features.kind == "answer":
+    if level == "span":
         return np.concatenate([[0], np.cumsum(features.lengths)])
     return np.arange(features.items + 1) * features.group

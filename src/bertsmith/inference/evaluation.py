@@ -18,16 +18,17 @@ from bertsmith.pretraining import evaluation
 from bertsmith.pretraining.batches import heldout_batches
 from bertsmith.pretraining.config import PairTask, PretrainConfig
 from bertsmith.pretraining.run import SETTINGS
-from bertsmith.tasks import metrics, tagging
+from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import unknown_label
-from bertsmith.tasks.datasets import custom, reading, registry
-from bertsmith.tasks.datasets.custom import Columns
-from bertsmith.tasks.decode import Prediction, gold, said
-from bertsmith.tasks.entities import MARKS
-from bertsmith.tasks.metrics import METRICS, UNDEFINED, Row, told_beside
+from bertsmith.tasks.datasets import reading, registry
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.metric import UNDEFINED, Row
+from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.scoring import Scores, baseline
-from bertsmith.tasks.task import Example
+from bertsmith.tasks.task_config import Columns
 from bertsmith.training.parallel import Place, choose_precision
 from bertsmith.training.start import CHECKPOINTS
 
@@ -139,9 +140,10 @@ def evaluate(
     if (Path(data) / MANIFEST).is_file():
         return _evaluate_corpus(predictor, Path(data))
     taught = predictor.taught
+    kind = kind_named(taught.kind)
     skipped: list[str] = []
     if skip_misplaced:
-        reading.refuse_skipping(taught.kind)
+        reading.refuse_skipping(kind)
     notes = Notes()
     parts = reading.labelled(
         taught,
@@ -151,15 +153,13 @@ def evaluate(
         notes=notes,
     )
     official = registry.TASKS.get(taught.task)
-    names = official.metrics if official else custom.metrics_of(taught.kind, taught.labels)
+    names = official.metrics if official else kind.metrics_of(taught.labels)
     found = {}
     for part, examples in parts.items():
         if not examples:
             raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
-        if taught.kind == "tag":
-            scheme = tagging.known_scheme(taught.labels)
-            examples = tagging.in_scheme(examples, scheme, notes=notes)
-        _check_labels(examples, taught.labels)
+        examples = kind.unified_like(examples, taught.labels, notes)
+        _check_labels(examples, taught.labels, kind.known_labels(taught.labels))
         features = predictor.scorer.features(examples, taught)
         answers = predictor.scorer.predict(examples, taught, features)
         found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
@@ -175,26 +175,18 @@ def _scored(
     cut: int,
 ) -> PartScores:
     taught = predictor.taught
-    right = gold(taught.kind, examples, taught.labels)
-    given = said(taught.kind, answers, taught.labels)
+    kind = kind_named(taught.kind)
+    right = kind.references(examples, taught.labels)
+    given = kind.predictions(answers, taught.labels)
     scores = metrics.score(names, right, given)
     intervals = {name: metrics.interval(name, right, given) for name in names}
-    rows: list[Row] = []
-    if taught.kind == "classify":
-        rows = metrics.per_class(right, given, taught.labels)
-    elif taught.kind == "tag":
-        rows = metrics.per_type(right, given)
+    rows = kind.table(right, given, taught.labels)
     known = {name: found for name, found in intervals.items() if found is not None}
-    usual = baseline(taught.kind, names, right)
+    usual = baseline(kind, names, right)
     return PartScores(len(examples), scores, usual, known, rows, cut)
 
 
-def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
-    known = set(labels)
-    if tagging.name_entities(labels):
-        # Entities are compared, whatever scheme their tags are written in.
-        types = {name.partition("-")[2] for name in labels if name != "O"}
-        known |= {f"{mark}-{kind}" for mark in MARKS for kind in types}
+def _check_labels(examples: Sequence[Example], labels: Sequence[str], known: set[str]) -> None:
     found = unknown_label(examples, known)
     if found is not None:
         where, name = found

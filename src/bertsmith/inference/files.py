@@ -9,24 +9,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from bertsmith.core.errors import DataError, UsageError, option
+from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import check_new_file
 from bertsmith.inference.embedding import Pooling
 from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Predictor
 from bertsmith.tasks.datasets import reading
-from bertsmith.tasks.datasets.custom import Columns
 from bertsmith.tasks.datasets.fields import text_of
-from bertsmith.tasks.decode import (
-    ChoiceAnswer,
-    ClassAnswer,
-    NumberAnswer,
-    Prediction,
-    SpanAnswer,
-    TagAnswer,
-)
-from bertsmith.tasks.task import ChoiceExample, Example, TagExample
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.task_config import Columns, Taught
 from bertsmith.text import rows
 from bertsmith.text.writers import open_vectors, open_writer
 
@@ -122,12 +113,13 @@ def predicted_rows(
 def _predicted(
     predictor: Predictor, taught: Taught, asked: reading.Asked
 ) -> Iterator[AnsweredBlock]:
-    for block in _blocks(asked, alike=_same_document):
+    kind = kind_named(taught.kind)
+    for block in _blocks(asked, alike=lambda one, other: kind.goes_on(one[1], other[1])):
         examples = [example for _, example in block]
-        _check_equal_choices(examples)
+        kind.check_block(examples)
         features = predictor.scorer.features(examples, taught)
         predictions = predictor.scorer.predict(examples, taught, features)
-        answers = [columns_of(prediction) for prediction in predictions]
+        answers = [prediction.columns for prediction in predictions]
         for (values, example), answer in zip(block, answers, strict=True):
             _check_free(values, answer, example.where)
         rows = [(values, answer) for (values, _), answer in zip(block, answers, strict=True)]
@@ -216,39 +208,6 @@ def score_file(
     return Done(str(out), count)
 
 
-def columns_of(answer: Prediction) -> dict[str, Any]:
-    """An answer as columns."""
-    match answer:
-        case ClassAnswer():
-            return {
-                "predicted": answer.label,
-                "probability": answer.probabilities[answer.label],
-                "probabilities": answer.probabilities,
-            }
-        case NumberAnswer():
-            return {"predicted": answer.value}
-        case ChoiceAnswer():
-            return {
-                "predicted": answer.choice,
-                "predicted_text": answer.text,
-                "probability": answer.probabilities[answer.choice],
-                "probabilities": answer.probabilities,
-            }
-        case TagAnswer():
-            return {
-                "predicted_words": answer.words,
-                "predicted_tags": answer.tags,
-                "probabilities": answer.probabilities,
-                "entities": msgspec.to_builtins(answer.entities),
-            }
-        case SpanAnswer():
-            return {
-                "predicted": answer.text,
-                "predicted_start": answer.start,
-                "probability": answer.probability,
-            }
-
-
 def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> Iterator[list[Item]]:
     """Items in blocks; what is `alike` with the one before stays in its block."""
     block: list[Item] = []
@@ -259,24 +218,6 @@ def _blocks(items: Iterator[Item], *, alike: Callable[[Item, Item], bool]) -> It
         block.append(item)
     if block:
         yield block
-
-
-def _same_document(one: tuple[Any, Example], other: tuple[Any, Example]) -> bool:
-    """Whether the sentences are context for one another."""
-    match one[1], other[1]:
-        case TagExample(document=first), TagExample(document=second):
-            return first == second
-    return False
-
-
-def _check_equal_choices(examples: Sequence[Example]) -> None:
-    counts = [len(one.choices) for one in examples if isinstance(one, ChoiceExample)]
-    for example, count in zip(examples, counts, strict=False):
-        if count != counts[0]:
-            raise DataError(
-                f"{example.where}: found {count} choices, expected {counts[0]} as in the rows "
-                "before; give every row the same number of choices, none empty."
-            )
 
 
 def _check_free(values: dict[str, Any], told: dict[str, Any], where: str) -> None:

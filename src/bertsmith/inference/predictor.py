@@ -30,23 +30,14 @@ from bertsmith.models.family import (
     next_sentence_model,
 )
 from bertsmith.models.gpt.tasks import GptForTask
-from bertsmith.models.head_config import HEADS, Kind
 from bertsmith.models.modules.packed import pack
-from bertsmith.tasks.datasets.custom import running_text
-from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.task import AnswerExample, Example, Limits, TextExample
+from bertsmith.tasks.examples import Example, Limits
+from bertsmith.tasks.kind import Prediction
+from bertsmith.tasks.kinds.registry import kind_named, kind_of
 from bertsmith.tasks.task_config import TAUGHT, Taught
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.parallel import Place, choose_precision
-
-_ASKED: dict[Kind, str] = {
-    "classify": "a text or a pair of texts",
-    "regress": "a text or a pair of texts",
-    "choose": "a bertsmith.tasks.task.ChoiceExample",
-    "tag": "a text",
-    "answer": "a question and its context",
-}
 
 
 class Predictor:
@@ -163,7 +154,7 @@ class Predictor:
 
     def predict(
         self,
-        inputs: Sequence[Example | str | tuple[str, str]],
+        inputs: Sequence[Example | str | tuple[str, ...]],
         progress: Callable[[int, int], object] | None = None,
     ) -> list[Prediction]:
         """What a fine-tuned model says of each input, in order.
@@ -180,26 +171,17 @@ class Predictor:
         examples = [self._example(item, number) for number, item in enumerate(inputs)]
         return self.scorer.predict(examples, self.taught, progress=progress)
 
-    def _example(self, item: Example | str | tuple[str, str], number: int) -> Example:
-        kind, where, key = self.taught.kind, f"input {number}", str(number)
-        match item:
-            case str() if kind == "tag":
-                found = running_text(where, key, item, document=number)
-                if not found.words:
-                    raise UsageError(f"{where} holds no word; leave it out.")
-                return found
-            case str() if kind in ("classify", "regress"):
-                return TextExample(where, key, item)
-            case (str(a), str(b)) if kind in ("classify", "regress"):
-                return TextExample(where, key, a, b)
-            case (str(question), str(context)) if kind == "answer":
-                return AnswerExample(where, key, question, context)
-            case str() | tuple():
-                raise UsageError(
-                    f"{where}: a model of kind '{kind}' cannot be asked {item!r:.60}; give "
-                    f"{_ASKED[kind]}."
-                )
-        return item
+    def _example(self, item: Example | str | tuple[str, ...], number: int) -> Example:
+        if isinstance(item, Example):
+            return item
+        kind, where = kind_named(self.taught.kind), f"input {number}"
+        found = kind.example(item, where, number)
+        if found is None:
+            raise UsageError(
+                f"{where}: a model of kind '{kind.name}' cannot be asked {item!r:.60}; give "
+                f"{kind.asked}."
+            )
+        return found
 
     def pretrained(self, what: str) -> Pretrained:
         """The model, where it predicts words; `what` it is needed for, e.g. `fill in blanks`.
@@ -230,10 +212,8 @@ class Predictor:
         model = self._tuned
         if (self.folder / TAUGHT).is_file():
             taught = read_json(self.folder / TAUGHT, Taught)
-            fits = (HEADS[taught.kind], taught.labels) == (
-                (model.head.level, model.head.loss),
-                model.head.labels,
-            )
+            same_kind = kind_named(taught.kind) is kind_of(model.head)
+            fits = same_kind and taught.labels == model.head.labels
             if not fits or taught.limits.longest > model.config.max_position_embeddings:
                 raise FolderError(
                     f"{self.folder / TAUGHT} does not fit the config.json beside it (kind, labels "
@@ -243,10 +223,10 @@ class Predictor:
         longest = model.config.max_position_embeddings
         if isinstance(model, GptForTask) and model.frame is not None:
             longest += model.frame.missing
-        kind = _kind_of(model)
+        name = kind_of(model.head).name
         return Taught(
-            task=kind,
-            kind=kind,
+            task=name,
+            kind=name,
             labels=model.head.labels,
             limits=Limits(longest=longest, stride=max(1, longest // 2)),
         )
@@ -271,12 +251,6 @@ class Predictor:
             f"{self.name} has not been fine-tuned on a task; run "
             f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )
-
-
-def _kind_of(model: TaskModel) -> Kind:
-    """The kind of task of a model that another program fine-tuned."""
-    [kind] = [kind for kind in _ASKED if HEADS[kind] == (model.head.level, model.head.loss)]
-    return kind
 
 
 def _check_list(inputs: object) -> None:

@@ -18,7 +18,7 @@ Combine = Literal["concat", "sum"]
 OWN_TASK = "bertsmith_task"
 """Key of `config.json` that holds a `HeadConfig` where `transformers` has no class for it."""
 
-HEADS: dict[str, tuple[Level, Loss]] = {
+_OLD_KINDS: dict[str, tuple[Level, Loss]] = {
     "classify": ("text", "cross-entropy"),
     "regress": ("text", "squared-error"),
     "choose": ("choice", "cross-entropy"),
@@ -26,8 +26,6 @@ HEADS: dict[str, tuple[Level, Loss]] = {
     "answer": ("span", "cross-entropy"),
 }
 """Folders of older versions name the kind of task instead of level and loss."""
-Kind = Literal["classify", "regress", "choose", "tag", "answer"]
-"""What a fine-tuned model says of its input (paper, section 4 and figure 4)."""
 
 
 class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,8 +88,8 @@ def head_from_keys(value: Any) -> HeadConfig:
     Raises:
         msgspec.ValidationError: it is damaged.
     """
-    if isinstance(value, dict) and value.get("kind") in HEADS:
-        level, loss = HEADS[value["kind"]]
+    if isinstance(value, dict) and value.get("kind") in _OLD_KINDS:
+        level, loss = _OLD_KINDS[value["kind"]]
         value = {name: one for name, one in value.items() if name != "kind"}
         value |= {"level": level, "loss": loss}
     return msgspec.convert(value, HeadConfig)

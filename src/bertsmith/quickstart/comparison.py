@@ -14,9 +14,8 @@ from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.quickstart.task import PRETRAINED, UNTRAINED, TaskPlan
 from bertsmith.reports.charts import Mark, Series, line_chart
 from bertsmith.reports.page import Report
-from bertsmith.tasks.datasets.custom import read_own
-from bertsmith.tasks.decode import gold, said
-from bertsmith.tasks.task import TextExample
+from bertsmith.tasks.examples import TextExample
+from bertsmith.tasks.kinds.classification import CLASSIFICATION
 from bertsmith.training.progress import read_metrics
 
 _RESAMPLES = 1000
@@ -145,10 +144,10 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
     folder = out / tuned
     result = read_json(folder / RESULTS, FinetuneResult)
     run = folder / "runs" / Path(result.best_run.out).name
-    dev = read_own("classify", out / "task" / "dev.csv", columns=plan.columns)
+    dev = CLASSIFICATION.read(out / "task" / "dev.csv", plan.columns)
     examples = [example for example in dev if isinstance(example, TextExample)]
-    predictions = read_predictions(run)
-    right = np.asarray(gold("classify", examples, result.labels))
+    predictions = read_predictions(run, CLASSIFICATION)
+    right = CLASSIFICATION.references(examples, result.labels)
     evaluated = [
         record for record in read_metrics(run / "metrics.jsonl") if record["kind"] == "evaluation"
     ]
@@ -166,9 +165,8 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
         by_epoch=[record["accuracy"] for record in evaluated],
         seconds=result.best_run.seconds,
     )
-    return _Read(
-        result, examples, attempt, right == np.asarray(said("classify", predictions, result.labels))
-    )
+    answered = CLASSIFICATION.predictions(predictions, result.labels)
+    return _Read(result, examples, attempt, right == answered)
 
 
 def difference_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:

@@ -31,7 +31,7 @@ from bertsmith.quickstart.sample_tasks import sample_task
 from bertsmith.quickstart.samples import SOURCES, SampleLanguage, sample
 from bertsmith.quickstart.task import PRETRAINED, TaskPlan, fine_tune
 from bertsmith.reports.page import Blank
-from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.task_config import Columns
 from bertsmith.text.tokenizer.train import train_tokenizer
 from bertsmith.training.progress import read_metrics
 from bertsmith.training.schedule import Phase

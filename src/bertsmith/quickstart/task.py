@@ -26,7 +26,8 @@ from bertsmith.finetuning.job import Job, finetune
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.setup import save_untrained
 from bertsmith.quickstart.sample_tasks import SampleTask
-from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.kinds.classification import CLASSIFICATION
+from bertsmith.tasks.task_config import Columns
 
 # Folder of the model and folder of its fine-tuning.
 PRETRAINED = ("model", "tuned")
@@ -83,7 +84,7 @@ def fine_tune(
         began, limit = time.monotonic(), hours(tuned, overhead)
         job = Job(
             source=Source(
-                task="classify",
+                task=CLASSIFICATION.name,
                 train=str(out / "task" / "train.csv"),
                 dev=str(out / "task" / "dev.csv"),
                 columns=plan.columns,

@@ -16,8 +16,9 @@ from bertsmith.core.errors import BertsmithError
 from bertsmith.inference.inspection import inspect
 from bertsmith.inference.predictor import Predictor
 from bertsmith.models.family import Pretrained, generating_model, next_sentence_model
+from bertsmith.models.head_config import Level
 from bertsmith.pretraining.masking import Vocabulary, mask
-from bertsmith.tasks.task import ChoiceExample
+from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.text.ideographs import is_ideograph
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.files import MASK
@@ -103,7 +104,7 @@ def _describe(name: str, model: Predictor) -> Served:
     objective = network.objective if isinstance(network, Pretrained) else None
     operations = ["embeddings", "inspect", "tokenize"]
     if model.is_tuned:
-        operations.append(TASK_OPERATIONS[model.taught.kind])
+        operations.append(TASK_OPERATIONS[kind_named(model.taught.kind).level])
     if objective is not None:
         operations += ["fill-mask", "log-likelihood"]
     if objective == "masked":
@@ -138,12 +139,8 @@ def _next_sentence(
 def _predict(model: Predictor, inputs: Sequence[Any], settings: dict[str, Any]) -> list[Any]:
     """The answers, each with `truncated` where the end of its text was left out."""
     taught = model.taught
-    if taught.kind == "choose":
-        inputs = [
-            ChoiceExample("input", "0", beginning, tuple(choices)) for beginning, *choices in inputs
-        ]
     answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
-    if taught.limits.long == "cut" and taught.kind in ("classify", "regress", "choose"):
+    if taught.limits.long == "cut" and kind_named(taught.kind).long != "windows":
         for answer, item in zip(answers, inputs, strict=True):
             answer["truncated"] = _length(model, item) > taught.limits.longest
     else:
@@ -156,11 +153,9 @@ def _length(model: Predictor, item: Any) -> int:
     match item:
         case str():
             return len(encode.single(model.tokenizer, item).ids)
-        case ChoiceExample():
-            longest = max(len(model.tokenizer.encode(text).ids) for text in item.choices)
-            return 3 + len(model.tokenizer.encode(item.a).ids) + longest
-        case (a, b):
-            return 3 + len(model.tokenizer.encode(a).ids) + len(model.tokenizer.encode(b).ids)
+        case (a, *others):
+            longest = max(len(model.tokenizer.encode(text).ids) for text in others)
+            return 3 + len(model.tokenizer.encode(a).ids) + longest
     raise TypeError(type(item))
 
 
@@ -269,11 +264,10 @@ OPERATIONS: dict[str, Operation] = {
 }
 """By their paths under `/v1`."""
 
-TASK_OPERATIONS = {
-    "classify": "classify",
-    "regress": "classify",
-    "choose": "multiple-choice",
-    "tag": "tokens",
-    "answer": "answer",
+TASK_OPERATIONS: dict[Level, str] = {
+    "text": "classify",
+    "choice": "multiple-choice",
+    "token": "tokens",
+    "span": "answer",
 }
-"""Which of them a fine-tuned model answers, by its kind of task."""
+"""Which of them a fine-tuned model answers, by what its output layer gives scores to."""

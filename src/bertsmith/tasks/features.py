@@ -5,12 +5,11 @@ beginning with its choices). An input, a *row* of the table, names a stretch for
 paired task, one for segment B; `[CLS]` and `[SEP]` come when a batch is joined. Memory is that of
 the pieces: a few bytes each.
 
-Nothing is cut in silence. `answer` and `tag` slide windows over what is too long, and every piece
-counts in the window that gives it most context; `classify` and `regress` do so where asked to (over
-the longer text of a pair), and otherwise count what they cut, as `choose` does.
+Nothing is cut in silence. Windows slide over what is too long, and where words or answers are
+looked for every piece counts in the window that gives it most context; or what is cut is counted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,18 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.head_config import Kind
+from bertsmith.tasks.examples import Limits, TextExample
 from bertsmith.tasks.pool import Integers, Pool, gather
-from bertsmith.tasks.task import (
-    AnswerExample,
-    ChoiceExample,
-    Example,
-    Limits,
-    TagExample,
-    TextExample,
-)
 from bertsmith.text.tokenizer.encode import (
-    best_windows,
     fit_pair,
     join_flat,
     room_for_text,
@@ -56,7 +46,6 @@ WORD = np.dtype([("row", np.int64), ("place", np.int64), ("end", np.int64), ("ta
 class Features:
     """The inputs of a list of examples, in order, and what is to be said of them."""
 
-    kind: Kind
     pieces_T: Integers
     """Every text's pieces, laid end to end."""
     rows: NDArray[np.void]
@@ -64,18 +53,18 @@ class Features:
     paired: bool
     """Whether rows have a segment B."""
     whole: Integers
-    """Tokens that each example (`choose`: choice, `tag`: document) would have as one input of any
-    length, specials counted."""
+    """Tokens that each example (choice, document of words) would have as one input of any length,
+    specials counted."""
     group: int = 1
     """Rows that are answered together: the choices of an example."""
     targets: Integers | NDArray[np.float32] | None = None
-    """None if unlabelled. `classify`: class of each row, [R]; `regress`: float32 [R]; `choose`:
-    right choice [R / group]; `answer`: places of the first and last piece in the input, [R, 2],
-    both 0 (`[CLS]`) where the row does not hold the answer; `tag`: in `words`."""
+    """None if unlabelled. The class of each row, [R]; its number, float32 [R]; its labels, float32
+    [R, C]; the right choice [R / group]; places of the first and last piece of an answer in the
+    input, [R, 2], both 0 (`[CLS]`) where the row does not hold it. Of words: in `words`."""
     words: NDArray[np.void] | None = None
-    """`WORD`, in the order of the examples' words, each once; of `tag` only."""
+    """`WORD`, in the order of the examples' words, each once, where words are tagged."""
     places_T2: NDArray[np.int32] | None = None
-    """Characters `(start, end)` in their text of `pieces_T`; of `answer` only."""
+    """Characters `(start, end)` in their text of `pieces_T`, where answers are looked for."""
     cut: int = 0
     """Examples that lost pieces to the limit."""
 
@@ -131,48 +120,13 @@ class Features:
         )
 
 
-def build(
-    kind: Kind,
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    limits: Limits,
-    labels: Sequence[str] = (),
-    *,
-    asked: bool = False,
-) -> Features:
-    """The inputs of `examples`, and their targets where every one of them is labelled.
-
-    Args:
-        kind: of the task; the examples are of its class.
-        examples: at least one; `choose`: with equally many choices each; `classify`: in pairs all
-            or none.
-        tokenizer: the model's.
-        limits: how long inputs may be.
-        labels: the classes or tags, in the order of the model's outputs.
-        asked: whether only answers are wanted: targets are left out, whatever the labels say.
+def encode_texts(examples: Sequence[TextExample], tokenizer: Tokenizer, limits: Limits) -> Features:
+    """The inputs of texts or pairs of texts, without targets.
 
     Raises:
         UsageError: the limits leave no room for text, or some inputs are single texts and some
             pairs.
     """
-    if asked:
-        examples = [_without_label(example) for example in examples]
-    return _BUILDERS[kind](examples, tokenizer, limits, {name: i for i, name in enumerate(labels)})
-
-
-def _without_label(example: Example) -> Example:
-    match example:
-        case TagExample():
-            return replace(example, tags=None)
-        case AnswerExample():
-            return replace(example, answers=None)
-        case _:
-            return replace(example, label=None)
-
-
-def _texts(
-    examples: Sequence[TextExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
-) -> Features:
     paired = examples[0].b is not None
     for example in examples:
         if (example.b is not None) != paired:
@@ -200,24 +154,18 @@ def _texts(
             ]
         )
     rows["a_length"], rows["b_length"] = fit_pair(rows["a_length"], rows["b_length"], room)
-    targets: Integers | NDArray[np.float32] | None = None
-    given = [example.label for example in examples]
-    if None not in given:
-        numbers: Integers | NDArray[np.float32]
-        if labels:
-            numbers = np.array([labels[str(label)] for label in given])
-        else:
-            numbers = np.array(given, dtype=np.float32)
-        targets = numbers[rows["example"]]
     return Features(
-        "classify" if labels else "regress",
         pool.pieces_T,
         rows,
         paired,
         whole=text + specials,
-        targets=targets,
         cut=int(cut.sum()),
     )
+
+
+def with_targets(features: Features, values: Integers | NDArray[np.float32]) -> Features:
+    """With the target of each example, [N] or [N, C], given to each of its rows."""
+    return replace(features, targets=values[features.rows["example"]])
 
 
 def _slide(row: np.void, room: int, stride: int, *, paired: bool) -> NDArray[np.void]:
@@ -230,146 +178,3 @@ def _slide(row: np.void, room: int, stride: int, *, paired: bool) -> NDArray[np.
     rows[f"{over}_start"] += spans[:, 0]
     rows[f"{over}_length"] = spans[:, 1] - spans[:, 0]
     return rows
-
-
-def _choices(
-    examples: Sequence[ChoiceExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
-) -> Features:
-    group = len(examples[0].choices)
-    pool = Pool(tokenizer)
-    rows = np.zeros(len(examples) * group, dtype=ROW)
-    rows["example"] = np.repeat(np.arange(len(examples)), group)
-    a_starts, a_lengths = pool.add([example.a for example in examples])
-    rows["a_start"], rows["a_length"] = np.repeat(a_starts, group), np.repeat(a_lengths, group)
-    rows["b_start"], rows["b_length"] = pool.add(
-        [choice for example in examples for choice in example.choices]
-    )
-    room = room_for_text(limits.longest, specials=3)
-    text = rows["a_length"] + rows["b_length"]
-    rows["a_length"], rows["b_length"] = fit_pair(rows["a_length"], rows["b_length"], room)
-    right = [example.label for example in examples]
-    return Features(
-        "choose",
-        pool.pieces_T,
-        rows,
-        paired=True,
-        whole=text + 3,
-        group=group,
-        targets=None if None in right else np.array(right, dtype=np.int64),
-        cut=len(np.unique(rows["example"][text > room])),
-    )
-
-
-def _tags(
-    examples: Sequence[TagExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
-) -> Features:
-    """Windows over whole documents: the maximal document context (paper, section 5.3)."""
-    words = [word for example in examples for word in example.words]
-    pool = Pool(tokenizer)
-    starts, lengths = pool.add(words, at_least_one=True)
-    counts = np.array([len(example.words) for example in examples])
-    document_of = np.repeat([example.document for example in examples], counts)
-    sentence_of = np.repeat(np.arange(len(examples)), counts)
-    table = np.zeros(len(words), dtype=WORD)
-    table["target"] = -1
-    labelled = all(example.tags is not None for example in examples)
-    if labelled:
-        table["target"] = [labels[tag] for example in examples for tag in example.tags or ()]
-    room = room_for_text(limits.longest, specials=2)
-    found: list[NDArray[np.void]] = []
-    sizes = []
-    count = 0
-    edges = np.flatnonzero(np.diff(document_of, prepend=np.nan, append=np.nan) != 0)
-    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        begin, size = starts[first], int(starts[last - 1] + lengths[last - 1] - starts[first])
-        sizes.append(size)
-        spans = window_spans(size, room=room, stride=limits.stride)
-        pieces = starts[first:last] - begin
-        window = best_windows(spans, size)[pieces]
-        table["row"][first:last] = count + window
-        count += len(spans)
-        table["place"][first:last] = 1 + pieces - spans[window, 0]
-        after = np.minimum(pieces + lengths[first:last], spans[window, 1])
-        table["end"][first:last] = after - spans[window, 0]
-        rows = np.zeros(len(spans), dtype=ROW)
-        rows["example"] = sentence_of[first]
-        rows["a_start"], rows["a_length"] = begin + spans[:, 0], spans[:, 1] - spans[:, 0]
-        found.append(rows)
-    return Features(
-        "tag",
-        pool.pieces_T,
-        np.concatenate(found),
-        paired=False,
-        whole=np.array(sizes) + 2,
-        words=table,
-    )
-
-
-def _answers(
-    examples: Sequence[AnswerExample], tokenizer: Tokenizer, limits: Limits, labels: dict[str, int]
-) -> Features:
-    pool = Pool(tokenizer, placed=True)
-    contexts = list(dict.fromkeys(example.context for example in examples))
-    questions = list(dict.fromkeys(example.question for example in examples))
-    c_starts, c_lengths = pool.add(contexts)
-    q_starts, q_lengths = pool.add(questions)
-    context_of = {text: number for number, text in enumerate(contexts)}
-    question_of = {text: number for number, text in enumerate(questions)}
-    cut = 0
-    tables, targets, whole = [], [], []
-    for number, example in enumerate(examples):
-        question, context = question_of[example.question], context_of[example.context]
-        a_length = min(int(q_lengths[question]), limits.longest_question)
-        cut += int(a_length < q_lengths[question])
-        whole.append(int(q_lengths[question] + c_lengths[context]) + 3)
-        room = room_for_text(limits.longest, specials=3 + a_length)
-        spans = window_spans(int(c_lengths[context]), room=room, stride=limits.stride)
-        rows = np.zeros(len(spans), dtype=ROW)
-        rows["example"] = number
-        rows["a_start"], rows["a_length"] = q_starts[question], a_length
-        rows["b_start"] = c_starts[context] + spans[:, 0]
-        rows["b_length"] = spans[:, 1] - spans[:, 0]
-        tables.append(rows)
-        if example.answers is not None:
-            begin = int(c_starts[context])
-            places_T2 = pool.places_T2(begin, int(c_lengths[context]))
-            targets.append(_answer_places(example, places_T2, spans, before=a_length + 2))
-    return Features(
-        "answer",
-        pool.pieces_T,
-        np.concatenate(tables),
-        paired=True,
-        whole=np.array(whole),
-        targets=np.concatenate(targets) if len(targets) == len(examples) else None,
-        places_T2=pool.places_T2(0, len(pool.pieces_T)),
-        cut=cut,
-    )
-
-
-def _answer_places(
-    example: AnswerExample, places_T2: NDArray[np.int32], spans: Integers, *, before: int
-) -> Integers:
-    """First and last piece of the first answer in each window, [W, 2]; (0, 0) if not whole there.
-
-    A window that cuts the answer teaches, as Google's script does, that there is none in it.
-    """
-    places = np.zeros((len(spans), 2), dtype=np.int64)
-    if example.answers:
-        answer = example.answers[0]
-        end = answer.start + len(answer.text)
-        first = int(np.searchsorted(places_T2[:, 1], answer.start, side="right"))
-        last = int(np.searchsorted(places_T2[:, 0], end, side="left")) - 1
-        if first <= last:
-            whole = (spans[:, 0] <= first) & (last < spans[:, 1])
-            places[whole] = np.array([first, last]) - spans[whole, :1] + before
-    return places
-
-
-_Builder = Callable[..., Features]
-_BUILDERS: dict[Kind, _Builder] = {
-    "classify": _texts,
-    "regress": _texts,
-    "choose": _choices,
-    "tag": _tags,
-    "answer": _answers,
-}

@@ -8,11 +8,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from bertsmith.tasks.checks import labels_of
 from bertsmith.tasks.entities import is_entity_tag
-from bertsmith.tasks.task import Example, TagExample, TextExample
+from bertsmith.tasks.examples import Example
 
 _QUOTES = "'\"`´‘’“”„«»"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?", re.ASCII)
@@ -36,7 +34,7 @@ def groups(examples: Sequence[Example]) -> list[dict[str, int]]:
     """
     counts: Counter[str] = Counter()
     for example in examples:
-        counts.update(_name(label) for label in labels_of(example))
+        counts.update(_name(label) for label in example.labels)
     found: dict[str, dict[str, int]] = {}
     for label, count in counts.most_common():
         found.setdefault(alike(label), {})[label] = count
@@ -55,16 +53,7 @@ def joined(examples: Sequence[Example], names: Mapping[str, str]) -> list[Exampl
         mark = label[: len(label) - len(_name(label))]
         return mark + names.get(_name(label), _name(label))
 
-    changed: list[Example] = []
-    for example in examples:
-        match example:
-            case TextExample(label=str(label)):
-                changed.append(replace(example, label=other(label)))
-            case TagExample(tags=tuple(tags)):
-                changed.append(replace(example, tags=tuple(map(other, tags))))
-            case _:
-                changed.append(example)
-    return changed
+    return [example.renamed(other) for example in examples]
 
 
 def told(found: Sequence[Mapping[str, int]], *, are_joined: bool) -> str:

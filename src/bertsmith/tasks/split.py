@@ -13,8 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from bertsmith.core.errors import DataError, option
-from bertsmith.tasks.checks import content, labels_of
-from bertsmith.tasks.task import AnswerExample, Example, TagExample
+from bertsmith.tasks.examples import Example, TagExample
 
 _QUANTILES = 10
 
@@ -86,7 +85,7 @@ def _units(examples: Sequence[Example], seed: int) -> list[_Unit]:
     units: defaultdict[object, _Unit] = defaultdict(list)
     for _, found in groupby(enumerate(examples), key=_document):
         document = list(found)
-        units[tuple(_shared(example) for _, example in document)] += [n for n, _ in document]
+        units[tuple(example.shared for _, example in document)] += [n for n, _ in document]
 
     def draw(key: object) -> bytes:
         return blake2b(f"{seed} {key!r}".encode()).digest()
@@ -98,10 +97,6 @@ def _document(numbered: tuple[int, Example]) -> int:
     """Sentences that follow each other may be of one document; any other example is alone."""
     number, example = numbered
     return example.document if isinstance(example, TagExample) else number
-
-
-def _shared(example: Example) -> object:
-    return example.context if isinstance(example, AnswerExample) else content(example)
 
 
 def _strata(examples: Sequence[Example], units: list[_Unit]) -> list[list[_Unit]]:
@@ -142,7 +137,7 @@ def _spared(
 
 
 def _names(examples: Sequence[Example], unit: _Unit) -> set[str]:
-    return {name for number in unit for name in labels_of(examples[number])}
+    return {name for number in unit for name in examples[number].labels}
 
 
 def _values(examples: Sequence[Example]) -> set[object]:
@@ -150,7 +145,7 @@ def _values(examples: Sequence[Example]) -> set[object]:
     numbers = {getattr(example, "label", None) for example in examples}
     if any(isinstance(number, float) for number in numbers):
         return numbers
-    return {name for example in examples for name in labels_of(example)}
+    return {name for example in examples for name in example.labels}
 
 
 def _too_few(examples: Sequence[Example], units: list[_Unit]) -> DataError:

@@ -17,8 +17,8 @@ from bertsmith.tasks.entities import (
     is_entity_tag,
     scheme_faults,
 )
+from bertsmith.tasks.examples import Example, TagExample
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task import Example, TagExample
 
 
 def name_entities(tags: Iterable[str]) -> bool:

@@ -1,14 +1,32 @@
 """What a fine-tuned model needs to know beside its weights: `task.json` in its folder."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from bertsmith.models.head_config import Kind
-from bertsmith.tasks.datasets.custom import Columns
-from bertsmith.tasks.task import Limits
+from bertsmith.tasks.examples import Limits
 
 TAUGHT = "task.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """What the user's columns are called; each kind of task reads only its own."""
+
+    text: str = "text"
+    """The text, or the first of two, or what the choices continue."""
+    text_pair: str | None = None
+    label: str = "label"
+    choices: tuple[str, ...] = ()
+    """A column for each choice, or one column that holds a list of them."""
+    words: str = "words"
+    """Of lists, or in a file of columns the name or the number (from 1) of the words' column."""
+    tags: str = "tags"
+    question: str = "question"
+    context: str = "context"
+    answer: str = "answer"
+    """The answer's text, empty if there is none, or SQuAD's `answers`; see `answers`."""
 
 
 class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,17 +35,17 @@ class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     version: Literal[1] = 1
     task: str
     """A row of the table of tasks, or the kind of the user's own files."""
-    kind: Kind
+    kind: str
     labels: tuple[str, ...]
     """Classes or tags in the order of the outputs."""
     limits: Limits
     threshold: float | None = None
-    """`answer`: see `decode`; None: there always is an answer."""
+    """Of questions that may have no answer; None: there always is an answer."""
     columns: Columns | None = None
     """What the columns of the user's own files are called."""
     scale: float = 1.0
     offset: float = 0.0
-    """`regress`: a number is `offset + scale * output`. In a finished model the output layer has
+    """A regression's number is `offset + scale * output`. In a finished model the output layer has
     them, and here is what it cannot hold: what fp32 rounds, and the mean where it has no bias."""
     bounds: tuple[float, float] | None = None
     """Least and greatest number that a regression may say."""

@@ -10,29 +10,21 @@ import pytest
 
 from bertsmith.finetuning.config import finetune_config
 from bertsmith.finetuning.data import Lengths
-from bertsmith.finetuning.report import answers as finetune_answers
 from bertsmith.finetuning.report import page as finetune_report
 from bertsmith.finetuning.report import scores as finetune_scores
 from bertsmith.finetuning.report.page import write_report
 from bertsmith.finetuning.result import FinetuneResult, summarise
 from bertsmith.finetuning.run import RunResult
 from bertsmith.reports.charts import Mark, Series
-from bertsmith.tasks.checks import Inspection, Numbers
-from bertsmith.tasks.decode import (
-    ChoiceAnswer,
-    ClassAnswer,
-    NumberAnswer,
-    SpanAnswer,
-    TagAnswer,
-)
-from bertsmith.tasks.metrics import UNDEFINED
-from bertsmith.tasks.task import (
-    Answer,
-    AnswerExample,
-    ChoiceExample,
-    TagExample,
-    TextExample,
-)
+from bertsmith.tasks.examples import Answer, AnswerExample, ChoiceExample, TagExample, TextExample
+from bertsmith.tasks.inspection import Inspection, Numbers
+from bertsmith.tasks.kinds import regression, sections
+from bertsmith.tasks.kinds.answer_spans import SpanAnswer
+from bertsmith.tasks.kinds.classification import ClassAnswer
+from bertsmith.tasks.kinds.entity_scores import TagAnswer
+from bertsmith.tasks.kinds.multiple_choice import ChoiceAnswer
+from bertsmith.tasks.kinds.regression import NumberAnswer
+from bertsmith.tasks.metric import UNDEFINED
 
 _METRICS = {
     "classify": ("accuracy", "macro_f1"),
@@ -52,7 +44,7 @@ def drawn(monkeypatch):
         given[title] = (values, settings)
         return f"<svg>{title}</svg>"
 
-    for module in (finetune_answers, finetune_report, finetune_scores):
+    for module in (finetune_report, finetune_scores, regression, sections):
         for name in dir(module):
             if name.endswith("_chart"):
                 monkeypatch.setattr(module, name, draw)
@@ -458,7 +450,7 @@ def test_numbers_and_a_correlation_that_is_undefined(tmp_path, drawn):
     ]
     assert "Scores by epoch" not in drawn
     true, said = drawn["Said and true numbers"][0]
-    assert (true.tolist(), said.tolist()) == ([1, 2, 3, 5], [2.5] * 4)
+    assert (true, said) == ([1, 2, 3, 5], [2.5] * 4)
     assert "the squared distance of the model&#x27;s answers to the right ones" in html
     assert "function_to_apply=&quot;none&quot;)" in html
 

@@ -33,13 +33,13 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.tasks import ARCHITECTURES, BertForTask, TaskBatch
-from bertsmith.models.head_config import FeatureBased, Kind
+from bertsmith.models.head_config import FeatureBased
 from bertsmith.models.modules.packed import pack
 from bertsmith.models.parameters import to_theirs
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz")
-KINDS: tuple[Kind, ...] = ("classify", "regress", "choose", "tag", "answer")
+KINDS: tuple[str, ...] = ("classify", "regress", "choose", "tag", "answer")
 PEERS = {
     "classify": BertForSequenceClassification,
     "regress": BertForSequenceClassification,
@@ -64,7 +64,7 @@ DROPPING = BertConfig(**(SHAPE | {"hidden_dropout_prob": 0.5, "attention_probs_d
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def new_model(kind: Kind, *, config: BertConfig = CONFIG, features=None, seed: int = 0):
+def new_model(kind: str, *, config: BertConfig = CONFIG, features=None, seed: int = 0):
     torch.manual_seed(seed)
     model = BertForTask(
         config, head_of(kind, labels=LABELS.get(kind, ()), features=features)
@@ -75,7 +75,7 @@ def new_model(kind: Kind, *, config: BertConfig = CONFIG, features=None, seed: i
     return model
 
 
-def new_batch(kind: Kind, lengths: list[int], *, seed: int = 1, group: int = 2) -> TaskBatch:
+def new_batch(kind: str, lengths: list[int], *, seed: int = 1, group: int = 2) -> TaskBatch:
     """Random rows with random targets; of `tag` every third token from the second on is a word."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -123,7 +123,7 @@ def parts_of(batch: TaskBatch, groups: list[int]) -> TaskBatch:
     return TaskBatch(packed, batch.targets[kept], words_P=words_P)
 
 
-def rows_of_groups(kind: Kind, batch: TaskBatch, outputs: Tensor) -> list[Tensor]:
+def rows_of_groups(kind: str, batch: TaskBatch, outputs: Tensor) -> list[Tensor]:
     """Outputs cut by group of rows."""
     lengths = batch.packed.lengths
     if kind == "answer":
@@ -134,7 +134,7 @@ def rows_of_groups(kind: Kind, batch: TaskBatch, outputs: Tensor) -> list[Tensor
     return list(outputs.split(batch.group))
 
 
-def their_inputs(kind: Kind, batch: TaskBatch) -> dict[str, Tensor]:
+def their_inputs(kind: str, batch: TaskBatch) -> dict[str, Tensor]:
     """The batch, padded, as `transformers` wants it, with labels."""
     lengths = batch.packed.lengths
     real_BL = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
@@ -160,7 +160,7 @@ def their_inputs(kind: Kind, batch: TaskBatch) -> dict[str, Tensor]:
     return inputs | {"labels": batch.targets}
 
 
-def their_outputs(kind: Kind, batch: TaskBatch, output) -> Tensor:
+def their_outputs(kind: str, batch: TaskBatch, output) -> Tensor:
     real_BL = torch.arange(batch.packed.longest) < torch.tensor(batch.packed.lengths)[:, None]
     if kind == "answer":
         return torch.stack([output.start_logits[real_BL], output.end_logits[real_BL]], 1)

@@ -11,7 +11,6 @@ from bertsmith.models.bert.tasks import TaskBatch, task_loss
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.elmo.tasks import ElmoForTask, Padded, attend, pooled, taken_apart
-from bertsmith.models.head_config import Kind
 from bertsmith.models.modules.packed import pack
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##a", "the", "##ing"]
@@ -26,7 +25,7 @@ CONFIG = ElmoConfig(
     lstm_width=6,
     dropout=0.0,
 )
-CASES: dict[str, tuple[Kind, bool]] = {
+CASES: dict[str, tuple[str, bool]] = {
     "classify": ("classify", False),
     "classify pairs": ("classify", True),
     "regress": ("regress", False),

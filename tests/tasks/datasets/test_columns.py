@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+from by_kind import read_own
 from pyarrow import ipc, parquet
 
 from bertsmith.core.errors import DataError
 from bertsmith.tasks.datasets import conll
-from bertsmith.tasks.datasets.custom import Columns, read_own
 from bertsmith.tasks.notes import Notes
+from bertsmith.tasks.task_config import Columns
 
 CONLLU = """\
 # newdoc id = a

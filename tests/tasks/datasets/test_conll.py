@@ -6,7 +6,7 @@ import pytest
 
 from bertsmith.core.errors import DataError, SystemFault
 from bertsmith.tasks.datasets import conll
-from bertsmith.tasks.task import TagExample
+from bertsmith.tasks.examples import TagExample
 
 CONLL2003 = """\
 -DOCSTART- -X- -X- O

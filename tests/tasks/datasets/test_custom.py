@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from by_kind import own_task, read_own
 
 from bertsmith.core.errors import DataError, UsageError
-from bertsmith.tasks.datasets.custom import Columns, own_task, read_own
-from bertsmith.tasks.task import Answer, AnswerExample, TagExample, TextExample
+from bertsmith.tasks.examples import Answer, AnswerExample, TagExample, TextExample
+from bertsmith.tasks.task_config import Columns
 
 ABC = Columns(choices=("a", "b", "c"))
 LIST = Columns(choices=("choices",))
@@ -383,7 +384,11 @@ def test_squads_structure_is_read(tmp_path):
 def test_a_task_learns_its_labels_from_the_training_file(tmp_path):
     path = put(tmp_path, *({"text": "x", "label": n} for n in (10, 9, "b", "a", 10)))
     task = own_task("classify", columns=Columns(), train=read("classify", path))
-    assert (task.name, task.kind, task.labels) == ("classify", "classify", ("9", "10", "a", "b"))
+    assert (task.name, task.kind.name, task.labels) == (
+        "classify",
+        "classify",
+        ("9", "10", "a", "b"),
+    )
     assert task.metrics == ("accuracy", "macro_f1")
     assert not task.pair
     assert task.read is None

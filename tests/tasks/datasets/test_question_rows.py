@@ -5,12 +5,13 @@ from pathlib import Path
 import msgspec
 import pyarrow
 import pytest
+from by_kind import read_own
 from pyarrow import ipc, parquet
 
 from bertsmith.core.errors import DataError
-from bertsmith.tasks.datasets.custom import Columns, read_own
+from bertsmith.tasks.examples import Answer
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task import Answer
+from bertsmith.tasks.task_config import Columns
 
 COLUMNS = Columns()
 CONTEXT = "On day 1 she had 12 hens, on day 3 a duck and 1 egg."

@@ -8,17 +8,16 @@ import pytest
 from official_files import WRITERS
 
 from bertsmith.core.errors import UsageError
-from bertsmith.models.head_config import Kind
 from bertsmith.tasks.datasets import reading
-from bertsmith.tasks.datasets.custom import Columns, layout
-from bertsmith.tasks.task import AnswerExample, Limits, TagExample, TextExample
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.examples import AnswerExample, Limits, TagExample, TextExample
+from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.tasks.task_config import Columns, Taught
 
 TAGS = ("O", "B-X", "I-X")
 CONLL = "red B-X\nold I-X\n\nblue O\n"
 
 
-def taught(kind: Kind, *, task: str = "", labels: tuple[str, ...] = ()) -> Taught:
+def taught(kind: str, *, task: str = "", labels: tuple[str, ...] = ()) -> Taught:
     return Taught(task=task or kind, kind=kind, labels=labels, limits=Limits(64, 32))
 
 
@@ -62,11 +61,10 @@ def test_running_text_and_tables_are_none(tmp_path: Path) -> None:
 
 def test_tags_that_only_the_model_knows_tell_columns_too(tmp_path: Path) -> None:
     path = put(tmp_path, "a.txt", "red JJ\ncars NN\n")
-    assert layout("tag", path, labelled=False, labels=("JJ", "NN")) == "columns"
-    assert layout("tag", path, labelled=False) == "rows"
-    assert layout("tag", path, labelled=True) == "columns"
+    assert len(asked(taught("tag", labels=("JJ", "NN")), path)) == 1
+    assert len(asked(taught("tag"), path)) == 2
     path = put(tmp_path, "b.txt", "-DOCSTART- O\n\nred O\n")
-    assert layout("tag", path, labelled=False) == "columns"
+    assert len(asked(taught("tag"), path)) == 1
 
 
 def test_a_squad_file_and_rows_of_questions(tmp_path: Path) -> None:
@@ -103,9 +101,9 @@ def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:
     [found] = reading.labelled(taught("answer"), path, columns=Columns(), skipped=skipped).values()
     assert len(found) == 1
     assert skipped == [f"{path}:3: the answer 'd' does not occur in its context"]
-    reading.refuse_skipping("answer")
+    reading.refuse_skipping(kind_named("answer"))
     with pytest.raises(UsageError, match="skip_misplaced is for answers that are not in their"):
-        reading.refuse_skipping("tag")
+        reading.refuse_skipping(kind_named("tag"))
 
 
 def test_columns_that_would_not_be_read_are_refused() -> None:
@@ -115,17 +113,17 @@ def test_columns_that_would_not_be_read_are_refused() -> None:
         ("tag", ["text"], False),
         ("choose", ["choices"], True),
     ):
-        reading.refuse_columns(kind, given, official=False, labelled=labelled)  # type: ignore[arg-type]
+        reading.refuse_columns(kind_named(kind), given, official=False, labelled=labelled)
     with pytest.raises(UsageError) as caught:
-        reading.refuse_columns("classify", ["choices"], official=False, labelled=True)
+        reading.refuse_columns(kind_named("classify"), ["choices"], official=False, labelled=True)
     assert str(caught.value) == (
         "choices names a column that 'classify' does not read, which are those of text, "
         "text_pair, label: leave it out."
     )
     with pytest.raises(UsageError, match="text names a column that 'tag' does not read"):
-        reading.refuse_columns("tag", ["text"], official=False, labelled=True)
+        reading.refuse_columns(kind_named("tag"), ["text"], official=False, labelled=True)
     with pytest.raises(UsageError, match="label names a column, but official files have their"):
-        reading.refuse_columns("classify", ["label"], official=True, labelled=True)
+        reading.refuse_columns(kind_named("classify"), ["label"], official=True, labelled=True)
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from bertsmith.core.errors import DataError, SystemFault
 from bertsmith.tasks.datasets import squad
-from bertsmith.tasks.task import Answer, AnswerExample
+from bertsmith.tasks.examples import Answer, AnswerExample
 
 CONTEXT = "Zoë 😀 lives in 北京. She moved there in 1999 ."
 

@@ -7,7 +7,7 @@ import pytest
 
 from bertsmith.core.errors import DataError
 from bertsmith.tasks.datasets import swag
-from bertsmith.tasks.task import ChoiceExample
+from bertsmith.tasks.examples import ChoiceExample
 
 HEAD = [
     *("", "video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source"),

@@ -9,18 +9,18 @@ from bertsmith.core.command_line import command
 from bertsmith.core.terminal import clock
 from bertsmith.finetuning.data import FEW, MANY_UNKNOWN
 from bertsmith.finetuning.model_card import STARTS
-from bertsmith.finetuning.report.answers import MOST_ROWS, write_answers
-from bertsmith.finetuning.report.examples import MOST, errors
-from bertsmith.finetuning.report.scores import ALWAYS, write_curves, write_runs, write_scores
+from bertsmith.finetuning.report.scores import write_curves, write_runs, write_scores
 from bertsmith.finetuning.result import REMEDY, FinetuneResult
-from bertsmith.models.head_config import Kind
 from bertsmith.reports.charts import Mark, histogram_chart
 from bertsmith.reports.page import Fact, Report
-from bertsmith.tasks.decode import Prediction
-from bertsmith.tasks.metrics import METRICS, UNDEFINED, told
-from bertsmith.tasks.task import Example, TextExample
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.kind import Answered, Prediction
+from bertsmith.tasks.kinds.sections import MOST_ROWS
+from bertsmith.tasks.metric import UNDEFINED, told
+from bertsmith.tasks.metrics import METRICS
 
 _NAMES = 8
+_MOST_ERRORS = 12
 
 
 def write_report(
@@ -49,7 +49,10 @@ def write_report(
     if len(result.runs) > 1:
         write_runs(page, result)
     write_curves(page, result)
-    write_answers(page, result, examples, predictions)
+    answered = Answered(
+        examples, predictions, result.labels, result.best_run.threshold, result.inspection
+    )
+    result.task_kind.write_answers(page, answered)
     _write_errors(page, result, examples, predictions)
     _write_data(page, result)
     _write_next(page, result, examples[0])
@@ -59,16 +62,7 @@ def write_report(
 def _about(result: FinetuneResult, example: Example) -> str:
     """What was fine-tuned, and how."""
     config = result.config
-    text = "a text"
-    if isinstance(example, TextExample) and example.b is not None:
-        text = "a pair of texts"
-    goals: dict[Kind, str] = {
-        "classify": f"tell which of {len(result.labels)} classes {text} belongs to",
-        "regress": f"give {text} a number",
-        "choose": "choose how a text goes on",
-        "tag": "tag the words of a sentence",
-        "answer": "answer questions about a text with a part of it",
-    }
+    goal = result.task_kind.goal(result.labels, example)
     passes = f"{config.epochs} epoch{'s' * (config.epochs != 1)}"
     if config.steps or config.hours:
         passes = f"at most {passes}"
@@ -83,10 +77,10 @@ def _about(result: FinetuneResult, example: Example) -> str:
         how += f", on layers {layers} of a model that itself stayed as it was"
     if config.weights == "balanced":
         how += ", every class counting alike"
-    about = f"{result.model}, fine-tuned to {goals[result.kind]}"
+    about = f"{result.model}, fine-tuned to {goal}"
     if config.initial_weights is not None:
         about = (
-            f"A BERT ({result.model}) without pre-training, trained to {goals[result.kind]}: all "
+            f"A BERT ({result.model}) without pre-training, trained to {goal}: all "
             "that it knows comes from the training examples"
         )
         how += f". The run started from {STARTS[config.initial_weights]}"
@@ -102,7 +96,7 @@ def _facts(result: FinetuneResult) -> list[Fact]:
             low, high = result.intervals[name]
             notes.append(f"95% interval {low:.4f} to {high:.4f}")
         if name in result.baseline:
-            notes.append(f"{ALWAYS[result.kind]}: {told(result.baseline[name])}")
+            notes.append(f"{result.task_kind.baseline_words}: {told(result.baseline[name])}")
         score = result.best_run.scores[result.deciding][name]
         title = METRICS[name].title
         facts.append(Fact(told(score), f"{title} on {result.deciding}", "; ".join(notes)))
@@ -124,18 +118,15 @@ def _facts(result: FinetuneResult) -> list[Fact]:
 
 def _warnings(result: FinetuneResult) -> list[str]:
     """What makes the score less than it seems, or the model worse than it could be."""
-    inspection, found = result.inspection, []
+    inspection, found, usual = result.inspection, [], result.task_kind.baseline_words
     if result.degenerate:
         count, names = len(result.degenerate), _listed(result.degenerate)
         if count == len(result.runs):
             runs = "The run" if count == 1 else f"All {count} runs"
-            found.append(
-                f"{runs} came out no better than “{ALWAYS[result.kind]}”: nothing was learned. "
-                f"{REMEDY}"
-            )
+            found.append(f"{runs} came out no better than “{usual}”: nothing was learned. {REMEDY}")
         else:
             found.append(
-                f"No better than “{ALWAYS[result.kind]}”, and therefore in no mean: {count} of "
+                f"No better than “{usual}”, and therefore in no mean: {count} of "
                 f"{len(result.runs)} runs ({names})."
             )
     if any(None in scores.values() for scores in result.best_run.scores.values()):
@@ -157,7 +148,7 @@ def _warnings(result: FinetuneResult) -> list[str]:
             "vocabulary ([UNK]): it cannot tell these words from one another. A model of their "
             "language can."
         )
-    what = "Questions" if result.kind == "answer" else "Inputs"
+    what = result.task_kind.cut_inputs.capitalize()
     for part, count in result.lengths.cut.items():
         if count:
             found.append(f"{what} of {part} that are too long and lose their end: {count:,}.")
@@ -169,7 +160,7 @@ def _warnings(result: FinetuneResult) -> list[str]:
         )
     if inspection.seen_once:
         found.append(
-            f"Labels of a single {'word' if result.kind == 'tag' else 'example'} of train: "
+            f"Labels of a single {result.task_kind.unit} of train: "
             f"{_listed(inspection.seen_once)}. That is too few to learn from."
         )
     return found
@@ -186,22 +177,16 @@ def _write_errors(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
 ) -> None:
-    found = errors(result.kind, examples, predictions)
+    kind = result.task_kind
+    badness = kind.badness(examples, predictions)
+    wrong = np.flatnonzero(badness >= 0)
+    worst = wrong[np.argsort(-badness[wrong], kind="stable")][:_MOST_ERRORS]
     page.section("Errors to read")
-    if not found.cards:
+    if not len(worst):
         page.text(f"There is none: every answer on {result.deciding} is right.")
         return
-    if result.kind == "regress":
-        page.text(f"The answers that are furthest off, {MOST} at most.")
-    else:
-        what = "Sentences with a wrong tag" if result.kind == "tag" else "Wrong answers"
-        page.text(
-            f"{what}: {found.count:,} of {len(examples):,}. Below are those that the model was "
-            f"surest of, {MOST} at most; some may be errors of the labels."
-            + " Green entities are alike in both, orange ones are not."
-            * (result.kind == "tag")
-        )
-    page.texts(found.cards)
+    page.text(kind.about_errors(len(wrong), len(examples), _MOST_ERRORS))
+    page.texts([kind.card(examples[place], predictions[place]) for place in worst])
 
 
 def _write_data(page: Report, result: FinetuneResult) -> None:
@@ -213,9 +198,9 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
             "part",
             "examples",
             "lose their end",
-            "documents read in several windows"
-            if result.kind == "tag"
-            else "read in several windows",
+            "read in several windows"
+            if result.task_kind.inputs == "inputs"
+            else f"{result.task_kind.inputs} read in several windows",
         ],
         [
             [part, counts.get(part), cut, lengths.windowed[part]]
@@ -234,7 +219,7 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
     if found.classes:
         _write_balance(page, result)
     page.text(_repeats(result))
-    what = "documents" if result.kind == "tag" else "inputs"
+    what = result.task_kind.inputs
     every = np.repeat(list(lengths.counts), list(lengths.counts.values()))
     page.picture(
         histogram_chart(
@@ -250,14 +235,6 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
     )
 
 
-_COUNTED: dict[Kind, str] = {
-    "classify": "class",
-    "choose": "right choice",
-    "tag": "tag of a word",
-    "answer": "question",
-}
-
-
 def _write_balance(page: Report, result: FinetuneResult) -> None:
     train, dev = result.inspection.classes["train"], result.inspection.classes["dev"]
     names = list(dict.fromkeys((*train, *dev)))
@@ -268,7 +245,7 @@ def _write_balance(page: Report, result: FinetuneResult) -> None:
         return f"{count:,} ({count / sum(counts.values()):.1%})"
 
     page.table(
-        [_COUNTED[result.kind], "train", result.deciding],
+        [result.task_kind.counted, "train", result.deciding],
         [[name, cell(train, name), cell(dev, name)] for name in names[:MOST_ROWS]],
         caption=f"Labels{rest}",
     )
@@ -300,35 +277,4 @@ def _write_next(page: Report, result: FinetuneResult, example: Example) -> None:
         page.text("transformers has no model that gives its outputs: use it with bertsmith.")
         return
     page.text("Or load it with transformers, in Python:")
-    page.commands(_transformers(result, example))
-
-
-def _transformers(result: FinetuneResult, example: Example) -> list[str]:
-    def pipeline(task: str, more: str = "") -> list[str]:
-        return [
-            "from transformers import pipeline",
-            f'model = pipeline("{task}", model={result.out!r}{more})',
-        ]
-
-    def automatic(head: str) -> list[str]:
-        return [
-            f"from transformers import AutoModelFor{head}, AutoTokenizer",
-            f"model = AutoModelFor{head}.from_pretrained({result.out!r})",
-            f"tokenizer = AutoTokenizer.from_pretrained({result.out!r})",
-        ]
-
-    pair = isinstance(example, TextExample) and example.b is not None
-    text = '{"text": "TEXT", "text_pair": "SECOND TEXT"}' if pair else '"TEXT"'
-    match result.kind:
-        case "classify":
-            return [*pipeline("text-classification"), f"model({text})"]
-        case "regress":
-            number = ', function_to_apply="none"'
-            return [*pipeline("text-classification", number), f"model({text})"]
-        case "tag":
-            words = ', aggregation_strategy="first"'
-            return [*pipeline("token-classification", words), 'model("SENTENCE")']
-        case "choose":
-            return automatic("MultipleChoice")
-        case "answer":
-            return automatic("QuestionAnswering")
+    page.commands(result.task_kind.transformers_code(result.out, example))

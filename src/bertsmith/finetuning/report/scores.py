@@ -9,59 +9,26 @@ import numpy as np
 
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.finetuning.run import RunResult
-from bertsmith.models.head_config import Kind
 from bertsmith.reports.charts import Dots, Mark, Series, dots_chart, line_chart
 from bertsmith.reports.page import Report
 from bertsmith.tasks import metrics
-from bertsmith.tasks.metrics import METRICS, told
+from bertsmith.tasks.metric import told
+from bertsmith.tasks.metrics import METRICS
 from bertsmith.training.progress import read_metrics
 
 _CURVE_POINTS = 60
-
-ALWAYS: dict[Kind, str] = {
-    "classify": "always the most frequent class",
-    "regress": "always the mean",
-    "choose": "always the most frequent place",
-    "tag": "always the most frequent tag",
-    "answer": "never an answer",
-}
-"""What the baseline says."""
-
-_F1 = "the harmonic mean of precision (how many of those said are right) and recall (how many of "
-_MEANINGS = {
-    "accuracy": "Accuracy is the share of answers that are right.",
-    "f1": f"F1 is {_F1}the true ones were said) of the class",
-    "macro_f1": f"Macro F1 is the mean of every class's F1, {_F1}the true ones were said), so that "
-    "a rare class counts as much as a frequent one.",
-    "matthews": "The Matthews correlation is 1 if all answers are right and 0 if they have nothing "
-    "to do with the truth, however unequal the classes are.",
-    "pearson": "The Pearson correlation is 1 if the numbers said lie on a rising line over the "
-    "true ones, and 0 if they have nothing to do with them.",
-    "spearman": "The Spearman correlation is the same of their ranks: whether the order is right.",
-    "mae": "The mean absolute error is how far the numbers said are from the true ones, in their "
-    "unit.",
-    "exact_match": "Exact match is the share of questions that are answered in just the words of a "
-    "right answer, but for case, punctuation and articles.",
-    "answer_f1": f"F1 is {_F1}the right ones were said) of an answer's words, averaged over the "
-    "questions.",
-    "tag_accuracy": "Accuracy of the tags is the share of words that got the right one.",
-    "entity_precision": "Precision is the share of entities (names of things) said that are right "
-    "in type, first and last word.",
-    "entity_recall": "Recall is the share of true entities that were found.",
-    "entity_f1": "F1 is the harmonic mean of precision and recall, which is low where either is.",
-}
 
 
 def write_scores(page: Report, result: FinetuneResult) -> None:
     """Writes what the scores are and mean."""
     best = result.best_run
-    meanings = [_MEANINGS[name] for name in best.scores[result.deciding]]
+    meanings = [METRICS[name].meaning for name in best.scores[result.deciding]]
     if "f1" in best.scores[result.deciding]:
         place = list(best.scores[result.deciding]).index("f1")
         meanings[place] += f" “{result.labels[1]}”."
     page.section("Scores", " ".join(meanings))
     several = any(found.runs > 1 for found in result.summary[result.deciding].values())
-    columns = ["part", "score", "best run", "95% interval", ALWAYS[result.kind]]
+    columns = ["part", "score", "best run", "95% interval", result.task_kind.baseline_words]
     rows: list[list[object]] = []
     for part, scores in best.scores.items():
         for name, value in scores.items():
@@ -96,6 +63,7 @@ def write_scores(page: Report, result: FinetuneResult) -> None:
 
 def write_runs(page: Report, result: FinetuneResult) -> None:
     """Writes the score of every run, the best first."""
+    usual = result.task_kind.baseline_words
     ranked = sorted(result.runs, key=lambda run: -run.main)
     titles = [METRICS[name].title for name in result.deciding_metrics]
     score = titles[0] if len(titles) == 1 else f"mean of {' and '.join(titles)}"
@@ -117,7 +85,7 @@ def write_runs(page: Report, result: FinetuneResult) -> None:
         ),
         "A dot is a run; a row has the runs of one learning rate, number of examples a step and "
         "number of epochs, with their mean and standard deviation."
-        + f" A run no better than “{ALWAYS[result.kind]}” has no dot and counts as failed."
+        + f" A run no better than “{usual}” has no dot and counts as failed."
         * bool(result.degenerate),
     )
     page.table(
@@ -132,7 +100,7 @@ def write_runs(page: Report, result: FinetuneResult) -> None:
                 f"{run.best_epoch:g}",
                 "kept"
                 if run is result.best_run
-                else f"no better than “{ALWAYS[result.kind]}”" * run.degenerate,
+                else f"no better than “{result.task_kind.baseline_words}”" * run.degenerate,
             ]
             for run in ranked
         ],
@@ -159,7 +127,7 @@ def _baseline_marks(
     values = [value for value in shown if math.isfinite(value)]
     room = 2 * (max(values) - min(values)) if values else math.inf
     return [
-        Mark(f"{ALWAYS[result.kind]}: {', '.join(titles)}", at)
+        Mark(f"{result.task_kind.baseline_words}: {', '.join(titles)}", at)
         for at, titles in names.items()
         if not values or min(values) - at <= room
     ]
@@ -178,12 +146,6 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     # Steps of an epoch: a run that was over within its first one was evaluated at its end only.
     epoch = evaluated[0]["step"] / min(best.best_epoch, 1)
     page.section("How it learned")
-    lowered = (
-        "the squared distance of the model's answers to the right ones, over the variance of the "
-        "labels (1: as far off as always the mean)"
-        if result.kind == "regress"
-        else "the model's surprise at the right answers (minus the logarithm of their probability)"
-    )
     page.picture(
         line_chart(
             [_smooth(trained, epoch)],
@@ -191,7 +153,8 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
             x_label="epochs",
             y_label="loss",
         ),
-        f"The loss is what training lowers: {lowered}. Means over stretches of steps.",
+        f"The loss is what training lowers: {result.task_kind.loss_words}. Means over stretches of "
+        "steps.",
     )
     # An error is in another unit than the scores.
     names = [

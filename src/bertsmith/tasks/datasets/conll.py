@@ -13,8 +13,8 @@ from bertsmith.core.errors import DataError, explain_os_error
 from bertsmith.tasks.datasets import columns
 from bertsmith.tasks.datasets.columns import Line, Places
 from bertsmith.tasks.entities import is_entity_tag
+from bertsmith.tasks.examples import Example, TagExample
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task import Example, TagExample
 
 _LOOKED_AT = 100
 """Lines."""

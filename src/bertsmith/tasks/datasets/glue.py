@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from bertsmith.core.errors import DataError, explain_os_error
-from bertsmith.tasks.task import Example, Task, TextExample
+from bertsmith.tasks.examples import Example, TextExample
+from bertsmith.tasks.kinds.classification import CLASSIFICATION
+from bertsmith.tasks.kinds.regression import REGRESSION
+from bertsmith.tasks.task import Task
 from bertsmith.text import rows, streams
 
 # In QQP's official train file some questions hold a line break, so that their row is spread over
@@ -56,7 +59,7 @@ def task(
     return Task(
         name=name,
         title=title,
-        kind="regress" if layout.bounds else "classify",
+        kind=REGRESSION if layout.bounds else CLASSIFICATION,
         metrics=metrics,
         deciding=deciding,
         files=files,

@@ -15,9 +15,9 @@ import msgspec
 from bertsmith.core.errors import DataError, option
 from bertsmith.tasks.datasets import squad
 from bertsmith.tasks.datasets.fields import not_a, text_of
+from bertsmith.tasks.examples import Answer, AnswerExample
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.occurrences import occurrences
-from bertsmith.tasks.task import Answer, AnswerExample
 from bertsmith.text import rows
 from bertsmith.text.rows import Row
 

@@ -1,42 +1,31 @@
 """Which reader reads a file: the one place that decides, for training, scoring and predicting.
 
 Files of an official task are read as its row in the table says, users' own files by their kind and
-layout (see `own`).
+its ending.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bertsmith.core.errors import UsageError, option
-from bertsmith.models.head_config import Kind
-from bertsmith.tasks.datasets import conll, custom, registry, squad
-from bertsmith.tasks.datasets.custom import Columns
+from bertsmith.tasks.datasets import registry, squad
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.kind import TaskKind
+from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task import Example, Task
-from bertsmith.tasks.task_config import Taught
-from bertsmith.text import rows, streams
+from bertsmith.tasks.task import Task
+from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.text import streams
 
 Asked = Iterator[tuple[dict[str, Any], Example]]
 """The columns of a row, and what the model is asked about it."""
 
-_READ: dict[Kind, tuple[str, ...]] = {
-    "classify": ("text", "text_pair", "label"),
-    "regress": ("text", "text_pair", "label"),
-    "choose": ("text", "choices", "label"),
-    "tag": ("words", "tags"),
-    "answer": ("question", "context", "answer"),
-}
-"""Fields of `Columns` that each kind reads; a tagger is also asked about a `text`."""
 
-
-def columns_read(kind: Kind, *, labelled: bool) -> tuple[str, ...]:
-    """Fields of `Columns` that are looked at in a file for a kind of task."""
-    return (*_READ[kind], *(("text",) if kind == "tag" and not labelled else ()))
-
-
-def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labelled: bool) -> None:
+def refuse_columns(
+    kind: TaskKind, given: Collection[str], *, official: bool, labelled: bool
+) -> None:
     """Refuses names of columns that would not be looked at.
 
     Args:
@@ -53,22 +42,22 @@ def refuse_columns(kind: Kind, given: Collection[str], *, official: bool, labell
             f"{option(min(given))} names a column, but official files have their own names of "
             "columns: leave it out."
         )
-    known = columns_read(kind, labelled=labelled)
+    known = kind.columns_read(labelled=labelled)
     for name in given:
         if name not in known:
             raise UsageError(
-                f"{option(name)} names a column that '{kind}' does not read, which are those of "
-                f"{', '.join(map(option, known))}: leave it out."
+                f"{option(name)} names a column that '{kind.name}' does not read, which are those "
+                f"of {', '.join(map(option, known))}: leave it out."
             )
 
 
-def refuse_skipping(kind: Kind) -> None:
+def refuse_skipping(kind: TaskKind) -> None:
     """Refuses `skip_misplaced` where nothing can be misplaced.
 
     Raises:
         UsageError: the kind has no answers in contexts.
     """
-    if kind != "answer":
+    if "skip_misplaced" not in kind.settings:
         raise UsageError(
             f"{option('skip_misplaced')} is for answers that are not in their context, which only "
             "'answer', squad and squad2 have: leave it out."
@@ -86,7 +75,7 @@ def official(
         notes: are told what was decided by a rule.
     """
     task = registry.TASKS.get(name)
-    if task is None or task.kind != "answer":
+    if task is None or "skip_misplaced" not in task.kind.settings:
         return task
     possible = task.may_be_impossible
     reader = squad.reader(may_be_impossible=possible, skipped=skipped, notes=notes)
@@ -138,7 +127,7 @@ def labelled(
     name = str(path).rpartition("/")[2]
     if task is not None:
         return {name: registry.read(path, task, "dev")}
-    found = custom.read_own(taught.kind, path, columns=columns, skipped=skipped, notes=notes)
+    found = kind_named(taught.kind).read(path, columns, skipped=skipped, notes=notes)
     return {name: list(found)}
 
 
@@ -155,21 +144,10 @@ def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
         SystemFault: the file cannot be read.
     """
     part = _official_part(taught.task, path)
-    examples: Iterable[Example]
-    if part is not None:
-        examples = registry.read(path, registry.TASKS[taught.task], part)
-    else:
-        match custom.layout(taught.kind, path, labelled=False, labels=taught.labels):
-            case "columns":
-                examples = conll.read(path, labelled=None, words=columns.chosen[0])
-            case "squad":
-                examples = squad.read(path, may_be_impossible=True, labelled=False)
-            case "rows":
-                columns = custom.columns_in(path, taught.kind, columns)
-                for number, row in enumerate(rows.read(path)):
-                    yield row.values, custom.asked(taught.kind, row, str(number), columns=columns)
-                return
-    for example in examples:
+    if part is None:
+        yield from kind_named(taught.kind).read_unlabelled(path, columns, labels=taught.labels)
+        return
+    for example in registry.read(path, registry.TASKS[taught.task], part):
         yield {"id": example.key}, example
 
 

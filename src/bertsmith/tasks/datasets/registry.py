@@ -4,13 +4,16 @@ A new task is a row here and, if its files have a layout of their own, a reader 
 """
 
 from pathlib import Path
-from typing import get_args
 
 from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest, option
-from bertsmith.models.head_config import Kind
 from bertsmith.tasks.datasets import conll, glue, squad, swag
 from bertsmith.tasks.datasets.glue import Layout
-from bertsmith.tasks.task import Example, Task
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
+from bertsmith.tasks.kinds.question_answering import QUESTION_ANSWERING
+from bertsmith.tasks.kinds.registry import KINDS
+from bertsmith.tasks.kinds.token_classification import TOKEN_CLASSIFICATION
+from bertsmith.tasks.task import Task
 from bertsmith.text import rows, streams
 
 _ENTAILMENT = ("entailment", "not_entailment")
@@ -94,7 +97,7 @@ _ROWS = (
     Task(
         name="squad",
         title="Stanford Question Answering Dataset 1.1",
-        kind="answer",
+        kind=QUESTION_ANSWERING,
         metrics=("exact_match", "answer_f1"),
         files={
             "train": ("train-v1.1.json", "train.json"),
@@ -106,7 +109,7 @@ _ROWS = (
     Task(
         name="squad2",
         title="Stanford Question Answering Dataset 2.0",
-        kind="answer",
+        kind=QUESTION_ANSWERING,
         metrics=("exact_match", "answer_f1"),
         files={
             "train": ("train-v2.0.json", "train.json"),
@@ -119,7 +122,7 @@ _ROWS = (
     Task(
         name="swag",
         title="Situations With Adversarial Generations",
-        kind="choose",
+        kind=MULTIPLE_CHOICE,
         metrics=("accuracy",),
         files={"train": ("train.csv",), "dev": ("val.csv", "dev.csv"), "test": ("test.csv",)},
         read=swag.read,
@@ -127,7 +130,7 @@ _ROWS = (
     Task(
         name="conll2003",
         title="CoNLL-2003 named entity recognition, English",
-        kind="tag",
+        kind=TOKEN_CLASSIFICATION,
         metrics=("entity_precision", "entity_recall", "entity_f1"),
         deciding=("entity_f1",),
         files={
@@ -153,7 +156,7 @@ def get(name: str) -> Task:
         UsageError: there is none; the nearest is suggested.
     """
     if name not in TASKS:
-        own = get_args(Kind)
+        own = list(KINDS)
         raise UsageError(
             f"Unknown task '{name}'{nearest(name, [*TASKS, *own])}; expected one of "
             f"{', '.join(TASKS)}, or, for files of your own, {', '.join(own[:-1])} or {own[-1]}."

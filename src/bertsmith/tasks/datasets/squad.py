@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from bertsmith.core.errors import DataError, explain_os_error, option
+from bertsmith.tasks.examples import Answer, AnswerExample, Example
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task import Answer, AnswerExample, Example
 from bertsmith.text import streams
 
 CONTRADICTING = (

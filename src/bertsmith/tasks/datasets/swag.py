@@ -7,7 +7,7 @@ paired with the first sentence.
 from pathlib import Path
 
 from bertsmith.core.errors import DataError
-from bertsmith.tasks.task import ChoiceExample, Example
+from bertsmith.tasks.examples import ChoiceExample, Example
 from bertsmith.text import rows
 
 _ENDINGS = tuple(f"ending{number}" for number in range(4))

@@ -1,0 +1,237 @@
+"""Classification: a text or a pair of texts gets one of several classes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertsmith.reports.page import Card, Report
+from bertsmith.tasks import spellings
+from bertsmith.tasks.datasets.fields import label_of
+from bertsmith.tasks.decode import Outputs, averaged, softmax
+from bertsmith.tasks.examples import Example, Limits, TextExample
+from bertsmith.tasks.features import Features, encode_texts, with_targets
+from bertsmith.tasks.kind import Answered, Prediction
+from bertsmith.tasks.kinds import sections
+from bertsmith.tasks.kinds.confusion import per_class
+from bertsmith.tasks.kinds.texts import TextKind, call_of_pipeline, kind_of_text, labels_given
+from bertsmith.tasks.metric import ACCURACY, F1_WORDS, Floats, Metric, Row, f1
+from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.text.rows import Row as FileRow
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+_MANY_CLASSES = 20
+
+
+class ClassAnswer(Prediction, frozen=True, tag="class"):
+    """A class, and the probability of every class."""
+
+    label: str
+    probabilities: dict[str, float]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The class and the probabilities."""
+        return {
+            "predicted": self.label,
+            "probability": self.probabilities[self.label],
+            "probabilities": self.probabilities,
+        }
+
+
+def _agree_on_positive(gold: Any, predicted: Any) -> Floats:
+    is_gold, is_predicted = np.asarray(gold) == 1, np.asarray(predicted) == 1
+    return np.stack([is_gold & is_predicted, is_gold, is_predicted], axis=1).astype(np.float64)
+
+
+def _both_classes(gold: Any, predicted: Any) -> Floats:
+    return np.stack([gold, predicted], axis=1).astype(np.float64)
+
+
+def _sums_by_class(classes_N2: Floats, weights_RN: Floats) -> Floats:
+    """Hits, gold and predicted of each class side by side [R, 3 * C].
+
+    As one-hot rows of the examples they would be 3 * C numbers each, of which 3 are not 0.
+    """
+    gold, predicted = classes_N2.astype(np.int64).T
+    hits, most = gold == predicted, int(classes_N2.max()) + 1
+    return np.array(
+        [
+            np.concatenate(
+                [
+                    np.bincount(gold[hits], weights_N[hits], minlength=most),
+                    np.bincount(gold, weights_N, minlength=most),
+                    np.bincount(predicted, weights_N, minlength=most),
+                ]
+            )
+            for weights_N in weights_RN
+        ]
+    )
+
+
+def _macro_f1(sums: Floats) -> float:
+    hits_C, gold_C, predicted_C = sums.reshape(3, -1)
+    # A class that neither side has is no part of the mean (scikit-learn's default `labels`).
+    seen = gold_C + predicted_C > 0
+    return float((2 * hits_C[seen] / (gold_C + predicted_C)[seen]).mean())
+
+
+def _matthews(sums: Floats) -> float:
+    """Gorodkin's correlation of several classes (2004); Matthews' (1975) where they are two."""
+    hits_C, gold_C, predicted_C = sums.reshape(3, -1)
+    total = gold_C.sum()
+    spread = (total**2 - gold_C @ gold_C) * (total**2 - predicted_C @ predicted_C)
+    # Whole numbers, so exactly 0 where a side is constant; scikit-learn and GLUE then score 0.
+    return float((hits_C.sum() * total - gold_C @ predicted_C) / math.sqrt(spread or 1.0))
+
+
+class Classification(TextKind):
+    """One of several classes."""
+
+    name = "classify"
+    prediction = ClassAnswer
+    settings = TextKind.settings | {"weights", "join_labels"}
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "accuracy": ACCURACY,
+        "f1": Metric(
+            "F1",
+            _agree_on_positive,
+            lambda sums: f1(*sums),
+            meaning=f"F1 is {F1_WORDS}the true ones were said) of the class",
+        ),
+        "macro_f1": Metric(
+            "macro F1",
+            _both_classes,
+            _macro_f1,
+            _sums_by_class,
+            meaning=f"Macro F1 is the mean of every class's F1, {F1_WORDS}the true ones were "
+            "said), so that a rare class counts as much as a frequent one.",
+        ),
+        "matthews": Metric(
+            "Matthews correlation",
+            _both_classes,
+            _matthews,
+            _sums_by_class,
+            meaning="The Matthews correlation is 1 if all answers are right and 0 if they have "
+            "nothing to do with the truth, however unequal the classes are.",
+        ),
+    }
+    baseline_words = "always the most frequent class"
+    counted = "class"
+
+    def label_in(self, row: FileRow, columns: Columns) -> str:
+        """A class by name."""
+        return label_of(row, columns.label)
+
+    def metrics_of(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """F1 of one class and Matthews' are those of official tasks."""
+        return ("accuracy", "macro_f1")
+
+    def notes_on(self, labels: Sequence[str], *, official: bool) -> list[str]:
+        """Labels that look like several in one, and many classes."""
+        notes = []
+        several = None if official else spellings.told_of_several(labels)
+        if several:
+            notes.append(several)
+        if len(labels) > _MANY_CLASSES:
+            advice = ", all of them numbers, which `regress` learns as such"
+            more = advice * all(map(_is_number, labels))
+            notes.append(f"labels: {len(labels)} classes{more}")
+        return notes
+
+    def encode(
+        self,
+        examples: Sequence[TextExample],
+        tokenizer: Tokenizer,
+        limits: Limits,
+        labels: Sequence[str] = (),
+    ) -> Features:
+        """The class of each row is its target."""
+        features, given = encode_texts(examples, tokenizer, limits), labels_given(examples)
+        if given is None:
+            return features
+        number_of = {name: number for number, name in enumerate(labels)}
+        return with_targets(features, np.array([number_of[str(label)] for label in given]))
+
+    def class_weights(self, features: Features, labels: Sequence[str]) -> NDArray[np.float64]:
+        """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
+        assert features.targets is not None
+        counts = np.bincount(features.targets.astype(np.int64), minlength=len(labels))
+        # An official class may have no example here.
+        weights: NDArray[np.float64] = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
+        return weights
+
+    def decode(
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+    ) -> list[Prediction]:
+        """The most probable class."""
+        shares = softmax(averaged(features, outputs))
+        return [
+            ClassAnswer(taught.labels[best], dict(zip(taught.labels, row, strict=True)))
+            for best, row in zip(shares.argmax(1).tolist(), shares.tolist(), strict=True)
+        ]
+
+    def references(self, examples: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
+        """Numbers of classes [N]."""
+        return _numbers([example.label for example in examples], labels)
+
+    def predictions(self, answers: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
+        """Numbers of classes [N]."""
+        return _numbers([answer.label for answer in answers], labels)
+
+    def baseline(self, references: Any) -> Any:
+        """The most frequent class."""
+        return np.full(len(references), np.bincount(references).argmax())
+
+    def table(self, references: Any, predictions: Any, labels: Sequence[str]) -> list[Row]:
+        """A row for each class."""
+        return per_class(references, predictions, labels)
+
+    def goal(self, labels: Sequence[str], example: Example) -> str:
+        """To classify."""
+        return f"tell which of {len(labels)} classes {kind_of_text(example)} belongs to"
+
+    def transformers_code(self, folder: str, example: Example) -> list[str]:
+        """A pipeline."""
+        return [*sections.pipeline_code(self.pipeline, folder), call_of_pipeline(example)]
+
+    def write_answers(self, page: Report, found: Answered) -> None:
+        """Writes precision and recall of the classes, and how sure the model is."""
+        true = self.references(found.examples, found.labels)
+        guessed = self.predictions(found.predictions, found.labels)
+        page.section("Class by class", sections.PRECISION)
+        sections.write_confusion(page, true, guessed, found.labels, "class")
+        sections.write_calibration(page, _sure(found.predictions), true == guessed, "answers")
+
+    def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
+        """How sure the model was of a wrong class."""
+        pairs = zip(examples, answers, strict=True)
+        wrong = [answer.label != example.label for example, answer in pairs]
+        return sections.where(wrong, _sure(answers))
+
+    def card(self, example: TextExample, answer: ClassAnswer) -> Card:
+        """Both classes over the text."""
+        sure = answer.probabilities[answer.label]
+        title = f"true: {example.label}, said: {answer.label} ({sure:.1%})"
+        return Card(title, sections.text_passages(example))
+
+
+def _numbers(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
+    number_of = {name: number for number, name in enumerate(labels)}
+    return np.array([number_of[name] for name in names])
+
+
+def _sure(answers: Sequence[ClassAnswer]) -> list[float]:
+    return [answer.probabilities[answer.label] for answer in answers]
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return math.isfinite(float(label))
+    except ValueError:
+        return False
+
+
+CLASSIFICATION = Classification()
