@@ -54,8 +54,9 @@ from bertsmith.checkpoints.folder import load_config
 from bertsmith.checkpoints.sources import MINILM, resolve
 from bertsmith.core.storage import atomic_path, read_json
 from bertsmith.finetuning import data as finetune_data
-from bertsmith.finetuning.config import FinetuneConfig, finetune_config
+from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Source
+from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.run import RunResult
 from bertsmith.training.parallel import has_native_bf16
 

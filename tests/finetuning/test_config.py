@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from bertsmith.core.errors import UsageError
-from bertsmith.finetuning.config import FinetuneConfig, finetune_config, grid
+from bertsmith.finetuning.config import FinetuneConfig
+from bertsmith.finetuning.defaults import finetune_config, grid
 from bertsmith.models.head_config import chosen_layers
 
 

@@ -29,8 +29,9 @@ from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import model as modelling
 from bertsmith.finetuning import run as running
 from bertsmith.finetuning.best_epoch import read_predictions
-from bertsmith.finetuning.config import FinetuneConfig, finetune_config
+from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Parts, TaskData
+from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.model import class_weights
 from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.finetuning.run import RunResult, run

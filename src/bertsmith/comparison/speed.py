@@ -25,8 +25,9 @@ from bertsmith.core.terminal import duration
 from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import model as tuning_model
-from bertsmith.finetuning.config import finetune_config, limits_of
+from bertsmith.finetuning.config import limits_of
 from bertsmith.finetuning.data import Parts
+from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer

@@ -32,8 +32,9 @@ from bertsmith.core.storage import atomic_path, read_json, write_json
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import run as tuning
 from bertsmith.finetuning.best_epoch import BEST, read_predictions
-from bertsmith.finetuning.config import SWEPT, FinetuneConfig, finetune_config, grid, limits_of
+from bertsmith.finetuning.config import FinetuneConfig, limits_of
 from bertsmith.finetuning.data import Lengths, Parts, Source, TaskData
+from bertsmith.finetuning.defaults import SWEPT, finetune_config, grid
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
 from bertsmith.finetuning.model import head_of
 from bertsmith.finetuning.origin import Origin, PretrainedModel, Untrained, UntrainedModel

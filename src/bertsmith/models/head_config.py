@@ -79,7 +79,11 @@ class HeadConfig(
     @property
     def keys(self) -> dict[str, Any]:
         """For `config.json`, without defaults and without the labels, which have keys there."""
-        return {OWN_TASK: msgspec.to_builtins(msgspec.structs.replace(self, labels=()))}
+        found = msgspec.to_builtins(msgspec.structs.replace(self, labels=()))
+        # `omit_defaults` compares objects, not texts.
+        if self.loss == HeadConfig(level=self.level).loss:
+            found.pop("loss", None)
+        return {OWN_TASK: found}
 
 
 def head_from_keys(value: Any) -> HeadConfig:

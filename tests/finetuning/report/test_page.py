@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bertsmith.finetuning.config import finetune_config
 from bertsmith.finetuning.data import Lengths
+from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.report import page as finetune_report
 from bertsmith.finetuning.report import scores as finetune_scores
 from bertsmith.finetuning.report.page import write_report
