@@ -142,8 +142,8 @@ def test_the_python_of_the_readme_runs(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     ours, theirs = blocks(name, "python")
     for large, small in {
-        "size=30_000": "size=120",
-        'out=Path("corpus")': 'out=Path("corpus"), held_out=0.2, workers=1',
+        '"my-text/", "tokenizer"': '"my-text/", "tokenizer", vocab_size=120',
+        '"my-text/", "corpus"': '"my-text/", "corpus", held_out=0.2, workers=1',
         'size="mini"': 'size="tiny", batch_size=4',
         "hours=1.0": "steps=2",
     }.items():

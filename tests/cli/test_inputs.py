@@ -15,7 +15,7 @@ from heads import head_of
 from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.cli.main import main
 from bertsmith.core.storage import write_json
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.task_config import TAUGHT, Taught
@@ -69,7 +69,7 @@ def test_texts_are_predicted_the_same_from_everywhere(
     given = shell.objects("predict", own, *texts)
     typed = shell.objects("predict", own, "-", typed="\r\n".join(texts).encode())
     assert [one["input"] for one in given] == [[text] for text in texts]
-    expected = [one.probabilities for one in Predictor(own).predict(texts)]
+    expected = [one.probabilities for one in Model(own).predict(texts)]
     for found in (given, typed, shell.objects("predict", own, tmp_path / "in.txt")):
         assert len(found) == 2
         for one, probabilities in zip(found, expected, strict=True):
@@ -85,7 +85,7 @@ def test_pairs_come_two_by_two(small_model: Path, shell: Shell, tmp_path: Path) 
     pairs = [("the red kind", "a new one"), ("red", "blue")]
     given = shell.objects("predict", model, *pairs[0], *pairs[1])
     typed = shell.objects("predict", model, "-", typed="\n".join(map("\t".join, pairs)).encode())
-    expected = [one.probabilities for one in Predictor(model).predict(pairs)]
+    expected = [one.probabilities for one in Model(model).predict(pairs)]
     for found in (given, typed):
         assert [tuple(one["input"]) for one in found] == pairs
         for one, probabilities in zip(found, expected, strict=True):
@@ -132,7 +132,7 @@ def test_a_file_is_replaced_only_with_overwrite(own: Path, shell: Shell, tmp_pat
 
 def test_vectors_of_texts(small_model: Path, shell: Shell, tmp_path: Path) -> None:
     texts = ["the red kind", "a new one"]
-    expected = Predictor(small_model).embed(texts)
+    expected = Model(small_model).embed(texts)
     found = shell.objects("embed", small_model, "-", typed="\n".join(texts).encode())
     assert [one["text"] for one in found] == texts
     np.testing.assert_allclose([one["embedding"] for one in found], expected, atol=1e-6)
@@ -144,7 +144,7 @@ def test_vectors_of_texts(small_model: Path, shell: Shell, tmp_path: Path) -> No
 def test_log_likelihoods_of_a_file(small_model: Path, shell: Shell, tmp_path: Path) -> None:
     texts = ["the red kind", "a new one"]
     (tmp_path / "in.csv").write_text("\n".join(["n,line", *(f"1,{text}" for text in texts)]))
-    scores = Predictor(small_model).score(texts)
+    scores = Model(small_model).log_likelihood(texts)
     out = tmp_path / "out.jsonl"
     shell.lines("score", small_model, tmp_path / "in.csv", "--text", "line", "--out", out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -160,14 +160,14 @@ def test_log_likelihoods_of_a_file(small_model: Path, shell: Shell, tmp_path: Pa
 
 def test_the_probability_of_a_word(small_model: Path, shell: Shell) -> None:
     tokenizer = Tokenizer.load(small_model)
-    predictor = Predictor(small_model)
-    [blank] = predictor.fill("the [MASK]", top_k=len(tokenizer)).blanks
+    predictor = Model(small_model)
+    [blank] = predictor.fill_mask("the [MASK]", top_k=len(tokenizer)).blanks
     likely = {one.token: one.probability for one in blank.candidates}
     found = shell.objects("fill", small_model, "the [MASK]", "--word", "red,kind")[0]
     assert [one["word"] for one in found] == ["red", "kind"]
     assert [one["probability"] for one in found] == pytest.approx([likely["red"], likely["kind"]])
     # Of two pieces: the chain rule over two masks.
-    filled = predictor.fill("the [MASK] [MASK]", top_k=len(tokenizer), joint=True).joint
+    filled = predictor.fill_mask("the [MASK] [MASK]", top_k=len(tokenizer), joint=True).joint
     joint = next(one for one in filled if all(token.isalpha() for token in one.tokens))
     word = " ".join(joint.tokens)
     [several] = shell.objects("fill", small_model, "the [MASK]", "--word", word)[0]

@@ -9,7 +9,7 @@ from bertsmith.checkpoints.convert import convert
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.cli.main import main
 from bertsmith.corpus.shards import Corpus
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import GptForPretraining
 from bertsmith.pretraining.continuing import start_from
@@ -92,7 +92,7 @@ def test_a_run_that_continues_is_resumed_with_the_same_model(named, capsys):
 
 
 def test_library_functions_take_names(named):
-    assert Predictor("tiny-en").fill("the [MASK]", top_k=1).blanks
+    assert Model("tiny-en").fill_mask("the [MASK]", top_k=1).blanks
     found = start_from("tiny-en")
     assert (found.name, found.width, found.pair_head) == ("tiny-en", 32, True)
     assert not start_from("tiny-zh").pair_head

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from bertsmith.cli.main import main
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 
 
 def test_next_sentence(small_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["next-sentence", str(small_model), "the red kind", "a new one"]
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    expected = Predictor(small_model).next_sentence("the red kind", "a new one")
+    expected = Model(small_model).next_sentence("the red kind", "a new one")
     assert found == {"a": "the red kind", "b": "a new one", "probability": expected}
     assert main(command) == 0
     assert f"{expected:.1%}" in capsys.readouterr().out

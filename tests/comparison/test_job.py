@@ -28,7 +28,7 @@ from bertsmith.core.errors import DataError, Stopped, UsageError
 from bertsmith.core.storage import changed_fields
 from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.minimal_pairs import minimal_pairs
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.pretraining.setup import save_untrained
 from bertsmith.training.schedule import Phase
 
@@ -192,7 +192,7 @@ def test_minimal_pairs_are_scored_once_for_each_pretrained_model(done, files):
         assert [one.name for one in found.phenomena] == list(PARADIGMS)
         assert found.overall.pairs == 3 * SAMPLE
         # What `evaluate --minimal-pairs` says of the same folder.
-        again = minimal_pairs(Predictor(out / "pretraining" / name), files / "pairs", limit=SAMPLE)
+        again = minimal_pairs(Model(out / "pretraining" / name), files / "pairs", limit=SAMPLE)
         assert found == msgspec.structs.replace(again, model=found.model)
         assert f"{100 * found.overall.score:.1f} (" in html
     [one] = [

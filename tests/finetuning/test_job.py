@@ -20,7 +20,7 @@ from bertsmith.finetuning.job import Job, finetune
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.inference.evaluation import Evaluation, evaluate
 from bertsmith.inference.files import predict_file
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets.registry import TASKS, load
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import Columns
@@ -53,7 +53,7 @@ def test_a_task_trains_evaluates_predicts_and_reloads(
             # An error has no upper end; every other score lies between -1 and 1.
             assert value is None or -1 <= value <= (5 if metric == "mae" else 1)
     # Evaluation of the folder gives the scores that training told.
-    predictor = Predictor(tmp_path / "out")
+    predictor = Model(tmp_path / "out")
     found = evaluate(predictor, tmp_path / "data", columns=Columns())
     assert isinstance(found, Evaluation)
     for part in dev_parts:

@@ -23,7 +23,7 @@ from bertsmith.finetuning.origin import Untrained, UntrainedModel
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.evaluation import Evaluation, evaluate
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.family import build_for_task
 from bertsmith.pretraining.initial_weights import Columns
@@ -76,7 +76,7 @@ def test_every_kind_of_task_trains_evaluates_and_reloads(
         f"model: a BERT ({size}) without pre-training, vocabulary of {len(vocab)} pieces (trained "
         "on the training texts)"
     )
-    found = evaluate(Predictor(tmp_path / "out"), tmp_path / "data", columns=task_config.Columns())
+    found = evaluate(Model(tmp_path / "out"), tmp_path / "data", columns=task_config.Columns())
     assert isinstance(found, Evaluation)
     for part, scores in result.best_run.scores.items():
         assert found.parts[part].scores == pytest.approx(scores, abs=1e-6)

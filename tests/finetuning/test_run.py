@@ -36,7 +36,7 @@ from bertsmith.finetuning.model import class_weights
 from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.finetuning.run import RunResult, run
 from bertsmith.inference.batches import TaskBatches
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.tasks import FeatureBased
@@ -228,7 +228,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         for answer, example in zip(predictions, dev, strict=True)
     ]
     assert np.mean(right) == result.scores["dev"]["accuracy"]
-    again = Predictor(out / "best")
+    again = Model(out / "best")
     assert again.taught == Taught(
         task="classify",
         kind="classify",
@@ -285,7 +285,7 @@ def test_a_regression_does_not_depend_on_the_scale(
         assert found.scores["dev"][name] == pytest.approx(plain[name], abs=1e-2)
     assert found.scores["dev"]["mae"] == pytest.approx(abs(scale) * plain["mae"], rel=0.05)
     # The folder gives the same numbers, though fp32 has no place for the differences of 1e9.
-    again = Predictor(tmp_path / "run" / "best").predict(rated(18, 2))
+    again = Model(tmp_path / "run" / "best").predict(rated(18, 2))
     kept = [answer.value for answer in read_predictions(tmp_path / "run", kind_named("regress"))]
     assert [answer.value for answer in again] == pytest.approx(kept, rel=1e-4, abs=1e-3 * scale)
     assert np.corrcoef([answer.value for answer in again], kept)[0, 1] > 0.9999
@@ -301,7 +301,7 @@ def test_transformers_gives_the_numbers_of_a_regression(folder, tmp_path):
             theirs(torch.tensor([[TOKENIZER.cls_id, *ids, TOKENIZER.sep_id]])).logits.item()
             for ids in (TOKENIZER.encode(example.a).ids for example in dev)
         ]
-    ours = [answer.value for answer in Predictor(best).predict(dev)]
+    ours = [answer.value for answer in Model(best).predict(dev)]
     assert given == pytest.approx(ours, rel=1e-5)
     assert 100_000 < np.mean(given) < 120_000
 
@@ -316,7 +316,7 @@ def test_a_regression_stopped_and_continued_comes_to_the_same_bytes(
                 go(config_of(folder, "regress"), tmp_path / "run")
     # A checkpoint has the layer as it is trained; it gives numbers of the labels all the same.
     [saved] = (tmp_path / "run" / "checkpoints").glob("step-*")
-    values = [answer.value for answer in Predictor(saved).predict(rated(18, 2))]
+    values = [answer.value for answer in Model(saved).predict(rated(18, 2))]
     assert 100 < np.mean(values) < 112
     go(config_of(folder, "regress"), tmp_path / "run")
     same_run(plain_regression[0], tmp_path / "run")

@@ -9,7 +9,7 @@ from transformers import BertModel
 from bertsmith.core.errors import UsageError
 from bertsmith.inference import engine
 from bertsmith.inference.embedding import embed
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.model import Bert
 from bertsmith.text.tokenizer.encode import window_spans
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
@@ -46,7 +46,7 @@ def theirs(folder):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    predictor = Predictor(folder)
+    predictor = Model(folder)
     assert type(predictor.model) is Bert
     return predictor
 

@@ -24,7 +24,7 @@ from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.runtime import World
 from bertsmith.inference import engine
 from bertsmith.inference.engine import Scorer
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.head_config import FeatureBased
@@ -223,7 +223,7 @@ def save(folder: Path, case: str) -> Scorer:
 
 
 def stranger(folder: Path) -> Scorer:
-    return Scorer(Predictor(folder)._tuned, TOKENIZER, PLACE)
+    return Scorer(Model(folder)._tuned, TOKENIZER, PLACE)
 
 
 TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]
@@ -231,7 +231,7 @@ TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]
 
 def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tmp_path):
     scorer = save(tmp_path, "classify")
-    taught = Predictor(tmp_path).taught
+    taught = Model(tmp_path).taught
     assert (taught.kind, taught.labels, taught.limits.longest) == ("classify", CLASSES, 24)
     singles = [TextExample("", "", text) for text in TEXTS]
     pairs = [TextExample("", "", text, "bcd 文") for text in TEXTS]
@@ -251,7 +251,7 @@ def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tm
 
 def test_the_text_pipeline_gives_our_numbers(tmp_path):
     scorer = save(tmp_path, "regress")
-    ours = scorer.predict([TextExample("", "", text) for text in TEXTS], Predictor(tmp_path).taught)
+    ours = scorer.predict([TextExample("", "", text) for text in TEXTS], Model(tmp_path).taught)
     theirs = pipeline("text-classification", model=str(tmp_path), device=-1)(TEXTS)
     assert [row["label"] for row in theirs] == ["score"] * 4
     values = [answer.value for answer in ours]
@@ -261,7 +261,7 @@ def test_the_text_pipeline_gives_our_numbers(tmp_path):
 def test_the_token_pipeline_gives_our_tags_and_probabilities(tmp_path):
     scorer = save(tmp_path, "tag")
     words = ("a", "bcd", "中", "文", "efg", "h", ".")
-    taught = Predictor(tmp_path).taught
+    taught = Model(tmp_path).taught
     assert taught.labels == TAGS
     [answer] = scorer.predict([TagExample("", "", words)], taught)
     peer = pipeline("token-classification", model=str(tmp_path), device=-1, ignore_labels=[])
@@ -281,7 +281,7 @@ def test_models_of_transformers_are_asked_without_a_word_from_us(tmp_path):
         theirs = peer(TheirConfig(**SHAPE)).eval()
         theirs.save_pretrained(tmp_path / kind)
         TOKENIZER.save(tmp_path / kind)
-        taught = Predictor(tmp_path / kind).taught
+        taught = Model(tmp_path / kind).taught
         assert (taught.kind, taught.labels, taught.threshold) == (kind, labels, None)
         assert taught.limits == Limits(longest=24, stride=12)
         scorer, examples = stranger(tmp_path / kind), new_examples(kind, 3)

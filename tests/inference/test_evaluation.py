@@ -12,7 +12,7 @@ from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.core.errors import DataError, FolderError, UsageError
 from bertsmith.core.storage import write_json
 from bertsmith.inference.evaluation import CorpusScores, Evaluation, evaluate
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import pretrain_config
@@ -30,14 +30,14 @@ SHAPE = {
 }
 
 
-def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Predictor:
+def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Model:
     labels = ("entailment", "not_entailment") if task == "rte" else ("0", "1")
     torch.manual_seed(2)
     model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
     write_json(folder / TAUGHT, Taught(task=task, kind="classify", labels=labels, limits=limits))
-    return Predictor(folder)
+    return Model(folder)
 
 
 def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path:
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     path = tmp_path / "own.csv"
     path.write_text("question,context,answer\nred,old blue,blue\nred,old blue,green\n")
-    predictor = Predictor(tmp_path / "model")
+    predictor = Model(tmp_path / "model")
     with pytest.raises(DataError, match=r"own\.csv:3: the answer 'green' does not occur.*skip_mis"):
         evaluate(predictor, path)
     found = evaluate(predictor, path, skip_misplaced=True)
@@ -93,7 +93,7 @@ def test_a_tagger_is_scored_whatever_the_scheme_of_its_tags(small_model, tmp_pat
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     taught = Taught(task="tag", kind="tag", labels=labels, limits=Limits(longest=64, stride=32))
     write_json(tmp_path / "model" / TAUGHT, taught)
-    predictor = Predictor(tmp_path / "model")
+    predictor = Model(tmp_path / "model")
     found = {}
     for scheme, mark in (("iob1", "I"), ("iob2", "B")):
         path = tmp_path / f"{scheme}.conll"
@@ -133,7 +133,7 @@ def test_what_does_not_go_together(small_model: Path, toy_corpus: Path, tmp_path
     with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
         evaluate(predictor, tmp_path, columns=Columns())
     with pytest.raises(FolderError, match="was prepared with another tokenizer"):
-        evaluate(Predictor(small_model), toy_corpus, columns=Columns())
+        evaluate(Model(small_model), toy_corpus, columns=Columns())
 
 
 def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> N
         max_position_embeddings=64,
     )
     save_model(tmp_path / "model", BertForPretraining(config), tokenizer, card="")
-    found = evaluate(Predictor(tmp_path / "model"), toy_corpus, columns=Columns())
+    found = evaluate(Model(tmp_path / "model"), toy_corpus, columns=Columns())
     assert isinstance(found, CorpusScores)
     # Untrained: the loss of guessing among all pieces.
     assert found.scores["mlm_loss"] == pytest.approx(np.log(len(tokenizer)), abs=0.05)
@@ -185,7 +185,7 @@ def test_a_run_is_scored_as_it_scored_itself(
     )
     done = pretrain.run(config, tmp_path / "out")
     for folder in (tmp_path / "out", tmp_path / "out" / "checkpoints" / "step-00000002"):
-        found = evaluate(Predictor(folder), toy_corpus)
+        found = evaluate(Model(folder), toy_corpus)
         assert isinstance(found, CorpusScores)
         assert (found.pair_task, found.length) == (pair_task, 48)
         # The same examples as the run's own evaluation.

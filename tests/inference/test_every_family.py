@@ -86,21 +86,22 @@ def test_info_names_it(folders, name, capsys):
 @pytest.mark.parametrize("name", ALL)
 def test_fill_says_what_it_cannot_see(folders, name):
     model = bertsmith.load(folders / name)
-    one, other = (model.fill(f"w1 [MASK] {last}") for last in ("w3", "w9"))
+    one, other = (model.fill_mask(f"w1 [MASK] {last}") for last in ("w3", "w9"))
     same = one.blanks[0].candidates == other.blanks[0].candidates
     assert same == (name in ("left", "gpt"))
     assert bool(one.note) == (name != "bert")
     assert sum(
-        guess.probability for guess in model.fill("w1 [MASK]", top_k=SIZE).blanks[0].candidates
+        guess.probability for guess in model.fill_mask("w1 [MASK]", top_k=SIZE).blanks[0].candidates
     ) == (pytest.approx(1, abs=1e-4))
     if name != "bert":
         with pytest.raises(UsageError, match="The text has 2 blanks"):
-            model.fill("[MASK] w1 [MASK]")
+            model.fill_mask("[MASK] w1 [MASK]")
         assert not any(
-            guess.token.startswith("[") for guess in model.fill("w1 [MASK]").blanks[0].candidates
+            guess.token.startswith("[")
+            for guess in model.fill_mask("w1 [MASK]").blanks[0].candidates
         )
     if name != "elmo":
-        filled = model.fill("[MASK] w1 [MASK]", joint=True)
+        filled = model.fill_mask("[MASK] w1 [MASK]", joint=True)
         assert len(filled.blanks) == (2 if name == "bert" else 1)
         assert len(filled.joint[0].tokens) == 2
 
@@ -200,13 +201,17 @@ def test_it_is_tuned_on_pairs_evaluated_and_asked(folders, name, tmp_path, capsy
 
 
 def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
-    source = bertsmith.FinetuneSource(task="classify", train=str(folders / "pairs.csv"))
+    train = folders / "pairs.csv"
     before = bertsmith.load(folders / "elmo").model.elmo.state_dict()
     for name, settings, same in (("frozen", {}, True), ("tuned", {"frozen": False}, False)):
-        job = bertsmith.FinetuneJob(
-            source=source, model=str(folders / "elmo"), settings={"epochs": 1} | settings
+        result = bertsmith.finetune(
+            "classify",
+            train=train,
+            model=folders / "elmo",
+            out=tmp_path / name,
+            epochs=1,
+            **settings,
         )
-        result = bertsmith.finetune(job, tmp_path / name)
         assert result.config.learning_rate == (1e-3 if same else 3e-4)
         after = load_task(tmp_path / name).elmo.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before) == same
@@ -220,8 +225,7 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
     ],
 )
 def test_settings_of_another_architecture_are_refused(folders, tmp_path, name, flags, said):
-    source = bertsmith.FinetuneSource(task="classify", train=str(folders / "pairs.csv"))
-    job = bertsmith.FinetuneJob(source=source, model=str(folders / name), settings=flags)
+    train, model, out = folders / "pairs.csv", folders / name, tmp_path / "out"
     with pytest.raises(UsageError, match=said):
-        bertsmith.finetune(job, tmp_path / "out")
+        bertsmith.finetune("classify", train=train, model=model, out=out, **flags)
     assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.core.errors import BertsmithError, DataError, UsageError
 from bertsmith.core.storage import write_json
 from bertsmith.inference.files import embed_file, predict_file
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.examples import Limits, TagExample, TextExample
@@ -26,12 +26,12 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 ROWS = 1100  # more than two blocks
 
 
-def tuned(small_model: Path, folder: Path, kind: str, labels: tuple[str, ...] = ()) -> Predictor:
+def tuned(small_model: Path, folder: Path, kind: str, labels: tuple[str, ...] = ()) -> Model:
     torch.manual_seed(1)
     model = BertForTask(load_config(small_model), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     write_json(folder / TAUGHT, taught(kind, labels))
-    return Predictor(folder)
+    return Model(folder)
 
 
 def taught(kind: str, labels: tuple[str, ...] = ()) -> Taught:
@@ -39,13 +39,13 @@ def taught(kind: str, labels: tuple[str, ...] = ()) -> Taught:
 
 
 @pytest.fixture
-def classifier(small_model: Path, tmp_path: Path) -> Predictor:
+def classifier(small_model: Path, tmp_path: Path) -> Model:
     return tuned(small_model, tmp_path / "model", "classify", ("no", "yes"))
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".tsv", ".parquet"])
 def test_rows_keep_their_order_columns_and_number(
-    classifier: Predictor, tmp_path: Path, ending: str
+    classifier: Model, tmp_path: Path, ending: str
 ) -> None:
     with (tmp_path / "in.jsonl").open("w") as file:
         for number in range(ROWS):
@@ -77,7 +77,7 @@ def test_rows_keep_their_order_columns_and_number(
         assert sum(row["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
+def test_a_text_a_line(classifier: Model, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("red green\nblue\n")
     predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
@@ -85,7 +85,7 @@ def test_a_text_a_line(classifier: Predictor, tmp_path: Path) -> None:
 
 
 def test_a_line_is_the_text_whatever_its_column_was_called(
-    classifier: Predictor, tmp_path: Path
+    classifier: Model, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("red green\nblue\n")
     (tmp_path / "in.csv").write_text("review\nred green\nblue\n")
@@ -111,7 +111,7 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
     )
 
 
-def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: Path) -> None:
+def test_a_file_that_is_there_is_not_replaced(classifier: Model, tmp_path: Path) -> None:
     source, out = tmp_path / "in.txt", tmp_path / "mine.csv"
     source.write_text("red green\n")
     out.write_text("kept")
@@ -125,7 +125,7 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Predictor, tmp_path: P
     assert out.read_text() == "kept"
 
 
-def test_what_loses_its_end_is_told(classifier: Predictor, tmp_path: Path) -> None:
+def test_what_loses_its_end_is_told(classifier: Model, tmp_path: Path) -> None:
     longest = classifier.taught.limits.longest
     (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
@@ -156,7 +156,7 @@ def test_columns_are_columns_for_a_tagger(small_model: Path, tmp_path: Path, nam
     assert [row["predicted_words"] for row in rows] == [["red", "old"], ["blue"]]
 
 
-def test_columns_without_a_name_are_kept(classifier: Predictor, tmp_path: Path) -> None:
+def test_columns_without_a_name_are_kept(classifier: Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text(",text,\n7,red,x\n")
     predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
     header, row = (tmp_path / "out.csv").read_text().splitlines()
@@ -164,21 +164,21 @@ def test_columns_without_a_name_are_kept(classifier: Predictor, tmp_path: Path) 
     assert row.startswith("7,red,x,")
 
 
-def test_a_url_is_named_as_it_was_given(classifier: Predictor, tmp_path: Path) -> None:
+def test_a_url_is_named_as_it_was_given(classifier: Model, tmp_path: Path) -> None:
     for source in ("memory://none/in.csv", "nowhere://none/in.csv"):
         with pytest.raises(BertsmithError) as caught:
             predict_file(classifier, source, tmp_path / "out.csv", columns=Columns())
         assert source in str(caught.value)
 
 
-def test_nothing_is_left_of_a_failed_prediction(classifier: Predictor, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_failed_prediction(classifier: Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text\n" + "red\n" * 600 + '""\n')
     with pytest.raises(DataError, match=r"in\.csv:602: the text in column 'text' is empty"):
         predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "model"]
 
 
-def test_what_cannot_be_written_or_asked_is_refused(classifier: Predictor, tmp_path: Path) -> None:
+def test_what_cannot_be_written_or_asked_is_refused(classifier: Model, tmp_path: Path) -> None:
     (tmp_path / "in.csv").write_text("text,predicted\nred,1\n")
     with pytest.raises(UsageError, match=r"in\.csv:2: the file has a column 'predicted' already"):
         predict_file(classifier, tmp_path / "in.csv", tmp_path / "out.csv", columns=Columns())
@@ -197,15 +197,13 @@ def test_what_cannot_be_written_or_asked_is_refused(classifier: Predictor, tmp_p
 def test_a_model_that_was_not_fine_tuned(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("red\n")
     with pytest.raises(UsageError, match="has not been fine-tuned on a task; run `bertsmith finet"):
-        predict_file(
-            Predictor(small_model), tmp_path / "in.txt", tmp_path / "o.csv", columns=Columns()
-        )
+        predict_file(Model(small_model), tmp_path / "in.txt", tmp_path / "o.csv", columns=Columns())
 
 
 def test_vectors_of_a_file(small_model: Path, tmp_path: Path) -> None:
     lines = [f"{text(number)} {'old ' * (number % 90)}" for number in range(700)]
     (tmp_path / "in.txt").write_text("\n".join(lines) + "\n")
-    predictor = Predictor(small_model)
+    predictor = Model(small_model)
     for name in ("out.npy", "out.parquet"):
         done = embed_file(
             predictor,

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 LETTERS = "abcdefghiklnoprstuwy"
@@ -43,7 +43,7 @@ def write_gpt(folder, *, vocab_size: int, labels: int = 3, **changes):
 
 def check_answers(folder, theirs, texts=TEXTS):
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    answers = Predictor(folder).predict(texts)
+    answers = Model(folder).predict(texts)
     for text, answer in zip(texts, answers, strict=True):
         with torch.no_grad():
             logits = theirs(**tokenizer(text, return_tensors="pt")).logits[0]
@@ -69,7 +69,7 @@ def test_classification_by_a_gpt_of_transformers(tmp_path, labels, whole):
         (tmp_path / "merges.txt").write_text(f"#version: 0.2\n{rows}")
     check_answers(tmp_path, theirs)
     with pytest.raises(UsageError, match="give single texts"):
-        Predictor(tmp_path).predict([("the king", "the thing")])
+        Model(tmp_path).predict([("the king", "the thing")])
 
 
 @pytest.mark.parametrize("frame", ["prompt", "extract", "text"])
@@ -101,7 +101,7 @@ def test_a_gpt_without_its_token_is_still_damaged(tmp_path):
         json.dumps(json.loads(path.read_text()) | {"bertsmith_task": {"kind": "classify"}})
     )
     with pytest.raises(FolderError, match="extract_id is missing"):
-        Predictor(tmp_path)
+        Model(tmp_path)
 
 
 WORDS = ["the", "king", "sings", "a", "song", "."]
@@ -132,16 +132,16 @@ def test_next_sentence_of_a_folder_with_that_head_alone(tmp_path):
     inputs = AutoTokenizer.from_pretrained(tmp_path)(a, b, return_tensors="pt")
     with torch.no_grad():
         expected = float(theirs(**inputs).logits.softmax(-1)[0, 0])
-    predictor = Predictor(tmp_path)
+    predictor = Model(tmp_path)
     assert predictor.next_sentence(a, b) == pytest.approx(expected, abs=1e-5)
     assert predictor.embed([a]).shape == (1, 16)
     with pytest.raises(UsageError, match="has no head that predicts words"):
-        predictor.fill("the [MASK] .")
+        predictor.fill_mask("the [MASK] .")
 
 
 def test_a_pair_needs_two_segments(tmp_path):
     theirs = write_bert(tmp_path / "a", BertForSequenceClassification, type_vocab_size=1)
-    predictor = Predictor(tmp_path / "a")
+    predictor = Model(tmp_path / "a")
     inputs = AutoTokenizer.from_pretrained(tmp_path / "a")("the king .", return_tensors="pt")
     with torch.no_grad():
         expected = float(theirs(**inputs).logits.softmax(-1)[0, 0])
@@ -151,4 +151,4 @@ def test_a_pair_needs_two_segments(tmp_path):
         predictor.predict([("the king .", "a song .")])
     write_bert(tmp_path / "b", BertForNextSentencePrediction, type_vocab_size=1)
     with pytest.raises(UsageError, match=f"{tmp_path / 'b'} has 1 segment"):
-        Predictor(tmp_path / "b").next_sentence("the king .", "a song .")
+        Model(tmp_path / "b").next_sentence("the king .", "a song .")

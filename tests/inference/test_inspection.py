@@ -11,7 +11,7 @@ from transformers import AutoModel, BertForPreTraining
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.inspection import MAX_TOKENS, Inspection, inspect
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
 from bertsmith.models.gpt.config import GptConfig
@@ -21,7 +21,7 @@ A, B = "the old red cold.", "a new blue ##s?"
 
 
 def inspected(folder: Path, text: str = A, text_b: str | None = B, **settings: Any) -> Inspection:
-    found = Predictor(folder)
+    found = Model(folder)
     return inspect(found.model, found.tokenizer, text, text_b, **settings)
 
 

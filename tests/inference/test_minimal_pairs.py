@@ -14,7 +14,7 @@ from bertsmith.core.errors import DataError, FolderError, UsageError
 from bertsmith.core.runtime import World
 from bertsmith.inference.engine import TOKENS_AT_ONCE
 from bertsmith.inference.minimal_pairs import minimal_pairs, totals
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.inference.token_scores import Sentences, work
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
@@ -100,7 +100,7 @@ def plain_gpt(model, text):
 def ours(folder, texts):
     rows = [framed(text) for text in texts]
     made = Sentences(np.concatenate(rows), np.array([len(row) for row in rows]))
-    return totals(Predictor(folder).model, TOKENIZER, made, CPU)
+    return totals(Model(folder).model, TOKENIZER, made, CPU)
 
 
 def write(path, pairs, **keys):
@@ -126,24 +126,24 @@ def test_200_pairs_as_a_plain_reimplementation_scores_them(
     kept = [n for n in range(0, 400, 2) if abs(expected[n] - expected[n + 1]) > 1e-3]
     assert len(kept) > 190
     write(tmp_path / "some.jsonl", [(texts[n], texts[n + 1]) for n in kept])
-    found = minimal_pairs(Predictor(folders / name), tmp_path / "some.jsonl")
+    found = minimal_pairs(Model(folders / name), tmp_path / "some.jsonl")
     assert found.paradigms[0].right == sum(expected[n] > expected[n + 1] for n in kept)
     assert (found.overall.pairs, found.paradigms[0].name) == (len(kept), "some")
 
 
 def test_hiding_the_rest_of_a_word_matters(folders):
-    [score] = Predictor(folders / "bert").score(["w1p1p2 w3"])
+    [score] = Model(folders / "bert").log_likelihood(["w1p1p2 w3"])
     [total] = ours(folders / "bert", ["w1p1p2 w3"])
     assert abs(score.totals["masked"] - total) > 1e-3
     # A text whose words are single pieces has the same score both ways.
-    [score] = Predictor(folders / "bert").score(["w1 w2 w3"])
+    [score] = Model(folders / "bert").log_likelihood(["w1 w2 w3"])
     [total] = ours(folders / "bert", ["w1 w2 w3"])
     assert score.totals["masked"] == pytest.approx(total, abs=1e-5)
 
 
 def test_elmo_has_the_sum_of_both_directions(folders):
     texts = sentences(30)
-    scores = Predictor(folders / "elmo").score(texts)
+    scores = Model(folders / "elmo").log_likelihood(texts)
     expected = [one.totals["forward"] + one.totals["backward"] for one in scores]
     np.testing.assert_allclose(ours(folders / "elmo", texts), expected, atol=1e-4)
 
@@ -159,14 +159,14 @@ def test_progress_counts_the_tokens_of_all_copies(folders, tmp_path):
     write(tmp_path / "some.jsonl", [("w1 w2", "w1 w2 w3p1"), ("w1 w2", "w4 w2")])
     told = []
     minimal_pairs(
-        Predictor(folders / "bert"),
+        Model(folders / "bert"),
         tmp_path / "some.jsonl",
         progress=lambda *counts: told.append(counts),
     )
     # Each of 4 pieces in a copy of 6 tokens; two distinct sentences of 2 pieces.
     assert told[0] == (4 * 6, 4 * 6 + 2 * 2 * 4)
     assert told[-1] == (40, 40)
-    gpt = Predictor(folders / "gpt").model
+    gpt = Model(folders / "gpt").model
     assert work(gpt, Sentences(np.arange(9), np.array([4, 5]))) == 9
 
 
@@ -174,7 +174,7 @@ def test_ties_are_wrong(folders, tmp_path):
     # Words that the vocabulary lacks are all [UNK].
     write(tmp_path / "some.jsonl", [("w1 cat", "w1 dog"), ("w1", "w1")], UID="same")
     for name in SHAPES:
-        found = minimal_pairs(Predictor(folders / name), tmp_path / "some.jsonl")
+        found = minimal_pairs(Model(folders / name), tmp_path / "some.jsonl")
         [paradigm] = found.paradigms
         assert (paradigm.name, paradigm.right, paradigm.ties, paradigm.pairs) == ("same", 0, 2, 2)
         assert "Ties are wrong: 2 of 2 pairs." in found.lines()[-2]
@@ -191,7 +191,7 @@ def test_paradigms_are_grouped_by_phenomenon_in_the_order_of_the_data(folders, t
         ("6", "this_these", {"linguistics_term": "determiner_noun_agreement"}),
     ):
         write(tmp_path / f"{name}.jsonl", pairs[: 2 if name == "6" else 3], UID=uid, **keys)
-    found = minimal_pairs(Predictor(folders / "gpt"), tmp_path)
+    found = minimal_pairs(Model(folders / "gpt"), tmp_path)
     names = [(one.phenomenon, one.name) for one in found.paradigms]
     assert names == [
         ("islands", "who"),
@@ -214,18 +214,18 @@ def test_paradigms_are_grouped_by_phenomenon_in_the_order_of_the_data(folders, t
     assert lines[-3].startswith("all ")
     assert "Chance is 50.0%" in lines[-2]
 
-    sampled = minimal_pairs(Predictor(folders / "gpt"), tmp_path, limit=2)
+    sampled = minimal_pairs(Model(folders / "gpt"), tmp_path, limit=2)
     assert {one.pairs for one in sampled.paradigms} == {2}
     assert sampled.lines()[-1] == "The first 2 pairs of each paradigm."
     with pytest.raises(UsageError, match="limit is 0"):
-        minimal_pairs(Predictor(folders / "gpt"), tmp_path, limit=0)
+        minimal_pairs(Model(folders / "gpt"), tmp_path, limit=0)
 
 
 def test_packed_files_are_read(folders, tmp_path):
     line = json.dumps({"sentence_good": "w1 w2", "sentence_bad": "w3"})
     with gzip.open(tmp_path / "some.jsonl.gz", "wt") as file:
         file.write(line + "\n")
-    found = minimal_pairs(Predictor(folders / "bert"), tmp_path)
+    found = minimal_pairs(Model(folders / "bert"), tmp_path)
     assert [one.name for one in found.paradigms] == ["some"]
     assert found.agreement is None
     assert found.phenomena == []
@@ -235,18 +235,18 @@ def test_sentences_that_the_model_cannot_read(folders, tmp_path):
     path = tmp_path / "some.jsonl"
     write(path, [("w1", "w2"), ("w1 " * 22, "w1 " * 23)])
     with pytest.raises(DataError, match=r"some\.jsonl:2: .*'sentence_bad' has 25 tokens.* 24"):
-        minimal_pairs(Predictor(folders / "bert"), path)
+        minimal_pairs(Model(folders / "bert"), path)
     write(path, [("w1 " * 22, "w1")])
-    assert minimal_pairs(Predictor(folders / "bert"), path).overall.pairs == 1
+    assert minimal_pairs(Model(folders / "bert"), path).overall.pairs == 1
     # Private use: something to Python, nothing to BERT's cleaning.
     write(path, [("w1", "w2"), ("\ufffd", "w1")])
     with pytest.raises(DataError, match=r"some\.jsonl:2: .*'sentence_good' is empty"):
-        minimal_pairs(Predictor(folders / "bert"), path)
+        minimal_pairs(Model(folders / "bert"), path)
 
 
 def test_a_damaged_model_is_no_result(folders, tmp_path):
     write(tmp_path / "some.jsonl", [("w1", "w2")])
-    predictor = Predictor(folders / "gpt")
+    predictor = Model(folders / "gpt")
     with torch.no_grad():
         predictor.model.gpt.embeddings.word.weight[3] = float("nan")
     with pytest.raises(FolderError, match="not finite"):

@@ -8,7 +8,7 @@ from transformers import BertForMaskedLM, pipeline
 
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 def test_fill_equals_the_pipeline_of_transformers(folder):
     text = "The cats [MASK] 我喜欢[MASK]果"
-    found = Predictor(folder).fill(text, top_k=3)
+    found = Model(folder).fill_mask(text, top_k=3)
     peer = pipeline("fill-mask", model=str(folder), device=-1)
     for blank, theirs in zip(found.blanks, peer(text, top_k=3), strict=True):
         assert [c.token for c in blank.candidates] == [row["token_str"] for row in theirs]
@@ -50,16 +50,16 @@ def test_fill_equals_the_pipeline_of_transformers(folder):
 
 
 def test_probabilities_of_all_pieces_sum_to_one(folder):
-    [blank] = Predictor(folder).fill("the [MASK] sat.", top_k=len(VOCAB)).blanks
+    [blank] = Model(folder).fill_mask("the [MASK] sat.", top_k=len(VOCAB)).blanks
     assert math.isclose(sum(c.probability for c in blank.candidates), 1.0, rel_tol=1e-5)
     values = [c.probability for c in blank.candidates]
     assert values == sorted(values, reverse=True)
 
 
 def test_joint_filling_is_the_best_product_of_conditionals(folder):
-    predictor = Predictor(folder)
+    predictor = Model(folder)
     text = "我喜欢[MASK][MASK]"
-    found = predictor.fill(text, top_k=len(VOCAB), joint=True).joint
+    found = predictor.fill_mask(text, top_k=len(VOCAB), joint=True).joint
     theirs = BertForMaskedLM.from_pretrained(folder).eval()
 
     def probability(first: str, second: str) -> float:
@@ -90,7 +90,7 @@ def test_next_sentence_equals_transformers(folder):
     with torch.no_grad():
         expected = peer(**inputs).logits.softmax(-1)[0, 0].item()
     assert math.isclose(
-        Predictor(folder).next_sentence("the cat sat.", "我喜欢"), expected, rel_tol=1e-5
+        Model(folder).next_sentence("the cat sat.", "我喜欢"), expected, rel_tol=1e-5
     )
 
 
@@ -106,11 +106,11 @@ def test_next_sentence_equals_transformers(folder):
 )
 def test_bad_requests_are_told(folder, text, top, message):
     with pytest.raises(UsageError, match=message):
-        Predictor(folder).fill(text, top_k=top)
+        Model(folder).fill_mask(text, top_k=top)
 
 
 def test_model_without_pair_task_says_so(tmp_path):
-    predictor = Predictor(write(tmp_path, pair_task=False))
+    predictor = Model(write(tmp_path, pair_task=False))
     with pytest.raises(UsageError, match="no BERT that was pre-trained with a pair task"):
         predictor.next_sentence("the", "cat")
 
@@ -119,7 +119,7 @@ def test_tokenizer_of_another_model_is_refused(tmp_path):
     write(tmp_path)
     Tokenizer((*VOCAB, "extra")).save(tmp_path)
     with pytest.raises(FolderError, match=r"17 pieces, config\.json says 16"):
-        Predictor(tmp_path)
+        Model(tmp_path)
 
 
 def test_tokens_added_without_embeddings_are_named(tmp_path):
@@ -128,14 +128,14 @@ def test_tokens_added_without_embeddings_are_named(tmp_path):
         (tmp_path / name).unlink()
     (tmp_path / "added_tokens.json").write_text('{"<user>": 16}')
     with pytest.raises(FolderError, match=r"no embedding for the added token '<user>'"):
-        Predictor(tmp_path)
+        Model(tmp_path)
 
 
 def test_rows_of_padding_answer_as_in_transformers_and_have_no_name(tmp_path):
     torch.manual_seed(3)
     model = BertForPretraining(msgspec.structs.replace(CONFIG, vocab_size=24))
     save_model(tmp_path, model, Tokenizer(VOCAB), card="")
-    found = Predictor(tmp_path).fill("the [MASK] sat", top_k=len(VOCAB), joint=True)
+    found = Model(tmp_path).fill_mask("the [MASK] sat", top_k=len(VOCAB), joint=True)
     [row] = [BertForMaskedLM.from_pretrained(tmp_path)(torch.tensor([[2, 11, 4, 14, 3]])).logits]
     expected = row[0, 2].softmax(-1).tolist()
     assert sum(expected[16:]) > 0.01
@@ -146,7 +146,7 @@ def test_rows_of_padding_answer_as_in_transformers_and_have_no_name(tmp_path):
 
 
 def test_answers_are_json(folder):
-    found = Predictor(folder).fill("the [MASK]", top_k=1)
+    found = Model(folder).fill_mask("the [MASK]", top_k=1)
     keys = msgspec.json.decode(msgspec.json.encode(found))
     assert keys["text"] == "the [MASK]"
     assert set(keys["blanks"][0]["candidates"][0]) == {"token", "probability"}

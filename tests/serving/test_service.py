@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 
 TEXT = "the old [MASK] cold"
 
@@ -37,13 +37,13 @@ def fault(answer: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def model(small_model: Path) -> Predictor:
-    return Predictor(small_model)
+def model(small_model: Path) -> Model:
+    return Model(small_model)
 
 
-def test_masks_are_filled_as_the_model_fills_them(service: Any, model: Predictor) -> None:
+def test_masks_are_filled_as_the_model_fills_them(service: Any, model: Model) -> None:
     [one, two] = results(service, "fill-mask", text=[TEXT, "a [MASK] ."], top_k=3)
-    expected = model.fill(TEXT, top_k=3).blanks[0].candidates
+    expected = model.fill_mask(TEXT, top_k=3).blanks[0].candidates
     got = one["blanks"][0]["candidates"]
     assert [guess["token"] for guess in got] == [guess.token for guess in expected]
     assert [guess["probability"] for guess in got] == pytest.approx(
@@ -52,11 +52,11 @@ def test_masks_are_filled_as_the_model_fills_them(service: Any, model: Predictor
     assert len(two["blanks"][0]["candidates"]) == 3
 
 
-def test_pairs_vectors_and_likelihoods_are_the_models(service: Any, model: Predictor) -> None:
+def test_pairs_vectors_and_likelihoods_are_the_models(service: Any, model: Model) -> None:
     [found] = results(service, "next-sentence", text="the old", text_b="a red")
     assert found["probability"] == pytest.approx(model.next_sentence("the old", "a red"), abs=1e-5)
     [scored] = results(service, "log-likelihood", text="the old red")
-    assert scored["totals"] == pytest.approx(model.score(["the old red"])[0].totals, abs=1e-4)
+    assert scored["totals"] == pytest.approx(model.log_likelihood(["the old red"])[0].totals, abs=1e-4)
     texts = ["the old red cold", "a new"]
     expected = model.embed(texts)
     answer = post(service, "embeddings", input=texts).json()

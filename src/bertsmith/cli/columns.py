@@ -8,7 +8,7 @@ from bertsmith.cli.command import Command
 from bertsmith.cli.options import Option, flag
 
 if TYPE_CHECKING:
-    from bertsmith.inference.predictor import Predictor
+    from bertsmith.inference.predictor import Model
     from bertsmith.tasks.task_config import Columns
 
 COLUMNS = (
@@ -65,7 +65,7 @@ class ColumnOptions(Command):
         return {name: getattr(self, name) for name in COLUMNS if getattr(self, name) is not None}
 
 
-def model_columns(predictor: "Predictor", given: Mapping[str, Any], *, labelled: bool) -> "Columns":
+def model_columns(predictor: "Model", given: Mapping[str, Any], *, labelled: bool) -> "Columns":
     """The columns of the model's fine-tuning, with the user's over them.
 
     Args:

@@ -10,7 +10,7 @@ from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
 from bertsmith.cli.options import flag, word
 
 if TYPE_CHECKING:
-    from bertsmith.inference.predictor import Predictor
+    from bertsmith.inference.predictor import Model
 
 
 @dataclass(kw_only=True)
@@ -48,22 +48,22 @@ class Embed(Command):
 
     def run(self) -> Result | Iterator[Result]:
         """Embeds."""
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
         source = file_of(self.inputs, self.out)
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         if source is not None and self.out is not None:
             return self._to_file(predictor, source, self.out)
         return self._to_lines(predictor, source)
 
-    def _to_lines(self, predictor: "Predictor", source: str | None) -> Iterator[Result]:
+    def _to_lines(self, predictor: "Model", source: str | None) -> Iterator[Result]:
         for texts in text_blocks(self.inputs, source=source, column=self.text):
             vectors = predictor.embed(texts, pooling=self.pooling, layers=self.layers)
             for text, vector in zip(texts, vectors.tolist(), strict=True):
                 numbers = "\t".join(f"{value:.6g}" for value in vector)
                 yield Result({"text": text, "embedding": vector}, numbers)
 
-    def _to_file(self, predictor: "Predictor", source: str, out: Path) -> Result:
+    def _to_file(self, predictor: "Model", source: str, out: Path) -> Result:
         from bertsmith.core.terminal import Bar
         from bertsmith.inference.files import embed_file
 

@@ -51,7 +51,7 @@ class Evaluate(ColumnOptions):
     def run(self) -> Result:
         """Scores."""
         from bertsmith.inference.evaluation import evaluate
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
         if self.data is None:
             return self._run_pairs()
@@ -60,7 +60,7 @@ class Evaluate(ColumnOptions):
                 "--data and --minimal-pairs exclude each other. Leave one of them out."
             )
         self._refuse(["limit", "precision"], fits="--minimal-pairs")
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         found = evaluate(
             predictor,
             self.data,
@@ -72,7 +72,7 @@ class Evaluate(ColumnOptions):
     def _run_pairs(self) -> Result:
         from bertsmith.core.terminal import Bar
         from bertsmith.inference.minimal_pairs import minimal_pairs
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
         if self.minimal_pairs is None:
             raise UsageError(
@@ -80,7 +80,7 @@ class Evaluate(ColumnOptions):
                 "--minimal-pairs (BLiMP's files)."
             )
         self._refuse([*COLUMNS, "skip_misplaced"], fits="--data")
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         with Bar(score="tokens") as bar:
             found = minimal_pairs(
                 predictor,

@@ -46,9 +46,9 @@ class Fill(Command):
         """Predicts."""
         from bertsmith.core.terminal import percent
         from bertsmith.inference.fill_mask import INDEPENDENT
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         if self.word is not None:
             words = [predictor.word_probability(self.text, word) for word in self.word]
             lines = [
@@ -57,7 +57,7 @@ class Fill(Command):
                 for one in words
             ]
             return Result(words, "\n".join(lines))
-        found = predictor.fill(self.text, top_k=self.top_k, joint=self.joint)
+        found = predictor.fill_mask(self.text, top_k=self.top_k, joint=self.joint)
         warning = _ALL_UNKNOWN if _all_unknown(self.text, predictor.tokenizer) else None
         text = []
         for number, blank in enumerate(found.blanks, 1):

@@ -34,9 +34,9 @@ class Generate(Command):
 
     def run(self) -> Result:
         """Generates."""
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
-        found = Predictor(self.model).generate(
+        found = Model(self.model).generate(
             self.text,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,

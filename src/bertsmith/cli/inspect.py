@@ -33,10 +33,10 @@ class Inspect(Command):
         from bertsmith.core.runtime import page_language
         from bertsmith.core.storage import write_bytes
         from bertsmith.inference.inspection import inspect
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
         from bertsmith.reports.inspector import inspector_page
 
-        found = Predictor(self.model)
+        found = Model(self.model)
         answer = inspect(
             found.model,
             found.tokenizer,

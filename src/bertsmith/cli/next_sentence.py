@@ -19,8 +19,8 @@ class NextSentence(Command):
     def run(self) -> Result:
         """Predicts."""
         from bertsmith.core.terminal import percent
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
-        probability = Predictor(self.model).next_sentence(self.a, self.b)
+        probability = Model(self.model).next_sentence(self.a, self.b)
         text = f"{percent(probability).strip()} that B follows A."
         return Result({"a": self.a, "b": self.b, "probability": probability}, text)

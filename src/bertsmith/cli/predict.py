@@ -12,7 +12,7 @@ from bertsmith.cli.options import flag, word
 from bertsmith.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bertsmith.inference.predictor import Predictor
+    from bertsmith.inference.predictor import Model
 
 
 @dataclass(kw_only=True)
@@ -43,17 +43,17 @@ class Predict(ColumnOptions):
 
     def run(self) -> Result | Iterator[Result]:
         """Predicts."""
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
         source = file_of(self.inputs, self.out)
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         if source is None:
             return self._texts(predictor)
         if self.out is None:
             return self._rows(predictor, source)
         return self._to_file(predictor, source, self.out)
 
-    def _texts(self, predictor: "Predictor") -> Iterator[Result]:
+    def _texts(self, predictor: "Model") -> Iterator[Result]:
 
         for name in self.given_columns():
             flag_name = f"--{name.replace('_', '-')}"
@@ -65,7 +65,7 @@ class Predict(ColumnOptions):
             for (shown, _), prediction in zip(items, found, strict=True):
                 yield _answered({"input": shown}, prediction.columns)
 
-    def _rows(self, predictor: "Predictor", source: str) -> Iterator[Result]:
+    def _rows(self, predictor: "Model", source: str) -> Iterator[Result]:
         from bertsmith.inference.files import predicted_rows
 
         columns = model_columns(predictor, self.given_columns(), labelled=False)
@@ -73,7 +73,7 @@ class Predict(ColumnOptions):
             for values, answer in rows:
                 yield _answered(values, answer)
 
-    def _to_file(self, predictor: "Predictor", source: str, out: Path) -> Result:
+    def _to_file(self, predictor: "Model", source: str, out: Path) -> Result:
         from bertsmith.core.terminal import Bar
         from bertsmith.inference.files import predict_file
 
@@ -94,7 +94,7 @@ _Item = tuple[list[str], str | tuple[str, ...]]
 """The texts of an input, and the input as the model takes it."""
 
 
-def _items(predictor: "Predictor", texts: Sequence[str]) -> list[_Item]:
+def _items(predictor: "Model", texts: Sequence[str]) -> list[_Item]:
     """Texts one by one, in pairs, or a text and its choices, as the model's task has it."""
     from bertsmith.tasks.datasets import reading
     from bertsmith.tasks.kinds.registry import kind_named

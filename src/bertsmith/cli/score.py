@@ -12,7 +12,7 @@ from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
 from bertsmith.cli.options import flag, word
 
 if TYPE_CHECKING:
-    from bertsmith.inference.predictor import Predictor
+    from bertsmith.inference.predictor import Model
 
 
 @dataclass(kw_only=True)
@@ -39,26 +39,26 @@ class Score(Command):
     def run(self) -> Result | Iterator[Result]:
         """Scores."""
         from bertsmith.inference.likelihood import table
-        from bertsmith.inference.predictor import Predictor
+        from bertsmith.inference.predictor import Model
 
         source = file_of(self.inputs, self.out)
-        predictor = Predictor(self.model)
+        predictor = Model(self.model)
         if source is not None and self.out is not None:
             return self._to_file(predictor, source, self.out)
         if source is not None or self.inputs == ("-",):
             return self._to_lines(predictor, source)
-        found = predictor.score(self.inputs)
+        found = predictor.log_likelihood(self.inputs)
         return Result(found, table(found))
 
-    def _to_lines(self, predictor: "Predictor", source: str | None) -> Iterator[Result]:
+    def _to_lines(self, predictor: "Model", source: str | None) -> Iterator[Result]:
         from bertsmith.inference.likelihood import summary
 
         for texts in text_blocks(self.inputs, source=source, column=self.text):
-            for found in predictor.score(texts):
+            for found in predictor.log_likelihood(texts):
                 numbers = "\t".join(f"{value:.4f}" for value in summary(found).values())
                 yield Result(msgspec.to_builtins(found), f"{numbers}\t{found.text}")
 
-    def _to_file(self, predictor: "Predictor", source: str, out: Path) -> Result:
+    def _to_file(self, predictor: "Model", source: str, out: Path) -> Result:
         from bertsmith.core.terminal import Bar
         from bertsmith.inference.files import score_file
 

@@ -17,7 +17,7 @@ from bertsmith.core.storage import read_json, write_json
 from bertsmith.core.terminal import Bar
 from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.inference.pair_scores import MinimalPairsResult
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 _FOLDER = "minimal-pairs"
@@ -74,7 +74,7 @@ def score_pairs(
                 found[system.name] = msgspec.structs.replace(kept, model=str(model))
                 continue
         say(f"{system.title}: {pairs.count:,} minimal pairs")
-        predictor = Predictor(model)
+        predictor = Model(model)
         with Bar(score="tokens") as bar:
             result = minimal_pairs(
                 predictor,

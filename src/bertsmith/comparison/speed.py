@@ -32,7 +32,7 @@ from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.pretraining import setup as pretrain_setup
 from bertsmith.pretraining.config import ENDLESS_STEPS
@@ -236,7 +236,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
 def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
     """Seconds of scoring so many minimal pairs, from a few of each paradigm."""
     assert plan.minimal_pairs is not None
-    predictor = Predictor(model)
+    predictor = Model(model)
     began = time.monotonic()
     read_pairs(plan.minimal_pairs, plan.limit, predictor.tokenizer, longest=POSITIONS)
     reading = time.monotonic() - began

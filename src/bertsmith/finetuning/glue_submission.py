@@ -13,7 +13,7 @@ import msgspec
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.storage import atomic_path, read_json
 from bertsmith.finetuning.job import JOB, Job
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets import glue, registry
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.classification import ClassAnswer
@@ -157,7 +157,7 @@ def _answer(
             f"{registry.find(folder, task, part)}: found {len(examples):,} rows, expected the "
             f"{sheet.rows:,} of the official test file of {sheet.name}; download it again."
         )
-    predictor = Predictor(run)
+    predictor = Model(run)
     features = predictor.scorer.features(examples, predictor.taught)
     if features.cut:
         show(f"{sheet.name}: {features.cut:,} of the inputs lost their end to the model's limit")

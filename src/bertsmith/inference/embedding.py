@@ -63,7 +63,7 @@ def embed(
     def summed(batch: TaskBatch) -> Tensor:
         """The first hidden state of each input, or the sum of all, [B, D]."""
         states = list(encoder.layers(batch.packed))
-        hidden_TD = torch.stack([states[layer] for layer in chosen]).mean(0)
+        hidden_TD = torch.stack([states[layer] for layer in chosen]).float().mean(0)
         if pooling == "cls":
             return hidden_TD[batch.packed.firsts_B]
         return torch.segment_reduce(hidden_TD, "sum", lengths=batch.packed.starts.diff())

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import torch
 
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import DataError, FolderError, UsageError, nearest, option
-from bertsmith.core.runtime import World
 from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.inference.engine import TOKENS_AT_ONCE
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, check_segments, next_sentence_model
 from bertsmith.pretraining import evaluation
 from bertsmith.pretraining.batches import heldout_batches
@@ -29,7 +27,6 @@ from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.scoring import Scores, baseline
 from bertsmith.tasks.task_config import Columns
-from bertsmith.training.parallel import Place, choose_precision
 from bertsmith.training.start import CHECKPOINTS
 
 _SEQUENCES = 2048
@@ -116,7 +113,7 @@ class CorpusScores(msgspec.Struct, frozen=True):
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Model,
     data: Path | str,
     *,
     columns: Columns | None = None,
@@ -167,7 +164,7 @@ def evaluate(
 
 
 def _scored(
-    predictor: Predictor,
+    predictor: Model,
     names: Sequence[str],
     examples: Sequence[Example],
     answers: Sequence[Prediction],
@@ -196,7 +193,7 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str], known: set
         )
 
 
-def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
+def _evaluate_corpus(predictor: Model, data: Path) -> CorpusScores:
     model = predictor.model
     if not isinstance(model, Pretrained):
         raise UsageError(
@@ -224,13 +221,11 @@ def _evaluate_corpus(predictor: Predictor, data: Path) -> CorpusScores:
         objective=model.objective,
         pair_task=pair_task,
         masking="piece" if settings is None else settings.masking,
-        micro_tokens=TOKENS_AT_ONCE["cpu"],
+        micro_tokens=TOKENS_AT_ONCE[predictor.place.device.type],
     )
-    device = torch.device("cpu")
-    place = Place(World(), device, choose_precision("auto", device))
     return CorpusScores(
         str(predictor.folder),
-        evaluation.evaluate(model, batches, place),
+        evaluation.evaluate(model, batches, predictor.place),
         evaluation.baseline(batches, corpus.unigrams_V, corpus.tokenizer),
         length,
         pair_task,

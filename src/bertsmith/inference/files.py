@@ -13,7 +13,7 @@ from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import check_new_file
 from bertsmith.inference.embedding import Pooling
 from bertsmith.inference.likelihood import summary
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.kinds.registry import kind_named
@@ -58,7 +58,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 def predict_file(
-    predictor: Predictor,
+    predictor: Model,
     source: Path | str,
     out: Path,
     *,
@@ -97,7 +97,7 @@ def predict_file(
 
 
 def predicted_rows(
-    predictor: Predictor, source: Path | str, *, columns: Columns
+    predictor: Model, source: Path | str, *, columns: Columns
 ) -> Iterator[AnsweredBlock]:
     """The rows of a file in blocks, each row's own columns and the answer's; see `predict_file`.
 
@@ -110,9 +110,7 @@ def predicted_rows(
     return _predicted(predictor, taught, reading.asked(taught, source, columns=columns))
 
 
-def _predicted(
-    predictor: Predictor, taught: Taught, asked: reading.Asked
-) -> Iterator[AnsweredBlock]:
+def _predicted(predictor: Model, taught: Taught, asked: reading.Asked) -> Iterator[AnsweredBlock]:
     kind = kind_named(taught.kind)
     for block in _blocks(asked, alike=lambda one, other: kind.goes_on(one[1], other[1])):
         examples = [example for _, example in block]
@@ -127,7 +125,7 @@ def _predicted(
 
 
 def embed_file(
-    predictor: Predictor,
+    predictor: Model,
     source: Path | str,
     out: Path,
     *,
@@ -170,7 +168,7 @@ def embed_file(
 
 
 def score_file(
-    predictor: Predictor,
+    predictor: Model,
     source: Path | str,
     out: Path,
     *,
@@ -198,7 +196,7 @@ def score_file(
     count = 0
     with open_writer(out) as write:
         for block in _blocks(rows.read(source), alike=lambda one, other: False):
-            scores = predictor.score([text_of(row, text, "text") for row in block])
+            scores = predictor.log_likelihood([text_of(row, text, "text") for row in block])
             for row, found in zip(block, scores, strict=True):
                 score = summary(found)
                 _check_free(row.values, score, row.where)

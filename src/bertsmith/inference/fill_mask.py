@@ -203,16 +203,18 @@ def _log_probabilities(
     model: Pretrained, tokenizer: Tokenizer, rows: list[list[int]], places: list[int]
 ) -> Tensor:
     """Over the vocabulary at `places` of each of several equally long rows, [B, places, V]."""
+    device = next(model.parameters()).device
     packed: Packed = pack(rows)
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
+    packed, positions = packed.to(device), positions.to(device)
     with torch.inference_mode():
         nats_PV = _nats(model, packed, positions)
         if model.objective != "masked":
             # They predict ends and unknown words too, neither of which fills a blank.
-            special = torch.tensor(sorted(tokenizer.special_ids))
+            special = torch.tensor(sorted(tokenizer.special_ids), device=device)
             nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
     # Behind the vocabulary a model may have rows of padding, which have no name.
-    return nats_PV[:, : len(tokenizer)].reshape(len(rows), len(places), -1)
+    return nats_PV[:, : len(tokenizer)].reshape(len(rows), len(places), -1).cpu()
 
 
 def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:
@@ -220,13 +222,13 @@ def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:
     encoder = encoder_of(model)
     match model.objective:
         case "masked":
-            return model.logits(encoder(packed, places_P)).log_softmax(-1)
+            return model.logits(encoder(packed, places_P)).float().log_softmax(-1)
         case "forward":
-            return model.logits(encoder(packed, places_P - 1)).log_softmax(-1)
+            return model.logits(encoder(packed, places_P - 1)).float().log_softmax(-1)
         case "both":
             before_TP, after_TP = encoder(packed).chunk(2, -1)
-            left = model.logits(before_TP[places_P - 1]).log_softmax(-1)
-            right = model.logits(after_TP[places_P + 1]).log_softmax(-1)
+            left = model.logits(before_TP[places_P - 1]).float().log_softmax(-1)
+            right = model.logits(after_TP[places_P + 1]).float().log_softmax(-1)
             return (left + right).log_softmax(-1)
 
 

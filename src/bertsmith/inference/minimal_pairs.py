@@ -32,7 +32,7 @@ from bertsmith.inference.pair_scores import (
     mean_interval,
     mean_score,
 )
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.inference.token_scores import Integers, Sentences, token_scores, work
 from bertsmith.models.config import Objective
 from bertsmith.models.family import Pretrained
@@ -53,7 +53,7 @@ _PAIRS = 4096
 
 
 def minimal_pairs(
-    predictor: Predictor,
+    predictor: Model,
     data: Path | str,
     *,
     limit: int | None = None,

@@ -1,9 +1,9 @@
 """A model folder, ready to answer: the one predictor behind commands and API."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,11 +13,11 @@ from bertsmith.checkpoints.folder import load_any
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import FolderError, UsageError, option
-from bertsmith.core.runtime import World
+from bertsmith.core.runtime import Precision, World
 from bertsmith.core.storage import read_json
 from bertsmith.inference import fill_mask, generation
 from bertsmith.inference.embedding import Pooling, embed
-from bertsmith.inference.engine import Scorer, check_vocabulary
+from bertsmith.inference.engine import Progress, Scorer, check_vocabulary
 from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
@@ -34,40 +34,60 @@ from bertsmith.models.modules.packed import pack
 from bertsmith.tasks.examples import Example, Limits
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named, kind_of
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
+from bertsmith.text import tables
+from bertsmith.text.rows import Row
+from bertsmith.text.tables import Table
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.parallel import Place, choose_precision
 
+Input = Example | str | tuple[str, ...]
+"""What a fine-tuned model is asked: see `Model.predict`."""
 
-class Predictor:
-    """A pre-trained or fine-tuned model; each method says plainly if the model cannot do it.
+
+class Model:
+    """A pre-trained or fine-tuned model, from `bertsmith.load`.
+
+    Each method raises `UsageError` if the model cannot do it.
 
     Args:
         model: a folder or a name, as `checkpoints.sources.resolve` takes it.
+        device: where every method computes: `cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there
+            is one.
+        precision: `fp32`; `bf16` is faster on hardware that has it and changes answers slightly;
+            `auto` is `fp32`.
 
     Raises:
         FolderError: the folder is damaged, or its tokenizer does not fit its model.
-        UsageError: there is no such model.
+        UsageError: there is no such model or device, or the device has no bf16.
     """
 
-    def __init__(self, model: str | Path) -> None:
-        self.name = str(model)
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+    ) -> None:
+        self.name = os.fspath(model)
         """As the user calls it."""
         self.folder = resolve(self.name)
-        self.model = load_any(self.folder)
+        self.place = _place(device, precision)
+        self.model = load_any(self.folder).to(self.place.device)
         self.tokenizer = Tokenizer.load(self.folder)
         check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
 
-    def fill(self, text: str, *, top_k: int = 5, joint: bool = False) -> Filled:
-        """The most probable pieces for every `[MASK]` in `text`; see `filling.fill`.
+    def fill_mask(self, text: str, *, top_k: int = 5, joint: bool = False) -> Filled:
+        """The most probable pieces for every `[MASK]` in `text`; see `fill_mask.fill`.
 
         Raises:
             UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
                 or `top_k` is out of range.
         """
         model = self.pretrained("fill in blanks")
-        return fill_mask.fill(model, self.tokenizer, text, top_k=top_k, joint=joint)
+        with self.place.autocast():
+            return fill_mask.fill(model, self.tokenizer, text, top_k=top_k, joint=joint)
 
     def word_probability(self, text: str, word: str) -> WordProbability:
         """How probable `word` is at the one `[MASK]` of `text`; see `fill_mask.word_probability`.
@@ -76,7 +96,8 @@ class Predictor:
             UsageError: the model has no masked-word head, or the text or the word does not fit.
         """
         model = self.pretrained("fill in blanks")
-        return fill_mask.word_probability(model, self.tokenizer, text, word)
+        with self.place.autocast():
+            return fill_mask.word_probability(model, self.tokenizer, text, word)
 
     def next_sentence(self, a: str, b: str) -> float:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
@@ -93,13 +114,22 @@ class Predictor:
         check_segments(self.name, model.config)
         limit = model.config.max_position_embeddings
         built = encode.pair(self.tokenizer, a, b, longest=limit)
-        with torch.inference_mode():
-            packed = pack([built.ids], [built.segments])
+        with torch.inference_mode(), self.place.autocast():
+            packed = pack([built.ids], [built.segments]).to(self.place.device)
             scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
-        return float(scores_BC.softmax(-1)[0, 0])
+        return float(scores_BC.float().softmax(-1)[0, 0])
 
-    def generate(self, text: str, **settings: Any) -> Written:
-        """Writes `text` on; see `generating.generate` for the settings.
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 50,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Written:
+        """Continues `prompt`; see `generation.generate` for the settings.
 
         Raises:
             UsageError: no pre-trained GPT, a text too long, or a setting out of range.
@@ -120,9 +150,19 @@ class Predictor:
                 "can be asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith "
                 "score`)."
             )
-        return generation.generate(generating, self.tokenizer, text, **settings)
+        with self.place.autocast():
+            return generation.generate(
+                generating,
+                self.tokenizer,
+                prompt,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                seed=seed,
+            )
 
-    def score(self, texts: Sequence[str]) -> list[SentenceScore]:
+    def log_likelihood(self, texts: Sequence[str]) -> list[SentenceScore]:
         """How likely each text is to a pre-trained model; see `likelihood`.
 
         Raises:
@@ -130,7 +170,8 @@ class Predictor:
         """
         _check_list(texts)
         model = self.pretrained("say how likely a text is")
-        return score_sentences(model, self.tokenizer, texts)
+        with self.place.autocast():
+            return score_sentences(model, self.tokenizer, texts)
 
     def embed(
         self, texts: Sequence[str], *, pooling: Pooling = "mean", layers: Sequence[int] = (-1,)
@@ -150,28 +191,51 @@ class Predictor:
                 f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
                 "of the text at its first token; take mean."
             )
-        return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
+        with self.place.autocast():
+            return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]
+        self, inputs: Input, *, progress: Progress | None = None
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, inputs: Sequence[Input] | Table, *, progress: Progress | None = None
+    ) -> list[Prediction]: ...
 
     def predict(
-        self,
-        inputs: Sequence[Example | str | tuple[str, ...]],
-        progress: Callable[[int, int], object] | None = None,
-    ) -> list[Prediction]:
-        """What a fine-tuned model says of each input, in order.
+        self, inputs: Input | Sequence[Input] | Table, *, progress: Progress | None = None
+    ) -> Prediction | list[Prediction]:
+        """The answer of a fine-tuned model: one for one input, a list for many, in order.
 
         Args:
-            inputs: texts (a tagger's are cut into words), pairs of texts, or questions with their
-                contexts; or examples of the class that the model's kind has (see `tasks.task`).
+            inputs: a text (a tagger cuts it into words), a pair of texts, a question with its
+                context, or an example of the class that the model's kind has (see `tasks.task`);
+                a list of these; or a table (see `text.tables`) with the columns of the fine-tuning.
             progress: told the inputs done and their number.
 
         Raises:
             UsageError: the model is not fine-tuned, or its kind cannot be asked so.
         """
-        _check_list(inputs)
-        examples = [self._example(item, number) for number, item in enumerate(inputs)]
+        if isinstance(inputs, str | tuple | Example):
+            [answer] = self.predict([inputs], progress=progress)
+            return answer
+        examples = self._examples(inputs)
         return self.scorer.predict(examples, self.taught, progress=progress)
 
-    def _example(self, item: Example | str | tuple[str, ...], number: int) -> Example:
+    def _examples(self, inputs: Sequence[Input] | Table) -> list[Example]:
+        if not tables.is_table(inputs) or (
+            isinstance(inputs, Sequence) and not (inputs and isinstance(inputs[0], Mapping))
+        ):
+            return [self._example(item, number) for number, item in enumerate(inputs)]
+        kind, columns = kind_named(self.taught.kind), self.taught.columns or Columns()
+        return [
+            kind.parse(Row(values, f"row {number}"), str(number), columns, labelled=False)
+            for number, values in enumerate(tables.rows_of(inputs, "inputs"))
+        ]
+
+    def _example(self, item: Input, number: int) -> Example:
         if isinstance(item, Example):
             return item
         kind, where = kind_named(self.taught.kind), f"input {number}"
@@ -233,15 +297,13 @@ class Predictor:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The fine-tuned model on this machine's best device.
+        """The fine-tuned model, ready for examples.
 
         Raises:
             UsageError: the model is not fine-tuned.
         """
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        place = Place(World(), device, choose_precision("auto", device))
         # A GPT of another program may have no special tokens; it never sees those of our layout.
-        return Scorer(self._tuned.to(device), self.tokenizer.with_special(), place)
+        return Scorer(self._tuned, self.tokenizer.with_special(), self.place)
 
     @property
     def _tuned(self) -> TaskModel:
@@ -251,6 +313,22 @@ class Predictor:
             f"{self.name} has not been fine-tuned on a task; run "
             f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )
+
+
+def _place(device: str, precision: Precision) -> Place:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = None
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    if found is None or (found.index or 0) >= counts.get(found.type, 0):
+        raise UsageError(
+            f"{option('device', device)}: this machine has no such device; give cpu, cuda or auto."
+        )
+    chosen = choose_precision("fp32" if precision == "auto" else precision, found)
+    return Place(World(), found, chosen)
 
 
 def _check_list(inputs: object) -> None:

@@ -27,7 +27,7 @@ pipeline("text-generation", "path/of/this/folder")("how a text begins")
 _OURS = """\
 ```python
 import bertsmith
-bertsmith.load("path/of/this/folder").score(["a text"])
+bertsmith.load("path/of/this/folder").log_likelihood(["a text"])
 ```"""
 
 # Pipeline tag and example.

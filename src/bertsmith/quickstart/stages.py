@@ -21,7 +21,7 @@ from bertsmith.core.runtime import core_count
 from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import PretrainConfig, pretrain_config
 from bertsmith.quickstart.budget import Budget, affordable_examples
@@ -307,13 +307,13 @@ STAGES: list[tuple[str, Callable[[Work], None]]] = [
 def _report(work: Work) -> Outcome:
     began = time.monotonic()
     corpus = Corpus.open(work.out / "corpus", verify=False)
-    predictor = Predictor(work.out / "model")
+    predictor = Model(work.out / "model")
 
     def fill(sentences: Sequence[tuple[str, str]]) -> list[Blank]:
         return [
             Blank(text, [(guess.token, guess.probability) for guess in blank.candidates], answer)
             for text, answer in sentences
-            for blank in predictor.fill(text).blanks
+            for blank in predictor.fill_mask(text).blanks
         ]
 
     metrics = read_metrics(work.out / "model" / "metrics.jsonl")

@@ -14,7 +14,7 @@ import numpy as np
 
 from bertsmith.core.errors import BertsmithError
 from bertsmith.inference.inspection import inspect
-from bertsmith.inference.predictor import Predictor
+from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, generating_model, next_sentence_model
 from bertsmith.models.head_config import Level
 from bertsmith.pretraining.masking import Vocabulary, mask
@@ -66,7 +66,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """Of the vocabulary, the part that is Chinese; the playground shows fitting models first."""
 
 
-_MODELS: dict[str, Predictor] = {}
+_MODELS: dict[str, Model] = {}
 """The one model of this process, by the name it is served under."""
 
 
@@ -78,13 +78,13 @@ def answer(job: Load | Batch) -> Served | list[bytes | Refused]:
     """
     if isinstance(job, Load):
         _MODELS.clear()
-        _MODELS[job.name] = Predictor(job.folder)
+        _MODELS[job.name] = Model(job.folder)
         return _describe(job.name, _MODELS[job.name])
     [model] = _MODELS.values()
     return _answer_batch(model, job)
 
 
-def _answer_batch(model: Predictor, batch: Batch) -> list[bytes | Refused]:
+def _answer_batch(model: Model, batch: Batch) -> list[bytes | Refused]:
     function = OPERATIONS[batch.operation]
     try:
         return list(map(msgspec.json.encode, function(model, batch.items, batch.settings)))
@@ -99,7 +99,7 @@ def _answer_batch(model: Predictor, batch: Batch) -> list[bytes | Refused]:
     ]
 
 
-def _describe(name: str, model: Predictor) -> Served:
+def _describe(name: str, model: Model) -> Served:
     network = model.model
     objective = network.objective if isinstance(network, Pretrained) else None
     operations = ["embeddings", "inspect", "tokenize"]
@@ -126,17 +126,17 @@ def _describe(name: str, model: Predictor) -> Served:
     )
 
 
-def _fill_mask(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-    return [model.fill(text, top_k=settings["top_k"], joint=settings["joint"]) for text in texts]
+def _fill_mask(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    return [model.fill_mask(text, top_k=settings["top_k"], joint=settings["joint"]) for text in texts]
 
 
 def _next_sentence(
-    model: Predictor, pairs: Sequence[tuple[str, str]], settings: dict[str, Any]
+    model: Model, pairs: Sequence[tuple[str, str]], settings: dict[str, Any]
 ) -> list[Any]:
     return [{"probability": model.next_sentence(*pair)} for pair in pairs]
 
 
-def _predict(model: Predictor, inputs: Sequence[Any], settings: dict[str, Any]) -> list[Any]:
+def _predict(model: Model, inputs: Sequence[Any], settings: dict[str, Any]) -> list[Any]:
     """The answers, each with `truncated` where the end of its text was left out."""
     taught = model.taught
     answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
@@ -149,7 +149,7 @@ def _predict(model: Predictor, inputs: Sequence[Any], settings: dict[str, Any]) 
     return answers
 
 
-def _length(model: Predictor, item: Any) -> int:
+def _length(model: Model, item: Any) -> int:
     match item:
         case str():
             return len(encode.single(model.tokenizer, item).ids)
@@ -159,7 +159,7 @@ def _length(model: Predictor, item: Any) -> int:
     raise TypeError(type(item))
 
 
-def _embeddings(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+def _embeddings(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
     vectors = model.embed(texts)
     if settings["normalize"]:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
@@ -168,16 +168,16 @@ def _embeddings(model: Predictor, texts: Sequence[str], settings: dict[str, Any]
     return [[float(value) for value in vector] for vector in vectors]
 
 
-def _log_likelihood(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-    return list(model.score(texts))
+def _log_likelihood(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+    return list(model.log_likelihood(texts))
 
 
-def _generate(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+def _generate(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
 
     return [model.generate(text, **settings) for text in texts]
 
 
-def _tokenize(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
+def _tokenize(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
     found = []
     for text in texts:
         built = encode.single(model.tokenizer, text, allow_special=True)
@@ -192,7 +192,7 @@ def _tokenize(model: Predictor, texts: Sequence[str], settings: dict[str, Any]) 
 
 
 def _inspect(
-    model: Predictor, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
+    model: Model, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
 ) -> list[Any]:
     return [
         inspect(
@@ -209,7 +209,7 @@ def _inspect(
 
 
 def _masks(
-    model: Predictor, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
+    model: Model, pairs: Sequence[tuple[str, str | None]], settings: dict[str, Any]
 ) -> list[Any]:
     """Each token, what the model would see in its place, and how it is hidden."""
     tokenizer, found = model.tokenizer, []
@@ -246,7 +246,7 @@ def _how(token: str, seen: str) -> str:
     return "kept" if seen == token else "random"
 
 
-Operation = Callable[[Predictor, Sequence[Any], dict[str, Any]], list[Any]]
+Operation = Callable[[Model, Sequence[Any], dict[str, Any]], list[Any]]
 
 OPERATIONS: dict[str, Operation] = {
     "fill-mask": _fill_mask,

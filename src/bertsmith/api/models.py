@@ -1,0 +1,263 @@
+"""From a pre-trained model to answers: `load`, `finetune`, `evaluate`, `compare`.
+
+Thin functions with typed keywords; jobs are imported when they are called.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bertsmith.api.arguments import Precision, StrPath, as_file, check_names, columns_of
+
+if TYPE_CHECKING:
+    from bertsmith.comparison.result import Compared
+    from bertsmith.finetuning.result import FinetuneResult
+    from bertsmith.inference.evaluation import CorpusScores, Evaluation
+    from bertsmith.inference.predictor import Model
+    from bertsmith.text.tables import Table
+
+
+def load(model: StrPath, *, device: str = "auto", precision: Precision = "auto") -> "Model":
+    """Loads a pre-trained or fine-tuned model, ready to answer.
+
+    Args:
+        model: a folder, `tiny-en`, `tiny-zh`, `minilm`, or a name of the Hugging Face hub.
+        device: `cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one.
+        precision: `fp32` (also `auto`), or `bf16`: faster where the hardware has it, and answers
+            change slightly.
+
+    Raises:
+        UsageError: there is no such model or device.
+        FolderError: the folder is damaged.
+
+    Example::
+
+        model = bertsmith.load("tiny-en")
+        found = model.fill_mask("The capital of France is [MASK].", top_k=3)
+        print(found.blanks[0].candidates[0].token)
+    """
+    from bertsmith.inference.predictor import Model
+
+    return Model(model, device=device, precision=precision)
+
+
+def finetune(
+    task: str,
+    *,
+    model: StrPath,
+    out: StrPath,
+    train: "StrPath | Table | None" = None,
+    dev: "StrPath | Table | None" = None,
+    data: StrPath | None = None,
+    text: str = "text",
+    text_pair: str | None = None,
+    label: str = "label",
+    choices: str | Sequence[str] = (),
+    words: str = "words",
+    tags: str = "tags",
+    question: str = "question",
+    context: str = "context",
+    answer: str = "answer",
+    skip_misplaced: bool = False,
+    join_labels: bool = False,
+    strict_tags: bool = False,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    seeds: int = 1,
+    sweep: bool = False,
+    precision: Precision | None = None,
+    resume: bool = False,
+    show: Callable[[str], object] | None = None,
+    **settings: Any,
+) -> "FinetuneResult":
+    """Fine-tunes a model on labelled data and writes the best one, with a report, to `out`.
+
+    Args:
+        task: `classify`, `regress`, `choose`, `tag` or `answer` with `train`; or a task of the
+            paper (`mrpc`, `squad`, `conll2003`, ...) with `data`.
+        model: a pre-trained model: a folder, `tiny-en`, `minilm`, or a name of the hub.
+        out: folder to write.
+        train: a file (.csv .tsv .jsonl .parquet, CoNLL columns, SQuAD's .json), a list of dicts, a
+            dict of columns, or a table of pandas, polars, pyarrow or datasets.
+        dev: the same, to evaluate on; None: a tenth of `train` is put aside.
+        data: folder of a paper task's official files.
+        text: column of the text.
+        text_pair: column of the second text, for pairs.
+        label: column of the class, the number, or the right choice.
+        choices: columns of the choices, or one column of lists.
+        words: column of the words, for `tag`.
+        tags: column of their tags, for `tag`.
+        question: column of the question, for `answer`.
+        context: column of the context, for `answer`.
+        answer: column of the answer's text, for `answer`.
+        skip_misplaced: leave out answers that are not in their context.
+        join_labels: make one label of those that differ in their spelling only.
+        strict_tags: refuse tags that their scheme does not allow where they are.
+        epochs: passes over the training data.
+        batch_size: examples per step.
+        learning_rate: highest learning rate.
+        seed: of the first run.
+        seeds: runs that differ in their seed only.
+        sweep: try a grid of rates, batch sizes and epochs first.
+        precision: `auto` trains in bf16 where that is faster.
+        resume: continue an interrupted fine-tuning in `out`.
+        show: gets each note on the data; None prints them on standard error.
+        settings: any other field of `FinetuneConfig`, e.g. `dropout`, `patience`, `longest`.
+
+    Raises:
+        UsageError: a setting does not fit the task or the model.
+        DataError: the data cannot be read, or nothing can be learned from it.
+        FolderError: the model is damaged.
+
+    Example::
+
+        texts = [f"Film {n} is {word}." for n in range(20) for word in ("good", "bad")]
+        reviews = pandas.DataFrame({"review": texts, "stars": [5, 1] * 20})
+        bertsmith.finetune(
+            "classify", train=reviews, text="review", label="stars",
+            model="my-model", out="reviews", epochs=1,
+        )
+        print(bertsmith.load("reviews").predict("A good film.").label)
+    """
+    from bertsmith.finetuning.config import FinetuneConfig
+    from bertsmith.finetuning.data import Source
+    from bertsmith.finetuning.job import Job
+    from bertsmith.finetuning.job import finetune as run
+
+    check_names(settings, FinetuneConfig.__struct_fields__)
+    given = settings | {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "precision": precision,
+    }
+    columns = columns_of(
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        choices=choices,
+        words=words,
+        tags=tags,
+        question=question,
+        context=context,
+        answer=answer,
+    )
+    with as_file(train, "train") as train_file, as_file(dev, "dev") as dev_file:
+        source = Source(
+            task=task,
+            data=None if data is None else os.fspath(data),
+            train=train_file,
+            dev=dev_file,
+            columns=columns,
+            skip_misplaced=skip_misplaced,
+            join_labels=join_labels,
+            strict_tags=strict_tags,
+        )
+        job = Job(
+            source=source,
+            model=os.fspath(model),
+            seeds=seeds,
+            sweep=sweep,
+            settings={name: value for name, value in given.items() if value is not None},
+        )
+        return run(job, Path(out), resume=resume, show=show)
+
+
+def evaluate(
+    model: "StrPath | Model",
+    data: "StrPath | Table",
+    *,
+    skip_misplaced: bool = False,
+    **columns: Any,
+) -> "Evaluation | CorpusScores":
+    """Scores a fine-tuned model on labelled data, or a pre-trained one on a corpus.
+
+    Args:
+        model: the model, or what `load` takes.
+        data: a labelled file or table, a folder of official files, or a corpus of `prepare`.
+        skip_misplaced: leave out answers that are not in their context.
+        columns: names of columns as in `finetune` (`text=`, `label=`, ...); by default those of the
+            fine-tuning.
+
+    Raises:
+        UsageError: the model and the data do not go together.
+        DataError: the data has no labels, or one that the model does not know.
+
+    Example::
+
+        found = bertsmith.evaluate("reviews", [{"review": "A good film.", "stars": 5}])
+        print(found.parts["data.jsonl"].scores["accuracy"])
+    """
+    from bertsmith.inference.evaluation import evaluate as score
+    from bertsmith.inference.predictor import Model
+
+    loaded = model if isinstance(model, Model) else Model(model)
+    chosen = columns_of(**columns) if columns else None
+    with as_file(data, "data") as path:
+        return score(loaded, path or "", columns=chosen, skip_misplaced=skip_misplaced)
+
+
+def compare(
+    corpus: StrPath,
+    out: StrPath,
+    *,
+    tasks: Sequence[str],
+    data: StrPath,
+    models: Sequence[str] = ("bert", "gpt", "elmo"),
+    ablations: Sequence[str] = (),
+    hours: float | None = None,
+    budget: str = "",
+    seeds: int = 3,
+    size: str = "mini",
+    resume: bool = False,
+    engine: Literal["local", "ray"] = "local",
+    **settings: Any,
+) -> "Compared":
+    """Pre-trains and fine-tunes BERT, GPT and ELMo under one budget, and compares them in a report.
+
+    Args:
+        corpus: folder written by `prepare`, from which all of them learn.
+        out: folder of the comparison.
+        tasks: tasks of the paper, e.g. `("mrpc", "rte")`.
+        data: folder of their official files.
+        models: families to compare.
+        ablations: variants of the BERT to add.
+        hours: for everything; this or `budget` (2 hours if neither).
+        budget: of each pre-training, e.g. `tokens=5e6`.
+        seeds: fine-tunings of each model on each task.
+        size: the BERT's preset, which the others match.
+        resume: continue the comparison in `out`.
+        engine: `ray` runs on the machines of a Ray cluster.
+        settings: any other field of the plan, e.g. `epochs`, `minimal_pairs`.
+
+    Raises:
+        UsageError: a setting does not fit.
+        DataError: the corpus or a task's files cannot be read.
+
+    Example::
+
+        compared = bertsmith.compare(
+            "my-corpus", "comparison", tasks=("mrpc",), data="glue", budget="tokens=5e6"
+        )
+    """
+    from bertsmith.comparison.job import compare as run
+    from bertsmith.comparison.plan import HOURS, Plan
+
+    check_names(settings, Plan.__struct_fields__)
+    plan = Plan(
+        corpus=os.fspath(corpus),
+        tasks=tuple(tasks),
+        data=os.fspath(data),
+        models=tuple(models),
+        ablations=tuple(ablations),
+        hours=HOURS if hours is None and not budget else hours,
+        budget=budget,
+        seeds=seeds,
+        size=size,
+        **settings,
+    )
+    return run(plan, Path(out), resume=resume, engine=engine)

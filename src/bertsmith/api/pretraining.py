@@ -1,0 +1,189 @@
+"""From text to a pre-trained model: `train_tokenizer`, `prepare`, `pretrain`.
+
+Each is a thin function with typed keywords over the job that the command of the same name runs.
+Jobs are imported when they are called, so importing the package stays instant.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bertsmith.api.arguments import Precision, StrPath, check_names, paths_of
+
+if TYPE_CHECKING:
+    from bertsmith.corpus.shards import Manifest
+    from bertsmith.pretraining.run import PretrainResult
+    from bertsmith.text.tokenizer.tokenizer import Tokenizer
+
+
+def train_tokenizer(
+    inputs: StrPath | Sequence[StrPath],
+    out: StrPath,
+    *,
+    vocab_size: int = 30_000,
+    kind: Literal["wordpiece", "bpe"] = "wordpiece",
+    lower_case: bool = True,
+    strip_accents: bool | None = None,
+    min_frequency: int = 2,
+    text_field: str = "text",
+    workers: int = 1,
+) -> "Tokenizer":
+    """Trains a vocabulary on text and writes it to the folder `out`.
+
+    Args:
+        inputs: files, folders, globs or URLs of text.
+        out: folder to write.
+        vocab_size: pieces wanted; fewer if the text gives no more.
+        kind: WordPiece (BERT's), or byte pairs (GPT's).
+        lower_case: lower-case the text, now and in every later use.
+        strip_accents: None: with `lower_case`, unless the script needs its marks.
+        min_frequency: how often a pair must occur to be merged.
+        text_field: field or column that holds the text, in formats that have some.
+        workers: processes; the result does not depend on them.
+
+    Raises:
+        DataError: text that cannot be read.
+        UsageError: a setting is out of range, or `out` holds something else.
+
+    Example::
+
+        tokenizer = bertsmith.train_tokenizer("my-text/", "my-tokenizer", vocab_size=200)
+        print(tokenizer.encode("Hello.").ids)
+    """
+    from bertsmith.text.tokenizer.train import train_tokenizer as train
+
+    return train(
+        paths_of(inputs),
+        out=Path(out),
+        size=vocab_size,
+        kind=kind,
+        lower_case=lower_case,
+        strip_accents=strip_accents,
+        min_frequency=min_frequency,
+        text_field=text_field,
+        workers=workers,
+    )
+
+
+def prepare(
+    inputs: StrPath | Sequence[StrPath],
+    out: StrPath,
+    *,
+    tokenizer: StrPath,
+    workers: int | None = None,
+    language: str = "auto",
+    text_field: str = "text",
+    held_out: float = 0.005,
+    segmenter: Literal["none", "jieba"] = "none",
+) -> "Manifest":
+    """Turns text into a corpus for pre-training, in the folder `out`; continues if interrupted.
+
+    Args:
+        inputs: files, folders, globs or URLs of text; documents are parted by blank lines.
+        out: folder to write.
+        tokenizer: folder of a tokenizer, or a model.
+        workers: processes; None: one a core. The result does not depend on them.
+        language: for sentence splitting, e.g. `en`; `auto` tells by the script.
+        text_field: field or column that holds the text, in formats that have some.
+        held_out: share of the documents kept for evaluation, at most 0.5.
+        segmenter: `jieba` marks the words of Chinese text, for whole-word masking.
+
+    Raises:
+        DataError: text that cannot be read, or fewer than two documents.
+        UsageError: a setting is wrong, or `out` holds something else.
+
+    Example::
+
+        bertsmith.prepare("my-text/", "my-corpus", tokenizer="my-tokenizer", held_out=0.2)
+    """
+    from bertsmith.corpus.prepare import prepare as run
+
+    return run(
+        paths_of(inputs),
+        tokenizer=os.fspath(tokenizer),
+        out=Path(out),
+        workers=workers,
+        language=language,
+        text_field=text_field,
+        held_out=held_out,
+        segmenter=segmenter,
+    )
+
+
+def pretrain(
+    corpus: StrPath,
+    out: StrPath,
+    *,
+    model: Literal["bert", "gpt", "elmo"] = "bert",
+    size: StrPath | None = None,
+    recipe: Literal["paper", "modern"] = "modern",
+    steps: int | None = None,
+    hours: float | None = None,
+    start: StrPath | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    precision: Precision | None = None,
+    resume: bool = False,
+    replay: StrPath | None = None,
+    held_out: StrPath | None = None,
+    **settings: Any,
+) -> "PretrainResult":
+    """Pre-trains a BERT (masked words and next sentences), a GPT or an ELMo into the folder `out`.
+
+    Args:
+        corpus: folder written by `prepare`.
+        out: folder of the run and its model.
+        model: family.
+        size: tiny, mini (default), small, medium, base, large, or a config.json.
+        recipe: the paper's settings, or settings for short budgets.
+        steps: length of the run in steps; give this or `hours`.
+        hours: length of the run on the clock.
+        start: model to continue from; its size is taken.
+        batch_size: sequences per step.
+        learning_rate: highest learning rate.
+        seed: decides data order, pairs, masks and initial weights.
+        precision: `auto` trains in bf16 where that is faster.
+        resume: continue from the newest checkpoint in `out`.
+        replay: a run with `hours` whose schedule is repeated exactly.
+        held_out: another corpus to evaluate on.
+        settings: any other field of `PretrainConfig`, e.g. `phases`, `mask_share`, `save_every`.
+
+    Raises:
+        UsageError: a setting does not fit the corpus, the folder or the run that is continued.
+        DataError: the corpus is too small.
+        DivergedError: the loss stopped being finite.
+        Stopped: a signal ended the run; a checkpoint was written.
+
+    Example::
+
+        result = bertsmith.pretrain("my-corpus", "my-model", size="tiny", steps=4, batch_size=4)
+        print(result.metrics["mlm_loss"])
+    """
+    from bertsmith.pretraining import run as job
+    from bertsmith.pretraining.config import PretrainConfig, pretrain_config
+    from bertsmith.pretraining.continuing import start_from
+
+    check_names(settings, PretrainConfig.__struct_fields__)
+    config = pretrain_config(
+        recipe,
+        start=None if start is None else start_from(os.fspath(start)),
+        data=os.fspath(corpus),
+        model=model,
+        size=None if size is None else os.fspath(size),
+        steps=steps,
+        hours=hours,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        precision=precision,
+        **settings,
+    )
+    return job.run(
+        config,
+        Path(out),
+        resume=resume,
+        replay=None if replay is None else Path(replay),
+        held_out=None if held_out is None else Path(held_out),
+    )
