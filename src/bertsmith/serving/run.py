@@ -161,9 +161,9 @@ async def _serve(
     log = logging.getLogger("bertsmith.serving")
     try:
         # Loaded before the first connection is taken: a model that fails ends the command.
-        for engine in engines.values():
-            await engine.start()
-            log.info("model %s is loaded", engine.source.name)
+        await asyncio.gather(*(engine.start() for engine in engines.values()))
+        for name in engines:
+            log.info("model %s is loaded", name)
         host, port = listening.getsockname()[:2]
         log.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
         guarded = Guard(

@@ -10,13 +10,14 @@ const WORDS = {
       "The model adds a token, a segment and a position embedding. Rows are tokens, columns are dimensions; blue is positive, red negative.",
     part: "Part", from: "First column", columns: "Columns",
     parts: { token: "token", segment: "segment", position: "position", sum: "their sum", output: "after LayerNorm: what the first layer reads" },
+    short: { token: "token", segment: "segment", position: "position", sum: "sum", output: "LayerNorm" },
     norms: "Length (norm) of each vector",
     positions: "Similarity of the positions",
     positionsNote: "Cosine of the position embeddings. Learned positions resemble their neighbours.",
     attention: "Attention",
     attentionNote: "One map per layer (down) and head (across). Choose one; then choose a token.",
-    rollout: "through all layers (rollout)", mean: "mean of the heads",
-    layer: "layer", head: "head", looks: "Where “{}” looks", looked: "Who looks at “{}”",
+    rollout: "Through all layers (rollout)",
+    layerHead: "Layer {}, head {}", layerMean: "Layer {}, mean of the heads", looks: "Where “{}” looks", looked: "Who looks at “{}”",
     saliency: "What each prediction depends on",
     saliencyNote: "An ELMo has no attention. Shown is the size of the gradient of each token's log-probability by each token's vector.",
     expected: "What the model expects",
@@ -39,13 +40,14 @@ const WORDS = {
     embeddingsNote: "模型把词元、分段、位置三个嵌入相加。行是词元，列是维度；蓝色为正，红色为负。",
     part: "部分", from: "起始列", columns: "列数",
     parts: { token: "词元", segment: "分段", position: "位置", sum: "三者之和", output: "LayerNorm 之后：第一层读到的" },
+    short: { token: "词元", segment: "分段", position: "位置", sum: "总和", output: "LayerNorm" },
     norms: "每个向量的长度（范数）",
     positions: "位置之间的相似度",
     positionsNote: "位置嵌入的余弦。学出来的位置和相邻的位置相像。",
     attention: "注意力",
     attentionNote: "每层（纵向）每头（横向）一张图。先选一张，再选一个词元。",
-    rollout: "贯穿各层（rollout）", mean: "各头平均",
-    layer: "层", head: "头", looks: "“{}”看向哪里", looked: "谁看向“{}”",
+    rollout: "贯穿各层（rollout）",
+    layerHead: "第 {} 层第 {} 头", layerMean: "第 {} 层，各头平均", looks: "“{}”看向哪里", looked: "谁看向“{}”",
     saliency: "每个预测取决于什么",
     saliencyNote: "ELMo 没有注意力。这里是每个词元的对数概率对每个词元向量的梯度大小。",
     expected: "模型的预期",
@@ -130,19 +132,20 @@ export function drawEmbeddings(root, answer, t) {
     const begin = Math.max(0, Math.min(width - 1, Number(from.value) || 0));
     const end = Math.min(width, begin + Math.max(1, Number(count.value) || 1));
     const rows = answer.embeddings[part.value].map((row) => row.slice(begin, end));
-    map.replaceChildren(heatmap(rows, { cell: 10, diverging: true, label: `${t.embeddings}: ${part.value}` }));
+    map.replaceChildren(heatmap(rows, { cell: 10, diverging: true, label: `${t.embeddings}: ${t.parts[part.value]}` }));
   };
   for (const control of [part, from, count]) control.addEventListener("input", draw);
   draw();
   const norm = (row) => Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
+  const number = (value) => element("td", { class: "number", "data-value": value }, value.toFixed(2));
   const head = element("tr", {}, element("th", { scope: "col" }, t.token),
-    ...parts.map((name) => element("th", { scope: "col", class: "number" }, name)));
+    ...parts.map((name) => element("th", { scope: "col", class: "number" }, t.short[name] || name)));
   const body = answer.tokens.map((token, place) => element("tr", {}, element("td", {}, shown(token.token)),
-    ...parts.map((name) => element("td", { class: "number" }, norm(answer.embeddings[name][place]).toFixed(2)))));
+    ...parts.map((name) => number(norm(answer.embeddings[name][place])))));
   norms.append(element("p", {}, t.norms), element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
   root.append(map, norms);
   if (answer.position_similarity.length) {
-    root.append(element("figure", {}, element("figcaption", {}, `${t.positions}. ${t.positionsNote}`),
+    root.append(element("figure", {}, element("figcaption", {}, element("b", {}, t.positions), " ", t.positionsNote),
       heatmap(answer.position_similarity, { cell: 8, diverging: true, label: t.positions })));
   }
 }
@@ -201,13 +204,13 @@ export function drawAttention(root, answer, t) {
   const grid = element("div", { class: "heads", style: `grid-template-columns: repeat(${heads + 1}, max-content)` });
   answer.attention.forEach((layer, row) => {
     layer.forEach((weights, head) => {
-      const label = `${t.layer} ${row + 1}, ${t.head} ${head + 1}`;
+      const label = t.layerHead.replace("{}", row + 1).replace("{}", head + 1);
       const button = element("button", { title: label, "aria-label": label, "aria-pressed": "false", type: "button" },
         heatmap(weights, { cell, label }));
       button.addEventListener("click", () => select(weights, button, label));
       grid.append(button);
     });
-    const label = `${t.layer} ${row + 1}, ${t.mean}`, weights = mean(layer);
+    const label = t.layerMean.replace("{}", row + 1), weights = mean(layer);
     const button = element("button", { title: label, "aria-label": label, "aria-pressed": "false", type: "button" },
       heatmap(weights, { cell, label }));
     button.addEventListener("click", () => select(weights, button, label));
@@ -257,12 +260,12 @@ export function drawSimilarity(root, answer, t) {
   const figure = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t.similarity });
   const draw = () => {
     const values = answer.similarity.map((layer) => layer[first.value][second.value]);
-    const width = Math.max(240, 48 * values.length), height = 140;
+    const width = Math.max(240, 48 * values.length), height = 156;
     const x = (place) => 34 + place * (width - 50) / Math.max(1, values.length - 1);
-    const y = (value) => 10 + (1 - value) * (height - 40) / 2;
+    const y = (value) => 26 + (1 - value) * (height - 56) / 2;
     const points = values.map((value, place) => `${x(place)},${y(value)}`).join(" ");
     const marks = values.map((value, place) =>
-      `<circle cx="${x(place)}" cy="${y(value)}" r="4" fill="var(--accent)"><title>${value.toFixed(3)}</title></circle>` +
+      `<circle data-value="${value}" cx="${x(place)}" cy="${y(value)}" r="4" fill="var(--accent)"><title>${value.toFixed(3)}</title></circle>` +
       `<text x="${x(place)}" y="${y(value) - 8}" text-anchor="middle">${value.toFixed(2)}</text>` +
       `<text x="${x(place)}" y="${height - 4}" text-anchor="middle">${place}</text>`).join("");
     const axis = [1, 0, -1].map((value) => `<text x="2" y="${y(value) + 4}">${value}</text>` +

@@ -8,6 +8,8 @@ const settings = {
   language: localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en"),
   theme: localStorage.getItem("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"),
 };
+// What one click hides: a mask, an ideograph, a word, anything else alone.
+const WORDS = /\[MASK\]|[\u2e80-\u9fff\uf900-\ufaff]|(?:(?![\u2e80-\u9fff\uf900-\ufaff])[\p{L}\p{M}\p{N}'’])+|\S/gu;
 let models = [];
 let t = TEXTS.en;
 let timer = 0;
@@ -33,9 +35,10 @@ function remember(page, fields) {
   history.replaceState(null, "", `#/${page}?${query}`);
 }
 
-// Models of the page's language first.
+// Models of the page's language first; one of many languages fits every page.
+const fits = (model) => settings.language === "zh" ? model.chinese_share > 0.1 : model.chinese_share < 0.5;
 const able = (operation) => models.filter((model) => model.operations.includes(operation))
-  .sort((x, y) => (settings.language === "zh" ? 1 : -1) * (y.chinese_share - x.chinese_share));
+  .sort((x, y) => fits(y) - fits(x));
 
 function select(name, options, value, label) {
   const made = element("select", { name }, ...options.map((option) => element("option", { value: option }, option)));
@@ -75,9 +78,9 @@ function page(name, note, children, show) {
   return form;
 }
 
-function unable(name, note, operation) {
+function unable(name, note) {
   const command = { tasks: "bertsmith serve runs/reviews", compare: "bertsmith serve BERT GPT ELMO" }[name] || "bertsmith serve tiny-en";
-  main.replaceChildren(element("h1", {}, t[name]), element("p", {}, note), element("p", { class: "error" }, t.none.replace("{}", command)));
+  main.replaceChildren(element("h1", {}, t[name]), element("p", {}, note), element("p", { class: "error" }, t.none, " ", element("code", {}, command)));
 }
 
 function bars(pairs) {
@@ -100,6 +103,7 @@ function blanks(fields) {
   const box = input.querySelector("textarea");
   const form = page("blanks", t.blanksNote, [input, words], async ({ text }) => {
     drawWords();
+    if (!text.includes("[MASK]")) return element("p", {}, t.noBlank);
     const found = await Promise.all(all.map(async (model) => {
       try {
         return [model, await one("fill-mask", { model: model.id, text, top_k: 8, joint: model.objective !== "both" })];
@@ -113,13 +117,13 @@ function blanks(fields) {
           answer.blanks.length > 1 ? element("p", {}, `[MASK] ${place + 1}`) : null,
           bars(blank.candidates.map(({ token, probability }) => [token.replace("</w>", ""), probability])),
         ]),
-        answer.blanks.length > 1 || answer.joint.length && answer.joint[0].tokens.length > 1 ? element("p", {}, `${t.joint}. ${t.jointNote}`) : null,
+        answer.blanks.length > 1 || answer.joint.length && answer.joint[0].tokens.length > 1 ? element("p", {}, `${t.joint} ${t.jointNote}`) : null,
         answer.joint.length && answer.joint[0].tokens.length > 1
           ? bars(answer.joint.map(({ tokens, probability }) => [tokens.join(" ").replaceAll("</w>", ""), probability])) : null,
       ].filter((child) => child !== null)))));
   });
   function drawWords() {
-    const parts = box.value.match(/\[MASK\]|[\u2e80-\u9fff\uf900-\ufaff]|[^\s\u2e80-\u9fff\uf900-\ufaff[]+|\S/gu) || [];
+    const parts = box.value.match(WORDS) || [];
     let from = 0;
     words.replaceChildren(...parts.map((part) => {
       const start = box.value.indexOf(part, from);
@@ -219,7 +223,7 @@ function compare(fields) {
       return card(`${model.id} (${model.family.toUpperCase()})`,
         element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": model.id },
           element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows))),
-        ...sides.map((side) => element("p", {}, `${t.sees[side]}: ${t.product.replace("{}", found.totals[side].toFixed(2)).replace("{}", found.means[side].toFixed(2))}`)));
+        ...sides.map((side) => element("p", {}, [t.sees[side], found.totals[side].toFixed(2), found.means[side].toFixed(2)].reduce((text, part) => text.replace("{}", part), t.product))));
     }))));
 }
 
@@ -242,7 +246,7 @@ function masks(fields) {
     return [
       element("div", { class: "chips" }, ...found.tokens.map(({ token, seen, how }) =>
         element("span", { class: `chip ${how || ""}` }, seen, element("small", {}, how ? `${token} · ${t.legend[how]}` : "\u00a0")))),
-      body.text_b ? element("p", {}, `${t.pairLabel}: ${follows ? t.isNext : t.isRandom}`) : "",
+      body.text_b ? element("p", {}, t.pairLabel.replace("{}", follows ? t.isNext : t.isRandom)) : "",
     ];
   });
   again.addEventListener("click", () => {
