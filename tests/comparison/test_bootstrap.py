@@ -1,9 +1,18 @@
 """Intervals that can be checked by hand, and that hold what they promise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from bertsmith.comparison.bootstrap import RESAMPLES, Scores, difference, mean_scores, scores_of
+from bertsmith.comparison.bootstrap import (
+    RESAMPLES,
+    Scores,
+    difference,
+    mean_scores,
+    paired_interval,
+    scores_of,
+)
 
 
 def test_resamples_are_of_examples_and_the_same_for_all():
@@ -78,3 +87,17 @@ def test_the_mean_over_tasks_is_taken_run_by_run():
     mean = mean_scores([fixed([0.2, 0.4]), fixed([0.6, 0.6])])
     assert mean.runs_S.tolist() == pytest.approx([0.4, 0.5])
     assert mean.resampled_RS[7].tolist() == pytest.approx([0.4, 0.5])
+
+
+def test_the_interval_over_examples_is_of_paired_answers() -> None:
+    gold = np.ones(400, dtype=np.int64)
+    right = (np.arange(400) % 4 > 0).astype(np.int64)
+
+    def interval(first: Any, second: Any) -> tuple[float, float]:
+        scores = [scores_of(["accuracy"], gold, [answers]) for answers in (first, second)]
+        return paired_interval(*scores)
+
+    assert interval(right, right) == (0.0, 0.0)
+    assert interval(gold, 0 * gold) == (1.0, 1.0)
+    # Half of the answers differ, one way as often as the other: 1.96 * sqrt(0.5 / 400).
+    assert interval(right, np.roll(right, 1)) == pytest.approx((-0.0693, 0.0693), abs=0.008)

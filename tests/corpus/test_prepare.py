@@ -492,7 +492,7 @@ def test_disk_full_later_keeps_finished_parts(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("bertsmith.corpus.shard_writer._ArrayFile.append", full)
+        patch.setattr("bertsmith.core.arrays.GrowingArray.append", full)
         with pytest.raises(SystemFault, match=r"train-00000: the disk is full; free some space"):
             prepare(paths, tokenizer=tokenizer, out=out, workers=1)
     left = contents(out)

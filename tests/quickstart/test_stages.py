@@ -13,7 +13,7 @@ from bertsmith.cli.main import main
 from bertsmith.corpus.shards import Corpus
 from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
 from bertsmith.quickstart import stages as quickstart
-from bertsmith.quickstart.comparison import Attempt, Comparison, difference_interval
+from bertsmith.quickstart.comparison import Attempt, Comparison
 from bertsmith.quickstart.page import Outcome, held_out_blanks, smoothed
 from bertsmith.quickstart.sample_tasks import SampleTask
 from bertsmith.quickstart.stages import PLANS, STAGES
@@ -298,13 +298,3 @@ def test_what_came_of_it_in_words_that_need_no_explanation(done, capsys):
     assert "Pre-training" not in noise.in_short()
     nothing = msgspec.structs.replace(said, evaluation=said.baseline)
     assert nothing.in_short().startswith("It has not learned yet: it fills in 8%")
-
-
-def test_the_interval_of_a_difference_is_over_paired_answers():
-    right = np.arange(400) % 4 > 0
-    assert difference_interval(right, right) == (0.0, 0.0)
-    assert difference_interval(np.ones(50), np.zeros(50)) == (1.0, 1.0)
-    low, high = difference_interval(right, np.roll(right, 1))
-    # Half of the answers differ, one way as often as the other: 1.96 * sqrt(0.5 / 400).
-    assert (low, high) == (pytest.approx(-0.0693, abs=0.008), pytest.approx(0.0693, abs=0.008))
-    assert difference_interval(right, np.roll(right, 1)) == (low, high)

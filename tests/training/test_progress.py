@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bertsmith.core import terminal
 from bertsmith.core.errors import FolderError
 from bertsmith.training import progress
 from bertsmith.training.progress import Metrics, Rate, Reporter, read_metrics
@@ -68,7 +69,7 @@ def test_plain_lines_say_what_a_bar_would(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([0.0, 1.0, 20.0])
-    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(terminal, "time", types.SimpleNamespace(monotonic=lambda: next(times)))
     with Reporter(tmp_path) as reporter:
         for step in range(3):
             values = {"loss": 2.0, "tokens_per_second": 12345.6, "elapsed": 1.0}

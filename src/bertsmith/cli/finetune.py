@@ -1,6 +1,5 @@
 """`bertsmith finetune`: a task of the paper, or the user's own labelled files."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -203,13 +202,13 @@ class Finetune(TrainingOptions, ColumnOptions):
 
     def run(self) -> Result:
         """Fine-tunes."""
+        from bertsmith.core.terminal import say
         from bertsmith.finetuning.job import JOB, finetune
         from bertsmith.tasks.datasets.registry import GLUE
 
         is_new = not self.out.is_dir() or not any(self.out.iterdir())
         if self.resume and is_new and world_from_environment().first:
-            note = f"{self.out} has no fine-tuning to resume; starting a new one."
-            print(note, file=sys.stderr, flush=True)
+            say(f"{self.out} has no fine-tuning to resume; starting a new one.")
         try:
             done = finetune(self._job(), self.out, resume=self.resume)
         except KeyboardInterrupt as interrupt:

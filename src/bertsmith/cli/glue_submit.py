@@ -1,6 +1,5 @@
 """`bertsmith glue-submit`."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +32,7 @@ class GlueSubmit(Command):
 
     def run(self) -> Result:
         """Predicts and packs."""
+        from bertsmith.core.terminal import say
         from bertsmith.finetuning.glue_submission import glue_submit
 
         done = glue_submit(
@@ -40,7 +40,7 @@ class GlueSubmit(Command):
             self.out,
             data=self.data,
             partial=self.partial,
-            show=lambda line: print(line, file=sys.stderr, flush=True),
+            show=say,
         )
         text = [f"{name}: {count:,} rows" for name, count in done.rows.items()]
         if done.missing:

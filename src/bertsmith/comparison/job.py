@@ -1,6 +1,5 @@
 """The job: pre-trainings and fine-tunings of all systems, then the numbers and the page."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -41,6 +40,7 @@ from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import Engine, derive_seed
 from bertsmith.core.storage import read_json, write_json
+from bertsmith.core.terminal import say
 from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning.data import Parts, Source
@@ -98,7 +98,7 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
     ready = _prepare(plan, out, resume=resume, engine=engine)
     plan, corpus, todo = ready.plan, ready.corpus, ready.todo
     for line in _start_notes(ready, out):
-        _say(line)
+        say(line)
 
     # 2. The runs.
     with ExitStack() as stack:
@@ -110,13 +110,13 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
             write_json(out / TIMETABLE, ready.timetable)
         write_json(out / PLAN, plan)
         write_model_configs(out, ready.model_configs)
-        tuned = do_all(plan, list(todo.values()), out, _say)
+        tuned = do_all(plan, list(todo.values()), out, say)
 
     # 3. The numbers and the page; the result comes last: the comparison is done.
     systems = [
         about_system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
     ]
-    pairs = {} if ready.pairs is None else score_pairs(plan, out, ready.pairs, _say)
+    pairs = {} if ready.pairs is None else score_pairs(plan, out, ready.pairs, say)
     found = [*differences(plan, tuned, ready.parts), *pair_differences(pairs)]
     result = Compared(
         out=str(out),
@@ -140,7 +140,7 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
                 if system.is_trained and system.knows_masks and not system.trained_as
             },
             corpus,
-            _say,
+            say,
         ),
         timetable=ready.timetable,
         seconds=time.monotonic() - began,
@@ -202,7 +202,7 @@ def _prepare(
     timetable = None
     if measured or not plan.budget:
         speeds = measure(
-            plan, sampled, model_configs, corpus, parts, 0 if pairs is None else pairs.count, _say
+            plan, sampled, model_configs, corpus, parts, 0 if pairs is None else pairs.count, say
         )
         if not plan.budget:
             assert plan.hours is not None
@@ -248,7 +248,7 @@ def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
     """Says so where no system reads enough to learn anything."""
     tokens = [one.config.steps * one.mean_tokens(plan.phases) for one in todo if one.config.steps]
     if tokens and max(tokens) < FEWEST_TOKENS:
-        _say(
+        say(
             f"Warning: the budget {plan.budget} is {max(tokens):,.0f} tokens; with fewer than "
             f"{FEWEST_TOKENS:,} a model learns little more than how often each word occurs, and "
             f"differences between systems mean little. Give more."
@@ -258,10 +258,6 @@ def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
 # What may grow on a resume, because what is done stays done; paths may differ.
 _GROWING = ("models", "ablations", "tasks", "seeds", "minimal_pairs")
 _FREE = frozenset({"corpus", "data", *_GROWING})
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def job_folder(out: Path) -> JobFolder:
@@ -277,7 +273,7 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
         _check_grown(old, plan)
         folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"limit"})
     elif resume:
-        _say(f"{out} holds no comparison yet: a new one begins.")
+        say(f"{out} holds no comparison yet: a new one begins.")
 
 
 def _check_grown(old: Plan, new: Plan) -> None:

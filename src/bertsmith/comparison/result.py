@@ -10,9 +10,9 @@ from bertsmith.comparison.probing import Insight
 from bertsmith.comparison.timetable import Timetable
 from bertsmith.comparison.verdict import Verdict
 from bertsmith.core.runtime import Engine
-from bertsmith.finetuning.data import MANY_UNKNOWN
 from bertsmith.finetuning.result import Summary
 from bertsmith.inference.pair_scores import MinimalPairsResult
+from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
 MEAN = "mean"
 """The name under which differences stand that are of the mean over all tasks."""

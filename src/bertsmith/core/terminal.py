@@ -3,44 +3,36 @@
 import sys
 import time
 import unicodedata
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 PLAIN_SECONDS = 15.0
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{amount(speed)}/s" if speed else "")
+def say(line: str) -> None:
+    """Prints a line to the user: on standard error, at once, above a bar that is there."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class Bar:
     """Call it with the stage, how much is done and the total; use it as a context manager.
 
-    Args:
-        unit: what is counted, e.g. `characters`, by stage; a stage that is not there counts pieces
-            of no name.
+    A terminal gets a row for each stage, anything else a line every 15 seconds: logs stay short.
     """
 
-    def __init__(self, **unit: str) -> None:
+    def __init__(self, *, at_once: bool = False, **unit: str) -> None:
+        """Counts a `unit`, e.g. `characters`, by stage; others count pieces of no name.
+
+        `at_once` prints the first line of a log at the beginning, not after 15 seconds.
+        """
         self._unit = unit
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
-        self._tasks: dict[str, tuple[TaskID, float]] = {}
-        self._last_line = time.monotonic()
+        self._rows: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[float, float]] = {}
+        self._last_line = -PLAIN_SECONDS if at_once else time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -48,41 +40,49 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[shown]}"),
-                _Rate(),
-                TimeRemainingColumn(),
                 console=self._console,
             )
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._bar is not None:
+            for row in self._rows.values() if kind is None else ():
+                self._bar.update(row, completed=1.0)
             self._bar.stop()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         """`done` of `total` (None: not known) in `stage`; a new stage gets a row of its own."""
         shown = amount(done) + (f" of {amount(total)}" if total else "")
         shown += f" {self._unit.get(stage, '')}".rstrip()
+        self.show(stage, done / total if total else None, shown)
+
+    def show(self, stage: str, share: float | None, numbers: str) -> None:
+        """As a call, for a job whose progress is not a count.
+
+        Args:
+            stage: its name; empty for a job of one stage.
+            share: part done, in [0, 1]; None: not known.
+            numbers: shown behind it.
+        """
         now = time.monotonic()
+        if share is not None:
+            numbers = f"{share:4.0%}  {numbers}  {self._left(stage, share, now)}"
         if self._bar is not None:
-            if stage not in self._tasks:
-                self._tasks[stage] = (self._bar.add_task(stage, total=total, shown=shown), now)
-            self._bar.update(self._tasks[stage][0], completed=done, total=total, shown=shown)
-        else:
-            _, began = self._tasks.setdefault(stage, (TaskID(0), now))
-            if now - self._last_line >= PLAIN_SECONDS:
-                self._last_line = now
-                left = (
-                    f", ETA {clock((now - began) * (total - done) / done)}"
-                    if total and done
-                    else ""
-                )
-                print(f"{stage}: {shown}{left}", file=sys.stderr, flush=True)
+            if stage not in self._rows:
+                total = None if share is None else 1.0
+                self._rows[stage] = self._bar.add_task(stage, total=total, shown=numbers)
+            self._bar.update(self._rows[stage], completed=share or 0.0, shown=numbers)
+        elif now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            say(f"{stage}: {numbers}" if stage else numbers)
+
+    def _left(self, stage: str, share: float, now: float) -> str:
+        """Time left, from the pace since the first call of the stage."""
+        first, began = self._begun.setdefault(stage, (share, now))
+        if share <= first:
+            return "ETA -"
+        return f"ETA {clock((now - began) * (1 - share) / (share - first))}"
 
 
 def amount(count: float) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.core import storage
+from bertsmith.core.arrays import write_array
 from bertsmith.core.errors import DataError, option
 from bertsmith.corpus import selection
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
-from bertsmith.corpus.shard_writer import ShardWriter, write_array, write_shard
+from bertsmith.corpus.shard_writer import ShardWriter, write_shard
 from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
 from bertsmith.text import streams
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.core import storage
+from bertsmith.core.arrays import write_array
 from bertsmith.core.errors import DataError
 from bertsmith.corpus.chinese import mark_words
-from bertsmith.corpus.shard_writer import write_array
 from bertsmith.text import sentences
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bertsmith.core.arrays import write_array
 from bertsmith.core.storage import atomic_file
 from bertsmith.corpus.parts import HASH, Part
-from bertsmith.corpus.shard_writer import write_array
 
 RECORDS = 1 << 20
 """Documents sorted at once: 24 MB of hashes and numbers, four times that while sorting."""

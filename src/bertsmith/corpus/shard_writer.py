@@ -1,53 +1,15 @@
 """Writing one shard folder, by appending documents, whole or not at all."""
 
 import contextlib
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 
 from bertsmith.core import storage
+from bertsmith.core.arrays import GrowingArray
 from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo
 from bertsmith.text.tokenizer.batched import id_type
-
-
-def write_array(file: IO[bytes], array: np.ndarray) -> None:
-    """As `numpy.save`, by ordinary writes: `ndarray.tofile` hides why the system refused."""
-    file.write(_header(array.dtype, len(array)))
-    file.write(np.ascontiguousarray(array).view(np.uint8).data)
-
-
-class _ArrayFile:
-    """A 1-D `.npy` that grows by appending; the header gets the final length at the end."""
-
-    def __init__(self, path: Path, kind: np.dtype[Any]) -> None:
-        self._kind = kind
-        self._length = 0
-        self._file: IO[bytes] = path.open("wb")
-        self._file.write(_header(kind, 0))
-
-    def append(self, values: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(values, dtype=self._kind).data)
-        self._length += len(values)
-
-    def finish(self) -> None:
-        self._file.seek(0)
-        self._file.write(_header(self._kind, self._length))
-        self._file.close()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-
-def _header(kind: np.dtype[Any], length: int) -> bytes:
-    # numpy pads the header so that a longer shape still fits: its size does not depend on length.
-    stream = io.BytesIO()
-    layout = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
-    np.lib.format.write_array_header_1_0(stream, layout | {"shape": (length,)})
-    return stream.getvalue()
 
 
 @contextlib.contextmanager
@@ -75,11 +37,14 @@ class ShardWriter:
         self._sentences = self._documents = self.tokens = 0
         self._flags = np.zeros(0, dtype=np.bool_)
         offsets = np.dtype(np.int64)
+        kinds = {
+            TOKENS: np.dtype(id_type(vocab_size)),
+            SENTENCES: offsets,
+            DOCUMENTS: offsets,
+            WORDS: np.dtype(np.uint8),
+        }
         self._files = {
-            TOKENS: _ArrayFile(place / TOKENS, np.dtype(id_type(vocab_size))),
-            SENTENCES: _ArrayFile(place / SENTENCES, offsets),
-            DOCUMENTS: _ArrayFile(place / DOCUMENTS, offsets),
-            WORDS: _ArrayFile(place / WORDS, np.dtype(np.uint8)),
+            name: GrowingArray((place / name).open("wb"), kind) for name, kind in kinds.items()
         }
         for name in (SENTENCES, DOCUMENTS):
             self._files[name].append(np.zeros(1, dtype=np.int64))
@@ -118,6 +83,7 @@ class ShardWriter:
         self._files[WORDS].append(np.packbits(self._flags))
         for array in self._files.values():
             array.finish()
+            array.file.close()
         self.info = ShardInfo(
             name=name,
             documents=self._documents,
@@ -129,4 +95,5 @@ class ShardWriter:
     def close(self) -> None:
         """Gives the files back, finished or not."""
         for array in self._files.values():
-            array.close()
+            with contextlib.suppress(OSError):
+                array.file.close()

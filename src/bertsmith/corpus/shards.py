@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from bertsmith.core import storage
+from bertsmith.core.arrays import ranges
 from bertsmith.core.errors import FolderError
 from bertsmith.text.tokenizer.batched import id_type
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -271,14 +272,11 @@ class Split:
     def _gather(
         self, starts: np.ndarray, lengths: np.ndarray, kind: np.dtype[Any], pick: Any
     ) -> np.ndarray:
-        ends = np.cumsum(lengths)
-        total = int(ends[-1]) if len(ends) else 0
-        index_T = np.repeat(starts - (ends - lengths), lengths)
-        index_T += np.arange(total, dtype=np.int64)
+        index_T = ranges(starts, lengths)
         if len(self._shards) == 1:
             only: np.ndarray = pick(self._shards[0], index_T)
             return only
-        result_T = np.empty(total, dtype=kind)
+        result_T = np.empty(len(index_T), dtype=kind)
         shard_T = np.searchsorted(self._token_bases, index_T, side="right") - 1
         for i in np.unique(shard_T):
             here_T = np.flatnonzero(shard_T == i)

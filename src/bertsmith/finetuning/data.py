@@ -21,11 +21,9 @@ from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.scoring import Scores, baseline
 from bertsmith.tasks.task import Task, own_task
 from bertsmith.tasks.task_config import Columns
-from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN, Tokenizer
 
 DEV_SHARE = 0.1
-MANY_UNKNOWN = 0.01
-"""A greater share of `[UNK]` is worth telling."""
 FEW = 30
 """Fewer examples of dev say little."""
 

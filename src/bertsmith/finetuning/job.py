@@ -13,7 +13,6 @@ A folder, while and after the job::
 
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
 from bertsmith.core.storage import atomic_path, read_json, write_json
+from bertsmith.core.terminal import say
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import run as tuning
 from bertsmith.finetuning.best_epoch import BEST, read_predictions
@@ -99,7 +99,7 @@ def finetune(
         if place.world.first:
             plan = _plan(ready.config, len(ready.sweep), job.seeds, ready.data.train.items, out)
             for line in (*ready.notes(), plan):
-                (show or _say)(line)
+                (show or say)(line)
 
         # 2. The runs, each of which is skipped where it was done before.
         def begin() -> None:
@@ -359,7 +359,3 @@ def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
         with atomic_path(out / file.name) as copy:
             shutil.copyfile(file, copy)
     return result
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,9 +6,7 @@ from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextI
 from bertsmith.models.config_files import CONFIGS
 from bertsmith.tasks.metrics import METRICS, told_beside
 from bertsmith.text.formats import LONGEST_DOCUMENT
-
-# A vocabulary leaves next to nothing unknown of the text that it was trained on.
-MANY_UNKNOWN = 0.05
+from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
 
 def lines(info: Info) -> list[str]:
@@ -86,7 +84,7 @@ def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
     rows += _tokenizer_rows(info.tokenizer)
     if not info.tokenizer_matches:
         rows.append(("warning", "the tokenizer is not the one that made this corpus"))
-    if info.unknown > MANY_UNKNOWN:
+    if info.unknown >= MANY_UNKNOWN:
         misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
         rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
     return rows

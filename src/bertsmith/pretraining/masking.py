@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.core.arrays import ranges
 from bertsmith.pretraining.rng import Integers, Keys, below, draw, uniform
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -94,7 +95,8 @@ def mask(
         size_T[units] = ends - units
         chosen = _shuffled(units, sequence_T, starts, lengths, keys_B=order)
         kept = _fill(sequence_T[chosen], size_T[chosen], quota_B)
-        masked_P = _ranges(np.sort(chosen[kept]), size_T)
+        first_W = np.sort(chosen[kept])
+        masked_P = ranges(first_W, size_T[first_W])
 
     labels_P = ids_T[masked_P]
     sequence_P = sequence_T[masked_P]
@@ -157,11 +159,3 @@ def _fill(sequences: Integers, sizes: Integers, quota_B: Integers) -> Integers:
         rank += 1
         live = live[(room_B[live] > 0) & (count_B[live] > rank)]
     return np.concatenate(kept)
-
-
-def _ranges(first_W: Integers, size_T: Integers) -> Integers:
-    """All indices of words that start at `first_W`, ascending."""
-    sizes = size_T[first_W]
-    ends = np.cumsum(sizes)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(first_W - (ends - sizes), sizes) + np.arange(total)

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from bertsmith.comparison.bootstrap import Scores, paired_interval, scores_of
 from bertsmith.core.storage import read_json
 from bertsmith.finetuning.best_epoch import read_predictions
 from bertsmith.finetuning.job import REPORT, RESULTS
@@ -18,7 +17,6 @@ from bertsmith.tasks.examples import TextExample
 from bertsmith.tasks.kinds.classification import CLASSIFICATION
 from bertsmith.training.progress import read_metrics
 
-_RESAMPLES = 1000
 _SHOWN = 4
 
 
@@ -127,7 +125,7 @@ def compare(plan: TaskPlan, out: Path) -> Comparison:
         pretrained=pretrained.attempt,
         untrained=untrained.attempt,
         difference=pretrained.attempt.accuracy - untrained.attempt.accuracy,
-        interval=difference_interval(pretrained.right, untrained.right),
+        interval=paired_interval(pretrained.scores, untrained.scores),
     )
 
 
@@ -136,8 +134,8 @@ class _Read:
     result: FinetuneResult
     examples: list[TextExample]
     attempt: Attempt
-    right: NDArray[np.bool_]
-    """Whether the best epoch's answer to each dev example is right [N]."""
+    scores: Scores
+    """Accuracy of the best epoch's answers to dev."""
 
 
 def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
@@ -166,21 +164,7 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
         seconds=result.best_run.seconds,
     )
     answered = CLASSIFICATION.predictions(predictions, result.labels)
-    return _Read(result, examples, attempt, right == answered)
-
-
-def difference_interval(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
-    """95% percentile bootstrap interval of a difference in accuracy, over paired answers.
-
-    Args:
-        first: whether the first model is right on each of N examples.
-        second: the same of the second model.
-    """
-    gains_N = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(gains_N), size=(_RESAMPLES, len(gains_N)))
-    low, high = np.quantile(gains_N[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
+    return _Read(result, examples, attempt, scores_of(["accuracy"], right, [answered]))
 
 
 def write_comparison(page: Report, task: Comparison, out: Path) -> None:

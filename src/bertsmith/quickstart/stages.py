@@ -5,7 +5,6 @@ that a rerun continues. The time is a budget for the whole, see `budget`: fine-t
 of it, and pre-training what the stages before it, that share and the report leave.
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from bertsmith.core.errors import Stopped, UsageError, nearest, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import core_count
 from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
+from bertsmith.core.terminal import say
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.predictor import Model
@@ -190,16 +190,20 @@ def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "e
     work = _open(out, minutes, language)
     work.deadline = began + 60 * minutes
     with work.folder.enter(work.state):
-        _do_stages(work)
+        try:
+            _do_stages(work)
+        except Stopped as stop:
+            # It has no `resume`.
+            raise Stopped(stop.number, stop.where, again="") from stop
         return _report(work)
 
 
 def _do_stages(work: Work) -> None:
     for number, (name, stage) in enumerate(STAGES, 1):
         if name in work.state.seconds:
-            _tell(f"[{number}/{len(STAGES)}] {name}: done before")
+            say(f"[{number}/{len(STAGES)}] {name}: done before")
             continue
-        _tell(f"[{number}/{len(STAGES)}] {name} ...")
+        say(f"[{number}/{len(STAGES)}] {name} ...")
         stage_began = time.monotonic()
         stage(work)
         work.state.seconds[name] = round(time.monotonic() - stage_began, 2)
@@ -249,10 +253,7 @@ def _pretrain(work: Work) -> None:
     if work.state.hours is None:
         work.state.hours = round(work.budget.pretraining(work.left) / 3600, 6)
         work.save()
-    try:
-        pretrain.run(_config(work), work.out / "model", resume=True)
-    except Stopped as stop:
-        raise Stopped(stop.number, stop.where, again="") from stop
+    pretrain.run(_config(work), work.out / "model", resume=True)
 
 
 def _config(work: Work) -> PretrainConfig:
@@ -332,7 +333,3 @@ def _report(work: Work) -> Outcome:
     outcome.seconds["report"] = round(time.monotonic() - began, 2)
     write_report(outcome, _config(work), metrics)
     return outcome
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.checkpoints.folder import CONFIG
-from bertsmith.core.errors import Stopped
 from bertsmith.core.storage import write_bytes
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.job import Job, finetune
@@ -95,10 +94,7 @@ def fine_tune(
         )
         # What there is to know of the data is told once.
         show = (lambda line: None) if tuned == UNTRAINED[1] else None
-        try:
-            done = finetune(job, out / tuned, resume=True, show=show).best_run
-        except Stopped as stop:
-            raise Stopped(stop.number, stop.where, again="") from stop
+        done = finetune(job, out / tuned, resume=True, show=show).best_run
         steps = done.steps
         overhead = time.monotonic() - began - min(done.seconds, 3600 * limit)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.core.arrays import ranges
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 Integers = NDArray[np.integer]
@@ -12,9 +13,7 @@ Integers = NDArray[np.integer]
 
 def gather(pieces_T: Integers, starts: Integers, lengths: Integers) -> Integers:
     """Many stretches of `pieces_T`, laid end to end."""
-    ends = np.cumsum(lengths)
-    index_T = np.repeat(starts - (ends - lengths), lengths)
-    gathered: Integers = pieces_T[index_T + np.arange(len(index_T))]
+    gathered: Integers = pieces_T[ranges(starts, lengths)]
     return gathered
 
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.core.arrays import GrowingArray
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.extras import require
 from bertsmith.core.storage import atomic_file
@@ -67,28 +68,17 @@ def open_vectors(path: Path) -> Iterator[WriteVectors]:
 
             yield write
         return
+    kind = np.dtype("<f4")
     with atomic_file(path) as file:
-        yield from _append_arrays(file)
+        array: GrowingArray | None = None
 
+        def append(rows: Sequence[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+            nonlocal array
+            array = array or GrowingArray(file, kind, vectors.shape[1:])
+            array.append(vectors)
 
-def _append_arrays(file: IO[bytes]) -> Iterator[WriteVectors]:
-    """NumPy's header leaves room for the number of rows to grow; it is written again at the end."""
-    shape = [0, 0]
-
-    def header() -> None:
-        file.seek(0)
-        description = {"descr": "<f4", "fortran_order": False, "shape": tuple(shape)}
-        np.lib.format.write_array_header_1_0(file, description)
-
-    def write(rows: Sequence[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
-        if not shape[1]:
-            shape[1] = vectors.shape[1]
-            header()
-        file.write(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
-        shape[0] += len(vectors)
-
-    yield write
-    header()
+        yield append
+        (array or GrowingArray(file, kind, (0,))).finish()
 
 
 @contextlib.contextmanager

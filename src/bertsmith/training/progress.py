@@ -1,20 +1,16 @@
 """What a run tells while it runs: a bar or plain lines, `metrics.jsonl`, TensorBoard events."""
 
 import importlib.util
-import sys
-import time
 from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from bertsmith.core.errors import FolderError, explain_os_error
 from bertsmith.core.extras import require
 from bertsmith.core.storage import read_json_lines, write_bytes
-from bertsmith.core.terminal import PLAIN_SECONDS, clock
+from bertsmith.core.terminal import Bar, say
 
 
 class Metrics:
@@ -117,7 +113,7 @@ class Reporter:
         """
         self._silent = out is None
         self._evaluated = evaluated
-        self._title = f"{title}: " if title else ""
+        self._title = title
         self._metrics: Metrics | None = None
         self._tensorboard: Any = None
         if out is not None:
@@ -129,29 +125,16 @@ class Reporter:
                 self._tensorboard = module.SummaryWriter(
                     str(out / "tensorboard"), purge_step=resume_step + 1
                 )
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        self._last_line = -PLAIN_SECONDS
-        self._first: tuple[float, float] | None = None
+        self._bar = Bar(at_once=True)
 
     def __enter__(self) -> "Reporter":
-        if not self._silent and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TaskProgressColumn(),
-                TextColumn("{task.fields[numbers]}"),
-                console=self._console,
-            )
-            self._bar.add_task(self._title or "training", total=1.0, numbers="")
-            self._bar.start()
+        if not self._silent:
+            self._bar.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._bar is not None:
-            if kind is None:
-                self._bar.update(self._bar.task_ids[0], completed=1.0)
-            self._bar.stop()
+        if not self._silent:
+            self._bar.__exit__(kind)
         if self._metrics is not None:
             self._metrics.close()
         if self._tensorboard is not None:
@@ -159,12 +142,8 @@ class Reporter:
 
     def note(self, text: str) -> None:
         """Says a sentence."""
-        if self._silent:
-            return
-        if self._bar is not None:
-            self._bar.console.print(text, highlight=False, markup=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        if not self._silent:
+            say(text)
 
     def train(self, step: int, progress: float, values: dict[str, float]) -> None:
         """A training step was done.
@@ -175,18 +154,12 @@ class Reporter:
             values: `loss`, `tokens_per_second`, `elapsed` (seconds) and whatever else to keep.
         """
         self._record("train", step, values)
-        if self._silent:
-            return
-        now = time.monotonic()
-        numbers = (
-            f"step {step:,}  loss {values['loss']:.3f}  "
-            f"{values['tokens_per_second']:,.0f} tokens/s  {self._remaining(progress, now)}"
-        )
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=progress, numbers=numbers)
-        elif now - self._last_line >= PLAIN_SECONDS:
-            self._last_line = now
-            self.note(f"{self._title}{progress:4.0%}  {numbers}")
+        if not self._silent:
+            numbers = (
+                f"step {step:,}  loss {values['loss']:.3f}  "
+                f"{values['tokens_per_second']:,.0f} tokens/s"
+            )
+            self._bar.show(self._title, progress, numbers)
 
     def evaluation(self, step: int, values: dict[str, float]) -> None:
         """An evaluation was done."""
@@ -204,12 +177,3 @@ class Reporter:
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
-
-    def _remaining(self, progress: float, now: float) -> str:
-        """Time left, from the pace since this process's first step."""
-        if self._first is None:
-            self._first = (progress, now)
-        done = progress - self._first[0]
-        if done <= 0:
-            return "ETA -"
-        return f"ETA {clock((now - self._first[1]) * (1 - progress) / done)}"

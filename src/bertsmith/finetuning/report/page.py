@@ -7,7 +7,7 @@ import numpy as np
 
 from bertsmith.core.command_line import command
 from bertsmith.core.terminal import clock
-from bertsmith.finetuning.data import FEW, MANY_UNKNOWN
+from bertsmith.finetuning.data import FEW
 from bertsmith.finetuning.model_card import STARTS
 from bertsmith.finetuning.report.scores import write_curves, write_runs, write_scores
 from bertsmith.finetuning.result import REMEDY, FinetuneResult
@@ -18,6 +18,7 @@ from bertsmith.tasks.kind import Answered, Prediction
 from bertsmith.tasks.kinds.sections import MOST_ROWS
 from bertsmith.tasks.metric import UNDEFINED, told
 from bertsmith.tasks.metrics import METRICS
+from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
 _NAMES = 8
 _MOST_ERRORS = 12

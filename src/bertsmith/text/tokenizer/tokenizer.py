@@ -44,6 +44,9 @@ _PLACED_AT_ONCE = 256
 
 Backend = Literal["auto", "tokenizers", "nanotoken"]
 
+MANY_UNKNOWN = 0.01
+"""A share of `[UNK]` from which a vocabulary does not fit a text; its own text has almost none."""
+
 # The rules of Google's uncased models.
 GOOGLE = Cleaning()
 
