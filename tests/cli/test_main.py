@@ -363,6 +363,7 @@ def test_what_a_user_gets_wrong_is_one_sentence_and_exit_code_2(
     ("raised", "code", "said"),
     [
         (DataError("x.txt, line 3: bad."), 2, "error: x.txt, line 3: bad.\n"),
+        (DataError("a\nb.txt: bad\r\nbyte."), 2, "error: a b.txt: bad byte.\n"),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (Stopped(15, "at step 7"), 143, "Stopped by SIGTERM at step 7"),
         (OSError(28, "No space left on device"), 2, "error: Could not read or write: the disk is"),

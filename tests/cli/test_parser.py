@@ -127,3 +127,12 @@ def test_each_mistake_is_one_line(
     sentence = told(capsys, line)
     assert all(fact in sentence for fact in facts), sentence
     assert sentence.endswith(f" See `{f'bertsmith {program}'.strip()} --help`.")
+
+
+def test_empty_paths_and_numbers_beyond_the_machine_are_named() -> None:
+    with pytest.raises(UsageError, match=r"--out: expected a path, found an empty text"):
+        parsed("model", "--out", "")
+    with pytest.raises(UsageError, match=r"--steps: 100000000000000000000 is too large"):
+        parsed("model", "--out", "a", "--steps", "1" + "0" * 20)
+    with pytest.raises(UsageError, match=r"--steps: expected a whole number, found '1e20'"):
+        parsed("model", "--out", "a", "--steps", "1e20")

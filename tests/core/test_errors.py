@@ -41,6 +41,7 @@ def test_errors_cross_processes(error):
     assert back.exit_code == error.exit_code
 
 
+LARGE = "the file is larger than this shell or file system allows"
 AGAIN = "free some space and run the command again (pretrain and finetune: with resume=True)"
 
 
@@ -52,7 +53,8 @@ AGAIN = "free some space and run the command again (pretrain and finetune: with 
         (errno.EACCES, "permission denied; check the owner and mode of the path"),
         (errno.EPERM, "permission denied; check the owner and mode of the path"),
         (errno.EROFS, "the file system is read-only; choose another place with out"),
-        (errno.ENOENT, "no such file or folder; check the spelling"),
+        (errno.ENOENT, "no file can be made there; choose another out"),
+        (errno.EFBIG, f"{LARGE}; raise the limit (`ulimit -f`) or choose another place"),
         (errno.ENOTDIR, "a part of this path is a file, not a folder; check the spelling"),
         (errno.EISDIR, "this is a folder where a file was expected"),
         (errno.EMFILE, "too many open files; raise the limit with `ulimit -n`"),

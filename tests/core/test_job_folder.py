@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import SystemFault, UsageError
 from bertsmith.core.job_folder import JobFolder, check_new_file
 from bertsmith.core.storage import write_json
 
@@ -95,3 +95,23 @@ def test_a_file_is_never_overwritten_and_leftovers_of_the_dead_go(tmp_path: Path
     with pytest.raises(UsageError, match="is there already"):
         check_new_file(out, source)
     check_new_file(out, source, overwrite=True)
+
+
+def test_dangling_links_devices_and_proc_are_no_place_to_write(tmp_path: Path) -> None:
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe.csv"
+    link.symlink_to(tmp_path / "nowhere")
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match=r"is a link to .*nowhere, which does not exist"):
+        check_new_file(link, "in.csv")
+    with pytest.raises(UsageError, match=r"link\.csv' is a link to"):
+        job(link).check()
+    with pytest.raises(UsageError, match=r"pipe\.csv' is a device"):
+        check_new_file(pipe, "in.csv", overwrite=True)
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "x", Path("/proc/x")):
+        # At once: nobody is there to wait for.
+        with (
+            pytest.raises(SystemFault, match=f"Could not write {path}: "),
+            job(path).alone(wait_seconds=float("inf")),
+        ):
+            pass

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from bertsmith.core.errors import (
     SystemFault,
     UsageError,
 )
+from bertsmith.core.job_folder import JobFolder
+from bertsmith.core.storage import FolderGone, atomic_folder, write_bytes
 from bertsmith.text import documents
 
 
@@ -118,7 +121,9 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [f"Could not write {tmp_path}/a: File too large."] * 3
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(f"{tmp_path}/a: the file is larger than this shell" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -388,3 +393,16 @@ def test_a_remote_file_can_be_read_in_any_order():
         assert file.tell() == 256
         assert file.read(20_000) == (bytes(range(256)) * 100)[256:20_256]
     assert file.closed
+
+
+def test_a_locked_folder_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with JobFolder(out, "a brewing").alone():
+        write_bytes(out / "deep" / "a", b"1")
+        shutil.rmtree(out)
+        with pytest.raises(FolderGone, match=r"out was removed or replaced"):
+            write_bytes(out / "b", b"")
+        with pytest.raises(FolderGone, match=r"out was"), atomic_folder(out / "c"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    write_bytes(out / "a", b"1")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_a_worker_that_dies_is_reported(lock: int) -> None:
 
 
 def test_there_is_at_least_one_worker() -> None:
-    with pytest.raises(UsageError, match=r"workers is 0; it must be at least 1\."):
+    with pytest.raises(UsageError, match=r"workers is 0; it must be at least 1 and"):
         list(run(abs, [1], workers=0))
 
 
@@ -127,3 +128,39 @@ def test_ctrl_c_gives_no_traceback_but_the_callers_own(moment: float) -> None:
     finally:
         process.kill()  # its workers end with it
     assert (process.returncode, said) == (7, b"")
+
+
+def test_workers_of_a_killed_parent_say_nothing() -> None:
+    """Their job fails after the parent was killed, as it does where the parent's folder is gone."""
+    code = (
+        "import os, signal, sys, time\nfrom bertsmith.core import workers\n"
+        "def wait_and_fail(parent):\n"
+        "    while os.getppid() == parent: time.sleep(0.01)\n"
+        "    raise OSError('gone')\n"
+    )
+    child = (
+        "import os, sys, time\nsys.path.insert(0, sys.argv[1])\nimport failing\n"
+        "from bertsmith.core.workers import Worker\n"
+        "worker = Worker.start()\nworker.send(failing.wait_and_fail)\nworker.send(os.getpid())\n"
+        "print(worker.process.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "failing.py").write_text(code)
+        process = subprocess.Popen(
+            [sys.executable, "-c", child, folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"},
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.kill()
+        # Standard error ends with the worker, which has it too.
+        _, said = process.communicate(timeout=120)
+    assert said == b""
+
+
+@pytest.mark.parametrize("workers", [0, 10**20])
+def test_an_impossible_number_of_workers_is_refused(workers: int) -> None:
+    with pytest.raises(UsageError, match=f"workers is {workers}; it must be"):
+        list(run(abs, [1], workers=workers))

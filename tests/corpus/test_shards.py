@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bertsmith.core import storage
+from bertsmith.core.arrays import GrowingArray
 from bertsmith.core.errors import FolderError, SystemFault
-from bertsmith.corpus import shard_writer, shards
+from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Corpus, Manifest, ShardInfo, Split
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
@@ -171,7 +172,7 @@ def test_nothing_is_left_of_a_failed_shard(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shard_writer._ArrayFile, "append", full)
+        patch.setattr(GrowingArray, "append", full)
         with pytest.raises(SystemFault, match=r"train-00000: the disk is full"):
             write(tmp_path / "train-00000", DOCUMENTS, at_once=True)
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """What a run tells: metrics of every step once, rates as tokens over seconds, plain lines."""
 
 import json
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertsmith.core import terminal
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, SystemFault
 from bertsmith.training import progress
 from bertsmith.training.progress import Metrics, Rate, Reporter, read_metrics
 
@@ -126,3 +127,16 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(
         ("evaluation/mlm_loss", 1.5, 6),
         ("closed",),
     ]
+
+
+def test_a_folder_that_is_removed_ends_the_run(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = {"loss": 2.0, "tokens_per_second": 1.0}
+    with Reporter(tmp_path / "run") as reporter:
+        reporter.train(1, 0.1, values)
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(SystemFault, match="removed or replaced"):
+            reporter.train(2, 0.2, values)
+    assert "Traceback" not in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

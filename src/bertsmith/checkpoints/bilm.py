@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.core.errors import FolderError, UsageError, nearest
+from bertsmith.core.errors import FolderError, UsageError, explain_os_error, nearest
 from bertsmith.core.extras import require
 from bertsmith.core.storage import atomic_path, read_json, write_json
 from bertsmith.models.elmo.characters import CHARACTER_IDS
@@ -268,6 +268,8 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise explain_os_error(error, "read", path) from error
         raise FolderError(
             f"{path} is damaged or no HDF5 file ({error}); restore it from a good copy."
         ) from error

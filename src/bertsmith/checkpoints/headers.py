@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, explain_os_error
 from bertsmith.core.storage import checksum, read_json
 
 WEIGHTS = "model.safetensors"
@@ -114,9 +114,15 @@ def existing(path: Path) -> Path:
 
     Raises:
         FolderError: it is not.
+        SystemFault: it cannot be opened, which safetensors reports as a missing file.
     """
-    if path.is_file():
-        return path
+    try:
+        with path.open("rb"):
+            return path
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
     pickled = path.with_name("pytorch_model.bin")
     hint = (
         f"{pickled.name} beside it is a pickle, which can run code and is not read: make a new "

@@ -1,6 +1,7 @@
 """Safetensors files read into memory and written whole."""
 
 import errno
+import re
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -53,10 +54,14 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         SystemFault: the disk is full or the path cannot be written.
     """
     with atomic_path(path) as temporary:
+        # safetensors gives its file to the owner alone; every other file follows the umask.
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(tensors, temporary, metadata)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             # safetensors keeps the system's error number in its text only.
-            full = f"os error {errno.ENOSPC}" in str(error)
-            fault = OSError(errno.ENOSPC if full else errno.EIO, str(error))
+            number = re.search(r"os error (\d+)", str(error))
+            fault = OSError(int(number[1]) if number else errno.EIO, str(error))
             raise explain_os_error(fault, "write", path) from error
+        temporary.chmod(mode)

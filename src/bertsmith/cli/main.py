@@ -108,11 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except Stopped as stop:
         if first:
-            print(in_flags(stop.message), file=sys.stderr)
+            _complain(stop.message)
         return stop.exit_code
     except BertsmithError as error:
         if first or isinstance(error, SystemFault):
-            print(f"error: {in_flags(error.message)}", file=sys.stderr)
+            _complain(f"error: {error.message}")
         return EXIT_CODE
     except KeyboardInterrupt as interrupt:
         number = signal_of(interrupt)
@@ -125,9 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        fault = explain_os_error(error, "read or write")
-        print(f"error: {in_flags(fault.message)}", file=sys.stderr)
+        _complain(f"error: {explain_os_error(error, 'read or write').message}")
         return EXIT_CODE
+
+
+def _complain(message: str) -> None:
+    """One line on stderr, whatever a library or a file's name put into the message."""
+    print(" ".join(in_flags(message).splitlines()), file=sys.stderr)
 
 
 def _warn_in_sentences(*, quiet: bool) -> None:
@@ -139,7 +143,7 @@ def _warn_in_sentences(*, quiet: bool) -> None:
             usual(message, category, *place, **more)
         elif not quiet and str(message) not in shown:
             shown.add(str(message))
-            print(f"warning: {in_flags(str(message))}", file=sys.stderr)
+            _complain(f"warning: {message}")
 
     warnings.showwarning = show
 

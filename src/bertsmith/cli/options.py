@@ -5,6 +5,7 @@ user wrote into the field's type.
 """
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ GROUPS = (
 """Headings of a command's help, in order."""
 
 _NONE: Any = object()
+_DIGITS = re.compile(r"[+-]?\d{1,4000}")
 _EXPECTED = {int: "a whole number", float: "a number"}
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -88,6 +90,10 @@ class Option:
                 f"{self.shown}: unknown value {value!r}{nearest(value, self.choices)}. "
                 f"Expected {enumerated(self.choices, 'or')}."
             )
+        if self.kind is Path and not value:
+            raise UsageError(f"{self.shown}: expected a path, found an empty text.")
+        if self.kind is int and _DIGITS.fullmatch(value) and abs(int(value)) >= 1 << 63:
+            raise UsageError(f"{self.shown}: {value} is too large; expected less than 2^63.")
         try:
             return self.kind(value)
         except ValueError as error:

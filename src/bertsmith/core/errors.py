@@ -137,11 +137,16 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
         errno.EACCES: "permission denied; check the owner and mode of the path",
         errno.EPERM: "permission denied; check the owner and mode of the path",
         errno.EROFS: f"the file system is read-only; choose another place with {option('out')}",
+        errno.EFBIG: "the file is larger than this shell or file system allows; raise the limit "
+        "(`ulimit -f`) or choose another place",
+        errno.ELOOP: "the link leads to itself; remove it",
         errno.ENOENT: "no such file or folder; check the spelling",
         errno.ENOTDIR: "a part of this path is a file, not a folder; check the spelling",
         errno.EISDIR: "this is a folder where a file was expected",
         errno.EMFILE: "too many open files; raise the limit with `ulimit -n`",
     }
+    if doing == "write":
+        remedies[errno.ENOENT] = f"no file can be made there; choose another {option('out')}"
     # fsspec raises the right class without a number.
     number = error.errno or {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(
         type(error), 0

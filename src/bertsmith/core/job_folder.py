@@ -60,6 +60,7 @@ class JobFolder:
             SystemFault: it cannot be read.
         """
         out = self.path
+        _refuse_dangling(out)
         if out.exists() and not out.is_dir():
             raise UsageError(f"{option('out', out)} is a file; give a folder.")
         if self.begun:
@@ -148,10 +149,11 @@ class JobFolder:
     def _try_lock(self) -> int | None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return try_lock(self.path / _LOCK)
-        except FileNotFoundError:
-            # Another process has just removed the folder.
-            return None
+            try:
+                return try_lock(self.path / _LOCK)
+            except FileNotFoundError:
+                # Another process has just removed the folder.
+                return None
         except OSError as error:
             raise explain_os_error(error, "write", self.path) from error
 
@@ -162,8 +164,11 @@ def check_new_file(out: Path, source: Path | str, *, overwrite: bool = False) ->
     Raises:
         UsageError: it is a folder, the source itself or, without `overwrite`, there already.
     """
+    _refuse_dangling(out)
     if out.is_dir():
         raise UsageError(f"{option('out', out)} is a folder; give the name of a file.")
+    if out.exists() and not out.is_file():
+        raise UsageError(f"{option('out', out)} is a device; give the name of a file.")
     if out.is_file() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{option('out', out)} is the input itself; choose another name.")
     if out.is_file() and not overwrite:
@@ -175,6 +180,14 @@ def check_new_file(out: Path, source: Path | str, *, overwrite: bool = False) ->
         if not _is_running(process):
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+def _refuse_dangling(out: Path) -> None:
+    if out.is_symlink() and not out.exists():
+        raise UsageError(
+            f"{option('out', out)} is a link to {out.readlink()}, which does not exist; remove "
+            "the link or choose another name."
+        )
 
 
 def _is_running(process: int) -> bool:

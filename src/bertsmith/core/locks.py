@@ -10,6 +10,21 @@ import fcntl
 import os
 from pathlib import Path
 
+_held: dict[Path, int] = {}
+"""Locks of this process: file and descriptor."""
+
+
+def lost_folder(path: Path) -> Path | None:
+    """The locked folder around `path` that was removed, or replaced, since this process locked it.
+
+    None where there is none: what a job writes then would be the beginning of a new folder.
+    """
+    place = path.absolute()
+    for lock, descriptor in list(_held.items()):
+        if place.is_relative_to(lock.parent) and not _is_at(lock, descriptor):
+            return lock.parent
+    return None
+
 
 def try_lock(path: Path) -> int | None:
     """Takes a lock.
@@ -29,6 +44,7 @@ def try_lock(path: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(path, descriptor):
+                _held[path.absolute()] = descriptor
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -44,8 +60,9 @@ def unlock(path: Path, descriptor: int) -> None:
 
     In this order, so that the file of another holder is never removed.
     """
-    with contextlib.suppress(OSError):
-        path.unlink()
+    if _held.pop(path.absolute(), None) is not None and _is_at(path, descriptor):
+        with contextlib.suppress(OSError):
+            path.unlink()
     os.close(descriptor)
 
 

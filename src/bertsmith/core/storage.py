@@ -24,6 +24,7 @@ from bertsmith.core.errors import (
     nearest,
 )
 from bertsmith.core.extras import require
+from bertsmith.core.locks import lost_folder
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """As `atomic_file`, for writers that want a path of their own to write."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
+        _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _sync(temporary)
@@ -69,6 +71,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     aside = path.with_name(f".{path.name}.{os.getpid()}.old{_TEMPORARY}")
     try:
+        _check_place(path)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
@@ -88,6 +91,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise explain_os_error(error, "write", path) from error
         raise
+
+
+class FolderGone(SystemFault):
+    """The folder that a job writes was removed or replaced while it ran."""
+
+    @classmethod
+    def at(cls, folder: Path) -> "FolderGone":
+        """The error for that folder."""
+        return cls(f"{folder} was removed or replaced while the job ran; run the command again.")
+
+
+def _check_place(path: Path) -> None:
+    """Refuses to begin a job's folder again, of which everything else is gone."""
+    folder = lost_folder(path)
+    if folder is not None:
+        raise FolderGone.at(folder)
 
 
 def remove_leftovers(folder: Path) -> None:

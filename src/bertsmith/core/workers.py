@@ -45,12 +45,11 @@ def run(
         keep_open: a file descriptor that workers hold open as long as they live (a lock).
 
     Raises:
-        UsageError: `workers` is less than 1.
+        UsageError: `workers` is less than 1 or too large.
         BertsmithError: what `function` or `jobs` raised, in whichever process.
         SystemFault: a worker died.
     """
-    if workers < 1:
-        raise UsageError(f"{option('workers')} is {workers}; it must be at least 1.")
+    check_workers(workers)
     jobs = iter(jobs)
     first = list(itertools.islice(jobs, workers))
     if len(first) < 2:
@@ -105,7 +104,7 @@ class Worker:
             "RAYON_NUM_THREADS": str(threads),
             "OMP_NUM_THREADS": str(threads),
         }
-        code = f"from bertsmith.core.workers import serve; serve({theirs.fileno()})"
+        code = f"from bertsmith.core.workers import serve; serve({theirs.fileno()}, {os.getpid()})"
         kept = () if keep_open is None else (keep_open,)
         with theirs:
             process = subprocess.Popen(
@@ -166,16 +165,42 @@ class Worker:
         self.process.wait()
 
 
-def serve(descriptor: int) -> None:
-    """A worker's life: receives the function, then jobs, until the other end closes."""
+MOST_WORKERS = 1024
+"""Processes; more are a slip of the keyboard."""
+
+
+def check_workers(workers: int) -> None:
+    """Checks a number of workers.
+
+    Raises:
+        UsageError: it is less than 1 or more than `MOST_WORKERS`.
+    """
+    if not 1 <= workers <= MOST_WORKERS:
+        raise UsageError(
+            f"{option('workers')} is {workers}; it must be at least 1 and at most {MOST_WORKERS}."
+        )
+
+
+def serve(descriptor: int, parent: int) -> None:
+    """A worker's life: receives the function, then jobs, until the `parent` closes its end."""
     connection = Connection(descriptor)
-    # The parent has gone: nobody is left to tell.
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        function = connection.recv()
-        while True:
-            job = connection.recv()
-            try:
-                answer = (False, function(job))
-            except BertsmithError as error:
-                answer = (True, error)
+    received = _received(connection)
+    function: Callable[[Any], Any] = next(received, lambda job: None)
+    for job in received:
+        try:
+            answer = (False, function(job))
+        except BertsmithError as error:
+            answer = (True, error)
+        except Exception:
+            if os.getppid() != parent:
+                return  # The parent was killed: nobody is left to tell.
+            raise
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.send_bytes(pickle.dumps(answer))
+
+
+def _received(connection: Connection) -> Iterator[Any]:
+    """What the other end sends, until it closes or is killed, perhaps in the middle."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            yield connection.recv()

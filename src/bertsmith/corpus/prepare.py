@@ -16,7 +16,7 @@ from bertsmith.core import storage
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import core_count
 from bertsmith.core.stop import stoppable
-from bertsmith.core.workers import run
+from bertsmith.core.workers import check_workers, run
 from bertsmith.corpus import blocks, chinese, shards
 from bertsmith.corpus.assemble import assemble
 from bertsmith.corpus.parts import PartMaker
@@ -72,8 +72,7 @@ def prepare(
         Stopped: SIGINT, SIGTERM or SIGHUP came; finished parts stay for the next run.
     """
     workers = core_count() if workers is None else workers
-    if workers < 1:
-        raise UsageError(f"{option('workers')} is {workers}; it must be at least 1.")
+    check_workers(workers)
     if not 0 <= held_out <= 0.5:
         raise UsageError(
             f"{option('held_out')} is {held_out}; it must be at least 0 and at most 0.5."

@@ -25,7 +25,7 @@ import numpy as np
 
 from bertsmith.core import storage
 from bertsmith.core.arrays import ranges
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, explain_os_error
 from bertsmith.text.tokenizer.batched import id_type
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -308,6 +308,8 @@ def _map(path: Path, kind: np.dtype[Any], length: int) -> np.ndarray:
     except FileNotFoundError as error:
         raise FolderError(f"{path} is missing; prepare the corpus again.") from error
     except (OSError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise explain_os_error(error, "read", path) from error
         raise FolderError(
             f"{path} cannot be read ({error}); restore it from a good copy or prepare the corpus "
             "again."

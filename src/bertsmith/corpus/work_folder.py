@@ -66,6 +66,8 @@ def _folder(out: Path) -> JobFolder:
 
 def _keeps_parts(error: BaseException, work: Path) -> bool:
     """Whether finished parts are worth keeping: the same command can continue."""
+    if isinstance(error, storage.FolderGone):
+        return False
     wrong = isinstance(error, BertsmithError) and not isinstance(error, SystemFault | Stopped)
     return not wrong and any(work.glob("*.part"))
 

@@ -1,6 +1,9 @@
 """What a run tells while it runs: a bar or plain lines, `metrics.jsonl`, TensorBoard events."""
 
+import contextlib
 import importlib.util
+import os
+import threading
 from collections import deque
 from pathlib import Path
 from typing import IO, Any
@@ -9,7 +12,7 @@ import msgspec
 
 from bertsmith.core.errors import FolderError, explain_os_error
 from bertsmith.core.extras import require
-from bertsmith.core.storage import read_json_lines, write_bytes
+from bertsmith.core.storage import FolderGone, read_json_lines, write_bytes
 from bertsmith.core.terminal import Bar, say
 
 
@@ -44,8 +47,11 @@ class Metrics:
         """Appends one line.
 
         Raises:
+            FolderGone: the file was removed while the run went on.
             SystemFault: the disk is full, ...
         """
+        if not os.fstat(self._file.fileno()).st_nlink:
+            raise FolderGone.at(self._path.parent)
         record = {"kind": kind, "step": step} | values
         try:
             self._file.write(msgspec.json.encode(record) + b"\n")
@@ -92,6 +98,43 @@ class Rate:
         return sum(tokens for tokens, _ in self._recent) / seconds if seconds else 0.0
 
 
+class _Events:
+    """TensorBoard's events; its thread would print a traceback of what the system refuses."""
+
+    def __init__(self, folder: Path, *, purge_step: int) -> None:
+        module = require(
+            "torch.utils.tensorboard", extra="tensorboard", purpose="Writing TensorBoard"
+        )
+        self._folder = folder
+        self._usual = threading.excepthook
+        threading.excepthook = self._drop_refusals
+        self._writer = module.SummaryWriter(str(folder), purge_step=purge_step)
+
+    def write(self, kind: str, step: int, values: dict[str, float]) -> None:
+        """Adds the numbers of a step.
+
+        Raises:
+            SystemFault: the thread could not write those before.
+        """
+        try:
+            for name, value in values.items():
+                self._writer.add_scalar(f"{kind}/{name}", value, step)
+        except OSError as error:
+            raise explain_os_error(error, "write", self._folder) from error
+
+    def close(self) -> None:
+        """Writes what waits, as far as the system lets it: the numbers are in the metrics too."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        threading.excepthook = self._usual
+
+    def _drop_refusals(self, failed: threading.ExceptHookArgs) -> None:
+        # They are raised again in this thread, by `write`.
+        ours = type(failed.thread).__module__.startswith("tensorboard")
+        if not (ours and isinstance(failed.exc_value, OSError)):
+            self._usual(failed)
+
+
 class Reporter:
     """Everything a run tells, in one place; the processes other than the first tell nothing.
 
@@ -115,16 +158,11 @@ class Reporter:
         self._evaluated = evaluated
         self._title = title
         self._metrics: Metrics | None = None
-        self._tensorboard: Any = None
+        self._events: _Events | None = None
         if out is not None:
             self._metrics = Metrics(out / "metrics.jsonl", resume_step=resume_step)
             if importlib.util.find_spec("tensorboard") is not None:
-                module = require(
-                    "torch.utils.tensorboard", extra="tensorboard", purpose="Writing TensorBoard"
-                )
-                self._tensorboard = module.SummaryWriter(
-                    str(out / "tensorboard"), purge_step=resume_step + 1
-                )
+                self._events = _Events(out / "tensorboard", purge_step=resume_step + 1)
         self._bar = Bar(at_once=True)
 
     def __enter__(self) -> "Reporter":
@@ -137,8 +175,8 @@ class Reporter:
             self._bar.__exit__(kind)
         if self._metrics is not None:
             self._metrics.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        if self._events is not None:
+            self._events.close()
 
     def note(self, text: str) -> None:
         """Says a sentence."""
@@ -174,6 +212,5 @@ class Reporter:
     def _record(self, kind: str, step: int, values: dict[str, float]) -> None:
         if self._metrics is not None:
             self._metrics.write(kind, step, values)
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+        if self._events is not None:
+            self._events.write(kind, step, values)
