@@ -265,9 +265,12 @@ class Parallel:
             compile_blocks(model)
         self._losses: nn.Module = Losses(model)
         if place.world.size > 1:
-            self._losses = DistributedDataParallel(
-                self._losses, gradient_as_bucket_view=True, broadcast_buffers=False
-            )
+            with warnings.catch_warnings():
+                # Newer versions of torch call the argument by another name, which older ones lack.
+                warnings.filterwarnings("ignore", "`broadcast_buffers`", FutureWarning)
+                self._losses = DistributedDataParallel(
+                    self._losses, gradient_as_bucket_view=True, broadcast_buffers=False
+                )
 
     def __enter__(self) -> Self:
         return self
