@@ -101,6 +101,8 @@ def test_the_commands_run_as_written(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # With a vocabulary of 120 pieces a BERT's heads are more than 5% of it.
     monkeypatch.setattr(matching, "_CLOSE", 0.1)
+    served: list[tuple[str, ...]] = []
+    monkeypatch.setattr("bertsmith.serving.run.serve", lambda models, **_: served.append(models))
     used = set()
     for command in shell_commands(name):
         for large, small in SMALLER.items():
@@ -110,7 +112,9 @@ def test_the_commands_run_as_written(name, tmp_path, monkeypatch, capsys):
         program, *arguments = shlex.split(command)
         assert program == "bertsmith"
         assert main(arguments) == 0, capsys.readouterr().err
-        assert len(capsys.readouterr().out) > 10
+        assert len(capsys.readouterr().out) > 10 or arguments[0] == "serve"
+    assert served == [("tiny-en", "tiny-zh")]
+    assert (tmp_path / "inspection.html").stat().st_size > 20_000
     assert used == set(SMALLER)
     assert (tmp_path / "my-model" / "model.safetensors").is_file()
     assert len((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()) == 3
@@ -121,7 +125,7 @@ def test_both_readmes_give_the_same_commands():
         return [re.sub(r'"[^"]*"', '""', command) for command in shell_commands(name)]
 
     assert shape("README.md") == shape("README.zh-CN.md")
-    assert len(shape("README.md")) == 25
+    assert len(shape("README.md")) == 27
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.endswith(".zh-CN.md")])

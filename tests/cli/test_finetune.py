@@ -28,9 +28,10 @@ def test_a_resume_of_nothing_says_so_and_glue_submit_comes_next(
     assert run("finetune", "rte", *flags) == 0
     told = capsys.readouterr()
     assert told.err.startswith(f"{out} has no fine-tuning to resume; starting a new one.\n")
-    assert told.out.rstrip().splitlines()[-3:] == [
+    assert told.out.rstrip().splitlines()[-4:] == [
         f"  bertsmith evaluate {out} --data {tmp_path}",
         f"  bertsmith predict {out} INPUT --out answers.jsonl",
+        f"  bertsmith serve {out}",
         f"  bertsmith glue-submit {out} RUN... --out submission.zip",
     ]
     assert run("finetune", "rte", *flags) == 0

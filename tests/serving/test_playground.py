@@ -222,7 +222,7 @@ def test_the_inside_of_a_model_is_drawn_with_the_numbers_of_the_service(visit: V
     for one in (*expected, found["next_sentence"]):
         assert min(abs(one - value) for value in shown) < 1e-5
     assert visit.words("#output th")[1:4] == [
-        *visit.say("token,segment,position", "词元,分段,位置").split(",")
+        *visit.say("token,segment,position", "词元嵌入,分段,位置").split(",")
     ]
     name = visit.say("Layer 1, head 2", "第 1 层第 2 头")
     visit.tab.get_by_role("button", name=name, exact=True).click()

@@ -56,7 +56,9 @@ def test_pairs_vectors_and_likelihoods_are_the_models(service: Any, model: Model
     [found] = results(service, "next-sentence", text="the old", text_b="a red")
     assert found["probability"] == pytest.approx(model.next_sentence("the old", "a red"), abs=1e-5)
     [scored] = results(service, "log-likelihood", text="the old red")
-    assert scored["totals"] == pytest.approx(model.log_likelihood(["the old red"])[0].totals, abs=1e-4)
+    assert scored["totals"] == pytest.approx(
+        model.log_likelihood(["the old red"])[0].totals, abs=1e-4
+    )
     texts = ["the old red cold", "a new"]
     expected = model.embed(texts)
     answer = post(service, "embeddings", input=texts).json()

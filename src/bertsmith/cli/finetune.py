@@ -219,6 +219,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         following = [
             ["evaluate", str(self.out), *place],
             ["predict", str(self.out), "INPUT", "--out", "answers.jsonl"],
+            ["serve", str(self.out)],
         ]
         if self.task in GLUE:
             following.append(["glue-submit", str(self.out), "RUN...", "--out", "submission.zip"])

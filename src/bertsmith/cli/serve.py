@@ -39,6 +39,10 @@ class Serve(Command):
     def run(self) -> Result:
         """Serves until a signal."""
         from bertsmith.checkpoints.sources import STARTERS
+        from bertsmith.core.extras import require
+
+        for module in ("fastapi", "uvicorn", "prometheus_client"):
+            require(module, extra="serve", purpose="Serving models")
         from bertsmith.serving.models import Limits
         from bertsmith.serving.run import serve
 

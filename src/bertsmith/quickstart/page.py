@@ -107,6 +107,7 @@ def next_commands(outcome: Outcome) -> list[str]:
     dev = str(Path(outcome.out) / "task" / "dev.csv")
     return [
         f'{command("fill", model)} "{outcome.own_blanks[-1].text}"',
+        command("serve", model, tuned),
         command("info", model),
         command("evaluate", tuned, data=dev),
         command("predict", tuned, dev, out="answers.csv"),

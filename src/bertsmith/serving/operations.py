@@ -127,7 +127,9 @@ def _describe(name: str, model: Model) -> Served:
 
 
 def _fill_mask(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-    return [model.fill_mask(text, top_k=settings["top_k"], joint=settings["joint"]) for text in texts]
+    return [
+        model.fill_mask(text, top_k=settings["top_k"], joint=settings["joint"]) for text in texts
+    ]
 
 
 def _next_sentence(

@@ -40,7 +40,7 @@ const WORDS = {
     embeddingsNote: "模型把词元、分段、位置三个嵌入相加。行是词元，列是维度；蓝色为正，红色为负。",
     part: "部分", from: "起始列", columns: "列数",
     parts: { token: "词元", segment: "分段", position: "位置", sum: "三者之和", output: "LayerNorm 之后：第一层读到的" },
-    short: { token: "词元", segment: "分段", position: "位置", sum: "总和", output: "LayerNorm" },
+    short: { token: "词元嵌入", segment: "分段", position: "位置", sum: "总和", output: "LayerNorm" },
     norms: "每个向量的长度（范数）",
     positions: "位置之间的相似度",
     positionsNote: "位置嵌入的余弦。学出来的位置和相邻的位置相像。",

@@ -11,14 +11,23 @@ const settings = {
 // What one click hides: a mask, an ideograph, a word, anything else alone.
 const WORDS = /\[MASK\]|[\u2e80-\u9fff\uf900-\ufaff]|(?:(?![\u2e80-\u9fff\uf900-\ufaff])[\p{L}\p{M}\p{N}'’])+|\S/gu;
 let models = [];
-let t = TEXTS.en;
+let t = TEXTS[settings.language];
 let timer = 0;
 
+// A service with a key asks for it once; it is kept until the tab closes.
 async function ask(path, body) {
-  const answer = await fetch(`/v1/${path}`, body === undefined ? {} : {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+  const key = sessionStorage.getItem("key"), headers = key ? { Authorization: `Bearer ${key}` } : {};
+  const answer = await fetch(`/v1/${path}`, body === undefined ? { headers } : {
+    method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
   const found = await answer.json();
+  if (answer.status === 401) {
+    const given = prompt(t.key);
+    if (given) {
+      sessionStorage.setItem("key", given);
+      return ask(path, body);
+    }
+  }
   if (!answer.ok) throw new Error(found.error.message);
   return found;
 }
@@ -276,12 +285,12 @@ async function runs(fields) {
 function curve(points, baseline, name) {
   const width = 320, height = 180, values = points.map(([, value]) => value).concat(baseline ?? []);
   const [low, high] = [Math.min(...values), Math.max(...values)], last = Math.max(1, points.at(-1)[0]);
-  const x = (step) => 44 + step / last * (width - 56), y = (value) => 12 + (high - value) / ((high - low) || 1) * (height - 44);
-  const line = (value, dash) => `<line x1="44" x2="${width - 12}" y1="${y(value)}" y2="${y(value)}" stroke="var(--warm)" stroke-dasharray="${dash}"/>`;
+  const x = (step) => 50 + step / last * (width - 62), y = (value) => 12 + (high - value) / ((high - low) || 1) * (height - 44);
+  const line = (value, dash) => `<line x1="50" x2="${width - 12}" y1="${y(value)}" y2="${y(value)}" stroke="var(--warm)" stroke-dasharray="${dash}"/>`;
   const box = element("div", {});
   box.innerHTML = `<svg class="curve" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${name}: ${points.at(-1)[1].toFixed(3)}">` +
     `<text x="2" y="${y(high) + 4}">${high.toPrecision(3)}</text><text x="2" y="${y(low) + 4}">${low.toPrecision(3)}</text>` +
-    `<text x="${width - 12}" y="${height - 6}" text-anchor="end">${t.step} ${points.at(-1)[0].toLocaleString()}</text>` +
+    `<text x="${width - 12}" y="${height - 6}" text-anchor="end">${t.step.replace("{}", points.at(-1)[0].toLocaleString())}</text>` +
     (baseline === undefined || baseline === null ? "" : line(baseline, "4 3") + `<text x="${width - 12}" y="${y(baseline) + (y(baseline) < 30 ? 14 : -4)}" text-anchor="end">${t.baseline}</text>`) +
     `<polyline fill="none" stroke="var(--accent)" stroke-width="2" points="${points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ")}"/></svg>`;
   return box;

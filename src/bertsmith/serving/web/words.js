@@ -4,6 +4,7 @@ export const TEXTS = {
     pages: { blanks: "Blanks", inside: "Inside", next: "Next sentence", tasks: "Tasks", compare: "Compare", masks: "Masks", runs: "Runs" },
     language: "中文", dark: "Dark", light: "Light", run: "Show", model: "Model", models: "Models", text: "Text", textB: "Second text",
     failed: "That did not work: {}", none: "No served model can do this. Serve one:",
+    key: "This service needs a key:",
     blanks: "Fill in the blanks", blanksNote: "Click a word to hide it. The model reads both sides of the blank and guesses.",
     noBlank: "No word is hidden yet. Click one above.",
     joint: "One after the other, each seeing the choices before it.",
@@ -21,12 +22,13 @@ export const TEXTS = {
     share: "Share to predict, %", again: "Draw again", pairLabel: "Pair label: {}", isNext: "next sentence", isRandom: "random sentence",
     legend: { masked: "hidden", random: "replaced", kept: "kept, but predicted" },
     runs: "Trainings", runsNote: "Curves of finished and running trainings; start the server with --runs FOLDER.", noRuns: "No training was found.",
-    finished: "finished", running: "running", step: "step", baseline: "guessing by frequency",
+    finished: "finished", running: "running", step: "step {}", baseline: "guessing by frequency",
   },
   zh: {
     pages: { blanks: "填空", inside: "内部", next: "下一句", tasks: "任务", compare: "对比", masks: "遮盖", runs: "训练" },
     language: "English", dark: "深色", light: "浅色", run: "运行", model: "模型", models: "模型", text: "文本", textB: "第二段文本",
     failed: "没有成功：{}", none: "没有能做这件事的模型。启动一个：",
+    key: "这个服务需要密钥：",
     blanks: "填空", blanksNote: "点一个词把它遮住，模型看着左右两侧来猜。",
     noBlank: "还没有遮住任何词，点上面的一个词。",
     joint: "依次填，后面的空看得到前面填的词。",
@@ -44,7 +46,7 @@ export const TEXTS = {
     share: "预测的比例，%", again: "再抽一次", pairLabel: "句对标签：{}", isNext: "下一句", isRandom: "随机的句子",
     legend: { masked: "遮住", random: "替换", kept: "保留，但要预测" },
     runs: "训练", runsNote: "已完成和进行中的训练曲线；启动时加 --runs 文件夹。", noRuns: "没有找到训练。",
-    finished: "已完成", running: "进行中", step: "步", baseline: "按词频猜",
+    finished: "已完成", running: "进行中", step: "第 {} 步", baseline: "按词频猜",
   },
 };
 
