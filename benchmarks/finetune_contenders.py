@@ -37,7 +37,7 @@ from bertsmith.models.family import TaskModel
 from bertsmith.models.modules.linear import TILE, Linear
 from bertsmith.tasks.examples import Limits, TextExample
 from bertsmith.tasks.features import Features
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig
@@ -398,7 +398,7 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     rows = their_rows(job, dev, parts, tokenizer)
     ours = Tokenizer.load(job.config.model, backend="auto")
     features = parts.task.kind.encode(dev, ours, job.limits, parts.labels)
-    taught = Taught(
+    task_config = TaskConfig(
         task=parts.task.name,
         kind=parts.task.kind.name,
         labels=parts.labels,
@@ -412,7 +412,7 @@ def their_score(job: Job, seed: int) -> dict[str, Any]:
     def evaluate() -> None:
         judged.load_state_dict(trainer.model.state_dict())
         outputs = their_outputs(judged.to(trainer.model.device), trainer.data_collator, rows)
-        said = parts.task.kind.decode(features, outputs, dev, taught)
+        said = parts.task.kind.decode(features, outputs, dev, task_config)
         found.append(tuning.score(parts.task, dev, said, parts.labels))
 
     with tempfile.TemporaryDirectory() as folder:

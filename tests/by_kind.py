@@ -10,7 +10,7 @@ from bertsmith.tasks.features import Features
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import KINDS, kind_named
 from bertsmith.tasks.task import Task
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -35,8 +35,10 @@ def decode(
     **known: Any,
 ) -> list[Prediction]:
     """The answers of a model of these labels."""
-    taught = Taught(task=kind, kind=kind, labels=tuple(labels), limits=Limits(512, 384), **known)
-    return kind_named(kind).decode(features, outputs, examples, taught)
+    task_config = TaskConfig(
+        task=kind, kind=kind, labels=tuple(labels), limits=Limits(512, 384), **known
+    )
+    return kind_named(kind).decode(features, outputs, examples, task_config)
 
 
 def gold(kind: str, examples: Sequence[Any], labels: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.finetuning.run import RunResult
 from bertsmith.tasks.datasets.registry import TASKS
 from bertsmith.tasks.metrics import METRICS
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -276,6 +276,6 @@ def test_the_page_of_the_formats_names_every_file_of_a_task_and_every_field_of_a
     for task in TASKS.values():
         for name in (name for names in task.files.values() for name in names):
             assert f"`{name}`" in page, name
-    for kind in (Job, Taught, RunResult, FinetuneResult):
+    for kind in (Job, TaskConfig, RunResult, FinetuneResult):
         for field in msgspec.structs.fields(kind):
             assert f"`{field.name}`" in page, field.name

@@ -18,7 +18,7 @@ from bertsmith.core.storage import write_json
 from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 LABELS = ("entailment", "not_entailment")
@@ -29,7 +29,9 @@ def save_classifier(small_model: Path, folder: Path, task: str) -> Path:
     model = BertForTask(load_config(small_model), head_of("classify", labels=LABELS))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
-    write_json(folder / TAUGHT, Taught(task=task, kind="classify", labels=LABELS, limits=limits))
+    write_json(
+        folder / TASK_CONFIG, TaskConfig(task=task, kind="classify", labels=LABELS, limits=limits)
+    )
     return folder
 
 

@@ -15,7 +15,7 @@ from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.core.storage import write_json
 from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -26,8 +26,8 @@ def place(small_model: Path, tmp_path: Path) -> Path:
     model = BertForTask(load_config(small_model), head_of("classify", labels=("no", "yes")))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
-    taught = Taught(task="classify", kind="classify", labels=("no", "yes"), limits=limits)
-    write_json(tmp_path / "model" / TAUGHT, taught)
+    task_config = TaskConfig(task="classify", kind="classify", labels=("no", "yes"), limits=limits)
+    write_json(tmp_path / "model" / TASK_CONFIG, task_config)
     (tmp_path / "many.txt").write_text("the old sea and the sun\n" * 2_000_000)
     (tmp_path / "few.txt").write_text("the old sea\n" * 3)
     return tmp_path

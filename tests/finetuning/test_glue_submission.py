@@ -15,7 +15,7 @@ from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.glue_submission import SHEETS, glue_submit
 from bertsmith.finetuning.job import Job, finetune
 from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 
 # Nine fine-tunings are made first.
 pytestmark = pytest.mark.timeout(900)
@@ -83,9 +83,9 @@ def test_a_whole_submission(runs: dict[str, Path], tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_sheets")
 def test_what_loses_its_end_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
     run = shutil.copytree(runs["rte"], tmp_path / "rte")
-    taught = read_json(run / TAUGHT, Taught)
+    task_config = read_json(run / TASK_CONFIG, TaskConfig)
     short = Limits(longest=8, stride=4)
-    write_json(run / TAUGHT, msgspec.structs.replace(taught, limits=short))
+    write_json(run / TASK_CONFIG, msgspec.structs.replace(task_config, limits=short))
     told: list[str] = []
     glue_submit([run], tmp_path / "glue.zip", partial=True, show=told.append)
     cut = "RTE: 5 of the inputs lost their end to the model's limit"

@@ -45,7 +45,7 @@ from bertsmith.tasks.kinds.classification import ClassAnswer
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.kinds.regression import NumberAnswer
 from bertsmith.tasks.scoring import score
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training import schedule
 from bertsmith.training.parallel import Place, join
@@ -229,7 +229,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     ]
     assert np.mean(right) == result.scores["dev"]["accuracy"]
     again = Model(out / "best")
-    assert again.taught == Taught(
+    assert again.task_config == TaskConfig(
         task="classify",
         kind="classify",
         labels=("early", "late"),
@@ -564,11 +564,11 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     assert data.task.may_be_impossible
     result = go(config_of(folder, "answer", epochs=2, learning_rate=1e-3), tmp_path, data)
     assert result.scores["dev"]["answer_f1"] > data.baseline["answer_f1"] == pytest.approx(1 / 3)
-    taught = json.loads((tmp_path / "best" / "task.json").read_text())
-    assert taught["threshold"] == result.threshold
+    task_config = json.loads((tmp_path / "best" / "task.json").read_text())
+    assert task_config["thresholds"] == list(result.thresholds)
     answers = read_predictions(Path(result.out), kind_named("answer"))
     for answer in answers:
-        assert (answer.text == "") == (answer.null_minus_best > result.threshold)
+        assert (answer.text == "") == (answer.null_minus_best > result.thresholds[0])
 
     def f1_at(threshold: float) -> float:
         moved = [answer.decided(threshold) for answer in answers]
@@ -580,8 +580,8 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     assert max(f1_at(threshold) for threshold in (differences[0] - 1, *differences)) == reached
     # It is as far from the question above it as from the one below.
     edges = np.array([differences[0] - 1, *differences])
-    below, above = edges[edges <= result.threshold], edges[edges > result.threshold]
-    assert result.threshold == pytest.approx((below.max() + above.min()) / 2)
+    below, above = edges[edges <= result.thresholds[0]], edges[edges > result.thresholds[0]]
+    assert result.thresholds[0] == pytest.approx((below.max() + above.min()) / 2)
     assert f1_at(0.0) < reached - 0.1
 
 

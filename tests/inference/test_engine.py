@@ -39,7 +39,7 @@ from bertsmith.tasks.examples import (
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.kinds.regression import NumberAnswer
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training.parallel import Place
 
@@ -84,13 +84,13 @@ def scorer_of(case: str) -> Scorer:
     return Scorer(new_model(case), TOKENIZER, PLACE)
 
 
-def taught_of(case: str, *, longest: int = 24) -> Taught:
-    return Taught(
+def taught_of(case: str, *, longest: int = 24) -> TaskConfig:
+    return TaskConfig(
         task=case,
         kind=kind_of(case),
         labels=LABELS.get(case, ()),
         limits=Limits(longest, 7, "windows" if case in ("classify", "regress") else "cut", 4),
-        threshold=0.0 if case == "answer" else None,
+        thresholds=(0.0,) if case == "answer" else None,
     )
 
 
@@ -155,40 +155,42 @@ def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:
         assert numbers_in(mine) == pytest.approx(numbers_in(theirs), abs=1e-5)
 
 
-def assert_clear(scorer: Scorer, taught: Taught, examples: list[Example]) -> None:
+def assert_clear(scorer: Scorer, task_config: TaskConfig, examples: list[Example]) -> None:
     """Rounding decides no answer: scores that are off by a hundred times as much say the same."""
-    features = scorer.features(examples, taught)
+    features = scorer.features(examples, task_config)
     outputs = scorer.outputs(features)
-    answers = [words_in(msgspec.to_builtins(one)) for one in scorer.predict(examples, taught)]
+    answers = [words_in(msgspec.to_builtins(one)) for one in scorer.predict(examples, task_config)]
     draw = np.random.default_rng(0)
     for _ in range(3):
         off = draw.uniform(-1e-4, 1e-4, outputs.shape).astype(np.float32)
-        found = kind_named(taught.kind).decode(features, outputs + off, examples, taught)
+        found = kind_named(task_config.kind).decode(features, outputs + off, examples, task_config)
         assert [words_in(msgspec.to_builtins(one)) for one in found] == answers
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_batch_order_and_neighbours_change_no_answer(case, monkeypatch):
-    scorer, taught, examples = scorer_of(case), taught_of(case), new_examples(case)
-    assert_clear(scorer, taught, examples)
-    together = scorer.predict(examples, taught)
+    scorer, task_config, examples = scorer_of(case), taught_of(case), new_examples(case)
+    assert_clear(scorer, task_config, examples)
+    together = scorer.predict(examples, task_config)
     assert len(together) == len(examples)
     # An answer that is always the same would show nothing.
     assert len({msgspec.json.encode(answer) for answer in together}) == len(examples)
-    assert_same([scorer.predict([example], taught)[0] for example in examples], together)
+    assert_same([scorer.predict([example], task_config)[0] for example in examples], together)
     order = list(range(len(examples)))
     random.Random(1).shuffle(order)
-    shuffled = scorer.predict([examples[number] for number in order], taught)
+    shuffled = scorer.predict([examples[number] for number in order], task_config)
     assert_same(shuffled, [together[number] for number in order])
     for tokens in (1, 50, 10**6):
         monkeypatch.setitem(engine.TOKENS_AT_ONCE, "cpu", tokens)
-        assert_same(scorer.predict(examples, taught), together)
+        assert_same(scorer.predict(examples, task_config), together)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_are_in_the_order_of_the_features(case):
-    scorer, taught = scorer_of(case), taught_of(case)
-    features = build(taught.kind, new_examples(case), TOKENIZER, taught.limits, taught.labels)
+    scorer, task_config = scorer_of(case), taught_of(case)
+    features = build(
+        task_config.kind, new_examples(case), TOKENIZER, task_config.limits, task_config.labels
+    )
     told = []
     outputs = scorer.outputs(features, lambda done, of: told.append((done, of)))
     assert told[-1] == (features.items, features.items)
@@ -196,7 +198,7 @@ def test_outputs_are_in_the_order_of_the_features(case):
     high = {"tag": features.words, "features": features.words}.get(case, features.rows)
     count = int(features.lengths.sum()) if case == "answer" else len(high)
     assert outputs.shape == (count, wide)
-    assert outputs.dtype == (np.float64 if taught.kind == "regress" else np.float32)
+    assert outputs.dtype == (np.float64 if task_config.kind == "regress" else np.float32)
     assert not scorer.model.training
     # Asked again, to the same bits.
     assert np.array_equal(outputs, scorer.outputs(features))
@@ -207,11 +209,11 @@ def test_nobody_is_asked_nothing():
 
 
 def test_numbers_are_kept_within_the_bounds_of_the_task():
-    scorer, taught = scorer_of("regress"), taught_of("regress")
+    scorer, task_config = scorer_of("regress"), taught_of("regress")
     examples = new_examples("regress")
-    free = [answer.value for answer in scorer.predict(examples, taught)]
+    free = [answer.value for answer in scorer.predict(examples, task_config)]
     lower, upper = sorted(free)[2], sorted(free)[7]
-    bound = msgspec.structs.replace(taught, bounds=(lower, upper))
+    bound = msgspec.structs.replace(task_config, bounds=(lower, upper))
     expected = [NumberAnswer(min(max(value, lower), upper)) for value in free]
     assert scorer.predict(examples, bound) == expected
 
@@ -231,27 +233,33 @@ TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]
 
 def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tmp_path):
     scorer = save(tmp_path, "classify")
-    taught = Model(tmp_path).taught
-    assert (taught.kind, taught.labels, taught.limits.longest) == ("classify", CLASSES, 24)
+    task_config = Model(tmp_path).task_config
+    assert (task_config.kind, task_config.labels, task_config.limits.longest) == (
+        "classify",
+        CLASSES,
+        24,
+    )
     singles = [TextExample("", "", text) for text in TEXTS]
     pairs = [TextExample("", "", text, "bcd 文") for text in TEXTS]
-    assert_clear(scorer, taught, singles)
-    assert_clear(scorer, taught, pairs)
-    ours = scorer.predict(singles, taught)
+    assert_clear(scorer, task_config, singles)
+    assert_clear(scorer, task_config, pairs)
+    ours = scorer.predict(singles, task_config)
     peer = pipeline("text-classification", model=str(tmp_path), device=-1)
     for answer, rows in zip(ours, peer(TEXTS, top_k=None), strict=True):
         assert rows[0]["label"] == answer.label
         theirs = {row["label"]: row["score"] for row in rows}
         assert theirs == pytest.approx(answer.probabilities, abs=1e-5)
     theirs = peer([{"text": text, "text_pair": "bcd 文"} for text in TEXTS])
-    for answer, row in zip(scorer.predict(pairs, taught), theirs, strict=True):
+    for answer, row in zip(scorer.predict(pairs, task_config), theirs, strict=True):
         assert row["label"] == answer.label
         assert row["score"] == pytest.approx(answer.probabilities[answer.label], abs=1e-5)
 
 
 def test_the_text_pipeline_gives_our_numbers(tmp_path):
     scorer = save(tmp_path, "regress")
-    ours = scorer.predict([TextExample("", "", text) for text in TEXTS], Model(tmp_path).taught)
+    ours = scorer.predict(
+        [TextExample("", "", text) for text in TEXTS], Model(tmp_path).task_config
+    )
     theirs = pipeline("text-classification", model=str(tmp_path), device=-1)(TEXTS)
     assert [row["label"] for row in theirs] == ["score"] * 4
     values = [answer.value for answer in ours]
@@ -261,12 +269,12 @@ def test_the_text_pipeline_gives_our_numbers(tmp_path):
 def test_the_token_pipeline_gives_our_tags_and_probabilities(tmp_path):
     scorer = save(tmp_path, "tag")
     words = ("a", "bcd", "中", "文", "efg", "h", ".")
-    taught = Model(tmp_path).taught
-    assert taught.labels == TAGS
-    [answer] = scorer.predict([TagExample("", "", words)], taught)
+    task_config = Model(tmp_path).task_config
+    assert task_config.labels == TAGS
+    [answer] = scorer.predict([TagExample("", "", words)], task_config)
     peer = pipeline("token-classification", model=str(tmp_path), device=-1, ignore_labels=[])
     firsts = [row for row in peer(" ".join(words)) if not row["word"].startswith("##")]
-    assert_clear(scorer, taught, [TagExample("", "", words)])
+    assert_clear(scorer, task_config, [TagExample("", "", words)])
     assert [row["entity"] for row in firsts] == answer.tags
     assert len(set(answer.tags)) > 1
     assert [row["score"] for row in firsts] == pytest.approx(answer.probabilities, abs=1e-5)
@@ -281,14 +289,14 @@ def test_models_of_transformers_are_asked_without_a_word_from_us(tmp_path):
         theirs = peer(TheirConfig(**SHAPE)).eval()
         theirs.save_pretrained(tmp_path / kind)
         TOKENIZER.save(tmp_path / kind)
-        taught = Model(tmp_path / kind).taught
-        assert (taught.kind, taught.labels, taught.threshold) == (kind, labels, None)
-        assert taught.limits == Limits(longest=24, stride=12)
+        task_config = Model(tmp_path / kind).task_config
+        assert (task_config.kind, task_config.labels, task_config.thresholds) == (kind, labels, ())
+        assert task_config.limits == Limits(longest=24, stride=12)
         scorer, examples = stranger(tmp_path / kind), new_examples(kind, 3)
         if kind == "classify":
-            answers = scorer.predict([TextExample("", "", "a bcd")], taught)
+            answers = scorer.predict([TextExample("", "", "a bcd")], task_config)
             ids = torch.tensor([[2, *TOKENIZER.encode("a bcd").ids, 3]])
             with torch.no_grad():
                 shares = theirs(ids).logits.softmax(-1)[0].tolist()
             assert list(answers[0].probabilities.values()) == pytest.approx(shares, abs=1e-5)
-        assert len(scorer.predict(examples, taught)) == 3
+        assert len(scorer.predict(examples, task_config)) == 3

@@ -17,7 +17,7 @@ from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining.config import pretrain_config
 from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, Columns, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.schedule import Phase
 
@@ -36,7 +36,9 @@ def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Mo
     model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
-    write_json(folder / TAUGHT, Taught(task=task, kind="classify", labels=labels, limits=limits))
+    write_json(
+        folder / TASK_CONFIG, TaskConfig(task=task, kind="classify", labels=labels, limits=limits)
+    )
     return Model(folder)
 
 
@@ -91,8 +93,10 @@ def test_a_tagger_is_scored_whatever_the_scheme_of_its_tags(small_model, tmp_pat
     torch.manual_seed(2)
     model = BertForTask(load_config(small_model), head_of("tag", labels=labels))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
-    taught = Taught(task="tag", kind="tag", labels=labels, limits=Limits(longest=64, stride=32))
-    write_json(tmp_path / "model" / TAUGHT, taught)
+    task_config = TaskConfig(
+        task="tag", kind="tag", labels=labels, limits=Limits(longest=64, stride=32)
+    )
+    write_json(tmp_path / "model" / TASK_CONFIG, task_config)
     predictor = Model(tmp_path / "model")
     found = {}
     for scheme, mark in (("iob1", "I"), ("iob2", "B")):

@@ -20,7 +20,7 @@ from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.examples import Limits, TagExample, TextExample
 from bertsmith.tasks.kinds.answer_spans import SpanAnswer
-from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, Columns, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 ROWS = 1100  # more than two blocks
@@ -30,12 +30,12 @@ def tuned(small_model: Path, folder: Path, kind: str, labels: tuple[str, ...] = 
     torch.manual_seed(1)
     model = BertForTask(load_config(small_model), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
-    write_json(folder / TAUGHT, taught(kind, labels))
+    write_json(folder / TASK_CONFIG, task_config(kind, labels))
     return Model(folder)
 
 
-def taught(kind: str, labels: tuple[str, ...] = ()) -> Taught:
-    return Taught(task=kind, kind=kind, labels=labels, limits=Limits(longest=64, stride=32))
+def task_config(kind: str, labels: tuple[str, ...] = ()) -> TaskConfig:
+    return TaskConfig(task=kind, kind=kind, labels=labels, limits=Limits(longest=64, stride=32))
 
 
 @pytest.fixture
@@ -98,13 +98,13 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
     pair, choices = Columns(text="a", text_pair="b"), Columns(choices=("a", "b"))
     for kind, columns in (("classify", pair), ("answer", Columns()), ("choose", choices)):
         with pytest.raises(UsageError) as caught:
-            list(reading.asked(taught(kind), tmp_path / "in.txt", columns=columns))
+            list(reading.asked(task_config(kind), tmp_path / "in.txt", columns=columns))
         assert str(caught.value) == (
             f"{tmp_path / 'in.txt'} has one text a line, but this model is asked several together; "
             "give them as columns of a .csv, .tsv, .jsonl or .parquet."
         )
     [(_, example), _] = reading.asked(
-        taught("tag"), tmp_path / "in.txt", columns=Columns(words="text")
+        task_config("tag"), tmp_path / "in.txt", columns=Columns(words="text")
     )
     assert example == TagExample(
         f"{tmp_path / 'in.txt'}:1", "0", ("red", "green"), text="red green", places=((0, 3), (4, 9))
@@ -126,7 +126,7 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Model, tmp_path: Path)
 
 
 def test_what_loses_its_end_is_told(classifier: Model, tmp_path: Path) -> None:
-    longest = classifier.taught.limits.longest
+    longest = classifier.task_config.limits.longest
     (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     assert (done.rows, done.cut) == (2, 1)

@@ -20,7 +20,7 @@ from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.family import build
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -47,7 +47,7 @@ def fine_tuned(folder: Path, kind: str, labels: tuple[str, ...]) -> str:
     model = BertForTask(load_config(starter), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(starter), card="")
     limits = Limits(longest=64, stride=32)
-    write_json(folder / TAUGHT, Taught(task=kind, kind=kind, labels=labels, limits=limits))
+    write_json(folder / TASK_CONFIG, TaskConfig(task=kind, kind=kind, labels=labels, limits=limits))
     return str(folder)
 
 

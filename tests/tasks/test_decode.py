@@ -97,7 +97,7 @@ def test_answers_are_the_best_legal_stretch_of_all_windows(data):
     draw = np.random.default_rng(seed)
     outputs = draw.normal(size=(int(features.lengths.sum()), 2)).astype(np.float32)
     row_starts = np.cumsum(features.lengths) - features.lengths
-    answers = decode("answer", features, outputs, examples, threshold=0.0)
+    answers = decode("answer", features, outputs, examples, thresholds=(0.0,))
     assert len(answers) == len(examples)
     for number, (example, answer) in enumerate(zip(examples, answers, strict=True)):
         places = TOKENIZER.encode(example.context).offsets
@@ -185,7 +185,13 @@ def test_no_answer_wins_above_the_threshold():
     features = build("answer", [ask("a b c")], TOKENIZER, LIMITS)
     outputs = pointing(features, 0, 1, 2, null=3.0)  # the stretch has 2
     for threshold, text, start in ((0.5, "", -1), (1.0, "b c", 2), (1.5, "b c", 2)):
-        [answer] = decode("answer", features, outputs, [ask("a b c")], threshold=threshold)
+        [answer] = decode(
+            "answer",
+            features,
+            outputs,
+            [ask("a b c")],
+            thresholds=() if threshold is None else (threshold,),
+        )
         assert (answer.text, answer.start) == (text, start)
         assert (answer.best_text, answer.best_start) == ("b c", 2)
         assert answer.null_minus_best == 1.0
@@ -196,7 +202,7 @@ def test_no_answer_wins_above_the_threshold():
         assert answer.null_probability == pytest.approx(math.exp(3) / total)
         assert answer.best_probability == pytest.approx(math.exp(2) / total)
         for other in (-9.0, 0.0, 9.0):
-            [expected] = decode("answer", features, outputs, [ask("a b c")], threshold=other)
+            [expected] = decode("answer", features, outputs, [ask("a b c")], thresholds=(other,))
             assert answer.decided(other) == expected
     [answer] = decode("answer", features, outputs, [ask("a b c")])
     assert (answer.text, answer.null_probability) == ("b c", 0.0)
@@ -208,7 +214,7 @@ def test_no_answer_scores_as_in_the_window_that_speaks_least_for_it():
     features = build("answer", [example], TOKENIZER, Limits(10, 3))
     outputs = pointing(features, 0, 1, 2, null=3.0)
     outputs[10] = 0.25  # `[CLS]` of the second window: 0.5 in all
-    [answer] = decode("answer", features, outputs, [example], threshold=0.0)
+    [answer] = decode("answer", features, outputs, [example], thresholds=(0.0,))
     assert (answer.text, answer.null_minus_best) == ("b c", -1.5)
 
 
@@ -217,7 +223,11 @@ def test_a_context_without_a_piece_has_no_answer():
     outputs = np.zeros((int(features.lengths.sum()), 2), np.float32)
     for threshold in (None, 0.0):
         none, some = decode(
-            "answer", features, outputs, [ask("\u0301"), ask("b")], threshold=threshold
+            "answer",
+            features,
+            outputs,
+            [ask("\u0301"), ask("b")],
+            thresholds=() if threshold is None else (threshold,),
         )
         assert (none.text, none.start) == ("", -1)
         assert (some.text, some.start) == ("b", 0)

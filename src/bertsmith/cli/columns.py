@@ -83,11 +83,11 @@ def model_columns(predictor: "Model", given: Mapping[str, Any], *, labelled: boo
     columns = Columns()
     # A corpus scores pre-trained models, whose files have no columns.
     if predictor.is_tuned:
-        taught = predictor.taught
-        task = reading.official(taught.task)
-        columns = taught.columns or columns
+        task_config = predictor.task_config
+        task = reading.official(task_config.task)
+        columns = task_config.columns or columns
         if task is not None and task.pair:
             columns = Columns(text_pair="text_pair")
-        kind, own_names = kind_named(taught.kind), task is not None and labelled
+        kind, own_names = kind_named(task_config.kind), task is not None and labelled
         reading.refuse_columns(kind, given, official=own_names, labelled=labelled)
     return replace(columns, **given)

@@ -99,10 +99,12 @@ def _items(predictor: "Model", texts: Sequence[str]) -> list[_Item]:
     from bertsmith.tasks.datasets import reading
     from bertsmith.tasks.kinds.registry import kind_named
 
-    taught = predictor.taught
-    official = reading.official(taught.task)
-    pairs = official.pair if official else bool(taught.columns and taught.columns.text_pair)
-    found = kind_named(taught.kind).grouped(texts, pairs=pairs)
+    task_config = predictor.task_config
+    official = reading.official(task_config.task)
+    pairs = (
+        official.pair if official else bool(task_config.columns and task_config.columns.text_pair)
+    )
+    found = kind_named(task_config.kind).grouped(texts, pairs=pairs)
     return [(list(group), group if len(group) > 1 else group[0]) for group in found]
 
 

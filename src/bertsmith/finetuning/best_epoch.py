@@ -19,7 +19,7 @@ from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
 from bertsmith.tasks.kind import Prediction, TaskKind
 from bertsmith.tasks.scoring import Scores, decisive, score
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.parallel import Place
@@ -62,15 +62,15 @@ class DevEvaluation:
         """The scores of this epoch; called by every process."""
         data = self._data
         examples, features = data.evaluated[data.deciding]
-        taught = task_settings(self._config, data)
-        predictions = self._scorer.predict(examples, taught, features)
-        taught, predictions = data.task.kind.tuned(taught, examples, predictions)
+        task_config = task_settings(self._config, data)
+        predictions = self._scorer.predict(examples, task_config, features)
+        task_config, predictions = data.task.kind.tuned(task_config, examples, predictions)
         scores = score(data.task, examples, predictions, data.labels)
         main = decisive(data.task, scores)
         if self._best is None or main > self._best.main:
             self._best = BestEpoch(self._state.step, main)
             if self._place.world.first:
-                self._write_best(taught, scores)
+                self._write_best(task_config, scores)
                 write_predictions(self._out / PREDICTIONS, predictions)
                 write_json(self._out / BEST_EVALUATION, self._best)
         return {name: value for name, value in scores.items() if value is not None}
@@ -83,22 +83,26 @@ class DevEvaluation:
         return epochs >= self._config.patience
 
     def write_model(
-        self, folder: Path, taught: Taught | None = None, scores: Mapping[str, Scores] | None = None
+        self,
+        folder: Path,
+        task_config: TaskConfig | None = None,
+        scores: Mapping[str, Scores] | None = None,
     ) -> None:
-        """Writes the model folder; what `taught` leaves to do with a regression's outputs is not
-        folded in.
+        """Writes the model folder.
+
+        What `task_config` leaves to do with a regression's outputs is not folded in.
         """
-        taught = taught or task_settings(self._config, self._data)
+        task_config = task_config or task_settings(self._config, self._data)
         card = task_card(
-            self._config, self._data.task, self._model, scores or {}, offset=taught.offset
+            self._config, self._data.task, self._model, scores or {}, offset=task_config.offset
         )
         save_model(folder, self._model, self._tokenizer, card=card)
-        write_json(folder / TAUGHT, taught)
+        write_json(folder / TASK_CONFIG, task_config)
 
-    def _write_best(self, taught: Taught, scores: Scores) -> None:
+    def _write_best(self, task_config: TaskConfig, scores: Scores) -> None:
         with self._data.standard.folded(self._model.number_layer) as left:
-            taught = msgspec.structs.replace(taught, scale=left.scale, offset=left.offset)
-            self.write_model(self._out / BEST, taught, {self._data.deciding: scores})
+            task_config = msgspec.structs.replace(task_config, scale=left.scale, offset=left.offset)
+            self.write_model(self._out / BEST, task_config, {self._data.deciding: scores})
 
 
 def read_best(out: Path) -> BestEpoch | None:
@@ -123,14 +127,16 @@ def read_predictions(out: Path, kind: TaskKind) -> list[Prediction]:
     return [msgspec.json.decode(line, type=kind.prediction) for line in lines]
 
 
-def task_settings(config: FinetuneConfig, data: TaskData) -> Taught:
+def task_settings(config: FinetuneConfig, data: TaskData) -> TaskConfig:
     """What the model folder says of the task, before a threshold is tuned."""
-    return Taught(
+    return TaskConfig(
         task=config.task,
         kind=config.kind,
         labels=data.labels,
         limits=limits_of(config),
-        threshold=data.task.kind.initial_threshold(may_be_impossible=data.task.may_be_impossible),
+        thresholds=data.task.kind.initial_thresholds(
+            data.labels, may_be_impossible=data.task.may_be_impossible
+        ),
         columns=data.columns,
         scale=data.standard.scale,
         offset=data.standard.offset,

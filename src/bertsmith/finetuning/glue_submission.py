@@ -158,10 +158,10 @@ def _answer(
             f"{sheet.rows:,} of the official test file of {sheet.name}; download it again."
         )
     predictor = Model(run)
-    features = predictor.scorer.features(examples, predictor.taught)
+    features = predictor.scorer.features(examples, predictor.task_config)
     if features.cut:
         show(f"{sheet.name}: {features.cut:,} of the inputs lost their end to the model's limit")
-    answers = predictor.scorer.predict(examples, predictor.taught, features)
+    answers = predictor.scorer.predict(examples, predictor.task_config, features)
     lines = [f"{number}\t{_spelled(task, answer)}" for number, answer in enumerate(answers)]
     return "\n".join(["index\tprediction", *lines]) + "\n"
 

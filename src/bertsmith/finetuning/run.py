@@ -41,8 +41,9 @@ from bertsmith.finetuning.origin import Origin
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
+from bertsmith.tasks.kinds.registry import read_task_config
 from bertsmith.tasks.scoring import Scores, decisive, score
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.task_config import TASK_CONFIG
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig
@@ -89,8 +90,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Of the training steps alone."""
     fingerprint: str
     """SHA-256 of the examples, of the weights that it began with and of the tokenizer."""
-    threshold: float | None = None
-    """Of questions that may have no answer; see `Taught`."""
+    thresholds: tuple[float, ...] = ()
+    """See `TaskConfig`."""
 
 
 def run(
@@ -249,10 +250,10 @@ class _Run:
         config, data, out, state = self.config, self.data, self.out, self.state
         kind = data.task.kind
         # The first process has written the model before the others read it here.
-        best, taught, answers = self.place.first_decides(
+        best, task_config, answers = self.place.first_decides(
             lambda: (
                 read_json(out / BEST_EVALUATION, BestEpoch),
-                read_json(out / BEST / TAUGHT, Taught),
+                read_task_config(out / BEST / TASK_CONFIG),
                 read_predictions(out, kind),
             )
         )
@@ -266,7 +267,7 @@ class _Run:
             model = load_task(out / BEST).to(self.place.device)
             scorer = Scorer(model, self.origin.tokenizer, self.place)
             for part, (rows, made) in others.items():
-                answers = scorer.predict(rows, taught, made)
+                answers = scorer.predict(rows, task_config, made)
                 scores[part] = score(data.task, rows, answers, data.labels)
         main = decisive(data.task, scores[data.deciding])
         per_epoch = self.batches.steps_per_epoch
@@ -285,7 +286,7 @@ class _Run:
             seconds=seconds,
             examples_per_second=trained_on / state.busy if state.busy else 0.0,
             fingerprint=fingerprint,
-            threshold=taught.threshold,
+            thresholds=task_config.thresholds,
         )
 
 

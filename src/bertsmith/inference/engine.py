@@ -19,7 +19,7 @@ from bertsmith.tasks.examples import Example
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named
-from bertsmith.tasks.task_config import Taught
+from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.parallel import Place
 
@@ -124,16 +124,16 @@ class Scorer:
             )
         return outputs
 
-    def features(self, examples: Sequence[Example], taught: Taught) -> Features:
-        """The inputs of examples that are asked, as the model was taught to be asked."""
+    def features(self, examples: Sequence[Example], task_config: TaskConfig) -> Features:
+        """The inputs of examples that are asked, as in fine-tuning."""
         unlabelled = [example.unlabelled() for example in examples]
-        kind = kind_named(taught.kind)
-        return kind.encode(unlabelled, self.tokenizer, taught.limits, taught.labels)
+        kind = kind_named(task_config.kind)
+        return kind.encode(unlabelled, self.tokenizer, task_config.limits, task_config.labels)
 
     def predict(
         self,
         examples: Sequence[Example],
-        taught: Taught,
+        task_config: TaskConfig,
         features: Features | None = None,
         progress: Progress | None = None,
     ) -> list[Prediction]:
@@ -141,16 +141,16 @@ class Scorer:
 
         Args:
             examples: what is asked.
-            taught: how the model was taught to be asked.
+            task_config: of the model.
             features: of the examples, where they are at hand.
             progress: told the items done and their number.
         """
         if not examples:
             return []
         if features is None:
-            features = self.features(examples, taught)
+            features = self.features(examples, task_config)
         outputs = self.outputs(features, progress)
-        return kind_named(taught.kind).decode(features, outputs, examples, taught)
+        return kind_named(task_config.kind).decode(features, outputs, examples, task_config)
 
 
 def _edges(features: Features, level: Level) -> np.ndarray:

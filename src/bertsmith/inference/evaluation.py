@@ -136,31 +136,31 @@ def evaluate(
     """
     if (Path(data) / MANIFEST).is_file():
         return _evaluate_corpus(predictor, Path(data))
-    taught = predictor.taught
-    kind = kind_named(taught.kind)
+    task_config = predictor.task_config
+    kind = kind_named(task_config.kind)
     skipped: list[str] = []
     if skip_misplaced:
         reading.refuse_skipping(kind)
     notes = Notes()
     parts = reading.labelled(
-        taught,
+        task_config,
         data,
-        columns=columns or taught.columns or Columns(),
+        columns=columns or task_config.columns or Columns(),
         skipped=skipped if skip_misplaced else None,
         notes=notes,
     )
-    official = registry.TASKS.get(taught.task)
-    names = official.metrics if official else kind.metrics_of(taught.labels)
+    official = registry.TASKS.get(task_config.task)
+    names = official.metrics if official else kind.metrics_of(task_config.labels)
     found = {}
     for part, examples in parts.items():
         if not examples:
             raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
-        examples = kind.unified_like(examples, taught.labels, notes)
-        _check_labels(examples, taught.labels, kind.known_labels(taught.labels))
-        features = predictor.scorer.features(examples, taught)
-        answers = predictor.scorer.predict(examples, taught, features)
+        examples = kind.unified_like(examples, task_config.labels, notes)
+        _check_labels(examples, task_config.labels, kind.known_labels(task_config.labels))
+        features = predictor.scorer.features(examples, task_config)
+        answers = predictor.scorer.predict(examples, task_config, features)
         found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
-    return Evaluation(str(predictor.folder), taught.task, found, skipped, notes.lines())
+    return Evaluation(str(predictor.folder), task_config.task, found, skipped, notes.lines())
 
 
 def _scored(
@@ -171,13 +171,13 @@ def _scored(
     *,
     cut: int,
 ) -> PartScores:
-    taught = predictor.taught
-    kind = kind_named(taught.kind)
-    right = kind.references(examples, taught.labels)
-    given = kind.predictions(answers, taught.labels)
+    task_config = predictor.task_config
+    kind = kind_named(task_config.kind)
+    right = kind.references(examples, task_config.labels)
+    given = kind.predictions(answers, task_config.labels)
     scores = metrics.score(names, right, given)
     intervals = {name: metrics.interval(name, right, given) for name in names}
-    rows = kind.table(right, given, taught.labels)
+    rows = kind.table(right, given, task_config.labels)
     known = {name: found for name, found in intervals.items() if found is not None}
     usual = baseline(kind, names, right)
     return PartScores(len(examples), scores, usual, known, rows, cut)

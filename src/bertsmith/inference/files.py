@@ -17,7 +17,7 @@ from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.kinds.registry import kind_named
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows
 from bertsmith.text.writers import open_vectors, open_writer
 
@@ -106,17 +106,19 @@ def predicted_rows(
     Raises:
         DataError, UsageError, SystemFault: as `predict_file`; the model is checked at once.
     """
-    taught = predictor.taught
-    return _predicted(predictor, taught, reading.asked(taught, source, columns=columns))
+    task_config = predictor.task_config
+    return _predicted(predictor, task_config, reading.asked(task_config, source, columns=columns))
 
 
-def _predicted(predictor: Model, taught: Taught, asked: reading.Asked) -> Iterator[AnsweredBlock]:
-    kind = kind_named(taught.kind)
+def _predicted(
+    predictor: Model, task_config: TaskConfig, asked: reading.Asked
+) -> Iterator[AnsweredBlock]:
+    kind = kind_named(task_config.kind)
     for block in _blocks(asked, alike=lambda one, other: kind.goes_on(one[1], other[1])):
         examples = [example for _, example in block]
         kind.check_block(examples)
-        features = predictor.scorer.features(examples, taught)
-        predictions = predictor.scorer.predict(examples, taught, features)
+        features = predictor.scorer.features(examples, task_config)
+        predictions = predictor.scorer.predict(examples, task_config, features)
         answers = [prediction.columns for prediction in predictions]
         for (values, example), answer in zip(block, answers, strict=True):
             _check_free(values, answer, example.where)

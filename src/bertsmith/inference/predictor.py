@@ -14,7 +14,6 @@ from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import Precision, World
-from bertsmith.core.storage import read_json
 from bertsmith.inference import fill_mask, generation
 from bertsmith.inference.embedding import Pooling, embed
 from bertsmith.inference.engine import Progress, Scorer, check_vocabulary
@@ -33,8 +32,8 @@ from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.modules.packed import pack
 from bertsmith.tasks.examples import Example, Limits
 from bertsmith.tasks.kind import Prediction
-from bertsmith.tasks.kinds.registry import kind_named, kind_of
-from bertsmith.tasks.task_config import TAUGHT, Columns, Taught
+from bertsmith.tasks.kinds.registry import kind_named, kind_of, read_task_config
+from bertsmith.tasks.task_config import TASK_CONFIG, Columns, TaskConfig
 from bertsmith.text import tables
 from bertsmith.text.rows import Row
 from bertsmith.text.tables import Table
@@ -222,14 +221,14 @@ class Model:
             [answer] = self.predict([inputs], progress=progress)
             return answer
         examples = self._examples(inputs)
-        return self.scorer.predict(examples, self.taught, progress=progress)
+        return self.scorer.predict(examples, self.task_config, progress=progress)
 
     def _examples(self, inputs: Sequence[Input] | Table) -> list[Example]:
         if not tables.is_table(inputs) or (
             isinstance(inputs, Sequence) and not (inputs and isinstance(inputs[0], Mapping))
         ):
             return [self._example(item, number) for number, item in enumerate(inputs)]
-        kind, columns = kind_named(self.taught.kind), self.taught.columns or Columns()
+        kind, columns = kind_named(self.task_config.kind), self.task_config.columns or Columns()
         return [
             kind.parse(Row(values, f"row {number}"), str(number), columns, labelled=False)
             for number, values in enumerate(tables.rows_of(inputs, "inputs"))
@@ -238,7 +237,7 @@ class Model:
     def _example(self, item: Input, number: int) -> Example:
         if isinstance(item, Example):
             return item
-        kind, where = kind_named(self.taught.kind), f"input {number}"
+        kind, where = kind_named(self.task_config.kind), f"input {number}"
         found = kind.example(item, where, number)
         if found is None:
             raise UsageError(
@@ -266,29 +265,29 @@ class Model:
         return isinstance(self.model, TaskModel)
 
     @cached_property
-    def taught(self) -> Taught:
-        """How the model was taught to be asked; `transformers` tells of it in the config alone.
+    def task_config(self) -> TaskConfig:
+        """How the model takes its inputs; without `task.json` what `config.json` says.
 
         Raises:
             UsageError: the model is not fine-tuned.
             FolderError: `task.json` is damaged.
         """
         model = self._tuned
-        if (self.folder / TAUGHT).is_file():
-            taught = read_json(self.folder / TAUGHT, Taught)
-            same_kind = kind_named(taught.kind) is kind_of(model.head)
-            fits = same_kind and taught.labels == model.head.labels
-            if not fits or taught.limits.longest > model.config.max_position_embeddings:
+        if (self.folder / TASK_CONFIG).is_file():
+            task_config = read_task_config(self.folder / TASK_CONFIG)
+            same_kind = kind_named(task_config.kind) is kind_of(model.head)
+            fits = same_kind and task_config.labels == model.head.labels
+            if not fits or task_config.limits.longest > model.config.max_position_embeddings:
                 raise FolderError(
-                    f"{self.folder / TAUGHT} does not fit the config.json beside it (kind, labels "
-                    "or longest input); restore both from a good copy, or fine-tune again."
+                    f"{self.folder / TASK_CONFIG} does not fit the config.json beside it (kind, "
+                    "labels or longest input); restore both from a good copy, or fine-tune again."
                 )
-            return taught
+            return task_config
         longest = model.config.max_position_embeddings
         if isinstance(model, GptForTask) and model.frame is not None:
             longest += model.frame.missing
         name = kind_of(model.head).name
-        return Taught(
+        return TaskConfig(
             task=name,
             kind=name,
             labels=model.head.labels,

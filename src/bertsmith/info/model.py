@@ -11,7 +11,8 @@ from bertsmith.checkpoints.headers import read_headers, weight_files
 from bertsmith.core.storage import read_json
 from bertsmith.models.config import FamilyName
 from bertsmith.models.config_files import config_from_keys
-from bertsmith.tasks.task_config import TAUGHT, Taught
+from bertsmith.tasks.kinds.registry import read_task_config
+from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 # fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
@@ -66,8 +67,8 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     tokenizer: TokenizerInfo | None
     tokenizer_matches: bool | None
     """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
-    taught: Taught | None = None
-    """What a fine-tuned model was taught."""
+    task_config: TaskConfig | None = None
+    """What a fine-tuned model was task_config."""
     scores: dict[str, PartScores] = {}
     """Part -> how well the best run of a finished fine-tuning did."""
 
@@ -123,7 +124,9 @@ def model_info(folder: Path) -> ModelInfo:
         training_bytes=TRAINING_BYTES * parts.total(),
         tokenizer=tokenizer,
         tokenizer_matches=None if tokenizer is None else tokenizer.vocab_size == config.vocab_size,
-        taught=read_json(folder / TAUGHT, Taught) if (folder / TAUGHT).is_file() else None,
+        task_config=read_task_config(folder / TASK_CONFIG)
+        if (folder / TASK_CONFIG).is_file()
+        else None,
         scores=_scores(folder),
     )
 

@@ -97,11 +97,11 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         ("parameters", f"{info.parameters:,}"),
     ]  # fmt: skip
     rows += [(f"  {part}", f"{count:,}") for part, count in info.parts.items()]
-    if info.taught is not None:
-        labels = ", ".join(info.taught.labels)
-        rows.append(("fine-tuned", f"{info.taught.task} ({info.taught.kind})"))
+    if info.task_config is not None:
+        labels = ", ".join(info.task_config.labels)
+        rows.append(("fine-tuned", f"{info.task_config.task} ({info.task_config.kind})"))
         rows += [("  labels", labels)] if labels else []
-        rows.append(("  inputs", f"at most {info.taught.limits.longest} tokens"))
+        rows.append(("  inputs", f"at most {info.task_config.limits.longest} tokens"))
     for part, found in info.scores.items():
         rows += [(f"  {part}", _score(name, found)) for name in found.scores]
     rows.append(

@@ -104,7 +104,7 @@ def _describe(name: str, model: Model) -> Served:
     objective = network.objective if isinstance(network, Pretrained) else None
     operations = ["embeddings", "inspect", "tokenize"]
     if model.is_tuned:
-        operations.append(TASK_OPERATIONS[kind_named(model.taught.kind).level])
+        operations.append(TASK_OPERATIONS[kind_named(model.task_config.kind).level])
     if objective is not None:
         operations += ["fill-mask", "log-likelihood"]
     if objective == "masked":
@@ -116,8 +116,8 @@ def _describe(name: str, model: Model) -> Served:
     return Served(
         id=name,
         family=network.config.family,
-        kind=model.taught.kind if model.is_tuned else None,
-        labels=list(model.taught.labels) if model.is_tuned else [],
+        kind=model.task_config.kind if model.is_tuned else None,
+        labels=list(model.task_config.labels) if model.is_tuned else [],
         objective=objective,
         operations=sorted(operations),
         max_length=network.config.max_position_embeddings,
@@ -140,11 +140,11 @@ def _next_sentence(
 
 def _predict(model: Model, inputs: Sequence[Any], settings: dict[str, Any]) -> list[Any]:
     """The answers, each with `truncated` where the end of its text was left out."""
-    taught = model.taught
+    task_config = model.task_config
     answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
-    if taught.limits.long == "cut" and kind_named(taught.kind).long != "windows":
+    if task_config.limits.long == "cut" and kind_named(task_config.kind).long != "windows":
         for answer, item in zip(answers, inputs, strict=True):
-            answer["truncated"] = _length(model, item) > taught.limits.longest
+            answer["truncated"] = _length(model, item) > task_config.limits.longest
     else:
         for answer in answers:
             answer["truncated"] = False

@@ -23,7 +23,7 @@ from bertsmith.tasks.features import Features
 from bertsmith.tasks.inspection import Inspection
 from bertsmith.tasks.metric import Metric, Row
 from bertsmith.tasks.notes import Notes
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows, streams
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -55,7 +55,7 @@ class Answered:
     examples: Sequence[Any]
     predictions: Sequence[Any]
     labels: tuple[str, ...]
-    threshold: float | None
+    thresholds: tuple[float, ...]
     inspection: Inspection
 
 
@@ -272,9 +272,11 @@ class TaskKind(ABC):
         """What is worth knowing of the labels, a sentence each."""
         return []
 
-    def initial_threshold(self, *, may_be_impossible: bool) -> float | None:
-        """The threshold of a model before `tuned`."""
-        return None
+    def initial_thresholds(
+        self, labels: Sequence[str], *, may_be_impossible: bool
+    ) -> tuple[float, ...]:
+        """The thresholds of a model before `tuned`."""
+        return ()
 
     # --- From examples to inputs ---
 
@@ -306,7 +308,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """An answer for each example."""
 
@@ -319,10 +321,10 @@ class TaskKind(ABC):
         """What was predicted, as metrics take it."""
 
     def tuned(
-        self, taught: Taught, examples: Sequence[Any], answers: list[Prediction]
-    ) -> tuple[Taught, list[Prediction]]:
+        self, task_config: TaskConfig, examples: Sequence[Any], answers: list[Prediction]
+    ) -> tuple[TaskConfig, list[Prediction]]:
         """Thresholds that are best on labelled examples, and the answers by them."""
-        return taught, answers
+        return task_config, answers
 
     # --- Scores ---
 

@@ -7,7 +7,7 @@ import msgspec
 
 from bertsmith.tasks.examples import Limits
 
-TAUGHT = "task.json"
+TASK_CONFIG = "task.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,9 @@ class Columns:
     """The text, or the first of two, or what the choices continue."""
     text_pair: str | None = None
     label: str = "label"
+    """Of a class, a number, the right choice, or several labels."""
+    label_separator: str | None = None
+    """What is between several labels in one text; None: they are JSON lists."""
     choices: tuple[str, ...] = ()
     """A column for each choice, or one column that holds a list of them."""
     words: str = "words"
@@ -29,8 +32,8 @@ class Columns:
     """The answer's text, empty if there is none, or SQuAD's `answers`; see `answers`."""
 
 
-class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a model was taught to be asked, and how to read its answers."""
+class TaskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model takes its inputs, and how to read its answers."""
 
     version: Literal[1] = 1
     task: str
@@ -39,8 +42,9 @@ class Taught(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: tuple[str, ...]
     """Classes or tags in the order of the outputs."""
     limits: Limits
-    threshold: float | None = None
-    """Of questions that may have no answer; None: there always is an answer."""
+    thresholds: tuple[float, ...] = ()
+    """Tuned on dev. Question answering: the one by which a question has no answer, none if there
+    always is one. Multi-label classification: the least probability of each label."""
     columns: Columns | None = None
     """What the columns of the user's own files are called."""
     scale: float = 1.0

@@ -583,7 +583,7 @@ def test_questions_with_and_without_an_answer(tmp_path, drawn):
         asked("How?", long, ["Mars Moon"], "Moon Mars", 0.25),
     ]
     scores = {"exact_match": 0.4, "answer_f1": 0.5}
-    runs = [run_result(tmp_path, {"dev": scores}, threshold=-1.25)]
+    runs = [run_result(tmp_path, {"dev": scores}, thresholds=(-1.25,))]
     html = page(made_result(tmp_path, "answer", runs=runs), *zip(*pairs, strict=True))
     assert table_row("1 to 5 characters", 2, "0.5000", "0.5000") in html
     assert table_row("21 to 40 characters", 1, "0.0000", "0.6667") in html

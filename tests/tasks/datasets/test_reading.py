@@ -11,14 +11,14 @@ from bertsmith.core.errors import UsageError
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.examples import AnswerExample, Limits, TagExample, TextExample
 from bertsmith.tasks.kinds.registry import kind_named
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 
 TAGS = ("O", "B-X", "I-X")
 CONLL = "red B-X\nold I-X\n\nblue O\n"
 
 
-def taught(kind: str, *, task: str = "", labels: tuple[str, ...] = ()) -> Taught:
-    return Taught(task=task or kind, kind=kind, labels=labels, limits=Limits(64, 32))
+def task_config(kind: str, *, task: str = "", labels: tuple[str, ...] = ()) -> TaskConfig:
+    return TaskConfig(task=task or kind, kind=kind, labels=labels, limits=Limits(64, 32))
 
 
 def put(folder: Path, name: str, text: str) -> Path:
@@ -26,13 +26,13 @@ def put(folder: Path, name: str, text: str) -> Path:
     return folder / name
 
 
-def asked(known: Taught, path: Path | str) -> list[Any]:
+def asked(known: TaskConfig, path: Path | str) -> list[Any]:
     return list(reading.asked(known, path, columns=Columns()))
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.csv", "a.conll", "a.iob", "a.b"])
 def test_columns_with_tags_are_columns_whatever_the_ending(tmp_path: Path, name: str) -> None:
-    known = taught("tag", labels=TAGS)
+    known = task_config("tag", labels=TAGS)
     path = put(tmp_path, name, CONLL)
     found = asked(known, path)
     assert [example.words for _, example in found] == [("red", "old"), ("blue",)]
@@ -42,7 +42,7 @@ def test_columns_with_tags_are_columns_whatever_the_ending(tmp_path: Path, name:
 
 
 def test_running_text_and_tables_are_none(tmp_path: Path) -> None:
-    known = taught("tag", labels=TAGS)
+    known = task_config("tag", labels=TAGS)
     found = asked(known, put(tmp_path, "a.txt", "red old\nI take vitamin O\n"))
     assert [example.words for _, example in found] == [
         ("red", "old"),
@@ -61,14 +61,14 @@ def test_running_text_and_tables_are_none(tmp_path: Path) -> None:
 
 def test_tags_that_only_the_model_knows_tell_columns_too(tmp_path: Path) -> None:
     path = put(tmp_path, "a.txt", "red JJ\ncars NN\n")
-    assert len(asked(taught("tag", labels=("JJ", "NN")), path)) == 1
-    assert len(asked(taught("tag"), path)) == 2
+    assert len(asked(task_config("tag", labels=("JJ", "NN")), path)) == 1
+    assert len(asked(task_config("tag"), path)) == 2
     path = put(tmp_path, "b.txt", "-DOCSTART- O\n\nred O\n")
-    assert len(asked(taught("tag"), path)) == 1
+    assert len(asked(task_config("tag"), path)) == 1
 
 
 def test_a_squad_file_and_rows_of_questions(tmp_path: Path) -> None:
-    known = taught("answer")
+    known = task_config("answer")
     rows = '{"question": "a", "context": "b", "answer": "b"}\n'
     [(values, example)] = asked(known, put(tmp_path, "a.jsonl", rows))
     assert values["answer"] == "b"
@@ -82,7 +82,7 @@ def test_a_squad_file_and_rows_of_questions(tmp_path: Path) -> None:
 
 def test_official_files_are_known_by_their_names(tmp_path: Path) -> None:
     WRITERS["rte"](tmp_path / "rte")
-    known = taught("classify", task="rte", labels=("entailment", "not_entailment"))
+    known = task_config("classify", task="rte", labels=("entailment", "not_entailment"))
     found = asked(known, tmp_path / "rte" / "test.tsv")
     assert [values["id"] for values, _ in found] == ["0", "1", "2", "3", "4"]
     parts = reading.labelled(known, tmp_path, columns=Columns())
@@ -98,7 +98,9 @@ def test_official_files_are_known_by_their_names(tmp_path: Path) -> None:
 def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "question,context,answer\na,b c,c\na,b c,d\n")
     skipped: list[str] = []
-    [found] = reading.labelled(taught("answer"), path, columns=Columns(), skipped=skipped).values()
+    [found] = reading.labelled(
+        task_config("answer"), path, columns=Columns(), skipped=skipped
+    ).values()
     assert len(found) == 1
     assert skipped == [f"{path}:3: the answer 'd' does not occur in its context"]
     reading.refuse_skipping(kind_named("answer"))
@@ -130,11 +132,13 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     for kind, name in (("classify", ""), ("tag", ""), ("answer", "x.json")):
         (tmp_path / name).mkdir(exist_ok=True)
         with pytest.raises(UsageError, match="is a folder; give one file that lies in it"):
-            asked(taught(kind), tmp_path / name)  # type: ignore[arg-type]
+            asked(task_config(kind), tmp_path / name)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
-        reading.labelled(taught("tag"), tmp_path, columns=Columns())
+        reading.labelled(task_config("tag"), tmp_path, columns=Columns())
 
 
 def test_sentences_keep_what_they_are(tmp_path: Path) -> None:
-    found = asked(taught("tag", labels=TAGS), put(tmp_path, "a.jsonl", '{"words": ["a", "b"]}\n'))
+    found = asked(
+        task_config("tag", labels=TAGS), put(tmp_path, "a.jsonl", '{"words": ["a", "b"]}\n')
+    )
     assert found == [({"words": ["a", "b"]}, TagExample(f"{tmp_path}/a.jsonl:1", "0", ("a", "b")))]

@@ -51,7 +51,7 @@ def write_report(
         write_runs(page, result)
     write_curves(page, result)
     answered = Answered(
-        examples, predictions, result.labels, result.best_run.threshold, result.inspection
+        examples, predictions, result.labels, result.best_run.thresholds, result.inspection
     )
     result.task_kind.write_answers(page, answered)
     _write_errors(page, result, examples, predictions)

@@ -16,7 +16,7 @@ from bertsmith.tasks.kind import TaskKind
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task import Task
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import streams
 
 Asked = Iterator[tuple[dict[str, Any], Example]]
@@ -94,7 +94,7 @@ def dev_parts(folder: Path, task: Task) -> dict[str, list[Example]]:
 
 
 def labelled(
-    taught: Taught,
+    task_config: TaskConfig,
     path: Path | str,
     *,
     columns: Columns,
@@ -104,7 +104,7 @@ def labelled(
     """What a model is scored on: the dev parts in a folder of official files, or one file.
 
     Args:
-        taught: what the model was taught.
+        task_config: of the model.
         path: the folder or the file.
         columns: what the columns of the user's own file are called.
         skipped: None makes misplaced answers an error; else see `squad.read`.
@@ -115,7 +115,7 @@ def labelled(
         DataError: a file is missing or damaged, or has no labels.
         SystemFault: a file cannot be read.
     """
-    task = official(taught.task, skipped=skipped, notes=notes)
+    task = official(task_config.task, skipped=skipped, notes=notes)
     is_folder = not streams.is_url(str(path)) and Path(path).is_dir()
     if task is not None and is_folder:
         return dev_parts(Path(path), task)
@@ -127,11 +127,11 @@ def labelled(
     name = str(path).rpartition("/")[2]
     if task is not None:
         return {name: registry.read(path, task, "dev")}
-    found = kind_named(taught.kind).read(path, columns, skipped=skipped, notes=notes)
+    found = kind_named(task_config.kind).read(path, columns, skipped=skipped, notes=notes)
     return {name: list(found)}
 
 
-def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
+def asked(task_config: TaskConfig, path: Path | str, *, columns: Columns) -> Asked:
     """What a model is asked about each row of a file, no label looked for.
 
     Files that are called like official ones of the model's task are read as these; where a layout
@@ -143,11 +143,13 @@ def asked(taught: Taught, path: Path | str, *, columns: Columns) -> Asked:
         DataError: a row that cannot be asked about, by file and line.
         SystemFault: the file cannot be read.
     """
-    part = _official_part(taught.task, path)
+    part = _official_part(task_config.task, path)
     if part is None:
-        yield from kind_named(taught.kind).read_unlabelled(path, columns, labels=taught.labels)
+        yield from kind_named(task_config.kind).read_unlabelled(
+            path, columns, labels=task_config.labels
+        )
         return
-    for example in registry.read(path, registry.TASKS[taught.task], part):
+    for example in registry.read(path, registry.TASKS[task_config.task], part):
         yield {"id": example.key}, example
 
 

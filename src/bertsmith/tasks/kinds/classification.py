@@ -18,7 +18,7 @@ from bertsmith.tasks.kinds import sections
 from bertsmith.tasks.kinds.confusion import per_class
 from bertsmith.tasks.kinds.texts import TextKind, call_of_pipeline, kind_of_text, labels_given
 from bertsmith.tasks.metric import ACCURACY, F1_WORDS, Floats, Metric, Row, f1
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -164,12 +164,12 @@ class Classification(TextKind):
         return weights
 
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """The most probable class."""
         shares = softmax(averaged(features, outputs))
         return [
-            ClassAnswer(taught.labels[best], dict(zip(taught.labels, row, strict=True)))
+            ClassAnswer(task_config.labels[best], dict(zip(task_config.labels, row, strict=True)))
             for best, row in zip(shares.argmax(1).tolist(), shares.tolist(), strict=True)
         ]
 

@@ -18,7 +18,7 @@ from bertsmith.tasks.kinds import sections
 from bertsmith.tasks.metric import ACCURACY, Floats, Metric
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import fit_pair, room_for_text
@@ -145,7 +145,7 @@ class MultipleChoice(TaskKind):
         )
 
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """The most probable choice."""
         shares = softmax(outputs.reshape(-1, features.group).astype(np.float64))

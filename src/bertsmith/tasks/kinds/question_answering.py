@@ -22,7 +22,7 @@ from bertsmith.tasks.metric import F1_WORDS, Floats, Metric, mean
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Integers, Pool
 from bertsmith.tasks.spans import answer_f1, best_threshold, exact_match
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows, streams
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import room_for_text, window_spans
@@ -120,9 +120,11 @@ class QuestionAnswering(TaskKind):
                 "give answers to learn from, or check that the right column is read."
             )
 
-    def initial_threshold(self, *, may_be_impossible: bool) -> float | None:
+    def initial_thresholds(
+        self, labels: Sequence[str], *, may_be_impossible: bool
+    ) -> tuple[float, ...]:
         """0 where a question may have no answer."""
-        return 0.0 if may_be_impossible else None
+        return (0.0,) if may_be_impossible else ()
 
     def encode(
         self,
@@ -169,10 +171,14 @@ class QuestionAnswering(TaskKind):
         )
 
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """The best stretch of each context, or none by the threshold."""
-        return [*answer_spans(features, outputs, examples, threshold=taught.threshold)]
+        return [
+            *answer_spans(
+                features, outputs, examples, threshold=next(iter(task_config.thresholds), None)
+            )
+        ]
 
     def references(self, examples: Sequence[Any], labels: Sequence[str]) -> list[tuple[str, ...]]:
         """Every right answer to each question; empty: there is none."""
@@ -183,15 +189,15 @@ class QuestionAnswering(TaskKind):
         return [answer.text for answer in answers]
 
     def tuned(
-        self, taught: Taught, examples: Sequence[Any], answers: list[Prediction]
-    ) -> tuple[Taught, list[Prediction]]:
+        self, task_config: TaskConfig, examples: Sequence[Any], answers: list[Prediction]
+    ) -> tuple[TaskConfig, list[Prediction]]:
         """SQuAD v2.0: the threshold with the best F1, as the official script finds it.
 
         The script's is the difference of a question of dev; here it lies halfway to the next, which
         decides dev alike and other questions no closer to one side than to the other.
         """
-        if taught.threshold is None:
-            return taught, answers
+        if not task_config.thresholds:
+            return task_config, answers
         found: list[SpanAnswer] = [answer for answer in answers if isinstance(answer, SpanAnswer)]
         rights = self.references(examples, ())
         differences = np.array([answer.null_minus_best for answer in found])
@@ -207,7 +213,7 @@ class QuestionAnswering(TaskKind):
         )
         if (differences > threshold).any():
             threshold = (threshold + float(differences[differences > threshold].min())) / 2
-        return msgspec.structs.replace(taught, threshold=threshold), [
+        return msgspec.structs.replace(task_config, thresholds=(threshold,)), [
             answer.decided(threshold) for answer in found
         ]
 
@@ -230,8 +236,8 @@ class QuestionAnswering(TaskKind):
         exact, shared = self._scores(true, guessed)
         questions = [example.question for example in found.examples]
         question_report.write_groups(page, true, questions, exact, shared)
-        if found.threshold is not None:
-            question_report.write_threshold(page, found.threshold, true, guessed)
+        for threshold in found.thresholds:
+            question_report.write_threshold(page, threshold, true, guessed)
         sure = [answer.probability for answer in found.predictions]
         sections.write_calibration(page, sure, exact == 1, "answers")
 

@@ -18,7 +18,7 @@ from bertsmith.tasks.kind import Answered, Prediction
 from bertsmith.tasks.kinds import sections
 from bertsmith.tasks.kinds.texts import TextKind, call_of_pipeline, kind_of_text, labels_given
 from bertsmith.tasks.metric import Floats, Metric, mean
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -160,11 +160,11 @@ class Regression(TextKind):
         return with_targets(features, np.array(given, dtype=np.float32))
 
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """The outputs on the scale of the labels, within their bounds."""
-        values = taught.offset + taught.scale * averaged(features, outputs)[:, 0]
-        least, greatest = taught.bounds or (-np.inf, np.inf)
+        values = task_config.offset + task_config.scale * averaged(features, outputs)[:, 0]
+        least, greatest = task_config.bounds or (-np.inf, np.inf)
         return [NumberAnswer(value) for value in values.clip(least, greatest).tolist()]
 
     def references(self, examples: Sequence[Any], labels: Sequence[str]) -> Floats:

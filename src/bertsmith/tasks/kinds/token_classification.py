@@ -25,7 +25,7 @@ from bertsmith.tasks.kinds.entity_scores import TAG_METRICS, TagAnswer, TaggedSp
 from bertsmith.tasks.metric import Floats, Metric, Row
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
-from bertsmith.tasks.task_config import Columns, Taught
+from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import arrow, rows, segmentation, streams
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import best_windows, room_for_text, window_spans
@@ -239,7 +239,7 @@ class TokenClassification(TaskKind):
         )
 
     def decode(
-        self, features: Features, outputs: Outputs, examples: Sequence[Any], taught: Taught
+        self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
         """The most probable tag of each word."""
         shares = softmax(outputs.astype(np.float64))
@@ -249,7 +249,7 @@ class TokenClassification(TaskKind):
         place = 0
         for example in examples:
             here = slice(place, place + len(example.words))
-            tags = [taught.labels[number] for number in best[here]]
+            tags = [task_config.labels[number] for number in best[here]]
             spans = [_tagged_span(example, found) for found in entities(tags)]
             answers.append(TagAnswer(list(example.words), tags, sure[here].tolist(), spans))
             place = here.stop
