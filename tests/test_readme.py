@@ -264,9 +264,9 @@ def test_the_labelled_files_on_the_page_of_the_tasks_can_be_learned_from(tmp_pat
     monkeypatch.setattr("bertsmith.finetuning.job.finetune", finetune)
     for arguments in commands_in(page):
         assert main(arguments) == 130
-    kinds = ["classify", "classify", "regress", "choose", "tag", "tag", "answer"]
+    kinds = ["classify", "classify", "multi-label", "regress", "choose", "tag", "tag", "answer"]
     assert [job.source.task for job in jobs] == kinds
-    for job, rows in zip(jobs, [4, 4, 4, 3, 3, 3, 3], strict=True):
+    for job, rows in zip(jobs, [4, 4, 4, 4, 3, 3, 3, 3], strict=True):
         parts = finetune_data.read(job.source, seed=derive_seed(0, "split"))
         assert sum(finetune_data.inspect(parts).examples.values()) == rows
 

@@ -24,6 +24,7 @@ from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.answer_spans import SpanAnswer, best_spans
 from bertsmith.tasks.kinds.classification import ClassAnswer
 from bertsmith.tasks.kinds.entity_scores import TagAnswer, TaggedSpan
+from bertsmith.tasks.kinds.multi_label import LabelsAnswer
 from bertsmith.tasks.kinds.multiple_choice import ChoiceAnswer
 from bertsmith.tasks.kinds.registry import KINDS
 from bertsmith.tasks.kinds.regression import NumberAnswer
@@ -323,6 +324,7 @@ def test_right_and_said_answers_are_what_metrics_take():
 def test_answers_of_every_kind_go_to_json_and_back():
     answers: list[Prediction] = [
         ClassAnswer("x", {"x": 1.0}),
+        LabelsAnswer(["x"], {"x": 0.75}),
         NumberAnswer(0.5),
         ChoiceAnswer(0, "a", [1.0]),
         TagAnswer(["a"], ["B-X"], [1.0], [TaggedSpan("X", 0, 1, "a", 0, 1)]),

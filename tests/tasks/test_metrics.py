@@ -47,6 +47,9 @@ def test_every_metric_is_there_with_its_kinds() -> None:
         "mae": ("regress",),
         "exact_match": ("answer",),
         "answer_f1": ("answer",),
+        "micro_f1": ("multi-label",),
+        "label_macro_f1": ("multi-label",),
+        "lrap": ("multi-label",),
         "tag_accuracy": ("tag",),
         "entity_precision": ("tag",),
         "entity_recall": ("tag",),
@@ -300,6 +303,10 @@ def examples(kind: str, size: int) -> tuple[Any, Any]:
     if kind == "regress":
         x = rng.normal(size=size)
         return x, x + rng.normal(size=size)
+    if kind == "multi-label":
+        true = rng.random((size, 4)) < 0.4
+        scores = 0.5 * true + rng.random((size, 4))
+        return true, np.stack([scores > 0.8, scores], 1)
     right = rng.random(size) < 0.7
     if kind == "tag":
         predicted = [["B-PER", "I-PER"] if yes else ["B-PER", "O"] for yes in right]

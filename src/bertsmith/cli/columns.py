@@ -15,6 +15,7 @@ COLUMNS = (
     "text",
     "text_pair",
     "label",
+    "label_separator",
     "choices",
     "words",
     "tags",
@@ -40,7 +41,11 @@ class ColumnOptions(Command):
 
     text: str | None = _column("Column of the text.")
     text_pair: str | None = _column("Column of the second text.")
-    label: str | None = _column("Column of the class, the number, or the right choice.")
+    label: str | None = _column("Column of the class, the number, the right choice or the labels.")
+    label_separator: str | None = _column(
+        "What is between several labels in one text, e.g. `|`; without it they are JSON lists.",
+        metavar="TEXT",
+    )
     choices: tuple[str, ...] | None = _column(
         "Columns of the choices, or the one column that holds lists of them.", metavar="COL,..."
     )

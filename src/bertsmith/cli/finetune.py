@@ -46,9 +46,9 @@ class Finetune(TrainingOptions, ColumnOptions):
     )
 
     task: str = word(
-        "Kind of task of your own files: classify, regress, choose, tag, answer; or a task of the "
-        "paper with its official files: mnli, qqp, mrpc, qnli, rte, wnli, sts-b, sst-2, cola, "
-        "swag, squad, squad2, conll2003.",
+        "Kind of task of your own files: classify, multi-label, regress, choose, tag, answer; or "
+        "a task of the paper with its official files: mnli, qqp, mrpc, qnli, rte, wnli, sts-b, "
+        "sst-2, cola, swag, squad, squad2, conll2003.",
         metavar="TASK",
     )
     train: str | None = flag(

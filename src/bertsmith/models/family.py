@@ -311,11 +311,13 @@ def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: 
     if levels[0] != "text":
         return HeadConfig(level=levels[0])
     problem = config_keys.get("problem_type")
+    if problem == "multi_label_classification":
+        return HeadConfig(level="text", loss="binary-cross-entropy")
     number = problem == "regression" or len(labels) == 1
-    if problem == "multi_label_classification" or (number and len(labels) > 1):
+    if number and len(labels) > 1:
         raise FolderError(
-            f"{source}: the model gives a text {len(labels)} numbers or several classes at once "
-            f"(problem_type {problem}); bertsmith's give it one: take another model."
+            f"{source}: the model gives a text {len(labels)} numbers (problem_type {problem}); "
+            "bertsmith's give it one: take another model."
         )
     return HeadConfig(level="text", loss="squared-error" if number else "cross-entropy")
 

@@ -1,7 +1,6 @@
 """The contract of a kind of task: all that is particular to it, from the user's file to the report.
 
-A kind is one file in `kinds` and one row of `kinds.registry.KINDS`. Nobody else compares names of
-kinds. What a kind has in common with most others is written here and overridden where it differs.
+A kind is a file in `kinds` and a row of `kinds.registry.KINDS`; no other file compares their names.
 """
 
 from abc import ABC, abstractmethod
@@ -265,7 +264,7 @@ class TaskKind(ABC):
         return examples
 
     def known_labels(self, labels: Sequence[str]) -> set[str]:
-        """Labels that a part may have for a model of these labels."""
+        """Labels that a part may have for a model of these."""
         return set(labels)
 
     def notes_on(self, labels: Sequence[str], *, official: bool) -> list[str]:
@@ -345,7 +344,6 @@ class TaskKind(ABC):
         return []
 
     # --- Blocks of a file that is predicted ---
-
     def goes_on(self, one: Example, other: Example) -> bool:
         """Whether `other`, the next one, has to be asked together with `one`."""
         return False

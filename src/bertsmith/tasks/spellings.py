@@ -72,7 +72,7 @@ def told(found: Sequence[Mapping[str, int]], *, are_joined: bool) -> str:
 
 def told_of_several(labels: Sequence[str]) -> str | None:
     """A line on labels that look like several in one (`a|b` beside `a`, `[0, 1]`); None: none."""
-    singles, line = set(labels), "each is one class here, and a text gets one class"
+    singles, line = set(labels), "each is one class here; the kind multi-label gives a text several"
     for mark in "|;,":
         for label in labels:
             if mark in label and any(part.strip() in singles for part in label.split(mark)):

@@ -93,7 +93,7 @@ def test_an_unknown_task_names_the_nearest():
     assert str(caught.value) == (
         "Unknown task 'sst2' (perhaps you meant 'sst-2'); expected one of mnli, qqp, qnli, sst-2, "
         "cola, sts-b, mrpc, rte, wnli, squad, squad2, swag, conll2003, or, for files of your own, "
-        "classify, regress, choose, tag or answer."
+        "classify, multi-label, regress, choose, tag or answer."
     )
     with pytest.raises(
         UsageError, match=r"Unknown task 'clasify' \(perhaps you meant 'classify'\)"

@@ -10,6 +10,7 @@ from bertsmith.core.storage import parse_json, read_json
 from bertsmith.models.head_config import HeadConfig
 from bertsmith.tasks.kind import TaskKind
 from bertsmith.tasks.kinds.classification import CLASSIFICATION
+from bertsmith.tasks.kinds.multi_label import MULTI_LABEL
 from bertsmith.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
 from bertsmith.tasks.kinds.question_answering import QUESTION_ANSWERING
 from bertsmith.tasks.kinds.regression import REGRESSION
@@ -20,6 +21,7 @@ KINDS: dict[str, TaskKind] = {
     kind.name: kind
     for kind in (
         CLASSIFICATION,
+        MULTI_LABEL,
         REGRESSION,
         MULTIPLE_CHOICE,
         TOKEN_CLASSIFICATION,

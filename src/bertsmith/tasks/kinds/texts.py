@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.examples import Example, TextExample
@@ -19,7 +19,7 @@ class TextKind(TaskKind):
     level = "text"
     long = "choice"
     settings = frozenset(("long", "stride"))
-    columns = ("text", "text_pair", "label")
+    columns: ClassVar[tuple[str, ...]] = ("text", "text_pair", "label")
     asked = "a text or a pair of texts"
     pipeline = "text-classification"
 
