@@ -84,9 +84,7 @@ def ray_address() -> Iterator[str]:
             break
     assert address, "Ray did not start"
     yield address
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait()
+    process.communicate()
 
 
 TOY_VOCAB = (*SPECIAL, *(f"w{number}" for number in range(40)), *(f"##p{n}" for n in range(5)))

@@ -39,4 +39,6 @@ class Service:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(60)
-        self._reader.join(10)
+        self._reader.join(60)
+        assert self.process.stderr
+        self.process.stderr.close()

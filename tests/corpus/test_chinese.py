@@ -38,12 +38,14 @@ def test_characters_outside_the_vocabulary_keep_their_place() -> None:
 
 def test_prepare_marks_words(tmp_path: Path) -> None:
     Tokenizer(VOCAB).save(tmp_path / "tokenizer")
-    (tmp_path / "a.txt").write_text("我喜欢苹果。\n", encoding="utf-8")
+    documents = "\n\n".join(f"我喜欢苹果。{'喜欢' * n}。" for n in range(1, 13))
+    (tmp_path / "a.txt").write_text(documents, encoding="utf-8")
     prepare(
         [str(tmp_path / "a.txt")],
         tokenizer=tmp_path / "tokenizer",
         out=tmp_path / "out",
         segmenter="jieba",
+        held_out=0.3,
         workers=1,
     )
     split = Corpus.open(tmp_path / "out").split("train")

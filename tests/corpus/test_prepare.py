@@ -375,7 +375,7 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path, tokenizer: Path) 
     wait_for(lambda: len(list((out / ".parts").glob("*.part"))) >= 1)
     workers = psutil.Process(process.pid).children()
     process.kill()
-    process.wait()
+    process.communicate()
     _, alive = psutil.wait_procs(workers, timeout=120)
     assert alive == []
 

@@ -137,6 +137,7 @@ def _complain(message: str) -> None:
 def _warn_in_sentences(*, quiet: bool) -> None:
     """Shows what concerns the user's model as one sentence, once; other warnings as usual."""
     usual, shown = warnings.showwarning, set[str]()
+    warnings.simplefilter("always", ModelWarning)
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if not issubclass(category, ModelWarning):

@@ -36,18 +36,21 @@ class ShardWriter:
         self._place = place
         self._sentences = self._documents = self.tokens = 0
         self._flags = np.zeros(0, dtype=np.bool_)
-        offsets = np.dtype(np.int64)
         kinds = {
             TOKENS: np.dtype(id_type(vocab_size)),
-            SENTENCES: offsets,
-            DOCUMENTS: offsets,
+            SENTENCES: np.dtype(np.int64),
+            DOCUMENTS: np.dtype(np.int64),
             WORDS: np.dtype(np.uint8),
         }
-        self._files = {
-            name: GrowingArray((place / name).open("wb"), kind) for name, kind in kinds.items()
-        }
-        for name in (SENTENCES, DOCUMENTS):
-            self._files[name].append(np.zeros(1, dtype=np.int64))
+        self._files: dict[str, GrowingArray] = {}
+        try:
+            for name, kind in kinds.items():
+                self._files[name] = GrowingArray((place / name).open("wb"), kind)
+            for name in (SENTENCES, DOCUMENTS):
+                self._files[name].append(np.zeros(1, dtype=np.int64))
+        except BaseException:
+            self.close()
+            raise
 
     def append(
         self,

@@ -55,9 +55,9 @@ def train_tokenizer(
             folder, or holds something else than a tokenizer.
         SystemFault: a path is missing, or `out` cannot be written.
     """
-    documents.check_apart(out, inputs)
     folder = JobFolder(out, "a tokenizer", own=_FILES)
     folder.check()
+    documents.check_apart(out, inputs)
     names = documents.list_files(inputs)
 
     def texts() -> Iterator[str]:
