@@ -34,7 +34,7 @@ def test_a_threshold_of_an_older_folder_is_read(
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "task.json"
     path.write_text(json.dumps(OLD | {"kind": "anwser"}))
-    with pytest.raises(FolderError, match="'anwser'.*answer"):
+    with pytest.raises(FolderError, match=r"'anwser'.*answer"):
         read_task_config(path)
 
 
