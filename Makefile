@@ -22,7 +22,7 @@ quickstart: .venv/installed-quickstart
 	.venv/bin/bertsmith quickstart $(ARGS)
 
 test: .venv/installed-dev
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 coverage: .venv/installed-dev
 	.venv/bin/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)

@@ -429,7 +429,7 @@ def stop_at_once(*_):
 
 def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured, monkeypatch):
     lines = []
-    monkeypatch.setattr(job, "_say", lines.append)
+    monkeypatch.setattr(job, "say", lines.append)
     monkeypatch.setattr(job, "one_after_another", stop_at_once)
     with pytest.raises(UsageError, match=r"hours=0\.04 leaves .* at least hours="):
         compare(of_hours(files, 0.04), tmp_path / "out")
