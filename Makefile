@@ -25,7 +25,7 @@ test: .venv/installed-dev
 	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 coverage: .venv/installed-dev
-	.venv/bin/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: .venv/installed-dev
 	.venv/bin/ruff check src tests benchmarks scripts

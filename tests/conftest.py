@@ -45,6 +45,11 @@ def hardware_without_bf16() -> Iterator[None]:
         yield
 
 
+PEAK_KILOBYTES = (
+    "int(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+)
+"""An expression for a program of its own: its peak. `getrusage` counts that of its parent too."""
+
 _RAY = """
 import sys
 
