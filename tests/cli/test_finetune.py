@@ -60,7 +60,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
     flags = ["--model", "m", "--data", "d", "--out", tmp_path]
     assert run("finetune", "rte", *flags) == 130
     assert capsys.readouterr().err == (
-        "Stopped by SIGINT at once; finished runs and the last checkpoint are saved: run the same "
+        "Stopped by SIGINT at once; finished runs and the last checkpoint are saved. Run the same "
         f"command {again}to continue.\n"
     )
 

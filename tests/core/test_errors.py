@@ -52,10 +52,10 @@ AGAIN = "free some space and run the command again (pretrain and finetune: with 
         (errno.EDQUOT, f"the disk quota is used up; {AGAIN}"),
         (errno.EACCES, "permission denied; check the owner and mode of the path"),
         (errno.EPERM, "permission denied; check the owner and mode of the path"),
-        (errno.EROFS, "the file system is read-only; choose another place with out"),
+        (errno.EROFS, "the file system is read-only; choose another folder with out"),
         (errno.ENOENT, "no file can be made there; choose another out"),
         (errno.EFBIG, f"{LARGE}; raise the limit (`ulimit -f`) or choose another place"),
-        (errno.ENOTDIR, "a part of this path is a file, not a folder; check the spelling"),
+        (errno.ENOTDIR, "part of this path is a file, not a folder; check the spelling"),
         (errno.EISDIR, "this is a folder where a file was expected"),
         (errno.EMFILE, "too many open files; raise the limit with `ulimit -n`"),
         (errno.EIO, os.strerror(errno.EIO)),
@@ -100,8 +100,8 @@ def test_a_missing_extra_gives_the_command_that_installs_it():
 def test_a_stop_by_a_signal_says_how_to_go_on_and_exits_as_a_shell_reports_it():
     stop = errors.Stopped(15, "at step 120")
     assert str(stop) == (
-        "Stopped by SIGTERM at step 120; everything up to there is saved: "
-        "run the same command with resume=True to continue."
+        "Stopped by SIGTERM at step 120; progress is saved. "
+        "Run the same command with resume=True to continue."
     )
     assert stop.exit_code == 143
     assert "SIGINT in part 3; " in str(errors.Stopped(2, "in part 3", again=""))

@@ -65,7 +65,7 @@ def test_entering_removes_what_a_kill_left_and_keeps_others_out(tmp_path: Path) 
     with job(tmp_path).enter(Settings()):
         names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
         assert names == [".lock", "best", "brew.json"]
-        with pytest.raises(UsageError, match="another process is working in this folder"):
+        with pytest.raises(UsageError, match="another process is writing to this folder"):
             job(tmp_path).enter().__enter__()
         with (
             pytest.raises(UsageError, match="another process"),
@@ -92,7 +92,7 @@ def test_a_file_is_never_overwritten_and_leftovers_of_the_dead_go(tmp_path: Path
     check_new_file(out, source)
     assert sorted(tmp_path.iterdir()) == sorted([source, running, others])
     out.touch()
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         check_new_file(out, source)
     check_new_file(out, source, overwrite=True)
 

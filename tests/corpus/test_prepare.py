@@ -358,8 +358,8 @@ def test_a_stop_signal_leaves_parts_and_no_process(
     if "manifest.json" not in left:
         assert process.returncode == 128 + number
         assert said.decode() == (
-            f"Stopped by {number.name} while preparing {out}; everything up to there is saved: "
-            "run the same command again to continue.\n"
+            f"Stopped by {number.name} while preparing {out}; progress is saved. "
+            "Run the same command again to continue.\n"
         )
         assert sum(name.endswith(".part") for name in left) >= 2
         assert not any("partial" in name for name in left)
@@ -436,7 +436,7 @@ def test_no_document_left(
 ) -> None:
     (tmp_path / "a.txt").write_text("a b\n\nc d\n\n\u200b\u0007")
     said = fails(capsys, tokenizer, tmp_path / "out", str(tmp_path / "a.txt"))
-    assert "No document is left of the 3 that were read (1 empty after cleaning, 2 shorter" in said
+    assert "All 3 documents were dropped (1 empty after cleaning, 2 shorter" in said
     assert not (tmp_path / "out").exists()
 
 
@@ -451,13 +451,13 @@ def test_wrong_paths_and_settings(
     assert "--held-out is 0.7" in fails(capsys, tokenizer, out, *paths, "--held-out", "0.7")
     assert "--language E" in fails(capsys, tokenizer, out, *paths, "--language", "E")
     inside = tmp_path / "in" / "out"
-    assert "lies inside the input folder" in fails(capsys, tokenizer, inside, str(tmp_path / "in"))
+    assert "is inside the input folder" in fails(capsys, tokenizer, inside, str(tmp_path / "in"))
     assert "a folder where a file" not in fails(capsys, tokenizer, Path(paths[0]), paths[1])
     assert not out.exists()
     assert not inside.exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("precious")
-    assert "holds something else than a corpus (mine.txt" in fails(
+    assert "holds other files than a corpus (mine.txt" in fails(
         capsys, tokenizer, tmp_path / "other", *paths
     )
     assert contents(tmp_path / "other") == {"mine.txt": b"precious"}
@@ -509,7 +509,7 @@ def test_another_process_at_work_is_named(
     monkeypatch.setattr(work_folder, "_WAIT_SECONDS", 0.1)
     with (
         JobFolder(tmp_path / "out", "a corpus").alone(),
-        pytest.raises(UsageError, match=r"out.*: another process is working in this folder"),
+        pytest.raises(UsageError, match=r"out.*: another process is writing to this folder. Wait"),
     ):
         prepare(paths, tokenizer=tokenizer, out=tmp_path / "out", workers=1)
 
@@ -539,7 +539,7 @@ def test_a_finished_folder_is_put_away_under_the_lock_only(
         (work / "000000-00000000.part").touch()
         with monkeypatch.context() as patch:
             patch.setattr(work_folder, "_WAIT_SECONDS", 0.1)
-            with pytest.raises(UsageError, match="another process is working"):
+            with pytest.raises(UsageError, match="another process is writing to"):
                 prepare(paths, tokenizer=tokenizer, out=out, workers=1)
         assert len(list(work.iterdir())) == 1
     assert prepare(paths, tokenizer=tokenizer, out=out, workers=1) == manifest
@@ -691,12 +691,12 @@ STORY = [f"Sentence number {n} of the long story is here." for n in range(40)]
         (
             "c.txt",
             "The same text of some words.\n\n" * 50,
-            ["of 50 that were read, without 49 exact duplicate (one sentence, ", "not the same"],
+            ["of 50, after dropping 49 exact duplicate (one sentence, ", "not repeat"],
         ),
         (
             "d.txt",
             "\n".join(STORY) + "\n\na\n",
-            ["of 2 that were read, without 1 shorter than 5 tokens (40 sentences, "],
+            ["of 2, after dropping 1 shorter than 5 tokens (40 sentences, "],
         ),
         ("a.jsonl", json.dumps({"text": " ".join(STORY)}), ["(40 sentences, ", "more rows"]),
         ("a.csv", "text\n" + " ".join(STORY), ["(40 sentences, ", "more rows"]),

@@ -221,7 +221,7 @@ def test_a_line_past_the_limit_is_an_error(tmp_path, monkeypatch):
     assert message(path).startswith(":2: the line is longer than 64 MiB; expected one document")
     monkeypatch.setattr(rows, "LONGEST_ROW", 3 << 20)
     path = put(tmp_path, "a.csv", b'text\n"' + (b"x" * 99 + b"\n") * (1 << 16))
-    assert message(path).startswith(":2: the row that begins here goes on for more than 3 MiB")
+    assert message(path).startswith(":2: this row is longer than 3 MiB")
 
 
 def test_nul_bytes_stay_in_the_text(tmp_path):
@@ -307,9 +307,9 @@ def test_bad_bytes_far_into_a_file_and_at_its_end_are_placed(tmp_path):
 @pytest.mark.parametrize(
     ("data", "advice"),
     [
-        (b"PK\x03\x04\x14\0", "a workbook of Excel; unpack it, or save its sheet as CSV in UTF-8."),
-        (b"\xd0\xcf\x11\xe0", "an old workbook of Excel; save its sheet as CSV in UTF-8."),
-        (b"\x89PNG\r\n\x1a\n", "a picture (PNG); give a file of text."),
+        (b"PK\x03\x04\x14\0", "an Excel workbook; unpack it, or save its sheet as CSV in UTF-8."),
+        (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save its sheet as CSV in UTF-8."),
+        (b"\x89PNG\r\n\x1a\n", "an image (PNG); give a text file."),
         ("wörld".encode("utf-32"), "with `iconv -f UTF-32 -t UTF-8 FILE > NEW`."),
         (b"PAR1\x15\x04", "it looks like Parquet; give its name the ending .parquet."),
         ("wörld".encode("utf-16-be"), "with `iconv -f UTF-16BE -t UTF-8 FILE > NEW`."),
@@ -318,7 +318,7 @@ def test_bad_bytes_far_into_a_file_and_at_its_end_are_placed(tmp_path):
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
 def test_files_of_another_sort_are_recognised(tmp_path, name, data, advice):
     found = message(put(tmp_path, name, data))
-    assert found.startswith(" is no text in UTF-8: it looks like ")
+    assert found.startswith(" is not UTF-8 text: it looks like ")
     assert found.endswith(advice)
 
 
@@ -335,18 +335,18 @@ def test_a_coding_is_proposed_that_may_be_it(tmp_path, text, coding):
     found = message(put(tmp_path, "a.txt", text.encode(coding)))
     what = {"WINDOWS-1252": "a Western European language", "GB18030": "Chinese"}[coding]
     assert found.endswith(
-        f"convert the file to UTF-8, if it is {what} perhaps with `iconv -f {coding} -t UTF-8 FILE "
-        "> NEW`."
+        f"convert the file to UTF-8, if it is {what} perhaps with `iconv -f {coding} -t "
+        f"UTF-8 FILE > NEW`."
     )
 
 
 def test_a_slip_in_utf8_is_no_other_coding(tmp_path):
     found = message(put(tmp_path, "a.txt", "la forêt é".encode()[:-1]))
     assert found.endswith(
-        " (unexpected end of data); the last character is cut: copy the file again."
+        " (unexpected end of data); the last character is cut off; copy the file again."
     )
     found = message(put(tmp_path, "a.txt", "la forêt ".encode() + b"\xe9 b"))
-    assert found.endswith("; most beside it is UTF-8: copy the file again, or correct this place.")
+    assert found.endswith("; most of the rest is UTF-8; copy the file again, or correct this byte.")
 
 
 def test_words_that_look_like_a_mark_and_short_files_are_text(tmp_path):
@@ -371,14 +371,14 @@ def test_archives_cut_short_or_damaged_are_named(tmp_path, packing, name):
     }
     whole = compress[packing](json.dumps([os.urandom(8).hex() for _ in range(40_000)]).encode())
     path = put(tmp_path, name + packing, whole[:-5])
-    assert message(path).startswith(" is cut short: unpacking stopped after byte ")
+    assert message(path).startswith(" is cut short: decompression stopped after ")
     broken = bytearray(whole)
     broken[len(whole) // 2 : len(whole) // 2 + 400] = bytes(400)
     assert message(put(tmp_path, name + packing, bytes(broken))).startswith(" is damaged: ")
     found = message(put(tmp_path, name + packing, b"plain text, no archive at all"))
     want = {
-        ".gz": " is not gzipped; take the .gz off its name, or copy the file again.",
-        ".zst": " is damaged: unpacking stopped after byte 0 of its content (",
+        ".gz": " is not gzipped; remove .gz from its name, or copy the file again.",
+        ".zst": " is damaged: decompression stopped after 0 bytes of content (",
     }
     assert found.startswith(want[packing])
 
@@ -389,10 +389,10 @@ def test_archives_cut_short_or_damaged_are_named(tmp_path, packing, name):
         (b"plain text", ":2: not JSON (JSON is malformed"),
         (
             b'{"text": "a',
-            ":2: the JSON does not end in this line; expected one object a line, such",
+            ":2: the JSON value does not end on this line; expected one object per line, such",
         ),
-        (b'["text"]', ":2: found a JSON list, expected an object a line"),
-        (b'"text"', ":2: found a JSON string, expected an object a line"),
+        (b'["text"]', ":2: found a JSON list, expected one object per line"),
+        (b'"text"', ":2: found a JSON string, expected one object per line"),
         (b'{"text": 3}', ":2: the key 'text' holds a number, expected a string."),
         (b'{"text": ["a"]}', ":2: the key 'text' holds a list, expected a string."),
         (b'{"texts": "a"}', ":2: no key 'text' (perhaps you meant 'texts'); found 'texts': name"),
@@ -423,11 +423,11 @@ def test_columns_that_do_not_exist_name_the_nearest(tmp_path):
 
 def test_rows_that_do_not_fit_the_header_are_named(tmp_path):
     path = put(tmp_path, "a.csv", b"id,text\n1,a\n2\n")
-    assert message(path).startswith(":3: found 1 column, expected 2 as in the header; add what")
+    assert message(path).startswith(":3: found 1 column, expected 2 as in the header")
     path = put(tmp_path, "c.csv", b"id,text\n1,Hello, world\n")
     assert message(path).startswith(":2: found 3 columns, expected 2 as in the header; put a field")
     path = put(tmp_path, "b.csv", b'id,text\n1,a\n2,"open\n3,c\n')
-    assert message(path).startswith(":3: the row that begins here is not well-formed (unexpected")
+    assert message(path).startswith(":3: malformed row (unexpected")
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "b.arrow"])
@@ -451,7 +451,7 @@ def test_binary_files_cut_short_are_named(tmp_path, name):
     ],
 )
 def test_files_without_a_document_are_named(tmp_path, name, data):
-    assert message(put(tmp_path, name, data)).startswith(" is empty: it holds no document")
+    assert message(put(tmp_path, name, data)).startswith(" is empty")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -507,12 +507,12 @@ def test_files_folders_and_globs_are_listed_in_the_order_given(tmp_path):
 
 
 def test_inputs_that_name_nothing_are_errors(tmp_path):
-    with pytest.raises(UsageError, match="No input is given"):
+    with pytest.raises(UsageError, match="No input given"):
         list_files([])
     with pytest.raises(SystemFault, match=r"Could not read .*none\.txt: no such file or folder"):
         list_files([str(tmp_path / "none.txt")])
     for name in (str(tmp_path), str(tmp_path / "*.txt")):
-        with pytest.raises(DataError, match=r"holds no file to read; expected files ending in \.t"):
+        with pytest.raises(DataError, match=r"contains no supported file; .* ending in \.t"):
             list_files([name])
 
 
@@ -525,7 +525,7 @@ def test_output_is_kept_apart_from_the_input(tmp_path, out, inside):
     given = [str(tmp_path / "in" / "a.txt"), "https://host/in", str(tmp_path / "in")]
     check_apart(tmp_path / out, given[:2])
     if inside:
-        with pytest.raises(UsageError, match=r"out='.*' lies inside the input folder .*/in, so"):
+        with pytest.raises(UsageError, match=r"out='.*' is inside the input folder .*/in, so"):
             check_apart(tmp_path / out, given)
     else:
         check_apart(tmp_path / out, given)
@@ -533,7 +533,7 @@ def test_output_is_kept_apart_from_the_input(tmp_path, out, inside):
 
 def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
     (tmp_path / "caf\udce9.txt").write_bytes(b"text")
-    with pytest.raises(DataError, match=r"caf\\udce9\.txt': the name of this file is not UTF-8"):
+    with pytest.raises(DataError, match=r"caf\\udce9\.txt': the file name is not UTF-8"):
         list_files([str(tmp_path)])
 
 

@@ -116,7 +116,7 @@ def test_rows_are_read_one_at_a_time(tmp_path):
     path = put(tmp_path, "a.csv", "text\none\n" + '"open\n')
     found = read(path)
     assert next(found).values == {"text": "one"}
-    with pytest.raises(DataError, match=r"a\.csv:3: the row that begins here is not well-formed"):
+    with pytest.raises(DataError, match=r"a\.csv:3: malformed row"):
         next(found)
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pa.table({"n": range(3000)}), path)
@@ -131,75 +131,74 @@ def test_rows_are_read_one_at_a_time(tmp_path):
         (
             "a.csv",
             "text,label\na,1\nb\n",
-            ":3: found 1 column, expected 2 as in the header; add what is missing, or put a field "
-            'that holds a line break in "double quotes".',
+            ":3: found 1 column, expected 2 as in the header; add the missing fields, "
+            'or put a field with a line break in "double quotes".',
         ),
         (
             "a.tsv",
             "text\tlabel\n\na\t1\t2\n",
-            ":3: found 3 columns, expected 2 as in the header; put a field that holds a separator "
+            ":3: found 3 columns, expected 2 as in the header; put a field with a separator "
             'in "double quotes".',
         ),
         (
             "a.csv",
             'text,label\n"a"b,1\n',
-            ":2: the row that begins here is not well-formed (',' expected after '\"'); expected "
-            'fields in "double quotes" where they hold quotes, line breaks or separators: check '
-            "for a quote left open.",
+            ":2: malformed row (',' expected after '\"'). Put fields with quotes, line breaks or "
+            'separators in "double quotes", and check for a quote left open.',
         ),
         (
             "a.csv",
             "text,label,text\na,1,b\n",
-            ":1: the column 'text' occurs twice; give each its own name.",
+            ":1: the column 'text' occurs twice; rename one.",
         ),
         (
             "a.jsonl",
             '{"text": "a"}\n{"text": NaN}\n',
-            ":2: not JSON (JSON is malformed: invalid character (byte 9)); expected one object a "
+            ":2: not JSON (JSON is malformed: invalid character (byte 9)); expected one object per "
             'line, such as {"text": "...", "label": "..."}.',
         ),
         (
             "a.jsonl",
             '["a"]',
-            ":1: found a JSON list, expected an object a line, such as "
+            ":1: found a JSON list, expected one object per line, such as "
             '{"text": "...", "label": "..."}.',
         ),
         (
             "a.csv",
             "text,label\rred,0\rblue,1\r",
-            ":1: found a carriage return alone, expected lines that end in a line feed; write the "
-            "file again with those (`tr '\\r' '\\n'`), or put a text that holds one in \"double "
+            ":1: found a lone carriage return, expected lines that end in a line feed. Convert the "
+            "line ends (`tr '\\r' '\\n'`), or put a text with a carriage return in \"double "
             'quotes".',
         ),
         (
             "a.csv",
             "text,label\nred,0\n".encode("utf-16"),
-            " is no text in UTF-8: it looks like UTF-16; convert it with `iconv -f UTF-16 -t "
-            "UTF-8 FILE > NEW`.",
+            " is not UTF-8 text: it looks like UTF-16; convert it with `iconv -f UTF-16 -t UTF-8 "
+            "FILE > NEW`.",
         ),
         (
             "a.tsv",
             "text\tlabel\nred\t0\n".encode("utf-16-le"),
-            " is no text in UTF-8: it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t "
+            " is not UTF-8 text: it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t "
             "UTF-8 FILE > NEW`.",
         ),
         (
             "a.jsonl",
             '{"text": "a"}'.encode("utf-16-be"),
-            " is no text in UTF-8: it looks like UTF-16BE; convert it with `iconv -f UTF-16BE -t "
+            " is not UTF-8 text: it looks like UTF-16BE; convert it with `iconv -f UTF-16BE -t "
             "UTF-8 FILE > NEW`.",
         ),
-        ("a.jsonl", "\n \n", " is empty: it holds no row; give another file."),
-        ("a.csv", "\n", " is empty: it holds no row; give another file."),
-        ("a.csv", "text,label\n", ":1: found no row below the header; give a file that has some."),
-        ("a.txt", "one\n \n\ntwo\n", ":2: the line is blank, expected a text a line; remove it."),
+        ("a.jsonl", "\n \n", " is empty; give a file with rows."),
+        ("a.csv", "\n", " is empty; give a file with rows."),
+        ("a.csv", "text,label\n", ":1: no rows below the header; give a file with rows."),
+        ("a.txt", "one\n \n\ntwo\n", ":2: blank line; expected one text per line. Remove it."),
         (
             "a.jsonl",
             '[\n{"text": "a"}\n]\n',
-            ":1: the JSON does not end in this line; expected one object a line, such as "
-            '{"text": "...", "label": "..."} (`jq -c \'.[]\'` makes such lines of a list).',
+            ":1: the JSON value does not end on this line; expected one object per line, such as "
+            '{"text": "...", "label": "..."} (`jq -c \'.[]\'` converts a list to such lines).',
         ),
-        ("a.txt", "", " is empty: it holds no row; give another file."),
+        ("a.txt", "", " is empty; give a file with rows."),
         (
             "a.txt",
             b"one\nt\xe4t\n",
@@ -242,8 +241,9 @@ def test_a_quote_in_a_table_parted_by_tabs_swallows_no_rows(tmp_path):
     data = 'text\tlabel\nred\t0\n"blue\t1\n\ngreen"\t0\nold\t1\n'
     path = put(tmp_path, "a.tsv", data)
     assert message(path) == (
-        ":3: a quote opens here and closes in line 5, around what look like whole rows; put a text "
-        'that begins with a quote in "double quotes" and double those in it, or take the quote out.'
+        ":3: the quote opened here closes in line 5, around what looks like whole rows. Put a text "
+        'that begins with a quote in "double quotes" and double the quotes in it, or remove the '
+        "quote."
     )
     # Quotes are those of a CSV file all the same; within a text they are characters.
     path = put(tmp_path, "b.tsv", 'text\tlabel\n"red\nold"\t0\nsay "so"\t1\n"a ""b"""\t2\n')
@@ -256,7 +256,7 @@ def test_a_quote_in_a_table_parted_by_tabs_swallows_no_rows(tmp_path):
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(UsageError) as caught:
         list(read(tmp_path))
-    assert str(caught.value) == f"{tmp_path} is a folder; give one file that lies in it."
+    assert str(caught.value) == f"{tmp_path} is a folder; give one file in it."
 
 
 def test_a_cut_binary_file_is_named(tmp_path):
@@ -302,8 +302,8 @@ def test_a_column_that_is_not_there_names_the_nearest():
     with pytest.raises(DataError) as caught:
         column(Row({"text|label": "a|b"}, "a.csv:2", "a.csv:1"), "label", advice="never shown")
     assert str(caught.value) == (
-        "a.csv:1: no column 'label' (perhaps you meant 'text|label'); found 'text|label': give a "
-        ".csv with commas or a .tsv with tabs, if '|' parts its columns."
+        "a.csv:1: no column 'label' (perhaps you meant 'text|label'); found 'text|label': if '|' "
+        "separates the columns, convert the file to a .csv with commas or a .tsv with tabs."
     )
 
 
@@ -339,10 +339,10 @@ def test_what_a_row_may_hold_is_bounded(tmp_path, monkeypatch, name):
     assert message(path).startswith(f":{line}: the line is longer than 1 MiB; expected one")
     if head:  # Many short lines behind a quote left open.
         path = put(tmp_path, name, 'text\na\n"' + ("x" * 40 + "\n") * (1 << 15))
-        assert message(path).startswith(":3: the row that begins here goes on for more than 1 MiB")
+        assert message(path).startswith(":3: this row is longer than 1 MiB")
         monkeypatch.setattr(rows, "_MOST_LINES", 1000)
         path = put(tmp_path, name, 'text\na\n"' + "\n" * 1002)
-        assert "more than 1 MiB or 1000 lines; check for a quote left open" in message(path)
+        assert "longer than 1 MiB or 1000 lines; check for a quote left open" in message(path)
 
 
 def test_an_archive_behind_an_open_quote_takes_little_memory(tmp_path):
@@ -365,13 +365,11 @@ def test_an_archive_behind_an_open_quote_takes_little_memory(tmp_path):
         check=True,
     )
     error, kilobytes = done.stdout.splitlines()
-    assert ".csv.gz:3: the row that begins here goes on" in error
+    assert ".csv.gz:3: this row is longer" in error
     assert int(kilobytes) < 300_000
 
 
 def test_blank_lines_without_end_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "_MOST_LINES", 1000)
-    assert message(put(tmp_path, "a.txt", "one\n" + "\n" * 2000)).startswith(
-        ":2: the line is blank"
-    )
+    assert message(put(tmp_path, "a.txt", "one\n" + "\n" * 2000)).startswith(":2: blank line")
     assert len(list(read(put(tmp_path, "b.txt", "one\n" + "\n" * 900)))) == 1

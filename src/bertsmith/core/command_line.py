@@ -1,4 +1,4 @@
-"""Commands of bertsmith as text, to show on pages and in advice."""
+"""Commands of bertsmith as text, for pages and messages."""
 
 import shlex
 

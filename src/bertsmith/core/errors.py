@@ -1,6 +1,6 @@
 """Everything a user can get wrong, as one small tree of errors.
 
-Each message is one sentence that names the file (and line or byte), what was found, what was
+A message is one or two short sentences: the file (and line or byte), what was found, what was
 expected and what to do. The command line prints it and exits with `EXIT_CODE`; a traceback seen by
 a user is a bug.
 
@@ -44,21 +44,21 @@ RESUME = option("resume", True)
 
 
 class BertsmithError(Exception):
-    """Root of the tree: something in the user's hands is wrong, and the message says what."""
+    """Root of the tree: the user can fix what is wrong, and the message says how."""
 
     exit_code = EXIT_CODE
-    """What the command ends with."""
+    """Exit code of the command."""
 
     def __str__(self) -> str:
         return in_python(self.message)
 
     @property
     def message(self) -> str:
-        """The sentence, its parameters still marked by `option`."""
+        """The text, with its parameters still marked by `option`."""
         return super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross processes, whatever a constructor wants instead of the message."""
+        """Pickles by the attributes: a constructor may take something else than the message."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -76,11 +76,11 @@ class UsageError(BertsmithError):
 
 
 class DataError(BertsmithError):
-    """A file of the user's text cannot be read as what it should be."""
+    """A text or data file is not in the expected format."""
 
 
 class FolderError(BertsmithError):
-    """A folder that bertsmith or `transformers` wrote is missing, damaged or does not fit."""
+    """A folder that bertsmith or `transformers` wrote is missing, damaged or incompatible."""
 
 
 class MissingExtra(BertsmithError):
@@ -93,11 +93,11 @@ class MissingExtra(BertsmithError):
 
 
 class DivergedError(BertsmithError):
-    """The loss or a gradient is not finite; the weights were left as they were."""
+    """The loss or a gradient is not finite; the weights are unchanged."""
 
 
 class Stopped(BertsmithError):
-    """A signal ended the job; what it had reached was saved, and the job can be continued."""
+    """A signal ended the job. Its progress is saved, and the job can be continued."""
 
     def __init__(
         self,
@@ -105,12 +105,12 @@ class Stopped(BertsmithError):
         where: str,
         *,
         again: str = f"with {RESUME} ",
-        kept: str = "everything up to there is",
+        kept: str = "progress is",
     ) -> None:
         """For signal `number`; `where` the job stood, e.g. `at step 120`; how to run it `again`."""
         super().__init__(
-            f"Stopped by {signal.Signals(number).name} {where}; {kept} saved: "
-            f"run the same command {again}to continue."
+            f"Stopped by {signal.Signals(number).name} {where}; {kept} saved. "
+            f"Run the same command {again}to continue."
         )
         self.number = number
         self.where = where
@@ -123,11 +123,11 @@ class SystemFault(BertsmithError):
 
 
 class ModelWarning(UserWarning):
-    """Something in a model's folder has no effect here, and whoever made it may not expect so."""
+    """A setting in a model folder has no effect in bertsmith, which its author may not expect."""
 
 
 def explain_os_error(error: OSError, doing: str, path: str | Path | None = None) -> SystemFault:
-    """One sentence for an `OSError` met while `doing` something to `path`."""
+    """The error to raise for an `OSError` while `doing` something to `path`."""
     where = path if path is not None else error.filename
     place = f" {where}" if where else ""
     again = f"free some space and run the command again (pretrain and finetune: with {RESUME})"
@@ -136,12 +136,12 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
         errno.EDQUOT: f"the disk quota is used up; {again}",
         errno.EACCES: "permission denied; check the owner and mode of the path",
         errno.EPERM: "permission denied; check the owner and mode of the path",
-        errno.EROFS: f"the file system is read-only; choose another place with {option('out')}",
+        errno.EROFS: f"the file system is read-only; choose another folder with {option('out')}",
         errno.EFBIG: "the file is larger than this shell or file system allows; raise the limit "
         "(`ulimit -f`) or choose another place",
         errno.ELOOP: "the link leads to itself; remove it",
         errno.ENOENT: "no such file or folder; check the spelling",
-        errno.ENOTDIR: "a part of this path is a file, not a folder; check the spelling",
+        errno.ENOTDIR: "part of this path is a file, not a folder; check the spelling",
         errno.EISDIR: "this is a folder where a file was expected",
         errno.EMFILE: "too many open files; raise the limit with `ulimit -n`",
     }
@@ -156,7 +156,7 @@ def explain_os_error(error: OSError, doing: str, path: str | Path | None = None)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (perhaps you meant 'x')` for the nearest known word, cases alike, or an empty string."""
+    """` (perhaps you meant 'x')` for the nearest known word, ignoring case, or an empty string."""
     by_folded = {one.casefold(): one for one in reversed(list(known))}
     close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
     return f" (perhaps you meant '{by_folded[close[0]]}')" if close else ""

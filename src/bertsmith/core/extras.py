@@ -1,4 +1,4 @@
-"""Optional packages, imported where they are needed and named when they are missing."""
+"""Optional packages: imported on use, with the `pip install` line in the error if missing."""
 
 import importlib
 import importlib.util

@@ -1,7 +1,8 @@
-"""The folder that a job writes: may it write there, alone, and does it continue what is there.
+"""The folder that a job writes: whether it may write there, alone, and whether it continues an
+earlier job.
 
-A job has a settings file, written first: its presence means that a job lives in the folder, which
-the same command then continues. What a killed writer left is removed when the next one enters.
+A job has a settings file, written first: its presence marks the folder as a job's, and the same
+command continues that job. The next job to enter removes what a killed one left behind.
 """
 
 import contextlib
@@ -29,15 +30,16 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class JobFolder:
-    """A folder and the kind of job that lives in it."""
+    """An output folder and the kind of job that writes it."""
 
     path: Path
     holds: str
-    """What such a folder holds, for messages: `a fine-tuning`."""
+    """Description of the job for messages: `a fine-tuning`."""
     marker: str = ""
     """Name of the settings file; empty: the job has none and always writes all of its files."""
     own: Collection[str] = ()
-    """Other names that may be there without a settings file: what a killed job leaves first."""
+    """Other names that the folder may hold without a settings file: what a killed job leaves
+    first."""
 
     @property
     def settings(self) -> Path:
@@ -46,7 +48,7 @@ class JobFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether such a job lives here."""
+        """Whether the folder already holds such a job."""
         return bool(self.marker) and self.settings.is_file()
 
     def check(self, *, resume: bool = True) -> None:
@@ -82,7 +84,7 @@ class JobFolder:
         if others:
             missing = f", and no {self.marker}" if self.marker else ""
             raise UsageError(
-                f"{option('out', out)} holds something else than {self.holds} "
+                f"{option('out', out)} holds other files than {self.holds} "
                 f"({others[0]}{missing}); choose another folder or empty it."
             )
 
@@ -97,7 +99,7 @@ class JobFolder:
         self.refuse([change for change in changes if change.partition(":")[0] not in free])
 
     def refuse(self, changes: Sequence[str]) -> None:
-        """Refuses to continue where anything has changed; `name: old -> new` each.
+        """Refuses to continue if a setting has changed; each change reads `name: old -> new`.
 
         Raises:
             UsageError: there are changes.
@@ -105,7 +107,7 @@ class JobFolder:
         if changes:
             raise UsageError(
                 f"{option('out', self.path)} holds {self.holds} with other settings "
-                f"({'; '.join(changes)}); give the old ones, or choose another folder."
+                f"({'; '.join(changes)}); use the same settings, or choose another folder."
             )
 
     @contextlib.contextmanager
@@ -137,8 +139,8 @@ class JobFolder:
         while (lock := self._try_lock()) is None:
             if time.monotonic() >= deadline:
                 raise UsageError(
-                    f"{option('out', self.path)}: another process is working in this folder; wait "
-                    "for it, stop it (it saves what it has reached), or choose another folder."
+                    f"{option('out', self.path)}: another process is writing to this folder. Wait "
+                    "for it, stop it (it saves its progress), or choose another folder."
                 )
             time.sleep(_LOOK_SECONDS)
         try:
@@ -166,14 +168,14 @@ def check_new_file(out: Path, source: Path | str, *, overwrite: bool = False) ->
     """
     _refuse_dangling(out)
     if out.is_dir():
-        raise UsageError(f"{option('out', out)} is a folder; give the name of a file.")
+        raise UsageError(f"{option('out', out)} is a folder; give a file name.")
     if out.exists() and not out.is_file():
-        raise UsageError(f"{option('out', out)} is a device; give the name of a file.")
+        raise UsageError(f"{option('out', out)} is a device; give a file name.")
     if out.is_file() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"{option('out', out)} is the input itself; choose another name.")
     if out.is_file() and not overwrite:
         raise UsageError(
-            f"{option('out', out)} is there already; choose another name, or add "
+            f"{option('out', out)} already exists; choose another name, or add "
             f"{option('overwrite', True)}."
         )
     for leftover, process in leftovers_of(out):

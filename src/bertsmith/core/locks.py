@@ -1,8 +1,8 @@
-"""Locks on folders: one process at a time, and nothing of it left behind.
+"""Locks on folders: one process at a time, and no stale files.
 
-A lock is a file with `flock` on it, which the system lifts with its holder, however that ends. Its
-holder removes the file. That alone would let two in, one that had opened the old file and one that
-made a new one; so whoever gets a lock makes sure that its file is still the one at the path.
+A lock is a file with `flock` on it, which the system releases when its holder ends, however that
+happens. Its holder removes the file. That alone would let two in, one that had opened the old file
+and one that made a new one; so the new holder checks that its file is still the one at the path.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ def try_lock(path: Path) -> int | None:
     """Takes a lock.
 
     Args:
-        path: its file, made if need be.
+        path: its file, created if missing.
 
     Returns:
-        The descriptor, to be given to `unlock` or to be closed; None while another process holds
+        The descriptor, for `unlock` or to be closed; None while another process holds
         the lock. A process that inherits the descriptor holds the lock too.
 
     Raises:
-        OSError: the file cannot be made; FileNotFoundError where its folder is not there.
+        OSError: the file cannot be made; FileNotFoundError if its folder is missing.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -58,7 +58,7 @@ def try_lock(path: Path) -> int | None:
 def unlock(path: Path, descriptor: int) -> None:
     """Gives up a lock that this process holds, and removes its file.
 
-    In this order, so that the file of another holder is never removed.
+    In this order, so another holder's file is never removed.
     """
     if _held.pop(path.absolute(), None) is not None and _is_at(path, descriptor):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a process runs on, as far as it takes no torch: seeds, cores, its place in the world.
+"""What a process runs on, without torch: seeds, cores, rank in the world.
 
 Device and precision are chosen in `training/parallel`: `import torch` costs seconds.
 """
@@ -14,15 +14,15 @@ from bertsmith.core.errors import UsageError
 
 Precision = Literal["auto", "fp32", "bf16"]
 Engine = Literal["local", "ray"]
-"""Where independent runs are done: one after the other here, or side by side on Ray."""
+"""Where independent runs execute: in sequence on this machine, or in parallel on Ray."""
 
 
 PageLanguage = Literal["en", "zh"]
-"""Of the pages that are written for people."""
+"""Language of reports and pages."""
 
 
 def page_language() -> PageLanguage:
-    """The language that the locale asks for; English where it asks for none of ours."""
+    """The locale's language if it is one of ours, otherwise English."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if value := os.environ.get(name):
             return "zh" if value.startswith("zh") else "en"
@@ -32,7 +32,7 @@ def page_language() -> PageLanguage:
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed that is a pure function of its parts, e.g. `(seed, "dropout", step)`.
 
-    A cryptographic hash, so that neighbouring steps or seeds give unrelated streams.
+    The hash is cryptographic, so neighbouring steps or seeds give unrelated streams.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
@@ -40,18 +40,18 @@ def derive_seed(*parts: int | str) -> int:
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among the processes of a run, as `torchrun` tells it."""
+    """Rank of this process in a distributed run, as set by `torchrun`."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Rank among the processes of this machine."""
+    """Rank among the processes on this machine."""
     local_size: int = 1
-    """How many those are."""
+    """Number of processes on this machine."""
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files and speaks to the user."""
+        """Whether this process writes the files and prints messages."""
         return self.rank == 0
 
 
@@ -59,7 +59,7 @@ def world_from_environment() -> World:
     """Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; a lone process is a world of one.
 
     Raises:
-        UsageError: they are not numbers, or none that `torchrun` would give.
+        UsageError: they are not numbers, or not a combination that `torchrun` sets.
     """
     size = _from_environment("WORLD_SIZE", 1, lowest=1)
     rank = _from_environment("RANK", 0, lowest=0)
@@ -68,7 +68,7 @@ def world_from_environment() -> World:
     if rank >= size:
         raise UsageError(
             f"The environment says RANK={rank} of WORLD_SIZE={size}; start the processes with "
-            "`torchrun`, or unset both for a single one."
+            "`torchrun`, or unset both to run a single process."
         )
     return World(rank, size, local_rank, local_size)
 
@@ -78,7 +78,7 @@ def _from_environment(name: str, default: int, *, lowest: int) -> int:
     if not text.isdecimal() or int(text) < lowest:
         raise UsageError(
             f"The environment variable {name} is '{text}', expected a number from {lowest} up; "
-            "start the processes with `torchrun`, or unset it for a single one."
+            "start the processes with `torchrun`, or unset it to run a single process."
         )
     return int(text)
 
@@ -93,11 +93,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """From now on the C library keeps what is freed for what comes next.
+    """Makes the C library keep freed memory for later allocations.
 
     glibc gives back the end of its heap as soon as it is free. In training that is most of the
-    gradients, in every step, and the next step has all their pages cleared anew: 6,000 of them, a
-    twentieth of a step of MiniLM on a virtual machine.
+    gradients, in every step, and the kernel clears all their pages again in the next step: 6,000 of
+    them, a twentieth of a step of MiniLM on a virtual machine.
     """
     mallopt = _c_function("mallopt")
     if mallopt is not None:
@@ -106,10 +106,10 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Gives memory that was freed so far back to the system, where the C library keeps it.
+    """Returns freed memory that the C library still keeps to the system.
 
     Packed batches differ a little in size from step to step, and glibc's heap fragments over that:
-    a run of a small BERT on a CPU held ten times its live memory after some hundred steps.
+    a small BERT on a CPU grew to ten times its live memory within some hundred steps.
     """
     trim = _c_function("malloc_trim")
     if trim is not None:
@@ -117,16 +117,17 @@ def return_freed_memory() -> None:
 
 
 def _c_function(name: str) -> Any:
-    """A function of Linux's C library, or None where there is none of that name."""
+    """A function of Linux's C library, or None if there is none of that name."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 SPIN_COUNT = "10000"
-"""Looks at a lock before an idle thread sleeps: under a millisecond, see `share_cores`."""
+"""Spins on a lock before an idle thread sleeps: under a millisecond, see `share_cores`."""
 
 
 def share_cores() -> None:
-    """Lets idle threads sleep after a short spin, unless the user has chosen; before torch loads.
+    """Lets idle threads sleep after a short spin, unless the user set a policy. Call before torch
+    loads.
 
     GNU's OpenMP waits by spinning. Where anything else wants the cores, the threads of a matrix
     product then spin against each other and a step takes four times as long; threads that sleep at

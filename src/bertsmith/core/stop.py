@@ -18,19 +18,20 @@ from bertsmith.core.errors import Stopped
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _SLIP_SECONDS = 1.0
-"""A second signal this soon after the first is a slip, not a wish to stop without saving."""
+"""A second signal this soon after the first is an accident, not a request to stop without
+saving."""
 
 
 @dataclass
 class StopSignal:
-    """The signal that asked the job to stop."""
+    """The signal that stops the job."""
 
     number: int = 0
-    """0 while none has come."""
+    """0 until one arrives."""
     _received_at: float = 0.0
 
     def note(self, number: int) -> bool:
-        """Notes a signal; False for a second one that is not a slip: the job is to end at once."""
+        """Records a signal; False for a deliberate second one: the job must end at once."""
         if not self.number:
             self.number, self._received_at = number, time.monotonic()
             return True
@@ -39,7 +40,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Yields what notes the signals while the block runs; a second signal acts as it did before."""
+    """Records signals while the block runs; a second one gets the previous handler."""
     stop = StopSignal()
     with contextlib.ExitStack() as handlers:
 
@@ -53,10 +54,10 @@ def stop_signal() -> Iterator[StopSignal]:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ends what runs at once.
+    """A signal ends the running code at once.
 
-    No library mistakes a KeyboardInterrupt for an error of its own, and every `with` on the way out
-    removes what is half-written.
+    No library mistakes a KeyboardInterrupt for one of its errors, and every `with` on the way out
+    removes half-written files.
     """
 
     def __init__(self, number: int) -> None:
@@ -71,7 +72,7 @@ def signal_of(interrupt: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Each of the signals raises `Interrupted` in the block."""
+    """Makes each of the signals raise `Interrupted` in the block."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)

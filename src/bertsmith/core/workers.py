@@ -151,7 +151,7 @@ class Worker:
             return SystemFault(
                 f"A worker process was killed by {name}"
                 + (" (the machine may be out of memory)" if name == "SIGKILL" else "")
-                + f"; run the same command again, if need be with fewer {option('workers')}."
+                + f"; run the same command again, with fewer {option('workers')}."
             )
         return SystemFault(
             f"A worker process ended with exit code {code}; run the same command again, with "

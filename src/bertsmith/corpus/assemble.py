@@ -20,7 +20,7 @@ from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
 from bertsmith.text import streams
 
 SHARD_TOKENS = 1 << 25
-"""A shard ends with the part that reaches this many tokens: 64 MB of `tokens.npy`."""
+"""A shard ends with the part where it reaches this many tokens: 64 MB of `tokens.npy`."""
 
 
 @dataclass
@@ -99,8 +99,8 @@ def assemble(
     if not documents:
         reasons = ", ".join(f"{count} {why}" for why, count in found.dropped.items() if count)
         raise DataError(
-            f"No document is left of the {found.read} that were read ({reasons}); give more or "
-            f"longer text, or check {option('text_field')}."
+            f"All {found.read} documents were dropped ({reasons}). Give more or longer text, or "
+            f"check {option('text_field')}."
         )
     chosen = selection.select(parts, work, documents=documents, held_out=held_out)
     found.duplicates = chosen.duplicates
@@ -125,28 +125,26 @@ def assemble(
 
 
 def _only_one(found: Assembled, parts: Sequence[Path], sources: Sequence[str]) -> DataError:
-    """The complaint about a corpus of one document: what is there, and how it becomes several."""
+    """The error about a corpus of one document: what was found, and how to make it several."""
     first = next(part for path in parts if len((part := Part.read(path)).hashes))
     lengths = first.sentence_lengths[: first.document_sentences[0]]
     left_out = [f"{count:,} {why}" for why, count in found.dropped.items() if count]
-    dropped = (
-        f" of {found.read:,} that were read, without {', '.join(left_out)}" if left_out else ""
-    )
+    dropped = f" of {found.read:,}, after dropping {', '.join(left_out)}" if left_out else ""
     sentences = f"{len(lengths):,} sentences" if len(lengths) > 1 else "one sentence"
     remedies = []
     if found.duplicates:
-        remedies.append("give text that is not the same again and again")
+        remedies.append("give text that does not repeat")
     if any(streams.endings(path)[0] == ".txt" for path in sources):
         remedies.append(
-            "put a blank line between documents (articles, chapters, messages), or with `sed G "
-            "FILE > NEW` after every line, if each is a document of its own"
+            "put a blank line between documents (articles, chapters, messages); if each line is "
+            "a document, `sed G FILE > NEW` adds the blank lines"
         )
     if any(streams.endings(path)[0] != ".txt" for path in sources):
-        remedies.append("give more rows, each of them a document")
+        remedies.append("give more rows: each row is a document")
     where = sources[0] if len(sources) == 1 else f"the {len(sources)} files"
     return DataError(
         f"{where}: found only one document{dropped} ({sentences}, {int(lengths.sum()):,} tokens); "
-        "expected at least four, two to train on and two to evaluate on: "
+        "expected at least four, two for training and two for evaluation. To fix it, "
         f"{'; or '.join(remedies)}."
     )
 

@@ -155,7 +155,7 @@ def _build(
 def _check_segmenter(tokenizer: Tokenizer) -> None:
     if not tokenizer.cleaning.split_chinese:
         raise UsageError(
-            f"{option('segmenter', 'jieba')} needs a tokenizer that splits Chinese characters; "
-            "this one keeps them together: leave it out."
+            f"{option('segmenter', 'jieba')} needs a tokenizer that splits Chinese characters, "
+            "and this one keeps them together; remove the option."
         )
     chinese.segmenter()

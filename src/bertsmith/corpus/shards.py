@@ -123,7 +123,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise FolderError(f"{folder} is no folder, so it holds no corpus; check the path.")
+        raise FolderError(f"{folder} is not a folder; check the path.")
     if not path.is_file():
         raise FolderError(
             f"{folder} is not a finished corpus: {MANIFEST} is missing; make it with "

@@ -15,11 +15,11 @@ from bertsmith.corpus.blocks import Input, Plan
 from bertsmith.text.documents import check_apart
 
 PARTS = ".parts"
-"""Where the parts lie until the corpus is complete."""
+"""Where the parts are stored until the corpus is complete."""
 
 _PLAN = "plan.json"
 _WAIT_SECONDS = 60.0
-"""After a kill of the parent alone its workers end with the block in hand; a rerun waits."""
+"""If only the parent is killed, its workers finish their current block; a rerun waits for them."""
 
 
 @contextlib.contextmanager
@@ -151,6 +151,6 @@ def _changed_inputs(old: list[Input], new: list[Input]) -> str:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             return f"{verb} input: {absent[0]}{more}"
     if before != now:
-        return "inputs: in another order"
+        return "inputs: different order"
     other = next(a.path for a, b in zip(old, new, strict=True) if a != b)
     return f"input changed on disk: {other}"

@@ -59,7 +59,7 @@ def table(
                 except (ValueError, OverflowError, KeyError) as error:
                     raise DataError(
                         f"{path}: a value in rows {number + 1} to {number + part.num_rows} cannot "
-                        f"be read ({_one_line(error)}); correct it or leave its column out."
+                        f"be read ({_one_line(error)}); correct it or remove the column."
                     ) from error
                 for value in values:
                     number += 1
@@ -121,8 +121,8 @@ def _refuse_bomb(path: str, metadata: Any, packed: int) -> None:
         unpacked = metadata.row_group(number).total_byte_size
         if unpacked > max(_LARGE_GROUP, packed * _PACKED_AT_MOST):
             raise DataError(
-                f"{path}: its rows hold {unpacked >> 20} MiB packed into {packed >> 10} KiB, which "
-                "no text does; write the file again."
+                f"{path}: {packed >> 10} KiB decompress to {unpacked >> 20} MiB, which no real "
+                "text does; write the file again."
             )
 
 

@@ -46,7 +46,7 @@ def list_files(inputs: Sequence[str]) -> list[str]:
         MissingExtra: a URL is given and fsspec is not installed.
     """
     if not inputs:
-        raise UsageError("No input is given; name files, folders or globs of text.")
+        raise UsageError("No input given; pass files, folders or globs of text.")
     found: dict[str, None] = {}
     for name in inputs:
         if streams.is_url(name):
@@ -62,15 +62,17 @@ def list_files(inputs: Sequence[str]) -> list[str]:
             missing = FileNotFoundError(errno.ENOENT, "missing")
             raise explain_os_error(missing, "read", name)
         if not files:
-            raise DataError(f"{name} holds no file to read; expected files ending in {_endings()}.")
+            raise DataError(
+                f"{name} contains no supported file; expected files ending in {_endings()}."
+            )
         found.update(dict.fromkeys(files))
     for path in found:
         try:
             path.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{path!r}: the name of this file is not UTF-8, so it could not be written into a "
-                "corpus' list of sources; rename the file."
+                f"{path!r}: the file name is not UTF-8, so the list of sources cannot store it; "
+                "rename the file."
             ) from error
     return list(found)
 
@@ -78,10 +80,10 @@ def list_files(inputs: Sequence[str]) -> list[str]:
 def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
     """The documents of one file, in order.
 
-    A null in the place of the text gives an empty document, for the caller to count and drop.
+    A null text gives an empty document, for the caller to count and drop.
 
     Args:
-        path: a file or an fsspec URL; the format is told by its ending.
+        path: a file or an fsspec URL; its ending gives the format.
         text_field: the key or column that holds the text (not used by `.txt`).
 
     Raises:
@@ -105,20 +107,20 @@ def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if empty:
-        raise DataError(f"{path} is empty: it holds no document; remove it or give another file.")
+        raise DataError(f"{path} is empty; remove it or give another file.")
 
 
 def check_apart(out: Path, inputs: Sequence[str]) -> None:
     """Checks that nothing written to `out` would be read as text, by this run or by a later one.
 
     Raises:
-        UsageError: `out` lies inside a folder of `inputs`, or is one.
+        UsageError: `out` is inside a folder of `inputs`, or is one.
     """
     for name in inputs:
         if Path(name).is_dir() and out.resolve().is_relative_to(Path(name).resolve()):
             raise UsageError(
-                f"{option('out', out)} lies inside the input folder {name}, so that a rerun would "
-                "read its own output as text; choose a place outside it."
+                f"{option('out', out)} is inside the input folder {name}, so a rerun would read "
+                "its output as input; choose a folder outside it."
             )
 
 

@@ -87,7 +87,7 @@ def _read_json(path: str, text_field: str) -> Iterator[Text]:
 def _explain_json(where: str, line: str, text_field: str) -> DataError:
     """The complaint about a line that is not an object with the text in it."""
     if len(line) > rows.LONGEST_ROW:  # Its values may take thirty times as much memory.
-        return DataError(f"{where}: the line is not a JSON object with a string '{text_field}'.")
+        return DataError(f"{where}: expected a JSON object with a string '{text_field}'.")
     value = rows.json_object(where, line, example=f'{{"{text_field}": "..."}}')
     if text_field in value:
         kind = rows.kind_of(value[text_field])

@@ -21,10 +21,10 @@ from bertsmith.core.errors import DataError, UsageError, explain_os_error, neare
 from bertsmith.text import arrow, streams
 
 TEXT = "text"
-"""What the one column of a `.txt` is called."""
+"""Name of the only column of a `.txt`."""
 
 LONGEST_ROW = 1 << 24
-"""Bytes or characters; Python's values of it can take thirty times as much."""
+"""Bytes or characters; as Python values they can take thirty times as much memory."""
 _MOST_LINES = 1 << 18
 """Lines of one row of a `.csv` or `.tsv`, and blank lines one after the other."""
 
@@ -68,7 +68,7 @@ def read(path: str | Path) -> Iterator[Row]:
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if empty:
-        raise DataError(f"{path} is empty: it holds no row; give another file.")
+        raise DataError(f"{path} is empty; give a file with rows.")
 
 
 def refuse_folder(path: str | Path) -> None:
@@ -78,7 +78,7 @@ def refuse_folder(path: str | Path) -> None:
         UsageError: it is one.
     """
     if not streams.is_url(str(path)) and Path(path).is_dir():
-        raise UsageError(f"{path} is a folder; give one file that lies in it.")
+        raise UsageError(f"{path} is a folder; give one file in it.")
 
 
 def is_blank(text: str) -> bool:
@@ -97,8 +97,13 @@ def column(row: Row, name: str, *, advice: str) -> Any:
         known = list(row.values)
         mark = next((mark for mark in "\t,;|" if mark in "".join(known)), None)
         if len(known) == 1 and mark is not None:
-            advice = f"give a .csv with commas or a .tsv with tabs, if {mark!r} parts its columns"
-        elif not row.header:  # An object of its own, which may be the only one without it.
+            advice = (
+                f"if {mark!r} separates the columns, convert the file to a .csv with commas or a "
+                ".tsv with tabs"
+            )
+        elif (
+            not row.header
+        ):  # A JSON object names its keys; this one may be the only one without it.
             advice += ", or add it to this row"
         raise no_such(row.header or row.where, name, known, advice=advice)
     return row.values[name]
@@ -140,9 +145,9 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
             number = lines.first
             if is_tsv and width and lines.are_rows_of(width):
                 raise DataError(
-                    f"{path}:{number}: a quote opens here and closes in line {lines.last}, around "
-                    'what look like whole rows; put a text that begins with a quote in "double '
-                    'quotes" and double those in it, or take the quote out.'
+                    f"{path}:{number}: the quote opened here closes in line {lines.last}, around "
+                    'what looks like whole rows. Put a text that begins with a quote in "double '
+                    'quotes" and double the quotes in it, or remove the quote.'
                 )
             lines.begin_row()
             if fields:
@@ -153,9 +158,8 @@ def delimited(path: str) -> Iterator[tuple[list[str], int]]:
         if "new-line character" in str(error):
             raise lone_return(f"{path}:{lines.first}") from error
         raise DataError(
-            f"{path}:{lines.first}: the row that begins here is not well-formed ({error}); "
-            'expected fields in "double quotes" where they hold quotes, line breaks or separators: '
-            "check for a quote left open."
+            f"{path}:{lines.first}: malformed row ({error}). Put fields with quotes, line breaks "
+            'or separators in "double quotes", and check for a quote left open.'
         ) from error
 
 
@@ -184,8 +188,8 @@ class _RowLines(Iterator[str]):
         self._characters += len(line)
         if self._characters > LONGEST_ROW or self.last - self.first > _MOST_LINES:
             raise DataError(
-                f"{self._path}:{self.first}: the row that begins here goes on for more than "
-                f"{LONGEST_ROW >> 20} MiB or {_MOST_LINES} lines; check for a quote left open."
+                f"{self._path}:{self.first}: this row is longer than {LONGEST_ROW >> 20} MiB or "
+                f"{_MOST_LINES} lines; check for a quote left open."
             )
         if line.strip():
             self._tabs.add(line.count("\t"))
@@ -202,10 +206,10 @@ class _RowLines(Iterator[str]):
 
 
 def lone_return(where: str) -> DataError:
-    """The complaint about a carriage return that ends no line."""
+    """The error for a carriage return without a line feed."""
     return DataError(
-        f"{where}: found a carriage return alone, expected lines that end in a line feed; write "
-        "the file again with those (`tr '\\r' '\\n'`), or put a text that holds one in "
+        f"{where}: found a lone carriage return, expected lines that end in a line feed. "
+        "Convert the line ends (`tr '\\r' '\\n'`), or put a text with a carriage return in "
         '"double quotes".'
     )
 
@@ -219,9 +223,9 @@ def _delimiter(header: str) -> str:
 
 def ragged(where: str, found: int, expected: int) -> DataError:
     """The complaint about a row of another length than the header."""
-    remedy = 'put a field that holds a separator in "double quotes"'
+    remedy = 'put a field with a separator in "double quotes"'
     if found < expected:
-        remedy = 'add what is missing, or put a field that holds a line break in "double quotes"'
+        remedy = 'add the missing fields, or put a field with a line break in "double quotes"'
     return DataError(
         f"{where}: found {found} {'columns' if found > 1 else 'column'}, expected {expected} as in "
         f"the header; {remedy}."
@@ -241,17 +245,18 @@ def json_object(where: str, line: str, *, example: str) -> dict[str, Any]:
         # Of half a surrogate pair it is said too, and there the line is whole.
         if what == "Input data was truncated" and line.rstrip()[-1:] not in ("}", "]"):
             raise DataError(
-                f"{where}: the JSON does not end in this line; expected one object a line, such as "
-                f"{example} (`jq -c '.[]'` makes such lines of a list)."
+                f"{where}: the JSON value does not end on this line; expected one object per "
+                f"line, such as {example} (`jq -c '.[]'` converts a list to such lines)."
             ) from error
         if not what.startswith("JSON"):
             what = what[0].lower() + what[1:]
         raise DataError(
-            f"{where}: not JSON ({what}); expected one object a line, such as {example}."
+            f"{where}: not JSON ({what}); expected one object per line, such as {example}."
         ) from error
     if not isinstance(value, dict):
         raise DataError(
-            f"{where}: found a JSON {kind_of(value)}, expected an object a line, such as {example}."
+            f"{where}: found a JSON {kind_of(value)}, expected one object per line, such as "
+            f"{example}."
         )
     return value
 
@@ -265,15 +270,13 @@ def _read_delimited(path: str) -> Iterator[Row]:
             names, header = _named(fields), where
             twice = {name for name in names if names.count(name) > 1}
             if twice:
-                raise DataError(
-                    f"{where}: the column '{min(twice)}' occurs twice; give each its own name."
-                )
+                raise DataError(f"{where}: the column '{min(twice)}' occurs twice; rename one.")
         elif len(fields) != len(names):
             raise ragged(where, len(fields), len(names))
         else:
             yield Row(dict(zip(names, fields, strict=True)), where, header)
     if header and where == header:
-        raise DataError(f"{header}: found no row below the header; give a file that has some.")
+        raise DataError(f"{header}: no rows below the header; give a file with rows.")
 
 
 def _named(header: list[str]) -> list[str]:
@@ -306,7 +309,7 @@ def _read_text(path: str) -> Iterator[Row]:
         if is_blank(text):
             blank, blanks = blank or where, blanks + 1
         if blank and (not is_blank(text) or blanks > _MOST_LINES):
-            raise DataError(f"{blank}: the line is blank, expected a text a line; remove it.")
+            raise DataError(f"{blank}: blank line; expected one text per line. Remove it.")
         if not blank:
             yield Row({TEXT: text.removesuffix("\r")}, where, path)
 

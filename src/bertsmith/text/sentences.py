@@ -162,8 +162,8 @@ def check_language(language: str) -> str:
     short = (first + second for first in ascii_lowercase for second in ascii_lowercase)
     near = nearest(language, ["auto", *filter(_has_rules, short)])
     raise UsageError(
-        f"{option('language', language)}: there are no rules for this language{near}; give a code "
-        "such as en, zh or de, or auto, which takes the rules that fit the script."
+        f"{option('language', language)}: no sentence rules for this language{near}. Give a code "
+        "such as en, zh or de, or auto to choose the rules by script."
     )
 
 

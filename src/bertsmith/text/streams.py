@@ -16,7 +16,7 @@ from bertsmith.core.extras import require
 from bertsmith.core.storage import open_url
 
 BLOCK = 1 << 20
-"""Bytes read at once."""
+"""Bytes per read."""
 LONGEST_LINE = 1 << 26
 """Bytes; a longer line is an error, because the file is then not what its ending says."""
 PACKED = (".gz", ".zst")
@@ -35,16 +35,16 @@ _SIGNATURES = {
     codecs.BOM_UTF16_LE: _CODED.format("UTF-16"),
     codecs.BOM_UTF16_BE: _CODED.format("UTF-16"),
     b"\x1f\x8b": "it looks gzipped; give its name the ending .gz",
-    b"\x28\xb5\x2f\xfd": "it looks packed by zstd; give its name the ending .zst",
-    b"PK\x03\x04": f"it looks like a zip archive or a workbook of Excel; unpack it, or {_BOOK}",
-    b"\xd0\xcf\x11\xe0": f"it looks like an old workbook of Excel; {_BOOK}",
+    b"\x28\xb5\x2f\xfd": "it looks compressed with zstd; give its name the ending .zst",
+    b"PK\x03\x04": f"it looks like a zip archive or an Excel workbook; unpack it, or {_BOOK}",
+    b"\xd0\xcf\x11\xe0": f"it looks like an old Excel workbook; {_BOOK}",
     # With the bytes that follow: a gene is called PAR1.
     b"PAR1\x15": "it looks like Parquet; give its name the ending .parquet",
     b"ARROW1\0\0": "it looks like Arrow; give its name the ending .arrow",
     b"%PDF-": "it looks like a PDF; export its text",
-    b"\x89PNG": "it looks like a picture (PNG); give a file of text",
-    b"\xff\xd8\xff": "it looks like a picture (JPEG); give a file of text",
-    b"SQLite format 3\0": "it looks like a database of SQLite; export its table as CSV",
+    b"\x89PNG": "it looks like an image (PNG); give a text file",
+    b"\xff\xd8\xff": "it looks like an image (JPEG); give a text file",
+    b"SQLite format 3\0": "it looks like an SQLite database; export the table as CSV",
 }
 _CONVERT = "convert the file to UTF-8, if it is {1} perhaps with `iconv -f {0} -t UTF-8 FILE > NEW`"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
@@ -111,11 +111,11 @@ def _refuse_other(path: str, block: bytes) -> None:
     for mark, advice in _SIGNATURES.items():
         if block.startswith(mark):
             twice = "once unpacked, " if endings(path)[1] else ""
-            raise DataError(f"{path} is no text in UTF-8: {twice}{advice}.")
+            raise DataError(f"{path} is not UTF-8 text: {twice}{advice}.")
     # In UTF-16 every other byte of Latin letters and line breaks is 0.
     for coding, half in (("UTF-16LE", block[1:32:2]), ("UTF-16BE", block[0:32:2])):
         if len(block) > 1 and 2 * half.count(0) > len(half):
-            raise DataError(f"{path} is no text in UTF-8: {_CODED.format(coding)}.")
+            raise DataError(f"{path} is not UTF-8 text: {_CODED.format(coding)}.")
 
 
 def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
@@ -129,9 +129,7 @@ def _unpack_gzip(path: str, file: IO[bytes]) -> Iterator[bytes]:
     magic = file.read(2)
     file.seek(0)
     if magic not in (b"", b"\x1f\x8b"):
-        raise DataError(
-            f"{path} is not gzipped; take the .gz off its name, or copy the file again."
-        )
+        raise DataError(f"{path} is not gzipped; remove .gz from its name, or copy the file again.")
     unpacked = 0
     try:
         with opener.open(file, "rb") as archive:
@@ -162,7 +160,7 @@ def _unpack_zstd(path: str, file: IO[bytes]) -> Iterator[bytes]:
     except zstandard.ZstdError as error:
         raise _damaged(path, unpacked + len(ready), error, cut=False) from error
     if frame is not None:
-        raise _damaged(path, unpacked + len(ready), "the last frame is not whole", cut=True)
+        raise _damaged(path, unpacked + len(ready), "the last frame is incomplete", cut=True)
     if ready:
         yield bytes(ready)
 
@@ -170,8 +168,8 @@ def _unpack_zstd(path: str, file: IO[bytes]) -> Iterator[bytes]:
 def _damaged(path: str, unpacked: int, why: object, *, cut: bool) -> DataError:
     state = "is cut short" if cut else "is damaged"
     return DataError(
-        f"{path} {state}: unpacking stopped after byte {unpacked} of its content ({why}); copy or "
-        "download the file again."
+        f"{path} {state}: decompression stopped after {unpacked} bytes of content ({why}); copy "
+        "or download the file again."
     )
 
 
@@ -213,7 +211,7 @@ def lines(path: str, *, longest: int = LONGEST_LINE) -> Iterator[tuple[bytes, in
 def _too_long(path: str, number: int, longest: int) -> DataError:
     return DataError(
         f"{path}:{number}: the line is longer than {longest >> 20} MiB; expected one document or "
-        "row a line: check that the file is what its ending says."
+        "row per line. Check that the file has the format its ending says."
     )
 
 
@@ -246,9 +244,9 @@ def not_utf8(path: str, line: int, offset: int, error: UnicodeDecodeError) -> Da
     runs = _NOT_ASCII.findall(data)
     if len(data) < 4 and error.end == len(data):
         # All that a reader of blocks has not decoded yet at the end of the file.
-        remedy = "the last character is cut: copy the file again"
+        remedy = "the last character is cut off; copy the file again"
     elif others >= 2 * read.count("\ufffd"):
-        remedy = "most beside it is UTF-8: copy the file again, or correct this place"
+        remedy = "most of the rest is UTF-8; copy the file again, or correct this byte"
     elif 2 * sum(len(run) == 1 for run in runs) > len(runs):
         remedy = _CONVERT.format("WINDOWS-1252", "a Western European language")
     else:

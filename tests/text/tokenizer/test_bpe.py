@@ -211,7 +211,7 @@ def test_openais_vocabulary_gets_its_special_tokens_at_the_end() -> None:
 FAULTS = {
     "neither <unk> nor [UNK]": (["a", "a</w>"], []),
     "no piece ends with </w>": (["<unk>", "a"], []),
-    "a piece is empty or there twice": (["<unk>", "a</w>", "a</w>"], []),
+    "a piece is empty or occurs twice": (["<unk>", "a</w>", "a</w>"], []),
     "the merges, number 2: 'a' and 'c' are merged, but 'c' is not": (
         ["<unk>", "a", "b</w>", "ab</w>"],
         [("a", "b</w>"), ("a", "c")],
@@ -232,7 +232,7 @@ def test_what_cannot_be_byte_pairs(message: str) -> None:
 
 
 def test_backends() -> None:
-    with pytest.raises(UsageError, match="'nanotoken' has WordPiece alone"):
+    with pytest.raises(UsageError, match="'nanotoken' supports only WordPiece"):
         Tokenizer(VOCAB, merges=MERGES, backend="nanotoken")
     auto = Tokenizer(VOCAB, merges=MERGES, backend="auto")
     assert rows(*auto.encode_flat(["the king"])) == [OURS.encode("the king").ids]

@@ -155,11 +155,11 @@ def one_sentence(folder: Path) -> str:
 
 def test_a_missing_half_is_named(tmp_path: Path) -> None:
     (write_openai(tmp_path / "a") / "merges.txt").unlink()
-    assert "a holds vocab.json but no merges.txt; byte pairs need both" in one_sentence(
+    assert "a holds vocab.json but no merges.txt; BPE needs both files" in one_sentence(
         tmp_path / "a"
     )
     (write_openai(tmp_path / "b") / "vocab.json").unlink()
-    assert "b holds merges.txt but no vocab.json; byte pairs need both" in one_sentence(
+    assert "b holds merges.txt but no vocab.json; BPE needs both files" in one_sentence(
         tmp_path / "b"
     )
 
@@ -198,9 +198,9 @@ VOCAB_FAULTS: dict[str, str] = {
     "vocab.json is not valid JSON": json.dumps({"<unk>": 0, "a": 1})[:-2],
     "vocab.json: '[...]' is a string, expected an integer": json.dumps({"<unk>": "0"}),
     "vocab.json: no piece has the id 1": json.dumps({"<unk>": 0, "a": 2, "a</w>": 3}),
-    "the ids of 3 pieces must run without gaps": json.dumps({"<unk>": 0, "a": 1, "a</w>": 1}),
-    "vocab.json: a piece is empty or there twice": json.dumps({"<unk>": 0, "": 1, "a</w>": 2}),
-    "vocab.json: it has neither <unk> nor [UNK]": json.dumps({"<|endoftext|>": 0, "a": 1}),
+    "3 pieces must have the ids 0 to 2": json.dumps({"<unk>": 0, "a": 1, "a</w>": 1}),
+    "vocab.json: a piece is empty or occurs twice": json.dumps({"<unk>": 0, "": 1, "a</w>": 2}),
+    "vocab.json: found neither <unk> nor [UNK]": json.dumps({"<|endoftext|>": 0, "a": 1}),
     "vocab.json: no piece ends with </w>": json.dumps({"<unk>": 0, "\u0120a": 1}),
 }
 
@@ -215,13 +215,13 @@ def test_bad_vocabulary_is_one_sentence(tmp_path: Path, message: str) -> None:
 WHOLE_FAULTS: dict[str, dict[str, Any]] = {
     "invalid value 'WordPiece'": {"model.type": "WordPiece"},
     "'normalizer' is null, expected an object": {"normalizer": None},
-    "not BertPreTokenizer, as GPT's is": {"pre_tokenizer": {"type": "ByteLevel"}},
-    "ends words by None and goes on": {"model.end_of_word_suffix": None},
-    "ends words by '</w>' and goes on with them by '@@'": {"model.continuing_subword_prefix": "@@"},
+    "not BertPreTokenizer. Only GPT's": {"pre_tokenizer": {"type": "ByteLevel"}},
+    "end_of_word_suffix=None": {"model.end_of_word_suffix": None},
+    "continuing_subword_prefix='@@'": {"model.continuing_subword_prefix": "@@"},
     "expected dropout=null": {"model.fuse_unk": True},
-    "ignore_merges=false (GPT's); one is another": {"model.ignore_merges": True},
+    "ignore_merges=false (GPT's); at least one differs": {"model.ignore_merges": True},
     "expected clean_text=true": {"normalizer.clean_text": False},
-    "its unknown piece is None, expected '[UNK]'": {"model.unk_token": None},
+    "its unknown token is None, expected '[UNK]'": {"model.unk_token": None},
     "merge 2: 't' and 'q' are merged, but 'q' is": {"model.merges": [["t", "h"], ["t", "q"]]},
     "merge 1: expected two pieces, found 'th'": {"model.merges": ["th"]},
     "no piece has the id 5": {"model.vocab": {"a": 9}},

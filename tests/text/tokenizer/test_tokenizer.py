@@ -333,7 +333,7 @@ WHOLE_FAULTS: dict[str, dict[str, object]] = {
     "Invalid value 'Unigram'": {"model.type": "Unigram"},
     "'normalizer' is null, expected an object": {"normalizer": None},
     "not BertPreTokenizer": {"pre_tokenizer": {"type": "Whitespace"}},
-    "continues words by '@@'": {"model.continuing_subword_prefix": "@@"},
+    "continuing_subword_prefix='@@'": {"model.continuing_subword_prefix": "@@"},
     "max_input_chars_per_word=100": {"model.max_input_chars_per_word": 200},
     "no piece has the id 5": {"model.vocab": {"a": 9}},
 }
@@ -377,9 +377,9 @@ class Wrong:
 
 def test_inexact_backend_is_refused_or_replaced_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer, "Nanotoken", Wrong)
-    with pytest.raises(UsageError, match="gives other ids than 'tokenizers'"):
+    with pytest.raises(UsageError, match="gives different ids from 'tokenizers'"):
         Tokenizer(VOCAB, backend="nanotoken")
-    with pytest.warns(UserWarning, match="going on with 'tokenizers'"):
+    with pytest.warns(UserWarning, match="falling back to 'tokenizers'"):
         fallback = Tokenizer(VOCAB, backend="auto")
     assert rows(*fallback.encode_flat(["the king"])) == [Tokenizer(VOCAB).encode("the king").ids]
 

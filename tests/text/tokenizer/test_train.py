@@ -40,7 +40,7 @@ def test_nothing_else_is_written_over(tmp_path: Path, text: str, name: str) -> N
     train_tokenizer([text], out=out, size=30)
     before = (out / "vocab.txt").read_bytes()
     (out / name).touch()
-    with pytest.raises(UsageError, match=rf"out='.*out' holds something else .*\({name}\)"):
+    with pytest.raises(UsageError, match=rf"out='.*out' holds other files .*\({name}\)"):
         train_tokenizer([str(tmp_path / "nowhere.txt")], out=out, size=24)
     assert (out / "vocab.txt").read_bytes() == before
 

@@ -142,14 +142,14 @@ def test_rare_and_surplus_characters_are_left_out() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sizes_out_of_range(kind: Kind) -> None:
     words = Counter({"ab": 2})
-    with pytest.raises(UsageError, match="alone take 9; ask for at least 9"):
+    with pytest.raises(UsageError, match="take 9; use at least 9"):
         merge(words, kind, size=8)
     assert len(merge(words, kind, size=9).vocab) == 9
     with pytest.raises(UsageError, match="too large"):
         merge(words, kind, size=MOST_PIECES + 1)
     with pytest.raises(UsageError, match="must be at least 1"):
         merge(words, kind, size=50, min_frequency=0)
-    with pytest.raises(DataError, match="holds no words"):
+    with pytest.raises(DataError, match="contains no words"):
         merge(Counter({"x" * 101: 5}), kind, size=50)
 
 

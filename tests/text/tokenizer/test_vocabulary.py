@@ -116,7 +116,7 @@ def test_trained_vocabulary_knows_its_text(lower_case: bool) -> None:
 
 def test_too_small_a_size_names_the_smallest_possible() -> None:
     lines = babble(50)
-    with pytest.raises(UsageError, match="ask for at least") as caught:
+    with pytest.raises(UsageError, match="use at least") as caught:
         train(lines, size=20)
     smallest = int(str(caught.value).rstrip(".").rsplit(" ", 1)[1])
     assert len(train(lines, size=smallest)) == smallest
@@ -129,14 +129,14 @@ def test_too_little_text_gives_a_smaller_vocabulary_and_says_so() -> None:
     assert vocab == [*SPECIAL, "a", "b", "##a", "##b", "ab"]
     note = shortfall(vocab, size=50)
     assert note is not None
-    assert "gave 10 pieces of the 50 asked for" in note
+    assert "has 10 pieces instead of 50" in note
     assert shortfall(vocab, size=10) is None
     assert train(["ab ab"], size=50, min_frequency=3) == vocab[:-1]
 
 
 @pytest.mark.parametrize("texts", [[], ["", " \n\t"], ["\x00\u200b"], ["x" * 101]])
 def test_no_words_is_an_error(texts: list[str]) -> None:
-    with pytest.raises(DataError, match="holds no words"):
+    with pytest.raises(DataError, match="contains no words"):
         train(texts, size=100)
 
 

@@ -27,11 +27,11 @@ class Merged(msgspec.Struct, frozen=True):
     """What stripping accents merges."""
 
     words: int
-    """Distinct words, accents kept."""
+    """Number of distinct words, with accents kept."""
     merged: int
-    """Those of them that become the same as another."""
+    """Number of these that become equal to another."""
     examples: list[tuple[str, list[str]]]
-    """The commonest: what comes out, and of which words."""
+    """The most frequent merges: the result, and the words it stands for."""
     needed: float
     """Share of the running words with marks that their script needs."""
 

@@ -212,8 +212,7 @@ def _placed(
         if index != token.id:
             raise FolderError(
                 f"{source}: the added token {token.content!r} has the id {token.id}, but "
-                f"transformers gives it {index}, the next free one or its own in the vocabulary; "
-                "correct the file that is wrong."
+                f"transformers gives it {index}; correct the file that is wrong."
             )
     for raw in [*names.named, *names.extra]:
         extra = raw if isinstance(raw, _Token) else _Token(raw)
@@ -238,8 +237,8 @@ def _check_listed(
     lost = [token.content for token in whole if token.content not in known]
     if lost:
         raise FolderError(
-            f"{source}: added_tokens_decoder lacks the added token {lost[0]!r} of tokenizer.json "
-            "beside it; delete that key, or save the tokenizer again."
+            f"{source}: added_tokens_decoder lacks the added token {lost[0]!r} of tokenizer.json; "
+            "delete that key, or save the tokenizer again."
         )
 
 

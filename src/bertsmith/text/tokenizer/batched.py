@@ -67,7 +67,7 @@ def not_unicode(texts: Sequence[str]) -> DataError:
         except UnicodeEncodeError as error:
             return DataError(
                 f"Character {error.start} of the text {text[:40]!r} is a lone surrogate, not a "
-                "character; the text was not UTF-8 when it was read: convert it first."
+                "character; the text was not read as UTF-8. Convert it first."
             )
     raise TypeError("expected a sequence of strings")
 

@@ -169,7 +169,7 @@ def _read_two(folder: Path, config: "_Config") -> tuple[tuple[str, ...], Cleanin
     for here, other in ((VOCAB, MERGES), (MERGES, VOCAB)):
         if not (folder / other).is_file():
             raise FolderError(
-                f"{folder} holds {here} but no {other}; byte pairs need both: put the missing one "
+                f"{folder} holds {here} but no {other}; BPE needs both files. Put the missing one "
                 "back."
             )
     vocab = _read_vocab(folder / VOCAB)
@@ -193,8 +193,8 @@ def _in_order(id_of: dict[str, int], source: str) -> tuple[str, ...]:
     for index in range(len(id_of)):
         if index not in piece_of:
             raise FolderError(
-                f"{source}: no piece has the id {index}; the ids of {len(id_of)} pieces must run "
-                "without gaps, each once: restore the file from a good copy."
+                f"{source}: no piece has the id {index}; {len(id_of)} pieces must have the ids "
+                f"0 to {len(id_of) - 1}. Restore the file from a good copy."
             )
     return check_vocab(tuple(piece_of[index] for index in range(len(piece_of))), source)
 
@@ -226,16 +226,18 @@ def _read_merges(path: Path) -> tuple[Merges, int]:
 def check_vocab(vocab: tuple[str, ...], source: str) -> tuple[str, ...]:
     """Checks that `vocab` can be a GPT's vocabulary; `source` is named in errors."""
     if len(set(vocab)) < len(vocab) or "" in vocab:
-        raise FolderError(f"{source}: a piece is empty or there twice; every piece is there once.")
+        raise FolderError(
+            f"{source}: a piece is empty or occurs twice; every piece must occur once."
+        )
     if unknown_of(vocab) not in vocab:
         raise FolderError(
-            f"{source}: it has neither {OPENAI_UNKNOWN} nor {UNK}, one of which stands for unknown "
-            "characters in a GPT's vocabulary; it is another model's."
+            f"{source}: found neither {OPENAI_UNKNOWN} nor {UNK} as the unknown token; this is "
+            "not a GPT's vocabulary."
         )
     if not any(piece.endswith(END) for piece in vocab):
         raise FolderError(
-            f"{source}: no piece ends with {END}, as those of a GPT's byte pairs do that end a "
-            "word; it is another model's."
+            f"{source}: no piece ends with {END}, GPT's mark for the end of a word; this is not a "
+            "GPT's vocabulary."
         )
     return vocab
 
@@ -281,18 +283,19 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges, tuple[Ad
     model, normalizer = whole.model, whole.normalizer
     if whole.pre_tokenizer is None or whole.pre_tokenizer.type != "BertPreTokenizer":
         raise FolderError(
-            f"{path}: its pre-tokenizer is not BertPreTokenizer, as GPT's is; byte pairs of other "
-            "models, which cut text in other ways, are not supported."
+            f"{path}: its pre-tokenizer is not BertPreTokenizer. Only GPT's BPE is supported, not "
+            "that of other models."
         )
     if model.end_of_word_suffix != END or model.continuing_subword_prefix:
         raise FolderError(
-            f"{path}: ends words by {model.end_of_word_suffix!r} and goes on with them by "
-            f"{model.continuing_subword_prefix!r}; only {END!r} and nothing (GPT's) are supported."
+            f"{path}: unsupported BPE settings: end_of_word_suffix={model.end_of_word_suffix!r}, "
+            f"continuing_subword_prefix={model.continuing_subword_prefix!r}. Only GPT's ({END!r} "
+            "and none) are supported."
         )
     if model.dropout or model.fuse_unk or model.byte_fallback or model.ignore_merges:
         raise FolderError(
             f"{path}: expected dropout=null and fuse_unk, byte_fallback and ignore_merges=false "
-            "(GPT's); one is another."
+            "(GPT's); at least one differs."
         )
     if not normalizer.clean_text:
         raise FolderError(f"{path}: expected clean_text=true (GPT's), found false.")
@@ -300,8 +303,8 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, Merges, tuple[Ad
     vocab, tokens = added.read(path.parent, own, whole.added_tokens)
     if model.unk_token != unknown_of(vocab):
         raise FolderError(
-            f"{path}: its unknown piece is {model.unk_token!r}, expected {unknown_of(vocab)!r}; "
-            "it is another model's."
+            f"{path}: its unknown token is {model.unk_token!r}, expected {unknown_of(vocab)!r}; "
+            "this is not a GPT's tokenizer."
         )
     merges: list[tuple[str, str]] = []
     for number, merge in enumerate(model.merges, 1):

@@ -203,8 +203,8 @@ def room_for_text(longest: int, *, specials: int) -> int:
     """
     if longest <= specials:
         raise UsageError(
-            f"A length of {longest} tokens leaves no room for text beside {specials} tokens that "
-            f"must be there; use a length of at least {specials + 1}."
+            f"A length of {longest} tokens leaves no room for text after {specials} special "
+            f"tokens; use a length of at least {specials + 1}."
         )
     return longest - specials
 

@@ -270,11 +270,11 @@ def _check_pieces(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str
     line_of: dict[str, int] = {}
     for line, piece in enumerate(pieces, start=1):
         if not piece:
-            raise FolderError(f"{source}, line {line}: empty; a vocabulary has one piece a line.")
+            raise FolderError(f"{source}, line {line}: empty; expected one piece per line.")
         if piece in line_of:
             raise FolderError(
                 f"{source}, line {line}: the piece {piece!r} is also in line {line_of[piece]}; "
-                "every piece may occur once only."
+                "every piece must occur once."
             )
         line_of[piece] = line
     return tuple(pieces)
@@ -284,11 +284,14 @@ def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, ...
     whole = parse_json(_read_bytes(path), _Whole, str(path))
     model, normalizer = whole.model, whole.normalizer
     if whole.pre_tokenizer is None or whole.pre_tokenizer.type != "BertPreTokenizer":
-        raise FolderError(f"{path}: its pre-tokenizer is not BertPreTokenizer; it is not a BERT's.")
+        raise FolderError(
+            f"{path}: its pre-tokenizer is not BertPreTokenizer; this is not a BERT's tokenizer."
+        )
     if model.continuing_subword_prefix != "##" or model.unk_token != UNK:
         raise FolderError(
-            f"{path}: continues words by {model.continuing_subword_prefix!r} and marks unknown "
-            f"ones by {model.unk_token!r}; only '##' and '{UNK}' (BERT's) are supported."
+            f"{path}: unsupported WordPiece settings: "
+            f"continuing_subword_prefix={model.continuing_subword_prefix!r}, "
+            f"unk_token={model.unk_token!r}. Only BERT's ('##' and '{UNK}') are supported."
         )
     if model.max_input_chars_per_word != LONGEST_WORD or not normalizer.clean_text:
         raise FolderError(

@@ -214,7 +214,7 @@ class Tokenizer:
         if piece not in self._id_of:
             raise UsageError(
                 f"The vocabulary has no {piece}: OpenAI's GPT was trained without it, and only "
-                "fine-tuning adds it; use a fine-tuned model, or one that was trained here."
+                "fine-tuning adds it. Use a fine-tuned model, or one trained by bertsmith."
             )
         return self._id_of[piece]
 
@@ -319,8 +319,8 @@ class Tokenizer:
         if self.merges is not None:
             if self._backend == "nanotoken":
                 raise UsageError(
-                    "The tokenizer backend 'nanotoken' has WordPiece alone, and this vocabulary is "
-                    "of byte pairs; use the backend 'tokenizers'."
+                    "The tokenizer backend 'nanotoken' supports only WordPiece, and this "
+                    "vocabulary is BPE; use the backend 'tokenizers'."
                 )
             return library
         try:
@@ -333,11 +333,12 @@ class Tokenizer:
         if text is None:
             return fast
         complaint = (
-            f"The tokenizer backend 'nanotoken' gives other ids than 'tokenizers' for {text[:60]!r}"
+            "The tokenizer backend 'nanotoken' gives different ids from 'tokenizers' for "
+            f"{text[:60]!r}"
         )
         if self._backend == "nanotoken":
             raise UsageError(f"{complaint}; use the backend 'tokenizers'.")
-        warnings.warn(f"{complaint}; going on with 'tokenizers'.", stacklevel=3)
+        warnings.warn(f"{complaint}; falling back to 'tokenizers'.", stacklevel=3)
         return library
 
 

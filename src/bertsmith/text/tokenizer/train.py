@@ -107,7 +107,9 @@ def learn_tokenizer(
     if strip_accents is None and found.needed >= accents.NEEDED_FROM:
         cleaning = Cleaning(lower_case=lower_case, strip_accents=False)
         words = accents.kept(words, rewritten)
-        share = f"{100 * found.needed:.0f}% of the words have marks that their script needs"
+        share = (
+            f"{100 * found.needed:.0f}% of the words have marks that carry meaning in their script"
+        )
         told = f" {found.told}" if found.merged else ""
         note(f"Accents are kept: {share} ({option('strip_accents', True)} strips them).{told}")
     elif found.merged:

@@ -110,14 +110,14 @@ def merge(
     plain, marked = (within, everything) if marks.alone else (everything, within)
     alphabet = [*plain, *map(marks.mark, marked)]
     if not alphabet:
-        raise DataError("The text holds no words to train a vocabulary on; give text.")
+        raise DataError("The text contains no words to train a vocabulary on; give more text.")
     smallest = len(SPECIAL) + len(alphabet)
     if size > MOST_PIECES:
-        raise UsageError(f"A vocabulary of {size} pieces is too large; at most {MOST_PIECES}.")
+        raise UsageError(f"A vocabulary of {size} pieces is too large; use at most {MOST_PIECES}.")
     if size < smallest:
         raise UsageError(
             f"A vocabulary of {size} pieces is too small for this text: its alphabet and the "
-            f"special tokens alone take {smallest}; ask for at least {smallest}."
+            f"special tokens take {smallest}; use at least {smallest}."
         )
     codes = list(map(chr, range(len(alphabet))))
     code_of_plain = dict(zip(plain, codes, strict=False))

@@ -80,6 +80,6 @@ def shortfall(vocab: list[str], *, size: int) -> str | None:
     if len(vocab) >= size:
         return None
     return (
-        f"The text gave {len(vocab):,} pieces of the {size:,} asked for: no other pair occurs "
-        "often enough; give more text for a larger vocabulary."
+        f"The vocabulary has {len(vocab):,} pieces instead of {size:,}: no other pair occurs "
+        "often enough. Give more text for a larger vocabulary."
     )
