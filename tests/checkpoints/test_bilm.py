@@ -264,7 +264,7 @@ def test_a_damaged_file_is_refused(tmp_path, kept):
     weights.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
     with pytest.raises(FolderError) as caught:
         read_elmo(options, weights)
-    assert str(caught.value).startswith(f"{weights} is damaged or no HDF5 file (")
+    assert str(caught.value).startswith(f"{weights} is damaged or not an HDF5 file (")
 
 
 def test_missing_files_are_named(tmp_path):
@@ -298,12 +298,12 @@ def changed(part: str | None, **values) -> dict:
         (changed("char_cnn", n_characters=300), UsageError, "n_characters is 300; bertsmith comp"),
         (changed("lstm", dim=None), FolderError, "lacks the key dim"),
         (changed(None, char_cnn=None), FolderError, "lacks the key char_cnn"),
-        (changed(None, lstm=3), FolderError, "lstm is 3, expected a part with keys"),
+        (changed(None, lstm=3), FolderError, "lstm is 3, expected an object"),
         (changed("lstm", dimension=3), FolderError, "unknown key 'dimension'"),
         (changed("lstm", dim=-1), UsageError, "lstm.dim is -1; it must be at least 1"),
         (changed("char_cnn", activation="gelu"), FolderError, "in 'char_cnn.activation'"),
         (changed("lstm", dim="8"), FolderError, "'lstm.dim' is a string, expected an integer; cor"),
-        (changed("char_cnn", filters=[]), UsageError, "filters is (); give at least one, as its w"),
+        (changed("char_cnn", filters=[]), UsageError, "filters is (); give at least one pair of w"),
     ],
 )
 def test_options_that_are_not_computed_are_refused(tmp_path, options, error, message):

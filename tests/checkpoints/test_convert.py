@@ -396,12 +396,12 @@ def test_what_cannot_be_converted_is_refused_and_nothing_written(tmp_path, capsy
     (tmp_path / "readme.md").write_text("")
     capsys.readouterr()
     for arguments, message in (
-        (["m", "full"], "full exists already"),
-        (["full", "out"], "holds no checkpoint of a known layout"),
-        (["readme.md", "out"], "a file of no known layout"),
+        (["m", "full"], "full already exists"),
+        (["full", "out"], "holds no checkpoint in a known layout"),
+        (["readme.md", "out"], "is not in a known layout"),
         (["nothing-here/x/y", "out"], "no such folder"),
         (["m", "out", "--to", "elmo"], "is not an ELMo"),
-        (["m", "out", "--to", "tensorflow-npz", "--dtype", "fp16"], "leave --dtype out"),
+        (["m", "out", "--to", "tensorflow-npz", "--dtype", "fp16"], "remove --dtype"),
         (["m", "out", "--to", "onnx"], "unknown value 'onnx'"),
     ):
         places = [str(tmp_path / word) for word in arguments[:2]]

@@ -184,7 +184,7 @@ def test_sliced_missing_and_foreign_variables_are_refused(tmp_path):
     slices = {"more": files.field(7, files.field(1, b"\x08\x00"))}
     changes = {"bert/embeddings/position_embeddings": slices}
     google_folder(tmp_path / "sliced", model, changes=changes)
-    with pytest.raises(FolderError, match=r"position_embeddings is stored in slices"):
+    with pytest.raises(FolderError, match=r"position_embeddings is a partitioned variable"):
         convert(tmp_path / "sliced", tmp_path / "out")
     key = {"bert/pooler/dense/bias/adam_m": slices}
     google_folder(tmp_path / "slot", model, changes=key)
@@ -244,7 +244,7 @@ def test_heads_that_google_has_not_are_left_out_of_the_npz(tmp_path):
     [
         ({"layer_norm_eps": 1e-5}, r"layer_norm_eps is 1e-05"),
         ({"hidden_act": "silu"}, r"hidden_act 'silu'"),
-        ({"is_decoder": True}, r"not a BERT that reads both sides"),
+        ({"is_decoder": True}, r"not a bidirectional BERT"),
     ],
 )
 def test_what_googles_code_does_not_compute_is_not_written_as_npz(tmp_path, changes, message):

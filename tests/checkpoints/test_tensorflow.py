@@ -189,7 +189,7 @@ def test_files_that_were_cut_short_are_named(tmp_path):
         read_all(prefix)
     for size in (0, 20, len(index.read_bytes()) - 1):
         index.write_bytes(index.read_bytes()[:size])
-        with pytest.raises(FolderError, match=r"index does not end as the index"):
+        with pytest.raises(FolderError, match=r"index does not end like the index"):
             Bundle(prefix)
 
 
@@ -199,7 +199,7 @@ SLICE = files.field(7, files.field(1, b"\x08\x00"))
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"more": SLICE}, "is stored in slices"),
+        ({"more": SLICE}, "is a partitioned variable"),
         ({"dtype": 3}, "type 3, expected floating-point"),
         ({"dtype": 101}, "type 101, expected floating-point"),
         ({"size": 1000}, r"shape \(33, 8\) and 1,000 bytes, expected 1,056"),

@@ -208,7 +208,7 @@ def test_a_gpt_that_reads_both_ways_is_no_class_of_transformers(tmp_path):
     assert load_task(tmp_path).head.both_orders
     keys["bertsmith_task"]["extract_id"] = SIZE
     (tmp_path / "config.json").write_text(json.dumps(keys))
-    with pytest.raises(FolderError, match="extract_id is 50, and the vocabulary has 50 pieces"):
+    with pytest.raises(FolderError, match="extract_id is 50, but the vocabulary has 50 pieces"):
         load_task(tmp_path)
 
 
@@ -227,7 +227,7 @@ def test_models_whose_inputs_or_answers_are_unknown_are_refused(tmp_path):
     }
     bert = TheirBert(**shape, intermediate_size=32, max_position_embeddings=32, is_decoder=True)
     BertForSequenceClassification(bert).save_pretrained(tmp_path / "bert")
-    with pytest.raises(FolderError, match=r"answers at \[CLS\], where it has read nothing"):
+    with pytest.raises(FolderError, match=r"predicts at \[CLS\] has seen no text there"):
         load_any(tmp_path / "bert")
 
 
@@ -264,8 +264,8 @@ def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
 @pytest.mark.parametrize(
     ("name", "asked", "said"),
     [
-        ("gpt", {"bilstm": True}, "bilstm is for a BERT"),
-        ("bert", {"frozen": True}, "frozen is for an ELMo"),
+        ("gpt", {"bilstm": True}, "bilstm applies only to BERT"),
+        ("bert", {"frozen": True}, "frozen applies only to ELMo"),
     ],
 )
 def test_what_only_another_architecture_has_is_refused(name, asked, said):

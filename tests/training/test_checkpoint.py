@@ -51,7 +51,7 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["cut", "flipped", "missing"])
 @pytest.mark.parametrize(
     ("steps", "again"),
-    [((3, 6), "continue from the checkpoint before it"), ((6,), "begin the run again")],
+    [((3, 6), "continue from the checkpoint before it"), ((6,), "restart the run")],
 )
 def test_damage_is_named_with_its_remedy(
     tmp_path: Path, name: str, how: str, steps: tuple[int, ...], again: str

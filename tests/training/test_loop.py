@@ -318,7 +318,7 @@ def test_a_step_without_work_is_an_error() -> None:
         def at(self, step: int, rank: int, world: int) -> list[ToyBatch]:
             return []
 
-    with pytest.raises(UsageError, match="1 of 1 processes got nothing to do"):
+    with pytest.raises(UsageError, match="1 of 1 processes have no work"):
         go(start(), [Empty()])
 
 

@@ -147,5 +147,5 @@ def test_a_replay_ends_where_the_log_does(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_replay(tmp_path / "none", PHASES)
     (tmp_path / "empty").touch()
-    with pytest.raises(UsageError, match="holds no step"):
+    with pytest.raises(UsageError, match="contains no steps"):
         read_replay(tmp_path / "empty", PHASES)

@@ -62,7 +62,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     for resume in (False, True):
-        with pytest.raises(UsageError, match="holds something else than a pre-training run"):
+        with pytest.raises(UsageError, match="holds other files than a pre-training run"):
             find_start(tmp_path, CONFIG, "abc", resume=resume)
     with pytest.raises(UsageError, match=r"thesis\.txt' is a file; give a folder"):
         find_start(tmp_path / "thesis.txt", CONFIG, "abc", resume=False)
@@ -87,7 +87,7 @@ def test_every_changed_setting_is_named(tmp_path: Path) -> None:
     other = change(seed=5, learning_rate=0.5, save_every=7, keep=1, evaluate_every=3)
     with pytest.raises(UsageError) as caught:
         find_start(tmp_path, other, "abc", resume=True)
-    assert "learning_rate: 0.0001 -> 0.5; seed: 0 -> 5); give the old ones" in str(caught.value)
+    assert "learning_rate: 0.0001 -> 0.5; seed: 0 -> 5); use the same settings" in str(caught.value)
     assert "save_every" not in str(caught.value)
     state, _ = find_start(tmp_path, change(save_every=7, keep=1), "abc", resume=True)
     assert state.config.save_every == 7
@@ -99,7 +99,7 @@ def test_the_corpus_may_move_but_not_change(tmp_path: Path) -> None:
     assert state.step == 6
     with pytest.raises(UsageError, match="data: 'corpus' -> 'elsewhere'"):
         find_start(tmp_path, change(data="elsewhere"), "xyz", resume=True)
-    with pytest.raises(FolderError, match="was trained on has changed since"):
+    with pytest.raises(FolderError, match="has changed since; restore the data"):
         find_start(tmp_path, CONFIG, "xyz", resume=True)
 
 
@@ -122,7 +122,7 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
     with enter(folder_of(out), config, replay=log, phases=config.phases):
         pass
     write_log(log, moments[:2])
-    with pytest.raises(UsageError, match="is not the schedule that the run in"):
+    with pytest.raises(UsageError, match="is not the schedule of the run in"):
         enter(folder_of(out), config, replay=log, phases=config.phases).__enter__()
     write_json(log, {})
     with pytest.raises(FolderError):
@@ -133,7 +133,7 @@ def test_entering_clears_leftovers_and_takes_the_replayed_schedule(tmp_path: Pat
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     with (
         enter(folder_of(tmp_path), CONFIG),
-        pytest.raises(UsageError, match="another process is working in this folder"),
+        pytest.raises(UsageError, match="another process is writing to this folder"),
     ):
         enter(folder_of(tmp_path), CONFIG).__enter__()
     with enter(folder_of(tmp_path), CONFIG):

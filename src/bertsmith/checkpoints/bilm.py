@@ -126,7 +126,7 @@ def read_elmo(options: str | Path, weights: str | Path) -> Elmo:
     for row in _rows(config):
         if row.theirs not in stored:
             raise FolderError(
-                f"{weights} lacks the dataset {row.theirs}, which {options} asks for; check that "
+                f"{weights} lacks the dataset {row.theirs}, which {options} requires; check that "
                 "the two files belong together."
             )
         there = torch.from_numpy(stored.pop(row.theirs))
@@ -224,7 +224,7 @@ def _section(keys: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     """A part of the options; it is taken out, and what is left over in the end is unknown."""
     section = _taken(keys, name, path)
     if not isinstance(section, dict):
-        raise FolderError(f"{path}: {name} is {section!r}, expected a part with keys; correct it.")
+        raise FolderError(f"{path}: {name} is {section!r}, expected an object; correct it.")
     return section
 
 
@@ -252,8 +252,8 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
             return
         if item.dtype.kind != "f" or item.shape is None:
             raise FolderError(
-                f"{path}: {name} holds {item.dtype}, expected floating-point numbers; it is no "
-                "ELMo's, or damaged."
+                f"{path}: {name} holds {item.dtype}, expected floating-point numbers; the file is "
+                "damaged or not an ELMo's."
             )
         with np.errstate(over="ignore"):
             stored[name] = item[...].astype(np.float32)
@@ -271,7 +271,7 @@ def _read_datasets(path: Path) -> dict[str, np.ndarray]:
         if isinstance(error, OSError) and error.errno:
             raise explain_os_error(error, "read", path) from error
         raise FolderError(
-            f"{path} is damaged or no HDF5 file ({error}); restore it from a good copy."
+            f"{path} is damaged or not an HDF5 file ({error}); restore it from a good copy."
         ) from error
     return stored
 

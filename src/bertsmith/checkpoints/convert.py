@@ -56,7 +56,7 @@ class Mapped:
 
     source: str
     shape: tuple[int, ...]
-    """In a model folder."""
+    """Data types of a model folder."""
     dest: str
 
 
@@ -66,12 +66,12 @@ class Conversion:
 
     source: str
     layout: str
-    """What the source was recognised as."""
+    """Description of the recognized source."""
     dest: str
     to: Layout
     family: str
     architecture: str
-    """By the name that `transformers` has."""
+    """Name of the model's class in `transformers`."""
     mapped: list[Mapped]
     dropped: dict[str, str]
     """Name in the source -> why it is left out."""
@@ -81,7 +81,7 @@ class Conversion:
     files: list[str] = field(default_factory=list)
     parameters: int = 0
     bytes: int = 0
-    """Of all files."""
+    """Total size of the files."""
     difference: float | None = None
     """With a smaller `dtype`: the largest change of an output over random inputs, relative to how
     much the outputs vary (their standard deviation)."""
@@ -157,9 +157,9 @@ def _check(to: str, dtype: str, dest: Path) -> None:
         if value not in get_args(known):
             raise UsageError(f"{name} is {value!r}; expected one of {', '.join(get_args(known))}.")
     if to != "transformers" and dtype != "fp32":
-        raise UsageError(f"The layout {to} is written in fp32 alone; leave `dtype` out.")
+        raise UsageError(f"The layout {to} stores only fp32; remove `dtype`.")
     if dest.exists() and (not dest.is_dir() or any(dest.iterdir())):
-        raise UsageError(f"{dest} exists already; give a new folder, or remove this one first.")
+        raise UsageError(f"{dest} already exists; give a new folder, or remove this one first.")
 
 
 def _open(source: str | Path, tokenizer: Path | None, *, allow_pickle: bool) -> Source:
@@ -172,8 +172,8 @@ def _open(source: str | Path, tokenizer: Path | None, *, allow_pickle: bool) -> 
         if path.suffix == ".npz":
             return open_npz(path, tokenizer)
         raise UsageError(
-            f"{path} is a file of no known layout; give the folder of the model, the .npz of a "
-            "BERT, or the .index of a TensorFlow checkpoint."
+            f"{path} is not in a known layout; give the folder of the model, the .npz of a BERT, "
+            "or the .index of a TensorFlow checkpoint."
         )
     if (path / NPZ).is_file():
         return open_npz(path / NPZ, tokenizer)
@@ -185,9 +185,9 @@ def _open(source: str | Path, tokenizer: Path | None, *, allow_pickle: bool) -> 
         return open_openai(path)
     there = ", ".join(sorted(one.name for one in path.iterdir())[:6]) or "nothing"
     raise UsageError(
-        f"{path} holds no checkpoint of a known layout: config.json (`transformers`), modules.json "
-        "(sentence-transformers), *.ckpt.index or bert_model.npz (Google's BERT), weights.hdf5 "
-        f"(ELMo), {SHAPES} (OpenAI's GPT). It holds {there}."
+        f"{path} holds no checkpoint in a known layout: config.json (`transformers`), "
+        "modules.json (sentence-transformers), *.ckpt.index or bert_model.npz (Google's BERT), "
+        f"weights.hdf5 (ELMo), {SHAPES} (OpenAI's GPT). It holds {there}."
     )
 
 

@@ -90,10 +90,10 @@ def _read_keys(folder: Path) -> dict[str, Any]:
         hint = "give the folder of a model, with config.json and model.safetensors in it"
         newest = max(folder.glob("checkpoints/step-*"), default=None)
         if newest is not None:
-            hint = f"the run has not finished: its newest checkpoint is {newest}"
+            hint = f"the run has not finished; its newest checkpoint is {newest}"
         elif (folder / "job.json").is_file():
             hint = (
-                "the fine-tuning in it has not finished: run its command again with "
+                "the fine-tuning in it has not finished; run its command again with "
                 f"{option('resume', True)}"
             )
         raise FolderError(f"{folder} holds no {CONFIG}; {hint}.")
@@ -167,7 +167,7 @@ def load_encoder(folder: Path, model: TaskModel) -> list[str]:
     lost = [name for name in missing if name.startswith(encoder)]
     if lost:
         raise FolderError(
-            f"{weights.lacks(lost)}. They are of the encoder; the folder holds another kind of "
+            f"{weights.lacks(lost)}. They belong to the encoder; the folder holds another kind of "
             "model."
         )
     return ["pooler"] if any(name.startswith("pooler.") for name in missing) else []
@@ -201,7 +201,7 @@ def _filled(weights: Weights, make: Callable[[], ModuleT], *, prefix: str = "") 
     if missing:
         lost = [f"{prefix}{name}" for name in missing]
         raise FolderError(
-            f"{weights.lacks(lost)}. config.json asks for them: restore the folder from a good "
+            f"{weights.lacks(lost)}. config.json requires them. Restore the folder from a good "
             "copy, or fine-tune the model again."
         )
     return model.eval()
@@ -249,7 +249,7 @@ def _labels(keys: dict[str, Any], source: str) -> list[str]:
     if twice:
         raise FolderError(
             f"{source}: id2label calls {labels.count(twice[0])} classes '{twice[0]}'; give each "
-            "its own name."
+            "class a different name."
         )
     return labels
 

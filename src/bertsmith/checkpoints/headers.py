@@ -78,8 +78,8 @@ def read_headers(folder: Path) -> dict[str, Stored]:
         for name, stored in read_header(path).items():
             if name in found:
                 raise FolderError(
-                    f"{path}: {name} is in {found[name].file.name} too; restore the folder from a "
-                    "good copy."
+                    f"{path}: {name} is also in {found[name].file.name}; restore the folder from "
+                    "a good copy."
                 )
             found[name] = stored
     if files[0].name != WEIGHTS:
@@ -125,8 +125,8 @@ def existing(path: Path) -> Path:
         raise explain_os_error(error, "read", path) from error
     pickled = path.with_name("pytorch_model.bin")
     hint = (
-        f"{pickled.name} beside it is a pickle, which can run code and is not read: make a new "
-        "folder from it with `bertsmith convert`"
+        f"{pickled.name} beside it is a pickle, which can run code, so bertsmith does not read "
+        "it; convert the folder with `bertsmith convert`"
         if pickled.exists()
         else "check that the folder is the right one"
     )

@@ -46,7 +46,9 @@ def resolve(name: str | Path) -> Path:
     """
     name = str(name)
     if name.encode(errors="replace").decode() != name:
-        raise UsageError(f"{name!r} is not UTF-8, so no result could repeat it; rename the folder.")
+        raise UsageError(
+            f"{name!r} is not UTF-8, so results cannot record the name; rename the folder."
+        )
     if Path(name).exists():
         return Path(name)
     if name in STARTERS:
@@ -92,8 +94,8 @@ def _starter(name: str) -> Path:
     folder = _starters() / name
     if not (folder / "config.json").is_file():
         raise UsageError(
-            f"{name} is not in this installation of bertsmith; it knows {_known()} and takes the "
-            "folder of any model."
+            f"{name} is not in this installation of bertsmith; choose {_known()} or give the "
+            "folder of a model."
         )
     return folder
 

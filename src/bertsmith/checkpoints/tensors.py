@@ -40,9 +40,9 @@ def in_fp32(tensor: Tensor, source: str) -> Tensor:
     wrong = int((~tensor.isfinite()).sum())
     if wrong:
         raise FolderError(
-            f"{source} holds {wrong:,} numbers that are not finite (NaN, infinity or "
-            "beyond fp32): the weights are damaged or the training diverged. Restore the file "
-            "from a good copy, or take an earlier checkpoint."
+            f"{source} holds {wrong:,} numbers that are not finite (NaN, infinity or beyond "
+            "fp32). The weights are damaged or the training diverged. Restore the file from a "
+            "good copy, or take an earlier checkpoint."
         )
     return tensor
 

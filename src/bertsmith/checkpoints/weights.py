@@ -19,7 +19,7 @@ from bertsmith.models.config import ModelConfig
 from bertsmith.models.parameter_table import counted
 
 _SHOWN = 3
-"""Names of a list that a warning repeats."""
+"""Most names that a warning lists."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Weights:
         if missing:
             raise FolderError(
                 f"{self.where} lacks {len(missing)} tensors of the encoder, the first is "
-                f"{called(missing[0])}; the file is incomplete or another kind of model's."
+                f"{called(missing[0])}; the file is incomplete or of another kind of model."
             )
 
     def state_for(
@@ -124,7 +124,7 @@ class Weights:
             if not stored.is_float:
                 raise FolderError(
                     f"{stored.file}: {called} holds {stored.dtype}, expected F32, F16, BF16 or "
-                    "F64. Quantized weights are not computed here; take the original model."
+                    "F64. Quantized weights are not supported; use the original model."
                 )
 
     def _check_left_over(self, theirs: dict[str, Tensor], *, heads: bool) -> None:
@@ -149,8 +149,7 @@ class Weights:
             shown = ", ".join(self.names[name] for name in others[:_SHOWN])
             more = f" and {len(others) - _SHOWN:,} more" if len(others) > _SHOWN else ""
             warnings.warn(
-                f"{self.where}: tensors that this model has no use for are left out: "
-                f"{shown}{more}.",
+                f"{self.where}: ignoring tensors that this model does not use: {shown}{more}.",
                 ModelWarning,
                 stacklevel=2,
             )

@@ -32,7 +32,7 @@ Activation = Literal[
     "swish",
     "tanh",
 ]
-"""By the names of `transformers`; several of them are one function, written differently."""
+"""By the names of `transformers`; several name the same function."""
 LARGEST = 1 << 28
 """Of a number in a config; the bytes of a product of two of them are a number of 64 bits."""
 _LARGEST_PADDING = 1024
@@ -54,26 +54,26 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     model_type: ClassVar[str]
     """In `config.json`."""
     inert_keys: ClassVar[Mapping[str, object]]
-    """Keys of `config.json` that compute nothing; see `config_keys.computed_keys`."""
+    """Keys of `config.json` that do not affect the computation; see `config_keys.computed_keys`."""
     sizes: ClassVar[Mapping[str, object]]
     """The presets, by name."""
     parameters: ClassVar[ParameterTable]
     """Names of parameters here and in a folder."""
     objective: ClassVar[Objective]
-    """That it is pre-trained with, unless a run changes it."""
+    """Default dropout in pre-training."""
     origin: ClassVar[str]
-    """Where it comes from: the end of a model card's description."""
+    """The model's origin: the end of a model card's description."""
     library: ClassVar[str] = "transformers"
-    """That loads its pre-trained models."""
+    """Class that loads its pre-trained models."""
     summary: ClassVar[str] = (
         "{name}, {layers} layers, {width} wide, {heads} heads, feed-forward {feed_forward}, up to "
         "{positions} tokens"
     )
     """A model in a line, by the fields of `info.model.ModelInfo`."""
     reads_characters: ClassVar[bool] = False
-    """Whether it spells the pieces of the vocabulary, which then has no rows for padding."""
+    """Whether it reads pieces as characters; the vocabulary then has no padding rows."""
     frozen_in_tasks: ClassVar[bool] = False
-    """Whether fine-tuning leaves it as it is, if nothing else is said."""
+    """Whether fine-tuning freezes it by default."""
     scratch_learning_rate: ClassVar[float | None] = None
     """From random weights by the recipe `modern`; None: it depends on the width."""
 

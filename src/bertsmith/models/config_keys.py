@@ -153,7 +153,7 @@ def _check_unknown(key: str, value: object, fields: Sequence[str], source: str) 
     if not _is_empty(value) and words & _COMPUTING_WORDS and "dropout" not in words:
         raise FolderError(
             f"{source}: unknown key '{key}' ({value!r:.60}), which could change what the model "
-            "computes. If it does not, remove it; otherwise this model cannot be computed here."
+            "computes. If it does not, remove it; otherwise bertsmith cannot compute this model."
         )
 
 

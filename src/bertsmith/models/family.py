@@ -48,7 +48,7 @@ class Family:
     task: Callable[[Any, HeadConfig, Sequence[str], ForeignFrame | None], TaskModel]
     """From the config, the output layer, the vocabulary, and the frame of a foreign GPT."""
     task_architectures: Mapping[Level, str] = field(default_factory=dict)
-    """Of the fine-tuned models that `transformers` computes equally, what it calls them."""
+    """Class names in `transformers` of the fine-tuned models that it computes equally."""
     task_frame: Frame = "text"
     """What `transformers` is to put around a text for a fine-tuned model."""
 
@@ -151,7 +151,7 @@ def check_segments(name: str, config: ModelConfig) -> None:
     """
     if not config.reads_pairs:
         raise UsageError(
-            f"{name} has 1 segment (type_vocab_size in config.json), and a pair of texts needs 2. "
+            f"{name} has 1 segment (type_vocab_size in config.json), but a pair of texts needs 2. "
             "Give single texts, or choose a model with 2 segments."
         )
 
@@ -202,15 +202,15 @@ def build_for_task(
     """
     if head.features is not None and not isinstance(config, BertConfig):
         raise UsageError(
-            f"{option('features')} takes layers of a frozen BERT; an ELMo mixes its layers by "
-            "itself, and a GPT is fine-tuned as a whole: leave it out."
+            f"{option('features')} applies only to BERT: an ELMo mixes its layers itself, and a "
+            "GPT is fine-tuned as a whole. Remove it."
         )
     if head.bilstm and not isinstance(config, BertConfig):
-        raise UsageError(f"{option('bilstm')} is for a BERT; leave it out.")
+        raise UsageError(f"{option('bilstm')} applies only to BERT; remove it.")
     if head.frozen and not isinstance(config, ElmoConfig):
         raise UsageError(
-            f"{option('frozen')} is for an ELMo; a frozen BERT that tags words is made with "
-            f"{option('features')}: leave it out."
+            f"{option('frozen')} applies only to ELMo; remove it. For a frozen BERT use "
+            f"{option('features')}."
         )
     return FAMILIES[config.family].task(config, head, pieces, frame)
 
@@ -265,21 +265,21 @@ def task_head(
         head = _head_of_theirs(config_keys, labels, source)
         if isinstance(config, BertConfig) and config.is_decoder and head.level in POOLED:
             raise FolderError(
-                f"{source}: the model reads from left to right and answers at [CLS], where it has "
-                "read nothing; bertsmith's answer at the last token (and have the key "
-                f"{OWN_TASK}): run `bertsmith finetune` with it."
+                f"{source}: a left-to-right model that predicts at [CLS] has seen no text there. "
+                f"bertsmith's models predict at the last token (and have the key {OWN_TASK}). Run "
+                "`bertsmith finetune` with it."
             )
     frame = None
     if isinstance(config, GptConfig) and OWN_TASK not in config_keys and framing is not None:
         frame = _foreign_frame(framing(), config, source)
     elif isinstance(config, GptConfig) and head.extract_id is None:
         raise FolderError(
-            f"{source}, {OWN_TASK}: extract_id is missing, the token that ends the inputs of a "
-            "fine-tuned GPT; restore the file from a good copy."
+            f"{source}, {OWN_TASK}: extract_id, the last token of a fine-tuned GPT's inputs, is "
+            "missing; restore the file from a good copy."
         )
     if head.extract_id is not None and not 0 <= head.extract_id < config.vocab_size:
         raise FolderError(
-            f"{source}, {OWN_TASK}: extract_id is {head.extract_id}, and the vocabulary has "
+            f"{source}, {OWN_TASK}: extract_id is {head.extract_id}, but the vocabulary has "
             f"{config.vocab_size} pieces; restore the file from a good copy."
         )
     return msgspec.structs.replace(head, labels=labels if head.has_labels else ()), frame
@@ -292,8 +292,8 @@ def _foreign_frame(
     known = all(0 <= token < config.vocab_size for token in before + after)
     if max(len(before), len(after)) > 1 or not known:
         raise FolderError(
-            f"{source}: the tokenizer beside it puts the tokens {before} before a text and {after} "
-            "after it, expected at most one of the vocabulary on each side; run `bertsmith "
+            f"{source}: its tokenizer puts the tokens {before} before a text and {after} after "
+            "it, expected at most one token of the vocabulary on each side. Run `bertsmith "
             "finetune` with this model."
         )
     return ForeignFrame(next(iter(before), None), next(iter(after), None))
@@ -305,8 +305,8 @@ def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: 
     levels: list[Level] = [level for level, name in table.items() if name in named]
     if not levels:
         raise FolderError(
-            f"{source}: the model is {', '.join(named) or 'of no named architecture'}, which has "
-            "not been fine-tuned on a task; run `bertsmith finetune` with it first."
+            f"{source}: the model ({', '.join(named) or 'no architecture named'}) has not been "
+            "fine-tuned on a task; run `bertsmith finetune` with it first."
         )
     if levels[0] != "text":
         return HeadConfig(level=levels[0])
@@ -316,8 +316,8 @@ def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: 
     number = problem == "regression" or len(labels) == 1
     if number and len(labels) > 1:
         raise FolderError(
-            f"{source}: the model gives a text {len(labels)} numbers (problem_type {problem}); "
-            "bertsmith's give it one: take another model."
+            f"{source}: the model predicts {len(labels)} numbers for a text "
+            f"(problem_type {problem}); bertsmith supports one per text. Use another model."
         )
     return HeadConfig(level="text", loss="squared-error" if number else "cross-entropy")
 

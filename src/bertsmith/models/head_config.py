@@ -55,9 +55,9 @@ class HeadConfig(
     extract_id: int | None = None
     """The token that ends a GPT's inputs."""
     both_orders: bool = False
-    """Whether a GPT reads pairs both ways, because their order means nothing."""
+    """Whether a GPT reads pairs in both orders, for tasks where the order has no meaning."""
     frozen: bool = False
-    """Whether an ELMo stays as it is."""
+    """Whether an ELMo is frozen."""
     paired: bool = False
     """Whether an ELMo's inputs are pairs."""
 

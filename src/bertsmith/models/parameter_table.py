@@ -57,7 +57,7 @@ class ParameterTable:
     their_encoder: str
     """The same in a folder."""
     their_heads: tuple[str, ...]
-    """Of heads in a folder, of ours and of `transformers`, for which a command may have no use."""
+    """Prefixes of heads in a folder, ours or `transformers`', that a command may not need."""
     strict_heads: tuple[str, ...] = ()
     """Of those, the ones of pre-training, of which no parameter may be without a row."""
     word_head: str
@@ -139,8 +139,8 @@ class ParameterTable:
         if len(prefixes) > 1 and "" not in prefixes:
             raise FolderError(
                 f"{source} holds {len(prefixes)} encoders, with names that begin with "
-                f"{', '.join(sorted(prefixes))}; expected one. Save the encoder that you need "
-                "alone."
+                f"{', '.join(sorted(prefixes))}; expected one. Save only the encoder that you "
+                "need."
             )
         prefix = "" if "" in prefixes else next(iter(prefixes), "")
         found: dict[str, str] = {}

@@ -89,8 +89,8 @@ def without_repeated(
         if not torch.equal(theirs[copy], theirs[original]):
             raise FolderError(
                 f"{source}: {names[copy]} differs from {names[original]}; bertsmith's "
-                f"{config.display_name} shares the two, as the paper's does, so this model cannot "
-                "be loaded unchanged."
+                f"{config.display_name} ties the two, as in the paper, so it cannot load this "
+                "model unchanged."
             )
     return {
         name: value

@@ -47,9 +47,9 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     busy: float = 0.0
     """Seconds spent in training steps alone."""
     phase_starts: list[int] = []
-    """First step of each phase that has begun."""
+    """First step of each phase that has started."""
     cursors: list[dict[str, int]] = []
-    """One hint per phase that has begun, from which its batches continue without a search."""
+    """One hint per started phase, from which its batches continue without a search."""
     evaluation: dict[str, float] = {}
     """Result of the last evaluation."""
     evaluated_at: int = -1
@@ -57,19 +57,19 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     evaluated_progress: float = -1.0
     """Part of the run done at the last evaluation."""
     evaluation_seconds: float = 0.0
-    """How long the last evaluation took."""
+    """Seconds that the last evaluation took."""
     evaluation_ended: float = 0.0
     """When it ended, on the run's clock."""
     micro_tokens: int = 0
-    """Tokens computed at once, as resolved; it decides the last bits of sums."""
+    """Tokens per micro-batch, as resolved; it determines the last bits of sums."""
     computed: str = ""
-    """On what and how, as resolved: `cpu in bf16`."""
+    """Device and precision, as resolved: `cpu in bf16`."""
     data: str = ""
-    """SHA-256 of what is trained on."""
+    """SHA-256 of the training data."""
     config: Any = None
     """The run's settings."""
     versions: dict[str, str] = {}
-    """Of bertsmith, torch and Python; for the reader's information."""
+    """Versions of bertsmith, torch and Python, for information only."""
     checksums: dict[str, str] = {}
     """SHA-256 of every other file of the checkpoint."""
 
@@ -146,7 +146,7 @@ def load(folder: Path) -> TrainerState:
         FolderError: a file is missing, cut short or damaged, or of another version.
     """
     earlier = any(folder_of(folder.parent, step) < folder for step in steps(folder.parent))
-    again = "continue from the checkpoint before it" if earlier else "begin the run again"
+    again = "continue from the checkpoint before it" if earlier else "restart the run"
     remedy = f"delete {folder} to {again}"
     try:
         # Another version has other fields.

@@ -2,7 +2,7 @@
 
 It knows neither BERT nor text. A model gives sums of losses for a micro-batch; batches say how many
 predictions each sum holds; the loss of a step is sum over count, over all micro-batches and
-processes, so that neither the split into micro-batches nor the number of processes moves it.
+processes, so neither the split into micro-batches nor the number of processes changes it.
 """
 
 import math
@@ -24,14 +24,14 @@ from bertsmith.training.progress import Rate, Reporter
 from bertsmith.training.schedule import Moment, Schedule
 
 _RETURN_MEMORY_SECONDS = 5.0
-"""Between returns of freed memory: every page that is used again must then be had anew. It
-is done after a step, when the least is in use."""
+"""Between returns of freed memory: every page used again must then be allocated again. The return
+follows a step, when memory use is lowest."""
 EVALUATION_SHARE = 1 / 30
-"""Of a run on the clock, the most that evaluations take where their number is not given."""
+"""Largest share of a timed run that evaluations take, unless `evaluate_every` is set."""
 EVALUATIONS = 20
-"""In a run that does not say how many steps lie between them; besides the one at its start."""
+"""Number of evaluations unless `evaluate_every` is set, besides the one at the start."""
 _SAVE_SECONDS = 600.0
-"""Between checkpoints where no number of steps is given: the most that a power cut costs."""
+"""Time between checkpoints unless `save_every` is set: the most that a power cut costs."""
 
 
 class Batches(Protocol):
@@ -57,19 +57,19 @@ def train(
     save: Callable[[], object],
     enough: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Trains from `state.step` until the schedule is over; `state` moves along.
+    """Trains from `state.step` until the schedule ends; updates `state` in place.
 
     Args:
-        parallel: the model on its place.
+        parallel: the model on its device.
         optimizer: over the model's parameters.
         phases: the data of each phase of the schedule.
-        schedule: what each step is; the first process's is the one that counts.
-        state: where the run stands; changed in place.
+        schedule: progress, learning rate and phase of each step; the first process's decides.
+        state: progress of the run; changed in place.
         config: seed, clipping, and how often to evaluate and to save.
-        reporter: where losses and rates are told.
+        reporter: receives losses and rates.
         evaluate: held-out numbers of the model; called by every process.
         save: writes a checkpoint of `state`; called by every process.
-        enough: whether to stop early, by what `state` says; the same for every process.
+        enough: whether to stop early, given `state`; the same for every process.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights are as before the step.
@@ -136,13 +136,13 @@ def take_step(
     """One optimizer step on this process's micro-batches.
 
     Returns:
-        What to report of it (losses, gradient norm, ...), and the tokens of all processes.
+        The numbers to report (losses, gradient norm, ...), and the tokens of all processes.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights are as before the step.
         UsageError: a process got no micro-batch.
     """
-    # a. How many predictions there are, over all micro-batches and processes.
+    # a. Count predictions over all micro-batches and processes.
     place = parallel.place
     names, counts, tokens = count(batches, place)
     parallel.settle(batches[0])
@@ -185,7 +185,7 @@ def take_step(
 def _evaluate(
     evaluate: Callable[[], dict[str, float]], model: nn.Module, state: TrainerState, moment: Moment
 ) -> None:
-    """Evaluates into `state`, with when that was and how long it took: both decide the next one."""
+    """Evaluates into `state`, with time and duration, which determine the next evaluation."""
     began = time.monotonic()
     state.evaluation = evaluate()
     model.train()
@@ -200,8 +200,8 @@ def evaluation_due(
 ) -> bool:
     """Whether to evaluate before this step: every so many steps or, with 0, by progress.
 
-    A function of the schedule and of the last evaluation, both of which a resume restores. Where
-    the clock ends the run, evaluations by progress take a thirtieth of it at most.
+    A function of the schedule and of the last evaluation, both of which a resume restores. In a
+    timed run, evaluations by progress take at most a thirtieth of the time.
     """
     if state.evaluated_at == moment.step:
         return False
@@ -263,8 +263,8 @@ def count(batches: Sequence[Batch], place: Place) -> tuple[list[str], Tensor, in
     )
     if empty:
         raise UsageError(
-            f"{int(empty)} of {place.world.size} processes got nothing to do in a step; start "
-            f"fewer processes or raise {option('batch_size')}."
+            f"{int(empty)} of {place.world.size} processes have no work in a step; start fewer "
+            f"processes or raise {option('batch_size')}."
         )
     counts = place.total([float(sum(batch.counts[name] for batch in batches)) for name in names])
     row = torch.tensor([max(value, 1.0) for value in counts], device=place.device)
@@ -272,7 +272,7 @@ def count(batches: Sequence[Batch], place: Place) -> tuple[list[str], Tensor, in
 
 
 def check_finite(losses: dict[str, float], norm: float, moment: Moment) -> None:
-    """Refuses to go on with what is not a number.
+    """Stops the training at a loss or gradient that is not finite.
 
     Raises:
         DivergedError: a loss or the gradient's norm is infinite or not a number.
@@ -282,7 +282,7 @@ def check_finite(losses: dict[str, float], norm: float, moment: Moment) -> None:
     if bad:
         shown = ", ".join(f"{name} {value}" for name, value in bad.items())
         raise DivergedError(
-            f"Training diverged at step {moment.step + 1:,}: {shown}; the weights were left as "
-            f"they were before this step. Lower {option('learning_rate')} (it was "
-            f"{moment.learning_rate:g} here) or raise {option('warmup')}, and start again."
+            f"Training diverged at step {moment.step + 1:,}: {shown}; the weights are unchanged "
+            f"by this step. Lower {option('learning_rate')} (here {moment.learning_rate:g}) or "
+            f"raise {option('warmup')}, and start again."
         )

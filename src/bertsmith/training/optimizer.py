@@ -49,7 +49,7 @@ def clip(gradients: list[Tensor], norm: float, *, longest: float) -> None:
 
 
 FAINT = 1e-34
-"""What is smaller moves no weight: it is added to an epsilon of 1e-6 or divided by one."""
+"""Smaller values do not move a weight: they are added to an epsilon of 1e-6 or divided by it."""
 FORGET_EVERY = 64
 """Steps. Means decay by 0.9 in each, and from `FAINT` not into the subnormal numbers meanwhile."""
 
@@ -91,7 +91,7 @@ def load_state_by_name(
             expected = "no such parameter" if parameter is None else str(tuple(parameter.shape))
             raise FolderError(
                 f"{source} holds {key} of shape {tuple(value.shape)}, but the model has "
-                f"{expected}; the folder mixes files of two runs or is of an earlier version: "
-                "restore it from a good copy, or begin the run again."
+                f"{expected}; the folder mixes files of two runs or is from an earlier version. "
+                "Restore it from a good copy, or restart the run."
             )
         optimizer.state[parameter][moment] = value.to(parameter.device, copy=True)

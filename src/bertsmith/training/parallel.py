@@ -121,7 +121,7 @@ def join(precision: Precision) -> Iterator[Place]:
     if cuda and world.local_size > torch.cuda.device_count():
         raise UsageError(
             f"{world.local_size} processes were started on this machine, which has "
-            f"{torch.cuda.device_count()} GPU(s), and each process takes one; give torchrun "
+            f"{torch.cuda.device_count()} GPU(s), and each process needs one; use torchrun "
             f"--nproc-per-node {torch.cuda.device_count()}."
         )
     device = torch.device("cuda", world.local_rank) if cuda else torch.device("cpu")
@@ -145,7 +145,7 @@ def join(precision: Precision) -> Iterator[Place]:
 
 
 _BF16_GAIN = 1.1
-"""Of products alone, from which on bf16 pays for its conversions."""
+"""Smallest size of a product at which bf16 pays for its conversions."""
 
 
 def has_native_bf16(device: torch.device) -> bool:
@@ -184,7 +184,7 @@ def bf16_is_faster(device: torch.device) -> bool:
     return _BF16_GAIN * seconds[torch.bfloat16] < seconds[torch.float32]
 
 
-_SMALLER_MODEL = f"take a smaller {option('size')}"
+_SMALLER_MODEL = f"use a smaller {option('size')}"
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
@@ -198,7 +198,7 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["fp3
     if precision == "bf16" and not has_native_bf16(device):
         raise UsageError(
             f"{option('precision', 'bf16')}: this {device.type} has no bf16 arithmetic and would "
-            f"be slower than with fp32; leave {option('precision')} out."
+            f"be slower than in fp32; remove {option('precision')}."
         )
     return precision
 

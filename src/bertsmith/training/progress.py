@@ -70,14 +70,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         FolderError: a line before the last is not a record of a run.
     """
-    remedy = "delete that line to go on without it"
+    remedy = "delete that line to continue without it"
     what = f"an object of a run's numbers; {remedy}"
     records = read_json_lines(path, dict[str, Any], what)
     for number, record in enumerate(records, 1):
         if not isinstance(record.get("kind"), str) or not isinstance(record.get("step"), int):
-            raise FolderError(
-                f"{path} line {number} has no kind or no step, as every line should; {remedy}."
-            )
+            raise FolderError(f"{path} line {number} has no kind or no step; {remedy}.")
     return records
 
 

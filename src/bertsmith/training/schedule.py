@@ -23,7 +23,7 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
     """Part of the steps (or of the hours), in (0, 1]; the shares of a run add up to 1."""
     length: int
-    """Longest input in tokens, `[CLS]` and `[SEP]`s counted."""
+    """Maximum input length in tokens, including `[CLS]` and `[SEP]`."""
 
 
 class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,11 +37,11 @@ class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     phase: int
     """Index of the phase, from 0."""
     length: int
-    """Longest input in tokens."""
+    """Maximum input length in tokens."""
     elapsed: float
     """Seconds on the run's clock when the step began."""
     over: bool = False
-    """The run ended here; no step follows."""
+    """The run ends here; no step follows."""
 
 
 def linear(progress: float, warmup: float) -> float:
@@ -173,7 +173,7 @@ def read_log(path: Path, phases: Sequence[Phase]) -> list[Moment]:
         if not known or phases[moment.phase].length != moment.length:
             raise FolderError(
                 f"{path} line {number} belongs to phase {moment.phase} of length {moment.length}, "
-                "which the run's settings do not have; give the settings of the run that wrote it."
+                "which is not in this run's settings; use the settings of the run that wrote it."
             )
         moments.append(moment)
     return moments
@@ -200,7 +200,7 @@ def read_replay(source: Path, phases: Sequence[Phase]) -> list[Moment]:
     moments = read_log(source, phases)
     if not moments:
         raise UsageError(
-            f"{option('replay', source)} holds no step; give the log of a run that trained."
+            f"{option('replay', source)} contains no steps; give the log of a run that trained."
         )
     if not moments[-1].over:
         last = moments[-1]

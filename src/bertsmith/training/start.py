@@ -1,4 +1,6 @@
-"""Where a run begins: in an empty folder, or at the newest whole checkpoint of the folder's run."""
+"""Where a run starts: in an empty folder, or at the newest complete checkpoint of the folder's
+run.
+"""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -34,10 +36,10 @@ def find_start(
 
     Args:
         folder: the run's.
-        config: the settings, which must be those of the run that is continued.
-        data: checksum of what is trained on.
+        config: the settings, which must equal those of the continued run.
+        data: checksum of the training data.
         free: fields of the settings that may differ.
-        moved: fields that may differ too where the data is the same: paths.
+        moved: fields that may also differ if the data is the same: paths.
         resume: whether a run may be in the folder already.
 
     Raises:
@@ -56,25 +58,25 @@ def find_start(
     folder.check_same(config, free={*free, *moved} if state.data == data else free)
     if state.data != data:
         raise FolderError(
-            f"What {saved} was trained on has changed since; restore it, or start a new run in "
-            "another folder."
+            f"The training data of {saved} has changed since; restore the data, or start a new "
+            "run in another folder."
         )
     state.config = config
     return state, saved
 
 
 def note_place(state: TrainerState, place: Place) -> str:
-    """Writes into `state` where the run is computed from now on.
+    """Records in `state` the device and precision from now on.
 
     Returns:
-        What to tell of it: empty where it was computed so before.
+        A message about a change, or an empty string.
     """
     before, state.computed = state.computed, f"{place.device.type} in {place.precision}"
     if before in ("", state.computed):
         return ""
     return (
-        f"Up to step {state.step:,} this run was computed on {before}, from here on it is on "
-        f"{state.computed}: its numbers will not be those of a run that was never interrupted."
+        f"Steps up to {state.step:,} ran on {before}; later ones run on {state.computed}, so "
+        "results will differ slightly from an uninterrupted run."
     )
 
 
@@ -86,7 +88,7 @@ def enter(
     replay: Path | None = None,
     phases: Sequence[Phase] = (),
 ) -> Iterator[None]:
-    """Enters a run's folder; its schedule is that of `replay` where that is given.
+    """Enters a run's folder, with the schedule of `replay` if given.
 
     Args:
         folder: the run's.
@@ -103,8 +105,8 @@ def enter(
     given = [] if replay is None else read_replay(replay, phases)
     if given and log.exists() and read_log(log, phases) != given:
         raise UsageError(
-            f"{option('replay', replay)} is not the schedule that the run in {folder.path} "
-            f"follows; leave {option('replay')} out to continue that run."
+            f"{option('replay', replay)} is not the schedule of the run in {folder.path}; remove "
+            f"{option('replay')} to continue that run."
         )
     with folder.enter(config):
         if given:
@@ -121,8 +123,8 @@ def entered(
     reporter: Callable[[Path | None], Reporter],
     out: Path,
 ) -> Iterator[tuple[Schedule, Reporter]]:
-    """Enters a run's folder and opens its logs: the first process's, and every other hears of
-    damage there; the others get a schedule and a reporter that write nothing.
+    """Enters a run's folder and opens its logs: the first process's. Every process raises its
+    errors; the others get a schedule and a reporter that write nothing.
 
     Args:
         place: of this process.

@@ -211,5 +211,5 @@ def test_model_without_pair_task_has_no_pair_head():
     bert = BertForPretraining(CONFIG, pair_task=False)
     assert not any(name.startswith(("pooler", "next_sentence")) for name in bert.state_dict())
     packed = pack([[2, 7, 3]])
-    with pytest.raises(ValueError, match="no next-sentence head"):
+    with pytest.raises(ValueError, match="without a next-sentence head"):
         bert.pair_logits(bert.bert(packed, packed.firsts_B))

@@ -376,8 +376,8 @@ def test_several_answers_to_one_text_are_refused(tmp_path, keys, problem):
     with pytest.raises(FolderError) as caught:
         load_task(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'config.json'}: the model gives a text 2 numbers (problem_type "
-        f"{problem}); bertsmith's give it one: take another model."
+        f"{tmp_path / 'config.json'}: the model predicts 2 numbers for a text "
+        f"(problem_type {problem}); bertsmith supports one per text. Use another model."
     )
 
 
@@ -452,7 +452,7 @@ def broken(folder, keys=None, lost=()):
 def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
     config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
     assert broken(tmp_path, {"id2label": {"0": "a", "1": "b", "2": "a"}}) == (
-        f"{config}: id2label calls 2 classes 'a'; give each its own name."
+        f"{config}: id2label calls 2 classes 'a'; give each class a different name."
     )
     assert broken(tmp_path, {"id2label": {"0": "a", "2": "b"}}) == (
         f"{config}: id2label is {{'0': 'a', '2': 'b'}}, expected a name for each class from 0 on; "

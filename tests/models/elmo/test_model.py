@@ -150,8 +150,8 @@ def test_no_word_is_cut_and_no_sentence_is_empty_unasked():
     with pytest.raises(UsageError) as caught:
         elmo.of_words([["the"], longest, ["überlanges", "b" * 99]])
     assert str(caught.value) == (
-        "2 words have more than the 10 bytes that this model reads of a word, the first is "
-        "'überlanges'; give may_cut=True to have their ends cut off, as the published code does."
+        "2 words are longer than 10 bytes, the model's limit; the first is 'überlanges'; Pass "
+        "may_cut=True to truncate them, as the published code does."
     )
     cut, whole = elmo.of_words([["überlanges"], ["überlange"]], may_cut=True)
     # Where a word is in a batch may move its last bit.

@@ -119,7 +119,7 @@ def test_tensors_that_do_not_fit_are_refused():
         to_ours(CONFIG, theirs | {"lm_head.weight": tied + 1}, source="m.safetensors")
     assert str(caught.value) == (
         "m.safetensors: lm_head.weight differs from transformer.tokens_embed.weight; bertsmith's "
-        "GPT shares the two, as the paper's does, so this model cannot be loaded unchanged."
+        "GPT ties the two, as in the paper, so it cannot load this model unchanged."
     )
     with pytest.raises(FolderError) as caught:
         to_ours(msgspec.structs.replace(CONFIG, n_layer=2), theirs, source="m.safetensors")

@@ -125,8 +125,8 @@ def _pickled(folder: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     elsewhere = [name for name in _ELSEWHERE if (folder / name).is_file()]
     if elsewhere:
         raise FolderError(
-            f"{folder} holds {elsewhere[0]}, which is not read, and no model.safetensors or "
-            "pytorch_model.bin; take one of these from where the model comes from."
+            f"{folder} holds {elsewhere[0]}, which bertsmith does not read, and no "
+            "model.safetensors or pytorch_model.bin; download one of these."
         )
     return {}
 
@@ -147,8 +147,8 @@ def _open_modules(folder: Path, tokenizer: Path | None, *, allow_pickle: bool) -
     if not modules or modules[0].type.rpartition(".")[2] not in ("Transformer", "BERT"):
         raise UsageError(
             f"{folder / MODULES}: the first module is "
-            f"{modules[0].type if modules else 'missing'}, expected a Transformer; a model of "
-            "another kind cannot be converted."
+            f"{modules[0].type if modules else 'missing'}, expected a Transformer; other kinds of "
+            "model cannot be converted."
         )
     inside = _module_folder(folder, modules[0].path)
     source = _open_transformer(inside, tokenizer, allow_pickle=allow_pickle)

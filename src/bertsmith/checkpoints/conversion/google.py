@@ -36,7 +36,7 @@ NPZ, CONFIG, VOCAB = "bert_model.npz", "bert_config.json", "vocab.txt"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LATEST = re.compile(r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', re.MULTILINE)
 _CASED = re.compile(r"(?<![a-z])(un)?cased(?![a-z])")
-_OPTIMIZER = "state of the optimizer or number of the run"
+_OPTIMIZER = "optimizer state or training counter"
 _UNKNOWN = "not a parameter of Google's BERT"
 # What Google's modeling.py reads; it computes one epsilon and three activations only.
 _GOOGLE_KEYS = (
@@ -87,9 +87,9 @@ def open_checkpoint(prefix: Path, tokenizer: Path | None) -> Source:
     entries = {name: bundle.entries[called] for name, called in _scoped(bundle.entries).items()}
     if _OBJECT_GRAPH in entries:
         raise FolderError(
-            f"{bundle.index} is a checkpoint of TensorFlow 2 (an object graph), whose variables "
-            "have other names; expected one of Google's BERT scripts for TensorFlow 1. Convert it "
-            "with the program that wrote it."
+            f"{bundle.index} is a TensorFlow 2 checkpoint (an object graph), which names its "
+            "variables differently; expected one from Google's BERT scripts for TensorFlow 1. "
+            "Convert it with the program that wrote it."
         )
     stored: dict[str, Stored] = {}
     for name, entry in entries.items():
@@ -99,7 +99,7 @@ def open_checkpoint(prefix: Path, tokenizer: Path | None) -> Source:
         elif entry.sliced and not names.is_of_training(name):
             bundle.check(entry)
     return _opened(
-        "Google's BERT, a checkpoint of TensorFlow 1",
+        "Google's BERT, a TensorFlow 1 checkpoint",
         bundle.index,
         stored,
         others=[(name, entry.name) for name, entry in entries.items() if name not in stored],
@@ -152,7 +152,7 @@ def _opened(
     if names.WORDS not in stored:
         first = ", ".join(sorted(called.values())[:3]) or "none"
         raise FolderError(
-            f"{path} lacks {names.WORDS}, so it is not a checkpoint of Google's BERT; its first "
+            f"{path} lacks {names.WORDS}, so it is not a checkpoint of Google's BERT. Its first "
             f"names are {first}."
         )
     folder = path.parent
@@ -240,8 +240,8 @@ def check_npz(source: Source) -> Tokenizer:
     config, tokenizer = source.weights.config, Tokenizer.load(source.tokenizer)
     if not isinstance(config, BertConfig) or config.is_decoder:
         raise UsageError(
-            f"{source.weights.where} is not a BERT that reads both sides, as Google's code "
-            "computes; write it as `transformers`."
+            f"{source.weights.where} is not a bidirectional BERT, the only model of Google's "
+            "code; write it as `transformers`."
         )
     if config.layer_norm_eps != _GOOGLE_EPSILON or config.hidden_act not in _GOOGLE_ACTIVATIONS:
         raise UsageError(
@@ -252,7 +252,7 @@ def check_npz(source: Source) -> Tokenizer:
     if tokenizer.merges is not None or tokenizer.added:
         raise UsageError(
             f"{source.tokenizer}: the tokenizer is not WordPiece or has added tokens, which "
-            f"Google's {VOCAB} has no place for; write the model as `transformers`."
+            f"Google's {VOCAB} cannot store; write the model as `transformers`."
         )
     return tokenizer
 
@@ -332,8 +332,8 @@ def _npz_array(path: Path, name: str) -> Tensor:
         raise _damaged(path, error) from error
     if array.dtype.kind != "f":
         raise FolderError(
-            f"{path}: {name} holds {array.dtype}, expected floating-point numbers; it is another "
-            "program's file, or damaged."
+            f"{path}: {name} holds {array.dtype}, expected floating-point numbers; the file is "
+            "damaged or not a BERT's."
         )
     with np.errstate(over="ignore"):
         return torch.from_numpy(np.ascontiguousarray(array, np.float32))

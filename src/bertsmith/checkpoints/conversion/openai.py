@@ -80,7 +80,10 @@ def open_openai(folder: Path) -> Source:
         load=load,
         tokenizer=folder,
         carried=files,
-        notes=(f"The files do not say the number of heads; {config.n_head} of {_HEAD_WIDTH}.",),
+        notes=(
+            f"The files do not store the number of heads; assuming {config.n_head} heads of width "
+            f"{_HEAD_WIDTH}.",
+        ),
     )
 
 
@@ -90,7 +93,7 @@ def _named(shapes: list[list[int]], path: Path) -> dict[str, tuple[int, ...]]:
     if left or layers < 1 or len(shapes) > _MOST_PARAMETERS:
         raise FolderError(
             f"{path} has {len(shapes):,} shapes, expected 2 and {len(_OF_LAYER)} for each layer; "
-            "it is not a released GPT's, or damaged."
+            "the file is damaged or not OpenAI's GPT."
         )
     names = [f"transformer.h.{layer}.{part}" for layer in range(layers) for part in _OF_LAYER]
     found = {}
@@ -125,6 +128,6 @@ def _arrays(folder: Path, numbers: int) -> list[Path]:
     if total != numbers:
         raise FolderError(
             f"{folder}: params_0.npy to params_{len(found) - 1}.npy hold {total:,} numbers, "
-            f"{SHAPES} says {numbers:,}; a file is missing or another model's."
+            f"{SHAPES} says {numbers:,}; a file is missing or from another model."
         )
     return found

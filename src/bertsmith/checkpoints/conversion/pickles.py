@@ -34,7 +34,7 @@ def pickled_files(folder: Path) -> list[Path]:
     for name in named:
         if Path(name).name != name or not (folder / name).is_file():
             raise FolderError(
-                f"{folder / name} is missing, which {INDEX} names; restore it from a good copy."
+                f"{folder / name} is missing, but {INDEX} names it; restore it from a good copy."
             )
     return [folder / name for name in named]
 
@@ -49,15 +49,14 @@ def read_pickles(paths: list[Path], *, allow_pickle: bool) -> dict[str, Tensor]:
     """
     if not allow_pickle:
         raise UsageError(
-            f"{paths[0]} is a pickle, a format that can run code when it is read. If you trust "
-            "where it comes from, allow it with `allow_pickle`: it is read by torch's weights-only "
-            "loader, which runs none."
+            f"{paths[0]} is a pickle, a format that can run code. If you trust its source, allow "
+            "it with `allow_pickle`: torch's weights-only loader then reads it and runs no code."
         )
     found: dict[str, Tensor] = {}
     for path in paths:
         for name, tensor in _tensors(path).items():
             if name in found:
-                raise FolderError(f"{path}: {name} is in another file of the folder too.")
+                raise FolderError(f"{path}: another file of the folder also holds {name}.")
             found[name] = tensor
     return found
 
@@ -76,8 +75,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     for name, tensor in whole.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise FolderError(
-                f"{path}: {name!r:.60} is {type(tensor).__name__}, expected a tensor; save the "
-                "model's state_dict alone."
+                f"{path}: {name!r:.60} is {type(tensor).__name__}, expected a tensor; save only "
+                "the model's state_dict."
             )
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
             raise FolderError(
@@ -114,8 +113,8 @@ def _load(path: Path) -> Any:
         raise
     except pickle.UnpicklingError as error:
         raise FolderError(
-            f"{path} is damaged, or holds more than weights, which the weights-only loader "
-            "refuses; load it with the program that wrote it, and save the state_dict alone."
+            f"{path} is damaged or holds more than weights, which the weights-only loader "
+            "refuses. Load it with the program that wrote it and save only the state_dict."
         ) from error
     except Exception as error:
         # A damaged pickle makes the loader raise whatever its next instruction meets, also OSError.

@@ -20,7 +20,7 @@ from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-ENCODER_ALONE = "the published layout holds the encoder alone"
+ENCODER_ALONE = "the published layout holds only the encoder"
 _PREFIX = "elmo."
 
 
@@ -42,8 +42,8 @@ def open_elmo(folder: Path, tokenizer: Path | None) -> Source:
     weights = one_of(sorted(folder.glob("*.hdf5")), folder, bilm.WEIGHTS)
     if tokenizer is None:
         raise UsageError(
-            f"{folder} is a published ELMo, which has no vocabulary; give a tokenizer's folder as "
-            "`tokenizer`, whose pieces it will spell."
+            f"{folder} is a published ELMo, which has no vocabulary; pass a tokenizer folder as "
+            "`tokenizer`."
         )
     pieces = Tokenizer.load(tokenizer).vocab
     model = bilm.read_elmo(options, weights)
@@ -75,8 +75,8 @@ def elmo_names(source: Source) -> dict[str, str]:
     config = source.weights.config
     if not isinstance(config, ElmoConfig):
         raise UsageError(
-            f"{source.weights.where} is not an ELMo; write it as `transformers` or, of a BERT, "
-            "`tensorflow-npz`."
+            f"{source.weights.where} is not an ELMo; write it as `transformers` or, if it is a "
+            "BERT, as `tensorflow-npz`."
         )
     return {f"{_PREFIX}{name}": theirs for name, theirs in bilm.names_in_file(config).items()}
 

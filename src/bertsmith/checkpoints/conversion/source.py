@@ -18,9 +18,9 @@ class Source:
     """A checkpoint that was recognised and opened; the weights are read by `load`."""
 
     layout: str
-    """What it was recognised as, for people."""
+    """Description of the recognized layout."""
     weights: Weights
-    """By today's names, in the shapes that a model folder has."""
+    """By today's names, in the shapes of a model folder."""
     keys: dict[str, Any]
     """For `config.json`."""
     load: Callable[[], dict[str, Tensor]]
@@ -63,8 +63,8 @@ def one_of(found: list[Path], folder: Path, what: str) -> Path:
     if len(found) > 1:
         names = ", ".join(sorted(path.name for path in found)[:5])
         raise UsageError(
-            f"{folder} holds {len(found)} files that could be its {what}: {names}. Leave one, or "
-            "give the path of the one that you want."
+            f"{folder} holds {len(found)} files that could be its {what}: {names}. Keep one, or "
+            "give the path of the one to use."
         )
     return found[0]
 

@@ -71,7 +71,7 @@ class Bundle:
         for path in self.shards:
             if not path.is_file():
                 raise FolderError(
-                    f"{path} is missing; the checkpoint has {shards} data files: restore it."
+                    f"{path} is missing; the checkpoint has {shards} data files. Restore it."
                 )
 
     def check(self, entry: Entry) -> None:
@@ -83,13 +83,13 @@ class Bundle:
         where = f"{self.index}: {entry.name}"
         if entry.sliced:
             raise FolderError(
-                f"{where} is stored in slices, as a partitioned variable is; only whole tensors "
-                "are read. Save the checkpoint again without a partitioner."
+                f"{where} is a partitioned variable, stored in slices; only whole tensors are "
+                "supported. Save the checkpoint again without a partitioner."
             )
         if not entry.is_float:
             raise FolderError(
                 f"{where} has TensorFlow's type {entry.dtype}, expected floating-point numbers; "
-                "the file is damaged or another program's."
+                "the file is damaged or not Google's."
             )
         expected = prod(entry.shape) * _FLOATS[entry.dtype].itemsize
         if entry.size != expected:
@@ -107,7 +107,7 @@ class Bundle:
         if entry.offset + entry.size > length:
             raise FolderError(
                 f"{path} has {length:,} bytes, but {entry.name} ends at byte "
-                f"{entry.offset + entry.size:,}; the file was cut short: restore it from a good "
+                f"{entry.offset + entry.size:,}; the file was cut short. Restore it from a good "
                 "copy."
             )
 
@@ -129,8 +129,8 @@ class Bundle:
         if got != entry.size or masked_crc32c(data) != entry.checksum:
             raise FolderError(
                 f"{path}: the checksum of {entry.name} (bytes {entry.offset:,} to "
-                f"{entry.offset + entry.size:,}) is wrong; the file is damaged: restore it from a "
-                "good copy."
+                f"{entry.offset + entry.size:,}) is wrong, so the file is damaged. Restore it "
+                "from a good copy."
             )
         dtype = _FLOATS[entry.dtype]
         if not data:
@@ -145,7 +145,7 @@ def _shards(header: bytes) -> int:
         if field == 1 and isinstance(value, int):
             count = value
         if field == 2 and value != 0:
-            raise ValueError("its tensors are big-endian, which is not read")
+            raise ValueError("its tensors are big-endian, which is not supported")
     if not header or not 1 <= count <= _MOST_SHARDS:
         raise ValueError("it has no header" if not header else f"it has {count:,} data files")
     return count

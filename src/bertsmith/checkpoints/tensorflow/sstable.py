@@ -44,14 +44,14 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise FolderError(
-            f"{path} is missing; a checkpoint is its .index and .data files: restore it."
+            f"{path} is missing; a checkpoint consists of an .index and .data files. Restore it."
         ) from error
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if len(data) < _FOOTER or int.from_bytes(data[-8:], "little") != MAGIC:
         raise FolderError(
-            f"{path} does not end as the index of a TensorFlow checkpoint does; it was cut short, "
-            "or it is another kind of file. Restore it from a good copy."
+            f"{path} does not end like the index of a TensorFlow checkpoint; it was cut short, or "
+            "it is another kind of file. Restore it from a good copy."
         )
     return data
 

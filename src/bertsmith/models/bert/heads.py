@@ -139,7 +139,7 @@ class BertForPretraining(LanguageModel):
             ValueError: the model was built without a pair task.
         """
         if self.pooler is None or self.next_sentence is None:
-            raise ValueError("this model has no next-sentence head: it was trained without one")
+            raise ValueError("this model was trained without a next-sentence head")
         scores_BC: Tensor = self.next_sentence(self.pooler(first_BD))
         return scores_BC
 

@@ -42,7 +42,7 @@ PROBLEM_TYPES: dict[Loss, str] = {
     "squared-error": "regression",
     "binary-cross-entropy": "multi_label_classification",
 }
-"""What `transformers` calls the losses of a text."""
+"""Names of the losses of a text in `transformers`."""
 POOLED: tuple[Level, ...] = ("text", "choice")
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from bertsmith.text.tokenizer.files import CLS, SEP
 
 BEGIN, END = "<S>", "</S>"
-"""The words that frame a sentence."""
+"""The words before and after a sentence."""
 CHARACTER_IDS = 262
 """The mask's id, 0; 256 bytes; begin and end of sentence and of word; padding."""
 
@@ -36,7 +36,7 @@ class Spelled(NamedTuple):
     ids_WC: Tensor
     """int64."""
     cut: tuple[str, ...]
-    """The words that lost their end to C."""
+    """The words that were truncated to C."""
 
 
 def character_ids(words: Sequence[str], *, longest: int) -> Spelled:

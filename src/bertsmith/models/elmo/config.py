@@ -77,7 +77,7 @@ class ElmoConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     lstm_width: int = 4096
     lstm_layers: int = 2
     skip_connections: bool = True
-    """Whether the input of a layer from the second on is added to its output."""
+    """Whether each layer from the second on adds its input to its output."""
     cell_clip: float = 3.0
     projection_clip: float = 3.0
     dropout: float = 0.1
@@ -101,8 +101,8 @@ class ElmoConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_numbers(self, source, may_be_zero=("highways", "skip_connections"))
         if not self.filters or min(map(min, self.filters)) < 1:
             raise UsageError(
-                f"{source}: filters is {self.filters}; give at least one, as its width in "
-                "characters and its number, both from 1 on."
+                f"{source}: filters is {self.filters}; give at least one pair of width in "
+                "characters and number, both at least 1."
             )
         lowest = max(3, max(self.filters)[0])
         if max(map(max, self.filters)) > LARGEST or self.characters > _MOST_CHARACTERS:

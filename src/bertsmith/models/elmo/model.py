@@ -34,7 +34,7 @@ from bertsmith.models.modules.lstm import ProjectedLstm, steps_of
 from bertsmith.models.modules.packed import LanguageBatch, Packed, TextBatch, pack
 
 _CARRY_BIAS = -2.0
-"""A highway lets most of its input through at first (bilm-tf)."""
+"""Initially, a highway passes most of its input through (bilm-tf)."""
 
 
 class Highway(nn.Module):
@@ -192,7 +192,7 @@ class Elmo(nn.Module):
             return []
         for number, words in enumerate(sentences):
             if not words:
-                raise UsageError(f"Sentence {number} (counted from 0) holds no word; leave it out.")
+                raise UsageError(f"Sentence {number} (counted from 0) has no words; remove it.")
         numbers = {BEGIN: 0, END: 1}
         for word in chain.from_iterable(sentences):
             numbers.setdefault(word, len(numbers))
@@ -200,9 +200,9 @@ class Elmo(nn.Module):
         spelled = character_ids(list(numbers), longest=self.config.characters)
         if spelled.cut and not may_cut:
             raise UsageError(
-                f"{len(spelled.cut)} words have more than the {self.config.characters - 2} bytes "
-                f"that this model reads of a word, the first is {spelled.cut[0]!r}; give "
-                "may_cut=True to have their ends cut off, as the published code does."
+                f"{len(spelled.cut)} words are longer than {self.config.characters - 2} bytes, "
+                f"the model's limit; the first is {spelled.cut[0]!r}. Pass may_cut=True to "
+                "truncate them, as the published code does."
             )
         device = self.characters_VC.device
         packed = pack(framed).to(device)

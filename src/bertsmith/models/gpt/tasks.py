@@ -29,7 +29,7 @@ from bertsmith.models.modules.packed import LanguageBatch, Packed
 from bertsmith.models.modules.vocabulary import projected_cross_entropy
 
 GPT_ARCHITECTURES: dict[Level, str] = {"text": "OpenAIGPTForSequenceClassification"}
-"""What `transformers` has of a GPT under a task; it reads a pair in one order."""
+"""The class of `transformers` for a fine-tuned GPT; it reads a pair in one order."""
 
 LANGUAGE_WEIGHT = 0.5
 """Of the auxiliary objective (lambda, section 4.1)."""
@@ -58,11 +58,12 @@ class ForeignFrame:
         """
         if bool(packed.segments_T.any()):
             raise UsageError(
-                "This GPT was fine-tuned by another program, and its folder does not say how it "
-                "reads a pair of texts; give single texts, or run `bertsmith finetune` with it."
+                "This GPT was fine-tuned by another program, and its folder does not store how "
+                "it reads a pair of texts. Give single texts, or run `bertsmith finetune` with "
+                "it."
             )
         if int(packed.starts.diff().min()) <= self.missing:
-            raise UsageError("A text holds no token of the vocabulary; leave it out.")
+            raise UsageError("A text has no tokens; remove it.")
         ids_T, kept_T = packed.ids_T.clone(), torch.ones_like(packed.ids_T, dtype=torch.bool)
         for places_B, new in ((packed.firsts_B, self.start_id), (packed.lasts_B, self.end_id)):
             if new is None:

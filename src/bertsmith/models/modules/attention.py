@@ -47,7 +47,7 @@ class Group:
     length: int
     tokens: int
     real_BL: Tensor | None = None
-    """Which of the padded places are tokens; None where all are."""
+    """Which padded places are tokens; None if all are."""
     _rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     def rows(self, kinds: int, heads: int) -> tuple[Tensor, Tensor]:

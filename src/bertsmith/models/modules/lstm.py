@@ -42,7 +42,7 @@ class Steps:
     before: Tensor
     """int64 [T - B]: indices into S of the step before, of every token but those of the first."""
     running: list[int]
-    """Sequences that have a token in each step, falling."""
+    """Number of sequences with a token in each step, descending."""
 
 
 def steps_of(packed: Packed, *, backward: bool) -> Steps:

@@ -22,7 +22,7 @@ class Packed:
     segments_T: Tensor
     """int64: 0 for segment A, 1 for segment B."""
     positions_T: Tensor
-    """int64: position inside the own sequence, from 0."""
+    """int64: position within the sequence, from 0."""
     starts: Tensor
     """int32 [B + 1]: where each sequence starts in T; the last entry is T."""
     longest: int
@@ -170,7 +170,7 @@ class LanguageBatch:
 
     packed: Packed
     backward: bool
-    """Whether the second objective is asked for too."""
+    """Whether to compute the second objective too."""
 
     @property
     def followed_R(self) -> Tensor:
@@ -200,4 +200,4 @@ class LanguageBatch:
 
 
 TextBatch = PretrainBatch | LanguageBatch
-"""What a pre-training step computes on."""
+"""A micro-batch of pre-training."""
