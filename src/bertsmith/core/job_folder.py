@@ -1,5 +1,4 @@
-"""The folder that a job writes: whether it may write there, alone, and whether it continues an
-earlier job.
+"""A job's output folder: whether it may write there, alone, and whether it resumes a job.
 
 A job has a settings file, written first: its presence marks the folder as a job's, and the same
 command continues that job. The next job to enter removes what a killed one left behind.

@@ -1,6 +1,4 @@
-"""Where a run starts: in an empty folder, or at the newest complete checkpoint of the folder's
-run.
-"""
+"""Where a run starts: in an empty folder, or at the newest complete checkpoint of its folder."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
