@@ -193,7 +193,7 @@ def test_a_model_that_comes_with_bertsmith(tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
         resolve("tiny-zh")
     assert str(caught.value).startswith(
-        "tiny-zh is not in this installation of bertsmith; it knows 'tiny-en' or 'minilm'"
+        "tiny-zh is not in this installation of bertsmith; choose 'tiny-en' or 'minilm'"
     )
 
 

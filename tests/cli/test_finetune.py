@@ -77,7 +77,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
         (["--words", "w"], "--words names a column, but official files have their own names"),
         (
             ["--frozen", "yes"],
-            "--frozen is for an ELMo; a frozen BERT that tags words is made with",
+            "--frozen applies only to ELMo; remove it. For a frozen BERT use --features",
         ),
         (["--skip-misplaced"], "--skip-misplaced is for answers that are not in their context"),
     ],

@@ -141,7 +141,7 @@ def test_a_vocabulary_smaller_than_asked_is_told(made, capsys, tmp_path):
         "--vocab-size", 5000, "--workers", 1,
     )  # fmt: skip
     assert code == 0
-    assert "pieces of the 5,000 asked for" in out
+    assert "pieces instead of 5,000" in out
 
 
 def test_a_vocabulary_is_not_written_over_other_things(made, capsys, tmp_path):
@@ -149,9 +149,9 @@ def test_a_vocabulary_is_not_written_over_other_things(made, capsys, tmp_path):
     rest = ("--vocab-size", 70, "--workers", 1)
     before = (made / "model" / "vocab.txt").read_bytes()
     for out, message in (
-        (made / "model", "holds something else than a tokenizer (README.md); choose"),
-        (made / "corpus", "holds something else than a tokenizer (heldout-00000); choose"),
-        (text.parent / "t", f"lies inside the input folder {tmp_path}, so that"),
+        (made / "model", "holds other files than a tokenizer (README.md); choose"),
+        (made / "corpus", "holds other files than a tokenizer (heldout-00000); choose"),
+        (text.parent / "t", f"is inside the input folder {tmp_path}, so a"),
         (text, "is a file; give a folder"),
     ):
         code, _, err = run(capsys, "tokenizer", "train", tmp_path, "--out", out, *rest)

@@ -497,7 +497,7 @@ def test_a_signal_between_two_runs_is_told(files, tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(running, "do_pretraining", done_and_asked_to_stop)
-    with pytest.raises(Stopped, match="SIGTERM before pre-training 2 of 3; everything up to there"):
+    with pytest.raises(Stopped, match="SIGTERM before pre-training 2 of 3; progress is saved"):
         compare(plan(files, ablations=()), tmp_path / "out")
     assert (tmp_path / "out" / "plan.json").is_file()
 

@@ -51,7 +51,7 @@ def test_what_differs_is_named(small_model: Path, tmp_path: Path) -> None:
     told = str(caught.value)
     assert f"{tmp_path}' holds a fine-tuning with other settings" in told
     assert "(epochs: 2 -> 3; seed: 0 -> 1; columns: Columns(" in told
-    assert "; sweep: False -> True; fixed: () -> ('epochs',)); give the old ones" in told
+    assert "; sweep: False -> True; fixed: () -> ('epochs',)); use the same settings" in told
     for name, what in (
         ("data", "The examples are not what"),
         ("weights", "The model's weights are not what"),

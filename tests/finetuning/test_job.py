@@ -132,7 +132,7 @@ def test_a_job_goes_on_wherever_its_files_lie(small_model: Path, tmp_path: Path)
         finetune(moved, new / "out", resume=True, show=list)
     train.write_text(text)
     other = msgspec.structs.replace(moved, settings=FAST | {"learning_rate": 2e-3})
-    with pytest.raises(UsageError, match=r"learning_rate: 0\.001 -> 0\.002\); give the old ones"):
+    with pytest.raises(UsageError, match=r"learning_rate: 0\.001 -> 0\.002\); use the same settings"):
         finetune(other, new / "out", resume=True, show=list)
     weights = new / "model" / "model.safetensors"
     tensors = load_file(weights)
@@ -203,11 +203,11 @@ def test_a_job_is_not_overwritten(small_model: Path, tmp_path: Path) -> None:
     finetune(job("rte", small_model, tmp_path), out, show=list)
     with pytest.raises(UsageError, match="already holds a fine-tuning; add resume=True"):
         finetune(job("rte", small_model, tmp_path), out, show=list)
-    with pytest.raises(UsageError, match=r"sweep: False -> True; fixed: .*; give the old ones"):
+    with pytest.raises(UsageError, match=r"sweep: False -> True; fixed: .*; use the same settings"):
         finetune(job("rte", small_model, tmp_path, sweep=True), out, resume=True, show=list)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").touch()
-    with pytest.raises(UsageError, match="holds something else than a fine-tuning"):
+    with pytest.raises(UsageError, match="holds other files than a fine-tuning"):
         finetune(job("rte", small_model, tmp_path), tmp_path / "other", show=list)
 
 

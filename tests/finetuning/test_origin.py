@@ -158,7 +158,7 @@ def test_the_vocabulary_is_of_the_training_texts_or_the_users(size: str, tmp_pat
     users = origin(size, *TEXTS, tokenizer=str(tmp_path / "tokenizer"))
     assert users.tokenizer.vocab[5:] == ("we", "drink", "cold", "tea")
     assert users.model_config.vocab_size == 9
-    with pytest.raises(UsageError, match=r"A vocabulary of 20 pieces .* ask for at least \d+"):
+    with pytest.raises(UsageError, match=r"A vocabulary of 20 pieces .* use at least \d+"):
         origin(size, *TEXTS, vocab_size=20)
     with pytest.raises(UsageError, match=r"nowhere: no such folder"):
         origin(size, *TEXTS, tokenizer=str(tmp_path / "nowhere"))
@@ -256,7 +256,7 @@ MISTAKES = {
     "no pieces": (["--size", "tiny", "--vocab-size", 0], "A vocabulary of 0 pieces is too small"),
     "another architecture's layers": (
         ["--size", "tiny", "--frozen", "yes"],
-        "--frozen is for an ELMo",
+        "--frozen applies only to ELMo",
     ),
 }
 

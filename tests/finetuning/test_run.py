@@ -348,7 +348,7 @@ def test_a_run_that_is_over_is_not_done_again(
     out, result = whole
     monkeypatch.setattr(TaskBatches, "at", None)
     assert go(config_of(folder), out) == result
-    with pytest.raises(UsageError, match=r"epochs: 4 -> 5\); give the old ones"):
+    with pytest.raises(UsageError, match=r"epochs: 4 -> 5\); use the same settings"):
         go(config_of(folder, epochs=5), out)
     other = replace(data_of("classify"), fingerprint="of other examples")
     with pytest.raises(FolderError, match="examples or the model have changed since"):
@@ -475,7 +475,7 @@ def test_a_run_is_continued_with_its_own_settings_model_and_data(folder, tmp_pat
             go(config_of(folder), out)
     with pytest.raises(UsageError, match=r"with other settings .*learning_rate"):
         go(config_of(folder, learning_rate=1e-3), out)
-    with pytest.raises(FolderError, match="was trained on has changed since"):
+    with pytest.raises(FolderError, match="training data of .* has changed since"):
         go(config_of(folder), out, data_of("classify", train=47))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")

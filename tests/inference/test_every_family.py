@@ -220,8 +220,8 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
 @pytest.mark.parametrize(
     ("name", "flags", "said"),
     [
-        ("gpt", {"frozen": True}, "frozen is for an ELMo"),
-        ("elmo", {"bilstm": True}, "bilstm is for a BERT"),
+        ("gpt", {"frozen": True}, "frozen applies only to ELMo"),
+        ("elmo", {"bilstm": True}, "bilstm applies only to BERT"),
     ],
 )
 def test_settings_of_another_architecture_are_refused(folders, tmp_path, name, flags, said):

@@ -118,9 +118,9 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Model, tmp_path: Path)
     with pytest.raises(UsageError) as caught:
         predict_file(classifier, source, out, columns=Columns())
     assert str(caught.value) == (
-        f"out='{out}' is there already; choose another name, or add overwrite=True."
+        f"out='{out}' already exists; choose another name, or add overwrite=True."
     )
-    with pytest.raises(UsageError, match=r"mine\.csv' is there already"):
+    with pytest.raises(UsageError, match=r"mine\.csv' already exists"):
         embed_file(classifier, source, out, text="text", pooling="mean", layers=(-1,))
     assert out.read_text() == "kept"
 

@@ -147,7 +147,7 @@ def test_a_run_that_goes_on_in_another_precision_is_told(tmp_path: Path) -> None
     assert state.computed == "cpu in bf16"
     assert note_place(state, Place(World(), cpu, "bf16")) == ""
     assert note_place(state, Place(World(), cpu, "fp32")) == (
-        "Up to step 1,200 this run was computed on cpu in bf16, from here on it is on cpu in fp32: "
-        "its numbers will not be those of a run that was never interrupted."
+        "Steps up to 1,200 ran on cpu in bf16; later ones run on cpu in fp32, so results will "
+        "differ slightly from an uninterrupted run."
     )
     assert state.computed == "cpu in fp32"

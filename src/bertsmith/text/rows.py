@@ -101,9 +101,7 @@ def column(row: Row, name: str, *, advice: str) -> Any:
                 f"if {mark!r} separates the columns, convert the file to a .csv with commas or a "
                 ".tsv with tabs"
             )
-        elif (
-            not row.header
-        ):  # A JSON object names its keys; this one may be the only one without it.
+        elif not row.header:  # A JSON object, perhaps the only one without this key.
             advice += ", or add it to this row"
         raise no_such(row.header or row.where, name, known, advice=advice)
     return row.values[name]

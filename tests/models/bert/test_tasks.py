@@ -459,11 +459,11 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
         "correct it."
     )
     assert broken(tmp_path, {"architectures": ["BertForMaskedLM"]}) == (
-        f"{config}: the model is BertForMaskedLM, which has not been fine-tuned on a task; run "
+        f"{config}: the model (BertForMaskedLM) has not been fine-tuned on a task; run "
         "`bertsmith finetune` with it first."
     )
     assert broken(tmp_path, {"architectures": []}).startswith(
-        f"{config}: the model is of no named architecture, which"
+        f"{config}: the model (no architecture named) has not been"
     )
     assert broken(tmp_path, {"bertsmith_task": {"kind": "tag", "features": {"width": "x"}}}) == (
         f"{config}, bertsmith_task: 'features.width' is a string, expected an integer; correct it."

@@ -150,7 +150,7 @@ def test_no_word_is_cut_and_no_sentence_is_empty_unasked():
     with pytest.raises(UsageError) as caught:
         elmo.of_words([["the"], longest, ["überlanges", "b" * 99]])
     assert str(caught.value) == (
-        "2 words are longer than 10 bytes, the model's limit; the first is 'überlanges'; Pass "
+        "2 words are longer than 10 bytes, the model's limit; the first is 'überlanges'. Pass "
         "may_cut=True to truncate them, as the published code does."
     )
     cut, whole = elmo.of_words([["überlanges"], ["überlange"]], may_cut=True)
@@ -158,7 +158,7 @@ def test_no_word_is_cut_and_no_sentence_is_empty_unasked():
     torch.testing.assert_close(cut, whole, **EXACT)
     with pytest.raises(UsageError) as caught:
         elmo.of_words([["the"], [], ["a"]])
-    assert str(caught.value) == "Sentence 1 (counted from 0) holds no word; leave it out."
+    assert str(caught.value) == "Sentence 1 (counted from 0) has no words; remove it."
 
 
 def test_a_token_is_encoded_once_however_often_it_stands_there(monkeypatch):

@@ -119,7 +119,7 @@ def test_lines_that_are_wrong_are_named(tmp_path, text, want):
 
 def test_line_ends_of_old_and_utf16_are_named(tmp_path):
     assert message(put(tmp_path, "red B-X\rold I-X\r")).startswith(
-        ":1: found a carriage return alone, expected lines that end in a line feed; "
+        ":1: found a lone carriage return, expected lines that end in a line feed. "
     )
     assert message(put(tmp_path, "red O\n".encode("utf-16-le"))).endswith(
         "it looks like UTF-16LE; convert it with `iconv -f UTF-16LE -t UTF-8 FILE > NEW`."

@@ -60,8 +60,8 @@ def test_a_folder_is_read_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("line", "facts"),
     [
-        ("{", "not end in this line|not JSON"),
-        ("[1]", "JSON list.*an object a line"),
+        ("{", "not end on this line|not JSON"),
+        ("[1]", "JSON list.*one object per line"),
         ('{"sentence_good": "a"}', "no key 'sentence_bad'.*found 'sentence_good'"),
         ('{"sentence_good": "a", "sentence_bd": "b"}', "perhaps you meant 'sentence_bd'"),
         ('{"sentence_good": "a", "sentence_bad": 3}', "'sentence_bad' holds a number"),

@@ -131,7 +131,7 @@ def test_columns_that_would_not_be_read_are_refused() -> None:
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     for kind, name in (("classify", ""), ("tag", ""), ("answer", "x.json")):
         (tmp_path / name).mkdir(exist_ok=True)
-        with pytest.raises(UsageError, match="is a folder; give one file that lies in it"):
+        with pytest.raises(UsageError, match="is a folder; give one file in it"):
             asked(task_config(kind), tmp_path / name)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
         reading.labelled(task_config("tag"), tmp_path, columns=Columns())

@@ -191,7 +191,7 @@ def test_utf16_is_named(tmp_path, coding):
     with pytest.raises(DataError) as caught:
         squad.read(path, may_be_impossible=True)
     assert str(caught.value) == (
-        f"{path} is no text in UTF-8: it looks like {coding}; convert it with `iconv -f {coding} "
+        f"{path} is not UTF-8 text: it looks like {coding}; convert it with `iconv -f {coding} "
         "-t UTF-8 FILE > NEW`."
     )
 

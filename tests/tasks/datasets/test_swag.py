@@ -72,6 +72,6 @@ def test_empty_texts_are_named(tmp_path):
 def test_a_ragged_row_is_named(tmp_path):
     path = put(tmp_path, HEAD, ROW[:-1])
     assert message(path) == (
-        ":2: found 11 columns, expected 12 as in the header; add what is missing, or put a field "
-        'that holds a line break in "double quotes".'
+        ":2: found 11 columns, expected 12 as in the header; add the missing fields, or put a "
+        'field with a line break in "double quotes".'
     )
