@@ -336,7 +336,7 @@ def test_info_tells_folders_and_files_apart(made, capsys):
         ("prepare {0}/text.txt --tokenizer {0} --out {1}/c", "error: {0}"),
         (
             "prepare {0}/text.txt --tokenizer {0}/tokenizer --out {1}/c --language eng",
-            "error: --language eng: there are no rules for this language (perhaps you meant 'en');",
+            "error: --language eng: no sentence rules for this language (perhaps you meant 'en').",
         ),
         (
             "tokenizer train --out {1}/t --vocab-size 70",

@@ -475,11 +475,11 @@ def test_a_run_is_continued_with_its_own_settings_model_and_data(folder, tmp_pat
             go(config_of(folder), out)
     with pytest.raises(UsageError, match=r"with other settings .*learning_rate"):
         go(config_of(folder, learning_rate=1e-3), out)
-    with pytest.raises(FolderError, match="training data of .* has changed since"):
+    with pytest.raises(FolderError, match=r"training data of .* has changed since"):
         go(config_of(folder), out, data_of("classify", train=47))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    with pytest.raises(UsageError, match=r"holds something else .*no finetune\.json"):
+    with pytest.raises(UsageError, match=r"holds other files .*no finetune\.json"):
         go(config_of(folder), tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["letter.txt"]
 

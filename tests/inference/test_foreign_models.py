@@ -100,7 +100,7 @@ def test_a_gpt_without_its_token_is_still_damaged(tmp_path):
     path.write_text(
         json.dumps(json.loads(path.read_text()) | {"bertsmith_task": {"kind": "classify"}})
     )
-    with pytest.raises(FolderError, match="extract_id.* is missing"):
+    with pytest.raises(FolderError, match=r"extract_id.* is missing"):
         Model(tmp_path)
 
 
