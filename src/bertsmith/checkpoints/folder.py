@@ -221,7 +221,7 @@ def load_task(folder: Path) -> TaskModel:
     labels = _labels(keys, source)
     config = config_from_keys(keys, source)
     head, frame = task_head(
-        keys, config, tuple(labels), source=source, framing=partial(special_ids, folder)
+        keys, config, tuple(labels), source=source, special_ids=partial(special_ids, folder)
     )
     make = partial(build_for_task, config, head, pieces=_pieces(folder, config), frame=frame)
     return _filled(open_weights(folder, config), make)

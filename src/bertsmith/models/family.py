@@ -11,21 +11,32 @@ from typing import Any
 import msgspec
 from torch import nn
 
-from bertsmith.core.errors import FolderError, UsageError, option
+from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.bert.tasks import ARCHITECTURES, POOLED, BertForTask
+from bertsmith.models.bert.tasks import (
+    ARCHITECTURES,
+    BertForTask,
+    bert_for_task,
+    check_bert_task,
+)
 from bertsmith.models.config import DEFAULT_FAMILY, FamilyName, ModelConfig
 from bertsmith.models.config_files import MODEL_TYPES
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ElmoForPretraining
-from bertsmith.models.elmo.tasks import ElmoForTask
+from bertsmith.models.elmo.tasks import ElmoForTask, elmo_for_task
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt, GptForPretraining
-from bertsmith.models.gpt.tasks import GPT_ARCHITECTURES, ForeignFrame, GptForTask
-from bertsmith.models.head_config import OWN_TASK, HeadConfig, Level, head_from_keys
+from bertsmith.models.gpt.tasks import (
+    GPT_ARCHITECTURES,
+    ForeignFrame,
+    GptForTask,
+    check_gpt_task,
+    gpt_for_task,
+)
+from bertsmith.models.head_config import OWN_TASK, HeadConfig, HeadSource, Level, head_from_keys
 from bertsmith.models.language_model import LanguageModel
 from bertsmith.text.tokenizer.tokenizer import Frame
 
@@ -49,31 +60,11 @@ class Family:
     """From the config, the output layer, the vocabulary, and the frame of a foreign GPT."""
     task_architectures: Mapping[Level, str] = field(default_factory=dict)
     """Class names in `transformers` of the fine-tuned models that it computes equally."""
+    check_task: Callable[[Any, HeadConfig, HeadSource], ForeignFrame | None]
+    """Refuses an output layer that came from a folder and cannot be computed; gives the frame of a
+    GPT that another program fine-tuned."""
     task_frame: Frame = "text"
     """What `transformers` is to put around a text for a fine-tuned model."""
-
-
-def _bert_for_task(
-    config: BertConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
-) -> BertForTask:
-    return BertForTask(
-        config, msgspec.structs.replace(head, extract_id=None, both_orders=False, paired=False)
-    )
-
-
-def _gpt_for_task(
-    config: GptConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
-) -> GptForTask:
-    both = head.both_orders and head.level == "text"
-    own = msgspec.structs.replace(head, both_orders=both, paired=False)
-    return GptForTask(config, own, frame=frame)
-
-
-def _elmo_for_task(
-    config: ElmoConfig, head: HeadConfig, pieces: Sequence[str], frame: ForeignFrame | None
-) -> ElmoForTask:
-    own = msgspec.structs.replace(head, extract_id=None, both_orders=False)
-    return ElmoForTask(config, pieces, own)
 
 
 FAMILIES: dict[FamilyName, Family] = {
@@ -84,14 +75,16 @@ FAMILIES: dict[FamilyName, Family] = {
             encoder=lambda config, pieces: Bert(config),
             pretraining=lambda config, pieces, pairs: BertForPretraining(config, pair_task=pairs),
             next_sentence=BertForNextSentence,
-            task=_bert_for_task,
+            task=bert_for_task,
+            check_task=check_bert_task,
             task_architectures=ARCHITECTURES,
         ),
         Family(
             config=GptConfig,
             encoder=lambda config, pieces: Gpt(config),
             pretraining=lambda config, pieces, pairs: GptForPretraining(config),
-            task=_gpt_for_task,
+            task=gpt_for_task,
+            check_task=check_gpt_task,
             task_architectures=GPT_ARCHITECTURES,
             task_frame="extract",
         ),
@@ -99,7 +92,8 @@ FAMILIES: dict[FamilyName, Family] = {
             config=ElmoConfig,
             encoder=Elmo,
             pretraining=lambda config, pieces, pairs: ElmoForPretraining(config, pieces),
-            task=_elmo_for_task,
+            task=elmo_for_task,
+            check_task=lambda config, head, folder: None,
         ),
     )
 }
@@ -200,18 +194,6 @@ def build_for_task(
     Raises:
         UsageError: the head has what only another family has.
     """
-    if head.features is not None and not isinstance(config, BertConfig):
-        raise UsageError(
-            f"{option('features')} applies only to BERT: an ELMo mixes its layers itself, and a "
-            "GPT is fine-tuned as a whole. Remove it."
-        )
-    if head.bilstm and not isinstance(config, BertConfig):
-        raise UsageError(f"{option('bilstm')} applies only to BERT; remove it.")
-    if head.frozen and not isinstance(config, ElmoConfig):
-        raise UsageError(
-            f"{option('frozen')} applies only to ELMo; remove it. For a frozen BERT use "
-            f"{option('features')}."
-        )
     return FAMILIES[config.family].task(config, head, pieces, frame)
 
 
@@ -239,7 +221,7 @@ def task_head(
     labels: tuple[str, ...],
     *,
     source: str,
-    framing: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
+    special_ids: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
 ) -> tuple[HeadConfig, ForeignFrame | None]:
     """The output layer of a folder's model, and the frame of a GPT of another program.
 
@@ -248,55 +230,26 @@ def task_head(
         config: the same, read.
         labels: names of its classes.
         source: named in errors.
-        framing: what stands before and after a text for a GPT of another program, where that is
-            needed.
+        special_ids: the tokens that the folder's tokenizer puts before and after a text, for a
+            GPT of another program.
 
     Raises:
         FolderError: the model is not for a task, or for one that is not computed here; how its
             inputs are put together is not known; or the key of ours is damaged.
     """
+    own = OWN_TASK in config_keys
     try:
-        head = head_from_keys(config_keys[OWN_TASK]) if OWN_TASK in config_keys else None
+        head = (
+            head_from_keys(config_keys[OWN_TASK])
+            if own
+            else _head_of_theirs(config_keys, labels, source)
+        )
     except msgspec.ValidationError as error:
         raise FolderError(
             f"{source}, {OWN_TASK}: {describe_validation(error, HeadConfig)}."
         ) from error
-    if head is None:
-        head = _head_of_theirs(config_keys, labels, source)
-        if isinstance(config, BertConfig) and config.is_decoder and head.level in POOLED:
-            raise FolderError(
-                f"{source}: a left-to-right model that predicts at [CLS] has seen no text there. "
-                f"bertsmith's models predict at the last token (and have the key {OWN_TASK}). Run "
-                "`bertsmith finetune` with it."
-            )
-    frame = None
-    if isinstance(config, GptConfig) and OWN_TASK not in config_keys and framing is not None:
-        frame = _foreign_frame(framing(), config, source)
-    elif isinstance(config, GptConfig) and head.extract_id is None:
-        raise FolderError(
-            f"{source}, {OWN_TASK}: extract_id, the last token of a fine-tuned GPT's inputs, is "
-            "missing; restore the file from a good copy."
-        )
-    if head.extract_id is not None and not 0 <= head.extract_id < config.vocab_size:
-        raise FolderError(
-            f"{source}, {OWN_TASK}: extract_id is {head.extract_id}, but the vocabulary has "
-            f"{config.vocab_size} pieces; restore the file from a good copy."
-        )
+    frame = FAMILIES[config.family].check_task(config, head, HeadSource(source, own, special_ids))
     return msgspec.structs.replace(head, labels=labels if head.has_labels else ()), frame
-
-
-def _foreign_frame(
-    ids: tuple[tuple[int, ...], tuple[int, ...]], config: GptConfig, source: str
-) -> ForeignFrame:
-    before, after = ids
-    known = all(0 <= token < config.vocab_size for token in before + after)
-    if max(len(before), len(after)) > 1 or not known:
-        raise FolderError(
-            f"{source}: its tokenizer puts the tokens {before} before a text and {after} after "
-            "it, expected at most one token of the vocabulary on each side. Run `bertsmith "
-            "finetune` with this model."
-        )
-    return ForeignFrame(next(iter(before), None), next(iter(after), None))
 
 
 def _head_of_theirs(config_keys: dict[str, Any], labels: Sequence[str], source: str) -> HeadConfig:

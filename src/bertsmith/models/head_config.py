@@ -1,7 +1,7 @@
 """The output layer of a fine-tuned model: all that a model knows of its task, without torch."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -86,6 +86,17 @@ class HeadConfig(
         return {OWN_TASK: found}
 
 
+class HeadSource(NamedTuple):
+    """Where an output layer was read from, for the checks of its family."""
+
+    name: str
+    """The folder, named in errors."""
+    own: bool
+    """Whether bertsmith wrote it; else another program did."""
+    special_ids: Callable[[], tuple[tuple[int, ...], tuple[int, ...]]] | None
+    """The tokens that the folder's tokenizer puts before and after a text."""
+
+
 def head_from_keys(value: Any) -> HeadConfig:
     """The head that the key `OWN_TASK` of a `config.json` describes, without labels.
 
@@ -97,6 +108,34 @@ def head_from_keys(value: Any) -> HeadConfig:
         value = {name: one for name, one in value.items() if name != "kind"}
         value |= {"level": level, "loss": loss}
     return msgspec.convert(value, HeadConfig)
+
+
+def refuse_bert_only(head: HeadConfig) -> None:
+    """Refuses what only a BERT has in an output layer.
+
+    Raises:
+        UsageError: the head asks for features or a BiLSTM.
+    """
+    if head.features is not None:
+        raise UsageError(
+            f"{option('features')} applies only to BERT: an ELMo mixes its layers itself, and a "
+            "GPT is fine-tuned as a whole. Remove it."
+        )
+    if head.bilstm:
+        raise UsageError(f"{option('bilstm')} applies only to BERT; remove it.")
+
+
+def refuse_elmo_only(head: HeadConfig) -> None:
+    """Refuses what only an ELMo has in an output layer.
+
+    Raises:
+        UsageError: the head asks for a frozen encoder, which a BERT has as `features`.
+    """
+    if head.frozen:
+        raise UsageError(
+            f"{option('frozen')} applies only to ELMo; remove it. For a frozen BERT use "
+            f"{option('features')}."
+        )
 
 
 def chosen_layers(layers: Sequence[int], *, count: int, parameter: str) -> list[int]:

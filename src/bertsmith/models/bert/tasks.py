@@ -15,16 +15,27 @@ directions' last ones.
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
+from bertsmith.core.errors import FolderError
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import Pooler
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.parameters import LSTM_LAYERS
-from bertsmith.models.head_config import FeatureBased, HeadConfig, Level, Loss, chosen_layers
+from bertsmith.models.head_config import (
+    OWN_TASK,
+    FeatureBased,
+    HeadConfig,
+    HeadSource,
+    Level,
+    Loss,
+    chosen_layers,
+    refuse_elmo_only,
+)
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
@@ -225,6 +236,32 @@ class BertForTask(nn.Module):
         if self.features is not None or self.bilstm is not None or pools_the_last:
             keys = {"architectures": ["BertModel"]} | self.head.keys
         return keys | label_keys(self.head)
+
+
+def bert_for_task(config: BertConfig, head: HeadConfig, *_: object) -> BertForTask:
+    """The model with fresh weights, without what only other families have in an output layer.
+
+    Raises:
+        UsageError: the head asks for what only an ELMo has.
+    """
+    refuse_elmo_only(head)
+    return BertForTask(
+        config, msgspec.structs.replace(head, extract_id=None, both_orders=False, paired=False)
+    )
+
+
+def check_bert_task(config: BertConfig, head: HeadConfig, source: HeadSource) -> None:
+    """Refuses a left-to-right BERT of another program that predicts at `[CLS]`.
+
+    Raises:
+        FolderError: it is one.
+    """
+    if config.is_decoder and head.level in POOLED and not source.own:
+        raise FolderError(
+            f"{source.name}: a left-to-right model that predicts at [CLS] has seen no text there. "
+            f"bertsmith's models predict at the last token (and have the key {OWN_TASK}). Run "
+            "`bertsmith finetune` with it."
+        )
 
 
 def label_keys(head: HeadConfig) -> dict[str, Any]:

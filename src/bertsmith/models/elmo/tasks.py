@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from bertsmith.models.bert.tasks import POOLED, BiLstm, TaskBatch, label_keys, task_loss
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import Elmo, ScalarMix
-from bertsmith.models.head_config import HeadConfig
+from bertsmith.models.head_config import HeadConfig, refuse_bert_only
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import Linear, NumberLinear, output_layer
@@ -257,3 +257,17 @@ def attend(scores_BKQ: Tensor, over: Padded) -> Tensor:
     """For each of K the mean of the Q states of `over` by its scores, a softmax: [B, K, D]."""
     scores_BKQ = scores_BKQ.masked_fill(~over.real_BL[:, None], -torch.inf)
     return scores_BKQ.softmax(-1) @ over.states_BLD
+
+
+def elmo_for_task(
+    config: ElmoConfig, head: HeadConfig, pieces: Sequence[str], *_: object
+) -> ElmoForTask:
+    """The model with fresh weights, without what only other families have in an output layer.
+
+    Raises:
+        UsageError: the head asks for features or a BiLSTM, which only a BERT has.
+    """
+    refuse_bert_only(head)
+    return ElmoForTask(
+        config, pieces, msgspec.structs.replace(head, extract_id=None, both_orders=False)
+    )

@@ -14,14 +14,22 @@ has read everything and the answer is read; a pair whose order means nothing is 
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
-from bertsmith.core.errors import UsageError
+from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.models.bert.tasks import TaskBatch, label_keys, task_loss
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.gpt.model import Gpt
-from bertsmith.models.head_config import HeadConfig, Level
+from bertsmith.models.head_config import (
+    OWN_TASK,
+    HeadConfig,
+    HeadSource,
+    Level,
+    refuse_bert_only,
+    refuse_elmo_only,
+)
 from bertsmith.models.modules.dropout import Dropout
 from bertsmith.models.modules.initialization import initialize
 from bertsmith.models.modules.linear import NumberLinear, OutputLinear, output_layer
@@ -232,3 +240,47 @@ def _other_way_round(packed: Packed) -> Tensor:
 def _rows_of(packed: Packed, places_P: Tensor) -> Tensor:
     """The sequences that tokens are in."""
     return torch.searchsorted(packed.starts[1:].to(torch.int64), places_P, right=True)
+
+
+def gpt_for_task(
+    config: GptConfig, head: HeadConfig, pieces: object, frame: ForeignFrame | None
+) -> GptForTask:
+    """The model with fresh weights, without what only other families have in an output layer.
+
+    Raises:
+        UsageError: the head asks for what only a BERT or an ELMo has.
+    """
+    refuse_bert_only(head)
+    refuse_elmo_only(head)
+    both = head.both_orders and head.level == "text"
+    own = msgspec.structs.replace(head, both_orders=both, paired=False)
+    return GptForTask(config, own, frame=frame)
+
+
+def check_gpt_task(config: GptConfig, head: HeadConfig, source: HeadSource) -> ForeignFrame | None:
+    """The frame of a GPT that another program fine-tuned; None for our own.
+
+    Raises:
+        FolderError: it is not known how the model's inputs are put together.
+    """
+    if source.own or source.special_ids is None:
+        if head.extract_id is None:
+            raise FolderError(
+                f"{source.name}, {OWN_TASK}: extract_id, the last token of a fine-tuned GPT's "
+                "inputs, is missing; restore the file from a good copy."
+            )
+        if not 0 <= head.extract_id < config.vocab_size:
+            raise FolderError(
+                f"{source.name}, {OWN_TASK}: extract_id is {head.extract_id}, but the vocabulary "
+                f"has {config.vocab_size} pieces; restore the file from a good copy."
+            )
+        return None
+    before, after = source.special_ids()
+    known = all(0 <= token < config.vocab_size for token in before + after)
+    if max(len(before), len(after)) > 1 or not known:
+        raise FolderError(
+            f"{source.name}: its tokenizer puts the tokens {before} before a text and {after} "
+            "after it, expected at most one token of the vocabulary on each side. Run `bertsmith "
+            "finetune` with this model."
+        )
+    return ForeignFrame(next(iter(before), None), next(iter(after), None))
