@@ -41,7 +41,8 @@ from bertsmith.models.modules.packed import LanguageBatch, pack
 from bertsmith.models.parameters import to_theirs
 from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
-from bertsmith.training.parallel import Parallel, Place
+from bertsmith.training.parallel.model import Parallel
+from bertsmith.training.parallel.place import Place
 
 OURS = "bertsmith"
 VOCABULARY, LENGTH, SEQUENCES = 8000, 128, 32

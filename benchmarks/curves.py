@@ -19,7 +19,7 @@ from bertsmith.pretraining.batches import heldout_batches
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.quickstart.page import smoothed
 from bertsmith.reports.charts import Mark, Series, line_chart
-from bertsmith.training.parallel import join
+from bertsmith.training.parallel.place import join
 from bertsmith.training.progress import read_metrics
 
 ROWS = 12

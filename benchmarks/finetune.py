@@ -58,7 +58,7 @@ from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.run import RunResult
-from bertsmith.training.parallel import has_native_bf16
+from bertsmith.training.parallel.precision import has_native_bf16
 
 OURS, THEIRS = squad_features.OURS, "transformers"
 PRODUCTS = "the products alone"

@@ -40,7 +40,9 @@ from bertsmith.models.parameters import to_theirs
 from bertsmith.pretraining.batches import Batches
 from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
-from bertsmith.training.parallel import Parallel, Place, choose_precision, has_native_bf16
+from bertsmith.training.parallel.model import Parallel
+from bertsmith.training.parallel.place import Place
+from bertsmith.training.parallel.precision import choose_precision, has_native_bf16
 
 Step = Callable[[list[PretrainBatch]], float]
 LENGTH = 128

@@ -20,7 +20,7 @@ from bertsmith.corpus.shards import Manifest, ShardInfo, Split
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
-from bertsmith.training import parallel
+from bertsmith.training.parallel import precision
 
 # Tests are many small operations, on which two threads lose time waiting for each other.
 torch.set_num_threads(1)
@@ -37,10 +37,10 @@ def signals_that_are_not_ignored() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="session")
 def hardware_without_bf16() -> Iterator[None]:
     """Numbers are asserted for fp32, so `--precision auto` means that here on any CPU."""
-    native = parallel.has_native_bf16
+    native = precision.has_native_bf16
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            parallel, "has_native_bf16", lambda device: device.type != "cpu" and native(device)
+            precision, "has_native_bf16", lambda device: device.type != "cpu" and native(device)
         )
         yield
 

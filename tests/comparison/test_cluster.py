@@ -21,8 +21,8 @@ from bertsmith.comparison.job import compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import MODELS
 from bertsmith.core.errors import FolderError, MissingExtra, SystemFault, UsageError
-from bertsmith.training import parallel
-from bertsmith.training.parallel import has_native_bf16
+from bertsmith.training.parallel import precision
+from bertsmith.training.parallel.precision import has_native_bf16
 from bertsmith.training.schedule import Phase
 
 # On busy cores, starting Ray and its workers takes minutes.
@@ -70,8 +70,8 @@ def done(files, ray_address):
 
 def test_it_is_the_comparison_that_one_process_makes(done, files, monkeypatch):
     # The workers take the precision of their hardware, so this process must too.
-    monkeypatch.setattr(parallel, "has_native_bf16", has_native_bf16)
-    parallel.bf16_is_faster.cache_clear()
+    monkeypatch.setattr(precision, "has_native_bf16", has_native_bf16)
+    precision.bf16_is_faster.cache_clear()
     assert [system.name for system in done.systems] == ["bert", "gpt"]
     assert all(len(system.runs["mrpc"]) == 1 for system in done.systems)
     assert "Runs lay side by side" in (files / "out" / "compare.html").read_text()

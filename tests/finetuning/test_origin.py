@@ -31,7 +31,7 @@ from bertsmith.tasks import task_config
 from bertsmith.tasks.examples import Limits, TextExample
 from bertsmith.tasks.features import Features
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 FAST = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "precision": "fp32"}
 PLACE = Place(World(), torch.device("cpu"), "fp32")

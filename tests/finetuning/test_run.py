@@ -48,7 +48,7 @@ from bertsmith.tasks.scoring import score
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training import schedule
-from bertsmith.training.parallel import Place, join
+from bertsmith.training.parallel.place import Place, join
 from bertsmith.training.progress import read_metrics
 
 LETTERS = "abcdefghijklmnop"

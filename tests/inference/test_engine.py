@@ -41,7 +41,7 @@ from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.kinds.regression import NumberAnswer
 from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 LETTERS = "abcdefghijklm"
 VOCAB = (*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *"中文。", ".")

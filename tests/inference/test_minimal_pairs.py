@@ -21,7 +21,7 @@ from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.family import build
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 SIZE = len(TOY_VOCAB)
 TOKENIZER = Tokenizer(TOY_VOCAB)

@@ -12,7 +12,7 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.modules.packed import LanguageBatch, PretrainBatch, pack
 from bertsmith.pretraining.evaluation import baseline, evaluate
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 PLACE = Place(World(), torch.device("cpu"), "fp32")
 

@@ -20,7 +20,8 @@ from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig, OptimizerConfig
 from bertsmith.training.loop import evaluation_due, train
 from bertsmith.training.optimizer import FORGET_EVERY, adamw, load_state_by_name, state_by_name
-from bertsmith.training.parallel import Parallel, Place
+from bertsmith.training.parallel.model import Parallel
+from bertsmith.training.parallel.place import Place
 from bertsmith.training.progress import Reporter, read_metrics
 from bertsmith.training.schedule import Moment, Phase, Schedule
 

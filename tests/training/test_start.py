@@ -13,7 +13,7 @@ from bertsmith.core.storage import write_json
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.training import checkpoint, start
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 from bertsmith.training.schedule import Moment, Phase, write_log
 from bertsmith.training.start import enter, note_place
 

@@ -43,7 +43,9 @@ from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig, OptimizerConfig
 from bertsmith.training.loop import Batches, train
 from bertsmith.training.optimizer import adamw
-from bertsmith.training.parallel import Parallel, choose_micro_tokens, explaining_memory, join
+from bertsmith.training.parallel.model import Parallel
+from bertsmith.training.parallel.place import join
+from bertsmith.training.parallel.precision import choose_micro_tokens, explaining_memory
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Phase, Schedule
 

@@ -22,7 +22,7 @@ from bertsmith.tasks.scoring import Scores, decisive, score
 from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 PREDICTIONS = "predictions.jsonl"
 BEST = "best"

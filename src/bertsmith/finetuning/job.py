@@ -45,7 +45,7 @@ from bertsmith.models.family import build_for_task, check_segments, is_known_to_
 from bertsmith.reports import svg
 from bertsmith.tasks import metrics
 from bertsmith.tasks.inspection import Inspection
-from bertsmith.training.parallel import Place, join
+from bertsmith.training.parallel.place import Place, join
 
 JOB = "job.json"
 RESULTS = "results.json"

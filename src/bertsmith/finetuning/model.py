@@ -17,7 +17,7 @@ from bertsmith.models.head_config import FeatureBased, HeadConfig
 from bertsmith.models.modules.embedding import WordEmbedding
 from bertsmith.tasks.task import Task
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 
 def build_model(

@@ -31,7 +31,7 @@ from bertsmith.tasks.examples import Example
 from bertsmith.tasks.features import Features
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.text.tokenizer.train import learn_tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 VOCAB_SIZE = 8000
 """Pieces wanted of a vocabulary that is trained on the training texts; small data has fewer."""

@@ -21,7 +21,7 @@ from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 """Of an evaluation, by device."""

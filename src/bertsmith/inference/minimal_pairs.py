@@ -40,7 +40,8 @@ from bertsmith.tasks.datasets import minimal_pairs as pair_files
 from bertsmith.tasks.datasets.minimal_pairs import BAD, GOOD, Pair
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Place, choose_precision
+from bertsmith.training.parallel.place import Place
+from bertsmith.training.parallel.precision import choose_precision
 
 MEASURES: dict[Objective, str] = {
     "masked": "pseudo-log-likelihood, the rest of a word hidden too (PLL-word-l2r)",

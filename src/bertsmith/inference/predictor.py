@@ -39,7 +39,8 @@ from bertsmith.text.rows import Row
 from bertsmith.text.tables import Table
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Place, choose_precision
+from bertsmith.training.parallel.place import Place
+from bertsmith.training.parallel.precision import choose_precision
 
 Input = Example | str | tuple[str, ...]
 """What a fine-tuned model is asked: see `Model.predict`."""

@@ -9,7 +9,8 @@ from torch import nn
 
 from bertsmith.models.modules.packed import LanguageBatch, TextBatch
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel import Batch, Place
+from bertsmith.training.parallel.model import Batch
+from bertsmith.training.parallel.place import Place
 
 
 class Evaluated(Protocol):

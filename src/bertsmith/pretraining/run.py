@@ -44,13 +44,9 @@ from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.loop import train
 from bertsmith.training.optimizer import adamw, state_by_name
-from bertsmith.training.parallel import (
-    Parallel,
-    Place,
-    choose_micro_tokens,
-    explaining_memory,
-    join,
-)
+from bertsmith.training.parallel.model import Parallel
+from bertsmith.training.parallel.place import Place, join
+from bertsmith.training.parallel.precision import choose_micro_tokens, explaining_memory
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Schedule
 from bertsmith.training.start import (

@@ -19,7 +19,8 @@ from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig
 from bertsmith.training.optimizer import FORGET_EVERY, clip, forget_faint, set_learning_rate
-from bertsmith.training.parallel import Batch, Parallel, Place
+from bertsmith.training.parallel.model import Batch, Parallel
+from bertsmith.training.parallel.place import Place
 from bertsmith.training.progress import Rate, Reporter
 from bertsmith.training.schedule import Moment, Schedule
 

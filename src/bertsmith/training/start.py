@@ -11,7 +11,7 @@ from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Phase, Schedule, read_log, read_replay, write_log
 

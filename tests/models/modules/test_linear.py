@@ -10,7 +10,7 @@ from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.modules.linear import TILE, Linear, OutputLinear, linear, whole_tiles
 from bertsmith.models.modules.packed import PretrainBatch, pack
-from bertsmith.training.parallel import Place
+from bertsmith.training.parallel.place import Place
 
 
 def test_rows_are_filled_up_to_whole_tiles():

@@ -1,30 +1,22 @@
-"""Precision and micro-batch size by hardware; a launcher's restart under gloo."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Precision and micro-batch size by hardware."""
 
 import numpy as np
 import pytest
 import torch
 
 from bertsmith.core.errors import SystemFault, UsageError
-from bertsmith.core.runtime import World
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.models.modules.packed import pack
-from bertsmith.training import parallel
-from bertsmith.training.parallel import (
-    Place,
+from bertsmith.training.parallel import precision
+from bertsmith.training.parallel.precision import (
     bf16_is_faster,
     choose_micro_tokens,
     choose_precision,
     explaining_memory,
     has_native_bf16,
-    join,
 )
 
 CPU = torch.device("cpu")
@@ -40,7 +32,7 @@ def test_bf16_only_where_the_hardware_has_it(
     assert isinstance(torch.cpu._is_avx512_bf16_supported(), bool)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(parallel, "has_native_bf16", has_native_bf16)  # Not that of the fixture.
+    monkeypatch.setattr(precision, "has_native_bf16", has_native_bf16)  # Not that of the fixture.
     assert has_native_bf16(CPU) is native
     assert choose_precision("fp32", CPU) == "fp32"
     if native:
@@ -56,19 +48,11 @@ def test_auto_is_the_faster_precision(
 ) -> None:
     """A clock that runs twice as fast while bf16 is multiplied, or half as fast."""
     moments = iter(np.cumsum([0, 2, 0, 1 if fast else 4] * 6).tolist())
-    monkeypatch.setattr(parallel, "has_native_bf16", lambda device: native)
-    monkeypatch.setattr(parallel, "perf_counter", lambda: next(moments))
+    monkeypatch.setattr(precision, "has_native_bf16", lambda device: native)
+    monkeypatch.setattr(precision, "perf_counter", lambda: next(moments))
     bf16_is_faster.cache_clear()
     assert choose_precision("auto", CPU) == ("bf16" if native and fast else "fp32")
     bf16_is_faster.cache_clear()
-
-
-def test_autocast_is_what_the_precision_says() -> None:
-    product = {}
-    for precision in ("fp32", "bf16"):
-        with Place(World(), CPU, precision).autocast():  # type: ignore[arg-type]
-            product[precision] = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
-    assert product == {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def test_micro_batches_fill_a_third_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,19 +102,6 @@ def test_an_elmo_keeps_about_what_its_shape_says() -> None:
     assert 0.8 * config.bytes_per_token < bytes_per_token <= config.bytes_per_token
 
 
-def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for name, value in {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    # The one that would have a GPU says so too: the others may not speak.
-    with (
-        pytest.raises(UsageError, match=r"2 processes .* has 1 GPU.* --nproc-per-node 1"),
-        join("fp32"),
-    ):
-        pass
-
-
 def test_the_end_of_memory_is_explained() -> None:
     expected = r"Memory ran out on cpu with 4,096 tokens .*resume=True .*micro_tokens=2048"
     with pytest.raises(SystemFault, match=expected), explaining_memory(CPU, 4096):
@@ -139,42 +110,3 @@ def test_the_end_of_memory_is_explained() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
     with pytest.raises(RuntimeError, match="must match"), explaining_memory(CPU, 4096):
         torch.ones(2) + torch.ones(3)
-
-
-def test_seeding_needs_no_stack_trace_and_decides_the_draws() -> None:
-    place = Place(World(), CPU, "fp32")
-    place.seed(5)
-    first = torch.rand(3)
-    torch.manual_seed(5)
-    assert torch.equal(first, torch.rand(3))
-
-
-_WORKER = """
-import os, signal, sys, time
-import torch
-from bertsmith.training.parallel import join
-with join("fp32") as place:
-    total = place.total([1.0, float(place.world.rank)])
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        if place.world.rank == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        place.total([0.0])
-    answer = place.first_decides(lambda: {"from": place.world.rank})
-    open(sys.argv[1] + str(place.world.rank), "w").write(f"{total} {answer}")
-"""
-
-
-def test_a_killed_worker_is_restarted_under_gloo(tmp_path: Path) -> None:
-    script = tmp_path / "worker.py"
-    script.write_text(_WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, "--max-restarts=1", str(script), str(tmp_path / "out")],
-        check=True,
-        timeout=120,
-        env=environment,
-        capture_output=True,
-    )
-    assert (tmp_path / "out0").read_text() == "[2.0, 1.0] {'from': 0}"
-    assert (tmp_path / "out1").read_text() == "[2.0, 1.0] {'from': 0}"

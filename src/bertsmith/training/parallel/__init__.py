@@ -1,0 +1,1 @@
+"""Processes, device, precision and compilation, applied to a model from outside."""
