@@ -11,7 +11,9 @@ from pathlib import Path
 
 from bertsmith.core import errors
 from bertsmith.tasks.datasets import conll, minimal_pairs, squad
-from bertsmith.text import arrow, documents, rows
+from bertsmith.text import documents
+from bertsmith.text.formats import columnar
+from bertsmith.text.formats.registry import read_rows
 
 Open = Callable[[Path, Path], object]
 """(folder, the damaged file in it) -> whatever."""
@@ -21,7 +23,7 @@ def _reader(folder: Path, file: Path) -> None:
     """A user's file, by everything that may be given it."""
     readers: list[Callable[[Path], object]] = [
         lambda path: list(documents.read(str(path))),
-        lambda path: list(rows.read(path)),
+        lambda path: list(read_rows(path)),
     ]
     if file.suffix == ".conll":
         readers = [conll.read, lambda path: conll.read(path, labelled=None)]
@@ -31,7 +33,7 @@ def _reader(folder: Path, file: Path) -> None:
         readers.append(lambda path: squad.read(path, may_be_impossible=True, labelled=False))
     if file.name.startswith("pairs"):
         readers.append(lambda path: list(minimal_pairs.read(path)))
-    readers.append(arrow.class_names)
+    readers.append(columnar.class_names)
     complaint: errors.BertsmithError | None = None
     for read in readers:
         try:

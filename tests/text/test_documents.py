@@ -16,8 +16,9 @@ import zstandard
 from conftest import PEAK_KILOBYTES
 
 from bertsmith.core.errors import DataError, MissingExtra, SystemFault, UsageError
-from bertsmith.text import documents, formats, rows, streams
+from bertsmith.text import documents, rows, streams
 from bertsmith.text.documents import Document, check_apart, list_files, read
+from bertsmith.text.formats import delimited, plain_text, registry
 
 PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 
@@ -96,7 +97,7 @@ def test_every_format_gives_the_same_documents(tmp_path, name, packing):
 
 def test_every_reader_is_tested():
     tested = {streams.endings(name)[0] for name in FORMATS} | {".txt"}
-    assert tested == set(formats.READERS)
+    assert tested == set(registry.FORMATS)
     assert set(PACK) - {""} == set(streams.PACKED)
 
 
@@ -186,12 +187,12 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, module):
 
 
 def test_a_document_without_end_is_cut_at_lines(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "LONGEST_DOCUMENT", 1000)
-    monkeypatch.setattr(formats, "LONGEST_DOCUMENT", 1000)
-    rows = [f"line number {i:04d}" for i in range(200)]
-    path = put(tmp_path, "a.txt", "\n".join(rows))
+    for module in (documents, plain_text, rows):
+        monkeypatch.setattr(module, "LONGEST_DOCUMENT", 1000)
+    written = [f"line number {i:04d}" for i in range(200)]
+    path = put(tmp_path, "a.txt", "\n".join(written))
     got = list(read(path))
-    assert "\n".join(document.text for document in got).split("\n") == rows
+    assert "\n".join(document.text for document in got).split("\n") == written
     assert [d.where for d in got] == [f"{path}:{1 + 58 * i}" for i in range(4)]
     other = put(tmp_path, "a.jsonl", json.dumps({"text": "word " * 700}))
     pieces = list(read(other))
@@ -204,7 +205,7 @@ def test_a_document_without_end_is_cut_at_lines(tmp_path, monkeypatch):
 
 def test_very_long_lines_and_fields_are_read(tmp_path):
     long = "word and word " * 300_000
-    assert len(long) > formats.LONGEST_DOCUMENT > 131_072  # the csv module's own limit
+    assert len(long) > rows.LONGEST_DOCUMENT > 131_072  # the csv module's own limit
     for name, data in [
         ("a.txt", long),
         ("a.jsonl", json.dumps({"text": long})),
@@ -219,7 +220,7 @@ def test_very_long_lines_and_fields_are_read(tmp_path):
 def test_a_line_past_the_limit_is_an_error(tmp_path, monkeypatch):
     path = put(tmp_path, "a.jsonl", b'{"text": "a"}\n' + b"x" * (66 << 20))
     assert message(path).startswith(":2: the line is longer than 64 MiB; expected one document")
-    monkeypatch.setattr(rows, "LONGEST_ROW", 3 << 20)
+    monkeypatch.setattr(delimited, "LONGEST_ROW", 3 << 20)
     path = put(tmp_path, "a.csv", b'text\n"' + (b"x" * 99 + b"\n") * (1 << 16))
     assert message(path).startswith(":2: this row is longer than 3 MiB")
 

@@ -73,9 +73,9 @@ def text_blocks(
 
 def _column(source: str, column: str) -> Iterator[str]:
     from bertsmith.tasks.datasets.fields import text_of
-    from bertsmith.text import rows
+    from bertsmith.text.formats.registry import read_rows
 
-    for row in rows.read(source):
+    for row in read_rows(source):
         yield text_of(row, column, "text")
 
 

@@ -18,7 +18,7 @@ from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import Columns, TaskConfig
-from bertsmith.text import rows
+from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.writers import open_vectors, open_writer
 
 _BLOCK = 512
@@ -158,7 +158,7 @@ def embed_file(
     check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_vectors(out) as write:
-        for block in _blocks(rows.read(source), alike=lambda one, other: False):
+        for block in _blocks(read_rows(source), alike=lambda one, other: False):
             texts = [text_of(row, text, "text") for row in block]
             vectors = predictor.embed(texts, pooling=pooling, layers=layers)
             for row in block:
@@ -197,7 +197,7 @@ def score_file(
     check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_writer(out) as write:
-        for block in _blocks(rows.read(source), alike=lambda one, other: False):
+        for block in _blocks(read_rows(source), alike=lambda one, other: False):
             scores = predictor.log_likelihood([text_of(row, text, "text") for row in block])
             for row, found in zip(block, scores, strict=True):
                 score = summary(found)

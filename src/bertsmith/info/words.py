@@ -5,7 +5,7 @@ from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
 from bertsmith.models.config_files import CONFIGS
 from bertsmith.tasks.metrics import METRICS, told_beside
-from bertsmith.text.formats import LONGEST_DOCUMENT
+from bertsmith.text.rows import LONGEST_DOCUMENT
 from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
 

@@ -24,6 +24,7 @@ from bertsmith.tasks.metric import Metric, Row
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows, streams
+from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -155,7 +156,7 @@ class TaskKind(ABC):
             SystemFault: the file cannot be read.
         """
         self.refuse_lines(path)
-        for number, row in enumerate(rows.read(path)):
+        for number, row in enumerate(read_rows(path)):
             yield self.parse(row, str(number), columns, labelled=True)
 
     def read_unlabelled(
@@ -170,12 +171,11 @@ class TaskKind(ABC):
 
         Raises:
             DataError: as `parse`.
-            UsageError: as `read`.
-            SystemFault: the file cannot be read.
+            UsageError, SystemFault: as `read`.
         """
         rows.refuse_folder(path)
         columns = self.columns_in(path, columns)
-        for number, row in enumerate(rows.read(path)):
+        for number, row in enumerate(read_rows(path)):
             yield row.values, self.parse(row, str(number), columns, labelled=False)
 
     def refuse_lines(self, path: Path | str) -> None:

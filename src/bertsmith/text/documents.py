@@ -17,7 +17,8 @@ from bertsmith.core.errors import DataError, UsageError, explain_os_error, optio
 from bertsmith.core.extras import require
 from bertsmith.core.storage import explained_remote
 from bertsmith.text import streams
-from bertsmith.text.formats import LONGEST_DOCUMENT, READERS, Reader, cut_at
+from bertsmith.text.formats.registry import FORMATS, format_of, is_supported
+from bertsmith.text.rows import LONGEST_DOCUMENT, cut_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def list_files(inputs: Sequence[str]) -> list[str]:
         elif Path(name).is_dir():
             files = _list_folder(name)
         elif Path(name).exists():
-            _format(name)
+            format_of(name)
             files = [name]
         elif glob.has_magic(name):
             files = sorted(filter(_supported, glob.glob(name, recursive=True)))  # noqa: PTH207
@@ -93,10 +94,10 @@ def read(path: str, *, text_field: str = "text") -> Iterator[Document]:
         UsageError: the ending is not supported.
         MissingExtra: the format needs a package that is not installed.
     """
-    reader = _format(path)
+    read_texts = format_of(path).texts
     empty = True
     try:
-        for text, place, cut in reader(path, text_field):
+        for text, place, cut in read_texts(path, text_field):
             empty = False
             where = f"{path}:{place}"
             if len(text) <= LONGEST_DOCUMENT:
@@ -124,19 +125,12 @@ def check_apart(out: Path, inputs: Sequence[str]) -> None:
             )
 
 
-def _format(path: str) -> Reader:
-    reader = READERS.get(streams.endings(path)[0])
-    if reader is None:
-        raise streams.unsupported(path, READERS)
-    return reader
-
-
 def _endings() -> str:
-    return f"{', '.join(READERS)} (each also with {' or '.join(streams.PACKED)})"
+    return f"{', '.join(FORMATS)} (each also with {' or '.join(streams.PACKED)})"
 
 
 def _supported(path: str) -> bool:
-    return streams.endings(path)[0] in READERS and not Path(path).is_dir()
+    return is_supported(path) and not Path(path).is_dir()
 
 
 def _list_folder(folder: str) -> list[str]:
@@ -152,14 +146,14 @@ def _list_folder(folder: str) -> list[str]:
 
 def _list_url(url: str) -> list[str]:
     """A URL with a supported ending is taken as it is, without asking the server."""
-    if "*" not in url and streams.endings(url)[0] in READERS:
+    if "*" not in url and is_supported(url):
         return [url]
     core = require("fsspec.core", extra="data", purpose=f"Opening {url}")
     with explained_remote(url):
         system, path = core.url_to_fs(url)
         names = system.glob(path) if "*" in path else system.find(path)
         files = sorted(system.unstrip_protocol(name) for name in names)
-    return [file for file in files if streams.endings(file)[0] in READERS]
+    return [file for file in files if is_supported(file)]
 
 
 def _cut(text: str) -> Iterator[tuple[str, bool]]:

@@ -21,6 +21,7 @@ from bertsmith.core.errors import DataError, nearest, option
 from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.notes import Notes
 from bertsmith.text import rows, streams
+from bertsmith.text.formats.delimited import lone_return
 
 _DOCUMENT = "-DOCSTART-"
 _NEW_DOCUMENT = re.compile(r"#\s*newdoc\b")
@@ -98,7 +99,7 @@ def lines(path: Path | str) -> Iterator[Line]:
     for number, text in enumerate(streams.decoded_lines(str(path), longest=rows.LONGEST_ROW), 1):
         line = text.rstrip(" \r\n")
         if "\r" in line:
-            raise rows.lone_return(f"{path}:{number}")
+            raise lone_return(f"{path}:{number}")
         has_tabs = "\t" in line
         cells = line.split("\t") if has_tabs else _SPACES.split(line)
         if not line.strip():

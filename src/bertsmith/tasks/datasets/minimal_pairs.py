@@ -13,6 +13,7 @@ from typing import Any
 
 from bertsmith.core.errors import DataError, UsageError, explain_os_error
 from bertsmith.text import rows, streams
+from bertsmith.text.formats.json_lines import json_object
 
 GOOD, BAD = "sentence_good", "sentence_bad"
 
@@ -83,7 +84,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _pair(file: Path, where: str, line: str) -> Pair:
-    values = rows.json_object(where, line, example=_EXAMPLE)
+    values = json_object(where, line, example=_EXAMPLE)
     good, bad = (_text(values, where, key) for key in (GOOD, BAD))
     paradigm = str(values.get("UID") or file.name.split(_ENDING)[0])
     phenomenon = next((str(values[key]) for key in _PHENOMENA if values.get(key)), "")

@@ -19,6 +19,7 @@ from bertsmith.tasks.examples import Answer, AnswerExample
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.occurrences import occurrences
 from bertsmith.text import rows
+from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.rows import Row
 
 _ANSWERS, _STARTS = "answers", "answer_start"
@@ -40,7 +41,7 @@ def read(
     """The questions of one file with the columns of these names; see `own.read_own`."""
     misplaced: list[str] = []
     notes = notes or Notes()
-    for number, row in enumerate(rows.read(path)):
+    for number, row in enumerate(read_rows(path)):
         asked = text_of(row, question, "question")
         text = text_of(row, context, "context")
         found = _answers(row, answer, text, misplaced, notes)

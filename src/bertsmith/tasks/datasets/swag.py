@@ -9,6 +9,7 @@ from pathlib import Path
 from bertsmith.core.errors import DataError
 from bertsmith.tasks.examples import ChoiceExample, Example
 from bertsmith.text import rows
+from bertsmith.text.formats.registry import read_rows
 
 _ENDINGS = tuple(f"ending{number}" for number in range(4))
 
@@ -22,7 +23,7 @@ def read(path: Path, part: str) -> list[Example]:
         SystemFault: the file cannot be read.
     """
     return [
-        _example(row, number, is_test=part == "test") for number, row in enumerate(rows.read(path))
+        _example(row, number, is_test=part == "test") for number, row in enumerate(read_rows(path))
     ]
 
 

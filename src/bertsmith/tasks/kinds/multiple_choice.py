@@ -20,6 +20,7 @@ from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows
+from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import fit_pair, room_for_text
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -85,7 +86,7 @@ class MultipleChoice(TaskKind):
                 f"`choose` needs the columns of the choices; name them with {option('choices')}."
             )
         expected = len(columns.choices) if len(columns.choices) > 1 else 0
-        for number, row in enumerate(rows.read(path)):
+        for number, row in enumerate(read_rows(path)):
             a = text_of(row, columns.text, "text")
             choices = _choices(row, columns.choices)
             expected = expected or max(len(choices), 2)

@@ -26,7 +26,9 @@ from bertsmith.tasks.metric import Floats, Metric, Row
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
 from bertsmith.tasks.task_config import Columns, TaskConfig
-from bertsmith.text import arrow, rows, segmentation, streams
+from bertsmith.text import rows, segmentation, streams
+from bertsmith.text.formats import columnar
+from bertsmith.text.formats.registry import is_supported
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import best_windows, room_for_text, window_spans
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -102,7 +104,7 @@ class TokenClassification(TaskKind):
             words, tags = _chosen(columns)
             yield from conll.read(path, words=words, tags=tags, notes=notes)
             return
-        names = arrow.class_names(path).get(columns.tags)
+        names = columnar.class_names(path).get(columns.tags)
         for example in super().read(path, columns, skipped=skipped, notes=notes):
             yield _named(example, names, columns.tags) if names else example
 
@@ -112,7 +114,7 @@ class TokenClassification(TaskKind):
         """Columns if the lines of a file end in tags; else rows with lists, or running text."""
         rows.refuse_folder(path)
         ending = streams.endings(str(path))[0]
-        has_columns = ending not in rows.READERS or conll.has_tags(path, labels)
+        has_columns = not is_supported(str(path)) or conll.has_tags(path, labels)
         if ending in _LISTS or not has_columns:
             yield from super().read_unlabelled(path, columns, labels=labels)
             return

@@ -14,7 +14,9 @@ import pyarrow.parquet
 import pytest
 
 from bertsmith.core.errors import DataError
-from bertsmith.text import arrow, documents, rows
+from bertsmith.text import documents
+from bertsmith.text.formats import columnar
+from bertsmith.text.formats.registry import read_rows
 
 
 def _ipc(table, opener=pa.ipc.new_file, **options) -> bytes:
@@ -47,11 +49,11 @@ def _table() -> pa.Table:
 _CHILD = """
 import sys
 from bertsmith.core.errors import DataError
-from bertsmith.text import rows
+from bertsmith.text.formats.registry import read_rows
 for path in sys.argv[1:]:
     print(path, flush=True)
     try:
-        for row in rows.read(path):
+        for row in read_rows(path):
             pass
     except DataError as error:
         assert "\\n" not in str(error)
@@ -89,7 +91,7 @@ def test_an_offset_past_the_end_is_named(tmp_path):
     offsets, damaged = struct.pack("<3i", 0, 3, 6), struct.pack("<3i", 0, 3, 10**9)
     assert data.count(offsets) == 1
     path.write_bytes(data.replace(offsets, damaged))
-    for read in (rows.read, documents.read):
+    for read in (read_rows, documents.read):
         with pytest.raises(DataError, match=r"a\.arrow is not a whole Arrow file \(.*1000000000"):
             list(read(str(path)))
 
@@ -100,7 +102,7 @@ def test_a_page_that_does_not_fit_its_checksum_is_named(tmp_path):
     path = tmp_path / "a.parquet"
     path.write_bytes(data[:place] + b"Text" + data[place + 4 :])
     with pytest.raises(DataError, match="CRC checksum verification failed"):
-        list(rows.read(path))
+        list(read_rows(path))
 
 
 def test_a_value_that_has_no_place_in_python_is_named(tmp_path):
@@ -108,10 +110,10 @@ def test_a_value_that_has_no_place_in_python_is_named(tmp_path):
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pa.table({"when": far}), path)
     with pytest.raises(DataError, match=r"a\.parquet: a value in rows 1 to 2 cannot be read"):
-        list(rows.read(path))
+        list(read_rows(path))
     near = pa.table({"when": [datetime.datetime(2020, 1, 1)]})
     pyarrow.parquet.write_table(near, path)
-    assert [row.values["when"].year for row in rows.read(path)] == [2020]
+    assert [row.values["when"].year for row in read_rows(path)] == [2020]
 
 
 def test_rows_of_nothing_are_not_counted_for_ever(tmp_path, monkeypatch):
@@ -123,16 +125,16 @@ def test_rows_of_nothing_are_not_counted_for_ever(tmp_path, monkeypatch):
         writer.write_batch(batch)
     path.write_bytes(file.getvalue())
     with pytest.raises(DataError, match="claims 1073741824 rows and holds 0 bytes of them"):
-        next(rows.read(path))
+        next(read_rows(path))
 
 
 def test_a_packed_page_of_many_megabytes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrow, "_LARGE_GROUP", 1 << 20)
+    monkeypatch.setattr(columnar, "_LARGE_GROUP", 1 << 20)
     path = tmp_path / "a.parquet"
     table = pa.table({"text": ["a" * (3 << 20)], "n": [1]})
     pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False)
     with pytest.raises(DataError, match=r"\d KiB decompress to 3 MiB"):
-        next(rows.read(path))
+        next(read_rows(path))
 
 
 def test_class_names_of_a_damaged_file_are_none(tmp_path):
@@ -140,8 +142,8 @@ def test_class_names_of_a_damaged_file_are_none(tmp_path):
     table = pa.table({"t": [0, 1]}).replace_schema_metadata(metadata)
     path = tmp_path / "a.arrow"
     path.write_bytes(_ipc(table))
-    assert arrow.class_names(path) == {"t": ["O", "B"]}
+    assert columnar.class_names(path) == {"t": ["O", "B"]}
     path.write_bytes(_ipc(table.replace_schema_metadata({b"huggingface": b"\xff{"})))
-    assert arrow.class_names(path) == {}
+    assert columnar.class_names(path) == {}
     path.write_bytes(b"nothing of the sort")
-    assert arrow.class_names(path) == {}
+    assert columnar.class_names(path) == {}

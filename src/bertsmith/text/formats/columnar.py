@@ -1,4 +1,4 @@
-"""Parquet and Arrow files, row by row: nothing in them is believed before it is checked.
+"""Parquet and Arrow files (`.parquet`, `.arrow`): nothing in them is believed before it is checked.
 
 pyarrow trusts the offsets and lengths in a file: turning a damaged batch into Python's values can
 crash the interpreter. `validate(full=True)` compares them with the bytes that are there and finds
@@ -17,6 +17,7 @@ import msgspec
 from bertsmith.core.errors import DataError
 from bertsmith.core.extras import require
 from bertsmith.text import streams
+from bertsmith.text.rows import Row, Text, no_text_field
 
 ENDINGS = (".parquet", ".arrow")
 
@@ -26,6 +27,30 @@ _BATCH = 1024
 _ROWS_OF_NOTHING = 1 << 20
 _LARGE_GROUP = 1 << 28
 _PACKED_AT_MOST = 1000
+
+
+def texts(path: str, text_field: str) -> Iterator[Text]:
+    """The column `text_field` of a Parquet or Arrow file."""
+
+    def check(schema: Any) -> None:
+        if text_field not in schema.names:
+            raise no_text_field(path, text_field, schema.names, "column")
+        kind = schema.field(text_field).type
+        if "string" not in str(getattr(kind, "value_type", kind)):
+            raise DataError(f"{path}: the column '{text_field}' holds {kind}, expected strings.")
+
+    def convert(batch: Any) -> list[Any]:
+        values: list[Any] = batch.column(text_field).to_pylist()
+        return values
+
+    for value, number in table(path, convert=convert, check=check, columns=[text_field]):
+        yield value or "", number, False
+
+
+def rows(path: str) -> Iterator[Row]:
+    """The rows with all their columns."""
+    for values, number in table(path, convert=lambda batch: batch.to_pylist()):
+        yield Row(values, f"{path}:{number}", path)
 
 
 def table(

@@ -16,7 +16,9 @@ from conftest import PEAK_KILOBYTES
 
 from bertsmith.core.errors import DataError, SystemFault, UsageError
 from bertsmith.text import rows, streams
-from bertsmith.text.rows import Row, column, read
+from bertsmith.text.formats import delimited, json_lines, plain_text, registry
+from bertsmith.text.formats.registry import read_rows
+from bertsmith.text.rows import Row, column
 
 PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
 WANTED = [
@@ -32,9 +34,16 @@ def put(folder: Path, name: str, data: bytes | str) -> Path:
     return path
 
 
+def bound(monkeypatch: pytest.MonkeyPatch, name: str, value: int) -> None:
+    """Sets one of the bounds of `text.rows` wherever it is used."""
+    for module in (rows, plain_text, json_lines, delimited):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, value)
+
+
 def message(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        list(read(path))
+        list(read_rows(path))
     text = str(caught.value)
     assert text.startswith(str(path))
     assert text.endswith(".")
@@ -81,7 +90,7 @@ FORMATS = [
 @pytest.mark.parametrize(("name", "data", "lines"), FORMATS, ids=[row[0] for row in FORMATS])
 def test_every_format_gives_the_same_rows(tmp_path, name, data, lines, packing):
     path = put(tmp_path, name + packing, PACK[packing](data()))
-    found = list(read(path))
+    found = list(read_rows(path))
     assert [row.where for row in found] == [f"{path}:{line}" for line in lines]
     # Inside quotes, line breaks are those of the file.
     assert [
@@ -90,14 +99,14 @@ def test_every_format_gives_the_same_rows(tmp_path, name, data, lines, packing):
 
 
 def test_every_reader_is_tested():
-    assert {streams.endings(name)[0] for name, _, _ in FORMATS} | {".txt"} == set(rows.READERS)
+    assert {streams.endings(name)[0] for name, _, _ in FORMATS} | {".txt"} == set(registry.FORMATS)
 
 
 @pytest.mark.parametrize("packing", PACK)
 def test_a_line_of_text_is_a_row(tmp_path, packing):
     text = "\ufeffone\r\n  zwei é\n\n \u200b\n"  # Blank lines at the end are no rows.
     path = put(tmp_path, "a.txt" + packing, PACK[packing](text.encode()))
-    assert list(read(path)) == [
+    assert list(read_rows(path)) == [
         Row({"text": "one"}, f"{path}:1", str(path)),
         Row({"text": "  zwei é"}, f"{path}:2", str(path)),
     ]
@@ -106,21 +115,21 @@ def test_a_line_of_text_is_a_row(tmp_path, packing):
 def test_values_keep_their_types(tmp_path):
     values = {"n": 1, "x": 0.5, "flag": True, "none": None, "list": ["a", "b"]}
     path = put(tmp_path, "a.jsonl", json.dumps(values))
-    assert next(read(path)).values == values
+    assert next(read_rows(path)).values == values
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pa.Table.from_pylist([values]), path)
-    assert next(read(str(path))).values == values
+    assert next(read_rows(str(path))).values == values
 
 
 def test_rows_are_read_one_at_a_time(tmp_path):
     path = put(tmp_path, "a.csv", "text\none\n" + '"open\n')
-    found = read(path)
+    found = read_rows(path)
     assert next(found).values == {"text": "one"}
     with pytest.raises(DataError, match=r"a\.csv:3: malformed row"):
         next(found)
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pa.table({"n": range(3000)}), path)
-    assert [(row.values["n"], row.where) for row in read(path)] == [
+    assert [(row.values["n"], row.where) for row in read_rows(path)] == [
         (number, f"{path}:{number + 1}") for number in range(3000)
     ]
 
@@ -215,9 +224,9 @@ def test_what_is_wrong_is_named(tmp_path, name, data, want):
 def test_columns_without_a_name_are_no_mistake(tmp_path):
     path = put(tmp_path, "a.csv", ",text,,\n0,a,,7\n")
     wanted = {"column 1": "0", "text": "a", "column 3": "", "column 4": "7"}
-    assert next(read(path)).values == wanted
+    assert next(read_rows(path)).values == wanted
     path = put(tmp_path, "b.csv", ",text\n0,a\n")
-    assert next(read(path)).values == {"": "0", "text": "a"}
+    assert next(read_rows(path)).values == {"": "0", "text": "a"}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +243,7 @@ def test_columns_without_a_name_are_no_mistake(tmp_path):
     ],
 )
 def test_a_header_without_commas_tells_what_parts_the_columns(tmp_path, name, data, want):
-    assert [row.values for row in read(put(tmp_path, name, data))] == [want]
+    assert [row.values for row in read_rows(put(tmp_path, name, data))] == [want]
 
 
 def test_a_quote_in_a_table_parted_by_tabs_swallows_no_rows(tmp_path):
@@ -247,15 +256,15 @@ def test_a_quote_in_a_table_parted_by_tabs_swallows_no_rows(tmp_path):
     )
     # Quotes are those of a CSV file all the same; within a text they are characters.
     path = put(tmp_path, "b.tsv", 'text\tlabel\n"red\nold"\t0\nsay "so"\t1\n"a ""b"""\t2\n')
-    assert [row.values["text"] for row in read(path)] == ["red\nold", 'say "so"', 'a "b"']
+    assert [row.values["text"] for row in read_rows(path)] == ["red\nold", 'say "so"', 'a "b"']
     # In a CSV file a text may well hold as many commas as a row.
     path = put(tmp_path, "c.csv", 'text,label\n"Dear all,\nhello, you",0\n')
-    assert [row.values["text"] for row in read(path)] == ["Dear all,\nhello, you"]
+    assert [row.values["text"] for row in read_rows(path)] == ["Dear all,\nhello, you"]
 
 
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(UsageError) as caught:
-        list(read(tmp_path))
+        list(read_rows(tmp_path))
     assert str(caught.value) == f"{tmp_path} is a folder; give one file in it."
 
 
@@ -269,20 +278,20 @@ def test_a_cut_binary_file_is_named(tmp_path):
 
 def test_files_that_are_not_there_or_of_no_format_are_named(tmp_path):
     with pytest.raises(SystemFault) as fault:
-        list(read(tmp_path / "none.csv"))
+        list(read_rows(tmp_path / "none.csv"))
     assert str(fault.value) == (
         f"Could not read {tmp_path}/none.csv: no such file or folder; check the spelling."
     )
     with pytest.raises(UsageError) as usage:
-        list(read("a.xlsx"))
+        list(read_rows("a.xlsx"))
     assert (
         str(usage.value) == "a.xlsx is a workbook; save its sheet as CSV in UTF-8, and give that."
     )
     with pytest.raises(UsageError) as usage:
-        list(read("a.docx"))
+        list(read_rows("a.docx"))
     assert str(usage.value) == (
-        "a.docx: the ending is not supported; expected .csv, .tsv, .jsonl, .json, .parquet, "
-        ".arrow, .txt (each also with .gz or .zst)."
+        "a.docx: the ending is not supported; expected .txt, .jsonl, .json, .csv, .tsv, "
+        ".parquet, .arrow (each also with .gz or .zst)."
     )
 
 
@@ -308,11 +317,11 @@ def test_a_column_that_is_not_there_names_the_nearest():
 
 
 def test_a_column_that_is_not_there_is_missing_in_the_header(tmp_path):
-    row = next(read(put(tmp_path, "a.csv", "\ntext,lable\na,b\n")))
+    row = next(read_rows(put(tmp_path, "a.csv", "\ntext,lable\na,b\n")))
     assert row.where == f"{tmp_path}/a.csv:3"
     with pytest.raises(DataError, match=r"a\.csv:2: no column 'label'"):
         column(row, "label", advice="name another")
-    row = next(read(put(tmp_path, "a.jsonl", '\n{"text": "a"}\n')))
+    row = next(read_rows(put(tmp_path, "a.jsonl", '\n{"text": "a"}\n')))
     with pytest.raises(DataError, match=r"a\.jsonl:2: no column 'label'"):
         column(row, "label", advice="name another")
 
@@ -332,7 +341,7 @@ def test_kinds_of_value_are_named():
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
 def test_what_a_row_may_hold_is_bounded(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(rows, "LONGEST_ROW", 1 << 20)
+    bound(monkeypatch, "LONGEST_ROW", 1 << 20)
     head = "text\n" * name.endswith("sv")
     path = put(tmp_path, name, head + "x" * (3 << 20))
     line = 2 if head else 1
@@ -340,7 +349,7 @@ def test_what_a_row_may_hold_is_bounded(tmp_path, monkeypatch, name):
     if head:  # Many short lines behind a quote left open.
         path = put(tmp_path, name, 'text\na\n"' + ("x" * 40 + "\n") * (1 << 15))
         assert message(path).startswith(":3: this row is longer than 1 MiB")
-        monkeypatch.setattr(rows, "_MOST_LINES", 1000)
+        bound(monkeypatch, "MOST_LINES", 1000)
         path = put(tmp_path, name, 'text\na\n"' + "\n" * 1002)
         assert "longer than 1 MiB or 1000 lines; check for a quote left open" in message(path)
 
@@ -352,10 +361,10 @@ def test_an_archive_behind_an_open_quote_takes_little_memory(tmp_path):
         for _ in range(100):
             file.write(b"some words\n" * 90_000)
     program = (
-        "import sys\nfrom bertsmith.text import rows\n"
+        "import sys\nfrom bertsmith.text.formats.registry import read_rows\n"
         "from bertsmith.core.errors import DataError\n"
         f"before = {PEAK_KILOBYTES}\n"
-        "try:\n    list(rows.read(sys.argv[1]))\nexcept DataError as error:\n    print(error)\n"
+        "try:\n    list(read_rows(sys.argv[1]))\nexcept DataError as error:\n    print(error)\n"
         f"print({PEAK_KILOBYTES} - before)"
     )
     done = subprocess.run(
@@ -370,6 +379,6 @@ def test_an_archive_behind_an_open_quote_takes_little_memory(tmp_path):
 
 
 def test_blank_lines_without_end_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(rows, "_MOST_LINES", 1000)
+    bound(monkeypatch, "MOST_LINES", 1000)
     assert message(put(tmp_path, "a.txt", "one\n" + "\n" * 2000)).startswith(":2: blank line")
-    assert len(list(read(put(tmp_path, "b.txt", "one\n" + "\n" * 900)))) == 1
+    assert len(list(read_rows(put(tmp_path, "b.txt", "one\n" + "\n" * 900)))) == 1

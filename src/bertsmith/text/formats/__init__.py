@@ -1,0 +1,1 @@
+"""File formats: one file each, which reads it as texts and as rows."""
