@@ -29,11 +29,10 @@ KINDS = {
     "10": "question-answering",
     "11": "question-answering",
     "12": "regression",
-    "13": "classify",
-    "14": "classify",
+    "13": "classification",
+    "14": "classification",
     "17": "token-classification",
 }
-SHORT = {"token-classification": "tag", "question-answering": "answer", "regression": "regress"}
 SECONDS = 300
 
 
@@ -43,10 +42,8 @@ def command(case: Path, kind: str, model: str, out: Path) -> list[str]:
         if kind == "3":
             return ["tokenizer", "train", str(case), "--out", str(out), "--vocab-size", "300"]
         return ["prepare", str(case), "--tokenizer", model, "--out", str(out), "--workers", "1"]
-    found = KINDS[kind]
-    task = SHORT.get(found, found)
     flags = ["--train", str(case), "--model", model, "--out", str(out), "--epochs", "1"]
-    return ["finetune", task, *flags]
+    return ["finetune", KINDS[kind], *flags]
 
 
 def run(line: list[str], said: Path) -> tuple[int, str]:

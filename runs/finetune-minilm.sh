@@ -31,9 +31,9 @@ awk -F '\t' -v out="$out/qnli-data" '
   !($2 in number) { number[$2] = ++questions }
   { print > (out (number[$2] % 10 ? "/train.tsv" : "/dev.tsv")) }' "$data/glue/QNLI/dev.tsv"
 tune qnli-dev qnli --data "$out/qnli-data" --seeds "$seeds"
-tune wnut17 tag --train "$data/ner/wnut17/train/wnut17train.conll" \
+tune wnut17 token-classification --train "$data/ner/wnut17/train/wnut17train.conll" \
   --dev "$data/ner/wnut17/dev/emerging.dev.conll" --seeds "$seeds"
-tune wikigold tag --train "$data/ner/wikigold/wikigold.conll.txt" --seeds "$seeds"
+tune wikigold token-classification --train "$data/ner/wikigold/wikigold.conll.txt" --seeds "$seeds"
 tune sst-2 sst-2 --data "$data/glue"
-tune squad answer --train "$data/squad/train-v1.1.part-44articles.json" \
+tune squad question-answering --train "$data/squad/train-v1.1.part-44articles.json" \
   --dev "$data/squad/dev-v1.1.json"

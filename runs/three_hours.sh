@@ -58,6 +58,6 @@ for name, rows in (("train", task.train), ("dev", task.dev)):
     with (folder / f"{name}.csv").open("w", newline="") as file:
         csv.writer(file).writerows([task.columns, *rows])
 PYTHON
-  tune reviews classify --train "$out/reviews/train.csv" --dev "$out/reviews/dev.csv"
+  tune reviews classification --train "$out/reviews/train.csv" --dev "$out/reviews/dev.csv"
   bertsmith fill "$out/model" "我喜欢吃苹[MASK]。"
 fi

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import msgspec
+from bertsmith.models.head_config import HeadConfig
+from bertsmith.tasks.kinds.registry import kind_named
 
-from bertsmith.models.head_config import HeadConfig, head_from_keys
 
-
-def head_of(kind: str, **settings: Any) -> HeadConfig:
+def head_of(name: str, **settings: Any) -> HeadConfig:
     """The head of a kind with some settings, `labels` among them."""
     settings["labels"] = tuple(settings.get("labels", ()))
-    return msgspec.structs.replace(head_from_keys({"kind": kind}), **settings)
+    kind = kind_named(name)
+    return HeadConfig(level=kind.level, loss=kind.loss, **settings)

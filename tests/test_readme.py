@@ -226,7 +226,7 @@ def test_commands_have_the_flags_they_need(name, monkeypatch, capsys):
 
 
 def test_the_page_of_the_tasks_has_every_task_with_its_kind_score_and_command():
-    row = r"^\| \[(.+?)\]\(.*?\) \| (\w+): .*? \| (.*?) \| `(bertsmith finetune (\S+) .*?)` \|$"
+    row = r"^\| \[(.+?)\]\(.*?\) \| ([\w-]+): .*? \| (.*?) \| `(bertsmith finetune (\S+) .*?)` \|$"
     rows = re.findall(row, read("docs/tasks.md"), re.MULTILINE)
     assert sorted(name for *_, name in rows) == sorted(TASKS)
     for title, kind, score, command, name in rows:
@@ -264,7 +264,16 @@ def test_the_labelled_files_on_the_page_of_the_tasks_can_be_learned_from(tmp_pat
     monkeypatch.setattr("bertsmith.finetuning.job.finetune", finetune)
     for arguments in commands_in(page):
         assert main(arguments) == 130
-    kinds = ["classify", "classify", "multi-label", "regress", "choose", "tag", "tag", "answer"]
+    kinds = [
+        "classification",
+        "classification",
+        "multi-label",
+        "regression",
+        "multiple-choice",
+        "token-classification",
+        "token-classification",
+        "question-answering",
+    ]
     assert [job.source.task for job in jobs] == kinds
     for job, rows in zip(jobs, [4, 4, 4, 4, 3, 3, 3, 3], strict=True):
         parts = finetune_data.read(job.source, seed=derive_seed(0, "split"))

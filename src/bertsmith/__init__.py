@@ -9,7 +9,7 @@ From your text to a fine-tuned model::
     bertsmith.pretrain("my-corpus", "my-model", size="mini", hours=1.0)
     bertsmith.load("my-model").fill_mask("Paris is the [MASK] of France.")
 
-    bertsmith.finetune("classify", train="reviews.csv", model="my-model", out="reviews")
+    bertsmith.finetune("classification", train="reviews.csv", model="my-model", out="reviews")
     bertsmith.load("reviews").predict("A text that it has never seen.")
 
 `train`, `dev` and `data` may also be a table in memory: a list of dicts, a dict of columns, or a

@@ -43,7 +43,7 @@ def finetune(train: object, out: Path, **more: Any) -> bertsmith.FinetuneResult:
         "batch_size": 8,
     } | more
     return bertsmith.finetune(
-        "classify", train=train, model="tiny-en", out=out, show=lambda line: None, **settings
+        "classification", train=train, model="tiny-en", out=out, show=lambda line: None, **settings
     )
 
 

@@ -204,7 +204,7 @@ def test_output_weights_that_differ_matter_to_the_words_only(tmp_path):
     edit_weights(tmp_path, lambda t: t | {"cls.predictions.decoder.weight": torch.ones(33, 24)})
     with pytest.raises(FolderError, match=f"decoder.weight differs from {WORDS}"):
         load_pretraining(tmp_path)
-    task = BertForTask(load_config(tmp_path), head_of("classify", labels=("a", "b")))
+    task = BertForTask(load_config(tmp_path), head_of("classification", labels=("a", "b")))
     assert load_encoder(tmp_path, task) == ["pooler"]
 
 
@@ -293,7 +293,7 @@ def test_numbers_that_are_not_finite_are_refused_everywhere(tmp_path, number, dt
         return tensors
 
     edit_weights(tmp_path, change)
-    task = BertForTask(load_config(tmp_path), head_of("classify", labels=("a", "b")))
+    task = BertForTask(load_config(tmp_path), head_of("classification", labels=("a", "b")))
     for load in (load_any, load_pretraining, lambda folder: load_encoder(folder, task)):
         with pytest.raises(FolderError) as error:
             load(tmp_path)
@@ -463,7 +463,7 @@ def test_classes_are_counted_where_they_have_no_names(tmp_path):
         ("id2label", 5, "id2label is 5, expected a name for each class"),
         (
             "bertsmith_task",
-            {"kind": "tag", "features": {"layers": [-1], "width": 200_000_000}},
+            {"level": "token", "features": {"layers": [-1], "width": 200_000_000}},
             "classifier.weight has shape (3, 24), config.json says (3, 200000000)",
         ),
     ],

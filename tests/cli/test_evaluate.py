@@ -20,11 +20,12 @@ def classifier(small_model: Path, folder: Path, task: str) -> Path:
     """A classifier of two classes, for a pair of texts if the task is `rte`."""
     labels = ("entailment", "not_entailment")
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
+    model = BertForTask(load_config(small_model), head_of("classification", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
     write_json(
-        folder / TASK_CONFIG, TaskConfig(task=task, kind="classify", labels=labels, limits=limits)
+        folder / TASK_CONFIG,
+        TaskConfig(task=task, kind="classification", labels=labels, limits=limits),
     )
     return folder
 
@@ -36,7 +37,7 @@ def run(*arguments: object) -> int:
 def test_columns_of_another_kind_are_refused(
     small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = classifier(small_model, tmp_path / "own", "classify")
+    own = classifier(small_model, tmp_path / "own", "classification")
     official = classifier(small_model, tmp_path / "official", "rte")
     file = tmp_path / "in.csv"
     file.write_text("line,label\nred,entailment\n")
@@ -47,8 +48,8 @@ def test_columns_of_another_kind_are_refused(
     ):
         assert run(*arguments) == 2
         assert capsys.readouterr().err == (
-            "error: --choices names a column that 'classify' does not read, which are those of "
-            "--text, --text-pair, --label: leave it out.\n"
+            "error: --choices names a column that 'classification' does not read, which are those "
+            "of --text, --text-pair, --label: leave it out.\n"
         )
     assert run("evaluate", official, "--data", file, "--text", "line") == 2
     assert "--text names a column, but official files have their own" in capsys.readouterr().err
@@ -94,7 +95,7 @@ def test_what_does_not_go_with_minimal_pairs(
         (small_model, [*pairs, "--skip-misplaced"], ("--skip-misplaced goes with --data",)),
         (small_model, ["--data", "x", "--limit", 3], ("--limit goes with --minimal-pairs",)),
         (
-            classifier(small_model, tmp_path / "own", "classify"),
+            classifier(small_model, tmp_path / "own", "classification"),
             pairs,
             (f"{tmp_path / 'own'} has no head that predicts words", "minimal pairs"),
         ),

@@ -30,7 +30,7 @@ def test_all_commands_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> Non
         assert re.findall(r"^  ([a-z]+)  ", text, re.MULTILINE) == inside
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, "finetune classify", "finetune squad2"])
+@pytest.mark.parametrize("name", [*COMMANDS, "finetune classification", "finetune squad2"])
 def test_the_help_of_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, *name.split())
     assert max(map(len, text.splitlines())) <= 80
@@ -54,13 +54,13 @@ def test_the_help_of_a_command(name: str, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_kind_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(capsys, "finetune", "classify")
+    text = shown(capsys, "finetune", "classification")
     assert "--train FILE" in text
     assert "--text COL" in text
     assert "(default: label)" in text
     for flag in ("--data", "--choices", "--words", "--context", "--features", "--strict-tags"):
         assert flag not in text
-    text = shown(capsys, "finetune", "tag")
+    text = shown(capsys, "finetune", "token-classification")
     assert "--words COL" in text
     assert "--features L,..." in text
     assert "--text COL" not in text

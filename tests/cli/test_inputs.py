@@ -26,18 +26,19 @@ LABELS = ("entailment", "not_entailment")
 
 def save_classifier(small_model: Path, folder: Path, task: str) -> Path:
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), head_of("classify", labels=LABELS))
+    model = BertForTask(load_config(small_model), head_of("classification", labels=LABELS))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
     write_json(
-        folder / TASK_CONFIG, TaskConfig(task=task, kind="classify", labels=LABELS, limits=limits)
+        folder / TASK_CONFIG,
+        TaskConfig(task=task, kind="classification", labels=LABELS, limits=limits),
     )
     return folder
 
 
 @pytest.fixture
 def own(small_model: Path, tmp_path: Path) -> Path:
-    return save_classifier(small_model, tmp_path / "own", "classify")
+    return save_classifier(small_model, tmp_path / "own", "classification")
 
 
 class Shell:

@@ -23,10 +23,12 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 def place(small_model: Path, tmp_path: Path) -> Path:
     """A folder with a classifier, many rows and a few."""
     torch.manual_seed(1)
-    model = BertForTask(load_config(small_model), head_of("classify", labels=("no", "yes")))
+    model = BertForTask(load_config(small_model), head_of("classification", labels=("no", "yes")))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
-    task_config = TaskConfig(task="classify", kind="classify", labels=("no", "yes"), limits=limits)
+    task_config = TaskConfig(
+        task="classification", kind="classification", labels=("no", "yes"), limits=limits
+    )
     write_json(tmp_path / "model" / TASK_CONFIG, task_config)
     (tmp_path / "many.txt").write_text("the old sea and the sun\n" * 2_000_000)
     (tmp_path / "few.txt").write_text("the old sea\n" * 3)

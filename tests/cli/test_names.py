@@ -45,8 +45,8 @@ def named(small_model, tmp_path, monkeypatch):
         ("score", "tiny-en", "the red kind"),
         ("generate", "tiny-zh", "the", "--max-new-tokens", "2"),
         ("embed", "tiny-en", "rows.csv", "--out", "vectors.npy"),
-        ("finetune", "classify", "--model", "tiny-en", "--train", "rows.csv", "--out", "tuned",
-         "--epochs", "1"),
+        ("finetune", "classification", "--model", "tiny-en", "--train", "rows.csv",
+         "--out", "tuned", "--epochs", "1"),
     ],
     ids=lambda arguments: arguments[0],
 )  # fmt: skip

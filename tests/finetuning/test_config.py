@@ -14,7 +14,7 @@ from bertsmith.models.head_config import chosen_layers
 def config_of(**changes: Any) -> FinetuneConfig:
     known: dict[str, Any] = {
         "task": "mrpc",
-        "kind": "classify",
+        "kind": "classification",
         "model": "a/model",
         "width": 768,
         "positions": 512,
@@ -26,7 +26,7 @@ def config_of(**changes: Any) -> FinetuneConfig:
 def test_the_defaults_are_the_papers_and_those_for_small_data():
     assert config_of() == FinetuneConfig(
         task="mrpc",
-        kind="classify",
+        kind="classification",
         model="a/model",
         batch_size=16,
         learning_rate=3e-5,
@@ -60,7 +60,7 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
 def test_small_models_learn_at_a_larger_rate(width, rate):
     assert config_of(width=width).learning_rate == rate
     # A BiLSTM on frozen features has a pace of its own, whatever is under it.
-    tagger = {"task": "tag", "kind": "tag", "features": (-1,)}
+    tagger = {"task": "token-classification", "kind": "token-classification", "features": (-1,)}
     assert config_of(width=width, **tagger).learning_rate == 1e-3
     assert config_of(width=width, learning_rate=2e-5).learning_rate == 2e-5
     assert config_of(width=width, learning_rate=2e-5, **tagger).learning_rate == 2e-5
@@ -92,16 +92,16 @@ def test_few_examples_are_gone_through_more_often(examples, batch_size, epochs):
 @pytest.mark.parametrize(
     ("kind", "positions", "expected"),
     [
-        ("classify", 512, (16, 512, 384)),
-        ("regress", 512, (16, 512, 384)),
-        ("choose", 512, (16, 512, 384)),
-        ("tag", 512, (8, 256, 128)),
-        ("answer", 512, (16, 384, 128)),
-        ("answer", 2048, (16, 384, 128)),
-        ("classify", 128, (16, 128, 96)),
-        ("tag", 128, (8, 128, 64)),
-        ("answer", 128, (16, 128, 42)),
-        ("classify", 8, (16, 8, 6)),
+        ("classification", 512, (16, 512, 384)),
+        ("regression", 512, (16, 512, 384)),
+        ("multiple-choice", 512, (16, 512, 384)),
+        ("token-classification", 512, (8, 256, 128)),
+        ("question-answering", 512, (16, 384, 128)),
+        ("question-answering", 2048, (16, 384, 128)),
+        ("classification", 128, (16, 128, 96)),
+        ("token-classification", 128, (8, 128, 64)),
+        ("question-answering", 128, (16, 128, 42)),
+        ("classification", 8, (16, 8, 6)),
     ],
 )
 def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
@@ -142,7 +142,9 @@ def test_googles_grid_for_small_models_has_twenty_and_what_the_data_wants():
     assert {one.epochs for one in found} == {4}
 
 
-@pytest.mark.parametrize("flags", [{"kind": "tag", "features": (-1,)}, {"frozen_encoder": True}])
+@pytest.mark.parametrize(
+    "flags", [{"kind": "token-classification", "features": (-1,)}, {"frozen_encoder": True}]
+)
 def test_networks_on_frozen_layers_have_a_grid_of_their_own(flags):
     config = config_of(epochs=7, **flags)
     found = grid(config, width=768)
@@ -192,7 +194,7 @@ SHARE = "at least 0 and below 1"
             "longest is 600, but the model reads 512 tokens at most; give 512 or less.",
         ),
         (
-            {"task": "stsb", "kind": "regress", "weights": "balanced"},
+            {"task": "stsb", "kind": "regression", "weights": "balanced"},
             "weights='balanced' is for classes; task 'stsb' has none: leave it out.",
         ),
         (
@@ -201,19 +203,24 @@ SHARE = "at least 0 and below 1"
             "5.3); task 'mrpc' is not: leave it out.",
         ),
         (
-            {"task": "tag", "kind": "tag", "features": (-1,), "bilstm": True},
+            {
+                "task": "token-classification",
+                "kind": "token-classification",
+                "features": (-1,),
+                "bilstm": True,
+            },
             "bilstm reads the states of a BERT that is trained with it; features has a BiLSTM "
             "of its own: leave one of the two out.",
         ),
         (
-            {"task": "swag", "kind": "choose", "long": "windows"},
-            "long is for texts to classify or measure; 'choose' cuts what is too long: leave it "
-            "out.",
+            {"task": "swag", "kind": "multiple-choice", "long": "windows"},
+            "long is for texts to classify or measure; 'multiple-choice' cuts what is too long: "
+            "leave it out.",
         ),
         (
-            {"task": "tag", "kind": "tag", "long": "cut"},
-            "long is for texts to classify or measure; 'tag' always reads through windows: leave "
-            "it out.",
+            {"task": "token-classification", "kind": "token-classification", "long": "cut"},
+            "long is for texts to classify or measure; 'token-classification' always reads "
+            "through windows: leave it out.",
         ),
         (
             {"stride": 64},
@@ -221,7 +228,7 @@ SHARE = "at least 0 and below 1"
             "leave it out.",
         ),
         (
-            {"kind": "choose", "stride": 64},
+            {"kind": "multiple-choice", "stride": 64},
             "stride is for windows, and here what is too long is cut; leave it out.",
         ),
         (
@@ -230,7 +237,7 @@ SHARE = "at least 0 and below 1"
             "would be skipped; give 126 or less.",
         ),
         (
-            {"kind": "tag", "combine": "sum"},
+            {"kind": "token-classification", "combine": "sum"},
             "combine says how the layers of features become one; name those, or leave it out.",
         ),
         (
@@ -253,12 +260,15 @@ def test_what_is_out_of_range_is_refused(flags, message):
 
 def test_the_edges_of_the_ranges_are_allowed():
     edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
-    assert config_of(kind="tag", longest=512, stride=1, **edges).longest == 512
-    assert config_of(kind="tag", longest=8, stride=6).stride == 6
+    assert config_of(kind="token-classification", longest=512, stride=1, **edges).longest == 512
+    assert config_of(kind="token-classification", longest=8, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
     assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
     assert config_of(weights="balanced", long="windows").weights == "balanced"
-    assert config_of(kind="tag", features=(-4, -1), combine="sum").features == (-4, -1)
+    assert config_of(kind="token-classification", features=(-4, -1), combine="sum").features == (
+        -4,
+        -1,
+    )
 
 
 def test_layers_are_counted_from_either_end():

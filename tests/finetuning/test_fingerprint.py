@@ -15,8 +15,8 @@ from bertsmith.finetuning.origin import PretrainedModel
 from bertsmith.tasks.task_config import Columns
 
 CONFIG = FinetuneConfig(
-    task="classify",
-    kind="classify",
+    task="classification",
+    kind="classification",
     model="a/model",
     batch_size=4,
     learning_rate=1e-4,

@@ -174,7 +174,9 @@ def test_the_longest_input_is_told_as_it_came(small_model: Path, tmp_path: Path)
     (tmp_path / "own.csv").write_text("text,label\n" + lines)
     (tmp_path / "dev.csv").write_text("text,label\nred,0\nblue,1\n")
     told: list[str] = []
-    source = Source(task="classify", train=str(tmp_path / "own.csv"), dev=str(tmp_path / "dev.csv"))
+    source = Source(
+        task="classification", train=str(tmp_path / "own.csv"), dev=str(tmp_path / "dev.csv")
+    )
     request = Job(source=source, model=str(small_model), settings=FAST)
     result = finetune(request, tmp_path / "out", show=told.append)
     assert result.lengths.longest == 205
@@ -226,7 +228,10 @@ def test_own_files_from_the_command_line(
     (tmp_path / "own.csv").write_text(OWN)
     out = tmp_path / "out"
     flags = ["--model", small_model, "--text", "review", "--label", "mark", "--epochs", 1]
-    assert run("finetune", "classify", "--train", tmp_path / "own.csv", "--out", out, *flags) == 0
+    assert (
+        run("finetune", "classification", "--train", tmp_path / "own.csv", "--out", out, *flags)
+        == 0
+    )
     told = capsys.readouterr()
     assert "train: 36 examples: 0 50.0%, 1 50.0%" in told.err
     assert f"bertsmith predict {out} INPUT --out answers.jsonl" in told.out
@@ -288,7 +293,7 @@ def test_bad_data_ends_in_a_sentence_and_leaves_nothing(
         (tmp_path / "own.csv").write_text(content)
     columns = ["--text", "review", "--label", "mark", *flags]
     model = ["--model", small_model, "--out", tmp_path / "out"]
-    assert run("finetune", "classify", "--train", tmp_path / "own.csv", *columns, *model) == 2
+    assert run("finetune", "classification", "--train", tmp_path / "own.csv", *columns, *model) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert message in told
@@ -299,7 +304,7 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
     (tmp_path / "train.csv").write_text("text,label\nred,good\nblue,bad\n")
     (tmp_path / "dev.csv").write_text("text,label\nred,goood\n")
     source = Source(
-        task="classify", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
+        task="classification", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
     )
     with pytest.raises(DataError, match=r"dev\.csv:2: the label 'goood' of the dev part .*'good'"):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
@@ -308,7 +313,7 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
 
 def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen I-Y\n\nnew B-Y\n\n")
-    source = Source(task="tag", train=str(tmp_path / "t.conll"), strict_tags=True)
+    source = Source(task="token-classification", train=str(tmp_path / "t.conll"), strict_tags=True)
     expected = r"t\.conll:5: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
     with pytest.raises(DataError, match=expected):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
@@ -319,7 +324,7 @@ def test_labels_that_are_alike_are_told_or_joined(tmp_path: Path) -> None:
     rows = "".join(f"text {number},{names[number % 6]}\n" for number in range(60))
     (tmp_path / "t.csv").write_text("text,label\n" + rows)
     for join, labels in ((False, ("POS", "Pos", "neg", "pos")), (True, ("neg", "pos"))):
-        source = Source(task="classify", train=str(tmp_path / "t.csv"), join_labels=join)
+        source = Source(task="classification", train=str(tmp_path / "t.csv"), join_labels=join)
         parts = read(source, seed=1)
         assert parts.labels == labels
         [note] = parts.notes
@@ -332,7 +337,9 @@ def test_unknown_words_and_classes_that_are_numbers_are_told(
     words = official_files.WORDS.split()
     rows = [f"{words[n % 10]} {words[n // 10]} 饕,{n % 25}.5" for n in range(75)]
     (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    source = Source(task="classify", train=str(tmp_path / "t.csv"), dev=str(tmp_path / "t.csv"))
+    source = Source(
+        task="classification", train=str(tmp_path / "t.csv"), dev=str(tmp_path / "t.csv")
+    )
     told: list[str] = []
     job = Job(source=source, model=str(small_model), settings=FAST)
     finetune(job, tmp_path / "out", show=told.append)
@@ -340,12 +347,12 @@ def test_unknown_words_and_classes_that_are_numbers_are_told(
         "train: 33.3% of the pieces are unknown to the model's vocabulary ([UNK]): it cannot tell "
         "these words from one another; a model of their language can"
     ) in told
-    assert "labels: 25 classes, all of them numbers, which `regress` learns as such" in told
+    assert "labels: 25 classes, all of them numbers, which `regression` learns as such" in told
 
 
 def test_a_slip_in_the_tags_of_entities_is_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen b_y\n\nnew B-Y\n\n")
-    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    source = Source(task="token-classification", train=str(tmp_path / "t.conll"))
     with pytest.raises(DataError) as caught:
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
     assert str(caught.value) == (
@@ -362,7 +369,9 @@ def test_what_tags_are_taken_for_and_labels_that_contradict_are_told(
     row = "red B-X\nold M-X\ngreen E-X\nblue {}\n\n"
     (tmp_path / "t.conll").write_text("".join(map(row.format, ("O", "S-Y", "O"))))
     (tmp_path / "d.conll").write_text(row.format("O").replace("red", "blue"))
-    source = Source(task="tag", train=f"{tmp_path}/t.conll", dev=f"{tmp_path}/d.conll")
+    source = Source(
+        task="token-classification", train=f"{tmp_path}/t.conll", dev=f"{tmp_path}/d.conll"
+    )
     told: list[str] = []
     job = Job(source=source, model=str(small_model), settings=FAST | {"epochs": 1})
     finetune(job, tmp_path / "out", show=told.append)
@@ -380,7 +389,7 @@ def test_parts_of_speech_are_scored_word_by_word(small_model: Path, tmp_path: Pa
         f"{words[n % 10]} {'NN' if n % 2 else 'JJ'}\n" + "\n" * (n % 3 == 2) for n in range(60)
     )
     (tmp_path / "t.conll").write_text(lines)
-    source = Source(task="tag", train=str(tmp_path / "t.conll"))
+    source = Source(task="token-classification", train=str(tmp_path / "t.conll"))
     told: list[str] = []
     result = finetune(
         Job(source=source, model=str(small_model), settings=FAST | {"epochs": 20}),
@@ -398,15 +407,17 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
             finetune(Job(source=Source(**source), model=str(small_model)), tmp_path / "out")
 
     refused("give their folder with data", task="rte", train="x.csv")
-    refused("give the training file with train", task="classify", data="x")
-    refused("train='/tmp' is a folder; give the one file", task="classify", train="/tmp")
-    refused("dev='/tmp' is a folder; give", task="tag", train="x.conll", dev="/tmp")
-    refused("skip_misplaced is for answers", task="rte", data="x", skip_misplaced=True)
-    refused("join_labels is for", task="regress", train="x.csv", join_labels=True)
-    refused("strict_tags is for", task="classify", train="x.csv", strict_tags=True)
+    refused("give the training file with train", task="classification", data="x")
+    refused("train='/tmp' is a folder; give the one file", task="classification", train="/tmp")
     refused(
-        "choices names a column that 'classify' does not read",
-        task="classify",
+        "dev='/tmp' is a folder; give", task="token-classification", train="x.conll", dev="/tmp"
+    )
+    refused("skip_misplaced is for answers", task="rte", data="x", skip_misplaced=True)
+    refused("join_labels is for", task="regression", train="x.csv", join_labels=True)
+    refused("strict_tags is for", task="classification", train="x.csv", strict_tags=True)
+    refused(
+        "choices names a column that 'classification' does not read",
+        task="classification",
         train="x.csv",
         columns=Columns(choices=("a", "b")),
     )

@@ -104,12 +104,12 @@ TEXTS = ["we drink hot tea at home", "we drink hot coffee at home", "a red car i
 
 
 def features(tokenizer: Tokenizer) -> Features:
-    return build("classify", examples(*TEXTS), tokenizer, Limits(64, 48), ("x",))
+    return build("classification", examples(*TEXTS), tokenizer, Limits(64, 48), ("x",))
 
 
 def drawn(source: UntrainedModel, seed: int) -> BertForTask:
     torch.manual_seed(seed)
-    head = head_of("classify", labels=("a", "b"), extract_id=source.tokenizer.mask_id)
+    head = head_of("classification", labels=("a", "b"), extract_id=source.tokenizer.mask_id)
     model = build_for_task(source.model_config, head)
     assert source.fill(model, examples=features(source.tokenizer), seed=seed) == []
     assert isinstance(model, BertForTask)
@@ -142,7 +142,7 @@ def test_the_papers_weights_are_those_drawn(size: str) -> None:
     source = origin(size, *TEXTS, initial_weights="paper")
     found = drawn(source, 3).state_dict()
     torch.manual_seed(3)
-    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    head = head_of("classification", labels=("a", "b"), extract_id=4)
     expected = build_for_task(source.model_config, head).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert source.fingerprint != origin(size, *TEXTS).fingerprint
@@ -173,7 +173,7 @@ def test_dev_adds_nothing_to_the_vocabulary(size: str, tmp_path: Path) -> None:
         rows = "".join(f"{official_files.text(n)} {word},{n % 2}\n" for n in range(12))
         (tmp_path / f"{name}.csv").write_text("text,label\n" + rows)
     source = Source(
-        task="classify", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
+        task="classification", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
     )
     request = Job(source=source, model=Untrained(size=size), settings=FAST)
     finetune(request, tmp_path / "out", show=list)

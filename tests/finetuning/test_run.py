@@ -136,7 +136,12 @@ def rated(count: int, seed: int) -> list[Example]:
     return found
 
 
-MAKERS = {"classify": texts, "tag": tagged, "answer": asked, "regress": rated}
+MAKERS = {
+    "classification": texts,
+    "token-classification": tagged,
+    "question-answering": asked,
+    "regression": rated,
+}
 
 
 def data_of(kind: str, *, train: int = 48, dev: int = 18) -> TaskData:
@@ -146,7 +151,7 @@ def data_of(kind: str, *, train: int = 48, dev: int = 18) -> TaskData:
     return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
 
 
-def config_of(folder: Path, kind: str = "classify", **flags: Any) -> FinetuneConfig:
+def config_of(folder: Path, kind: str = "classification", **flags: Any) -> FinetuneConfig:
     plain: dict[str, Any] = {
         "batch_size": 8,
         "epochs": 4,
@@ -155,7 +160,7 @@ def config_of(folder: Path, kind: str = "classify", **flags: Any) -> FinetuneCon
         "seed": 1,
         "precision": "fp32",
     }
-    if kind not in ("classify", "regress"):
+    if kind not in ("classification", "regression"):
         plain["stride"] = 12
     return finetune_config(
         task=kind,
@@ -205,7 +210,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     assert len(curve) == result.steps == 24
     assert np.mean(curve[-4:]) < 0.5 * np.mean(curve[:4])
     assert result.scores["dev"]["accuracy"] > 0.9
-    assert data_of("classify").baseline["accuracy"] == pytest.approx(12 / 18)
+    assert data_of("classification").baseline["accuracy"] == pytest.approx(12 / 18)
     assert not result.degenerate
     assert (result.learning_rate, result.batch_size, result.epochs, result.seed) == (3e-3, 8, 4, 1)
     assert result.examples_per_second > 0
@@ -221,7 +226,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     assert result.best_epoch == 1 + mains.index(max(mains))
     assert result.main == pytest.approx(max(mains))
     dev = texts(18, 2)
-    predictions = read_predictions(Path(result.out), kind_named("classify"))
+    predictions = read_predictions(Path(result.out), kind_named("classification"))
     assert len(predictions) == len(dev)
     right = [
         isinstance(answer, ClassAnswer) and answer.label == example.label
@@ -230,8 +235,8 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
     assert np.mean(right) == result.scores["dev"]["accuracy"]
     again = Model(out / "best")
     assert again.task_config == TaskConfig(
-        task="classify",
-        kind="classify",
+        task="classification",
+        kind="classification",
         labels=("early", "late"),
         limits=Limits(24, 18, longest_question=12),
         columns=COLUMNS,
@@ -251,14 +256,14 @@ def on_scale(scale: float, offset: float) -> TaskData:
         return [replace(one, label=scale * one.label + offset) for one in examples]
 
     first, second = moved(rated(48, 1)), moved(rated(18, 2))
-    task = own_task("regress", columns=COLUMNS, train=first)
+    task = own_task("regression", columns=COLUMNS, train=first)
     parts = Parts(task, (), first, {"dev": second}, None, [])
     return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
 
 
 def test_a_regression_begins_at_the_mean_of_the_labels(folder, tmp_path):
     labels = [example.label for example in rated(48, 1)]
-    go(config_of(folder, "regress", epochs=1, learning_rate=1e-6), tmp_path / "run")
+    go(config_of(folder, "regression", epochs=1, learning_rate=1e-6), tmp_path / "run")
     bias = load_file(tmp_path / "run" / "best" / "model.safetensors")["classifier.bias"]
     assert bias.item() == pytest.approx(np.mean(labels), abs=1e-2)
     assert losses(tmp_path / "run")[0] < 2
@@ -267,7 +272,7 @@ def test_a_regression_begins_at_the_mean_of_the_labels(folder, tmp_path):
 @pytest.fixture(scope="module")
 def plain_regression(folder, tmp_path_factory) -> tuple[Path, RunResult]:
     out = tmp_path_factory.mktemp("regression") / "run"
-    return out, go(config_of(folder, "regress"), out)
+    return out, go(config_of(folder, "regression"), out)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +283,7 @@ def test_a_regression_does_not_depend_on_the_scale(
     folder, tmp_path, plain_regression, scale, offset
 ):
     plain = plain_regression[1].scores["dev"]
-    found = go(config_of(folder, "regress"), tmp_path / "run", on_scale(scale, offset))
+    found = go(config_of(folder, "regression"), tmp_path / "run", on_scale(scale, offset))
     assert not found.degenerate
     assert plain["pearson"] > 0.8
     for name in ("pearson", "spearman"):
@@ -286,13 +291,13 @@ def test_a_regression_does_not_depend_on_the_scale(
     assert found.scores["dev"]["mae"] == pytest.approx(abs(scale) * plain["mae"], rel=0.05)
     # The folder gives the same numbers, though fp32 has no place for the differences of 1e9.
     again = Model(tmp_path / "run" / "best").predict(rated(18, 2))
-    kept = [answer.value for answer in read_predictions(tmp_path / "run", kind_named("regress"))]
+    kept = [answer.value for answer in read_predictions(tmp_path / "run", kind_named("regression"))]
     assert [answer.value for answer in again] == pytest.approx(kept, rel=1e-4, abs=1e-3 * scale)
     assert np.corrcoef([answer.value for answer in again], kept)[0, 1] > 0.9999
 
 
 def test_transformers_gives_the_numbers_of_a_regression(folder, tmp_path):
-    go(config_of(folder, "regress", epochs=1), tmp_path / "run", on_scale(1000.0, 5000.0))
+    go(config_of(folder, "regression", epochs=1), tmp_path / "run", on_scale(1000.0, 5000.0))
     best = tmp_path / "run" / "best"
     theirs = AutoModelForSequenceClassification.from_pretrained(best).eval()
     dev = rated(18, 2)
@@ -313,17 +318,17 @@ def test_a_regression_stopped_and_continued_comes_to_the_same_bytes(
         Interruption([9, 12], terminate).install(patch)
         for _ in range(2):
             with pytest.raises(Stopped):
-                go(config_of(folder, "regress"), tmp_path / "run")
+                go(config_of(folder, "regression"), tmp_path / "run")
     # A checkpoint has the layer as it is trained; it gives numbers of the labels all the same.
     [saved] = (tmp_path / "run" / "checkpoints").glob("step-*")
     values = [answer.value for answer in Model(saved).predict(rated(18, 2))]
     assert 100 < np.mean(values) < 112
-    go(config_of(folder, "regress"), tmp_path / "run")
+    go(config_of(folder, "regression"), tmp_path / "run")
     same_run(plain_regression[0], tmp_path / "run")
 
 
 def test_numbers_that_are_nearly_one_are_degenerate():
-    task = own_task("regress", columns=COLUMNS, train=rated(48, 1))
+    task = own_task("regression", columns=COLUMNS, train=rated(48, 1))
     dev = rated(18, 2)
     near = [NumberAnswer(106 + 1e-3 * (one.label - 106)) for one in dev]
     assert score(task, dev, near, ())["pearson"] == pytest.approx(1)
@@ -350,7 +355,7 @@ def test_a_run_that_is_over_is_not_done_again(
     assert go(config_of(folder), out) == result
     with pytest.raises(UsageError, match=r"epochs: 4 -> 5\); use the same settings"):
         go(config_of(folder, epochs=5), out)
-    other = replace(data_of("classify"), fingerprint="of other examples")
+    other = replace(data_of("classification"), fingerprint="of other examples")
     with pytest.raises(FolderError, match="examples or the model have changed since"):
         go(config_of(folder), out, other)
 
@@ -476,7 +481,7 @@ def test_a_run_is_continued_with_its_own_settings_model_and_data(folder, tmp_pat
     with pytest.raises(UsageError, match=r"with other settings .*learning_rate"):
         go(config_of(folder, learning_rate=1e-3), out)
     with pytest.raises(FolderError, match=r"training data of .* has changed since"):
-        go(config_of(folder), out, data_of("classify", train=47))
+        go(config_of(folder), out, data_of("classification", train=47))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
     with pytest.raises(UsageError, match=r"holds other files .*no finetune\.json"):
@@ -515,19 +520,21 @@ def test_steps_and_the_clock_end_a_run_early(folder, tmp_path, monkeypatch):
 def test_a_run_that_learns_nothing_is_called_degenerate(folder, tmp_path):
     result = go(config_of(folder, epochs=1, learning_rate=1e-12), tmp_path)
     assert result.degenerate
-    assert result.main <= running.decisive(data_of("classify").task, data_of("classify").baseline)
+    assert result.main <= running.decisive(
+        data_of("classification").task, data_of("classification").baseline
+    )
 
 
 def test_the_baseline_gives_what_is_most_frequent_where_it_is_scored():
     names = ("accuracy", "macro_f1")
-    found = baseline("classify", names, np.array([1, 1, 0]))
+    found = baseline("classification", names, np.array([1, 1, 0]))
     assert found == {"accuracy": pytest.approx(2 / 3), "macro_f1": pytest.approx(0.4)}
-    assert baseline("choose", ("accuracy",), np.array([2, 0, 2, 1])) == {"accuracy": 0.5}
-    assert baseline("regress", ("pearson",), np.array([1.0, 2.0])) == {"pearson": None}
+    assert baseline("multiple-choice", ("accuracy",), np.array([2, 0, 2, 1])) == {"accuracy": 0.5}
+    assert baseline("regression", ("pearson",), np.array([1.0, 2.0])) == {"pearson": None}
 
 
 def test_class_weights_have_the_mean_one(folder):
-    data = data_of("classify")
+    data = data_of("classification")
     weights_C = class_weights(config_of(folder, weights="balanced"), data, PLACE)
     assert weights_C.tolist() == [1.5, 0.75]  # 16 early, 32 late
     assert float(weights_C[data.train.targets].mean()) == 1.0
@@ -543,10 +550,19 @@ def test_features_are_trained_on_and_the_encoder_stays(folder, tmp_path, monkeyp
     # The paper's width takes its time.
     monkeypatch.setattr(modelling, "FeatureBased", partial(FeatureBased, width=32))
     result = go(
-        config_of(folder, "tag", features=(-1, -2), combine="sum", learning_rate=1e-2, epochs=5),
+        config_of(
+            folder,
+            "token-classification",
+            features=(-1, -2),
+            combine="sum",
+            learning_rate=1e-2,
+            epochs=5,
+        ),
         tmp_path,
     )
-    assert result.scores["dev"]["entity_f1"] > max(0.9, data_of("tag").baseline["entity_f1"])
+    assert result.scores["dev"]["entity_f1"] > max(
+        0.9, data_of("token-classification").baseline["entity_f1"]
+    )
     assert losses(tmp_path)[-1] < 0.5 * losses(tmp_path)[0]
     before, after = (
         load_file(folder / "model.safetensors"),
@@ -560,13 +576,15 @@ def test_features_are_trained_on_and_the_encoder_stays(folder, tmp_path, monkeyp
 
 
 def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
-    data = data_of("answer")
+    data = data_of("question-answering")
     assert data.task.may_be_impossible
-    result = go(config_of(folder, "answer", epochs=2, learning_rate=1e-3), tmp_path, data)
+    result = go(
+        config_of(folder, "question-answering", epochs=2, learning_rate=1e-3), tmp_path, data
+    )
     assert result.scores["dev"]["answer_f1"] > data.baseline["answer_f1"] == pytest.approx(1 / 3)
     task_config = json.loads((tmp_path / "best" / "task.json").read_text())
     assert task_config["thresholds"] == list(result.thresholds)
-    answers = read_predictions(Path(result.out), kind_named("answer"))
+    answers = read_predictions(Path(result.out), kind_named("question-answering"))
     for answer in answers:
         assert (answer.text == "") == (answer.null_minus_best > result.thresholds[0])
 

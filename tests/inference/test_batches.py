@@ -31,7 +31,7 @@ LIMITS = Limits(12, 4)
 def numbered(count: int) -> Features:
     """Regressions to an example's own number, of from 3 to 9 tokens."""
     examples = [TextExample("", "", "a " * (1 + n % 7), None, float(n)) for n in range(count)]
-    return build("regress", examples, TOKENIZER, LIMITS)
+    return build("regression", examples, TOKENIZER, LIMITS)
 
 
 def batches_of(features: Features, **changes) -> TaskBatches:
@@ -130,7 +130,7 @@ def pieces(batch: TaskBatch) -> list[str]:
 
 def test_choices_come_together():
     examples = [ChoiceExample("", "", "a", ("b", letter), n % 2) for n, letter in enumerate("xyz")]
-    features = build("choose", examples, TOKENIZER, LIMITS)
+    features = build("multiple-choice", examples, TOKENIZER, LIMITS)
     batch = make_batch(features, np.array([2, 0]), TOKENIZER)
     assert pieces(batch) == [
         "[CLS] a [SEP] b [SEP]",
@@ -145,7 +145,7 @@ def test_choices_come_together():
 def test_targets_of_answers_go_with_their_rows():
     context = "a b c d e f g h"
     examples = [AnswerExample("", "", "q", context, (Answer("g h", 12),))]
-    features = build("answer", examples, TOKENIZER, LIMITS)
+    features = build("question-answering", examples, TOKENIZER, LIMITS)
     batch = make_batch(features, np.array([0, 0]), TOKENIZER)
     assert pieces(batch) == ["[CLS] q [SEP] a b c d e f g h [SEP]"] * 2
     assert batch.targets.tolist() == [[9, 10], [9, 10]]
@@ -158,7 +158,7 @@ def test_words_are_found_in_whatever_row_they_are():
         TagExample("", "", tuple("abc"), ("O", "B-X", "O"), 0),
         TagExample("", "", tuple("defghijklmnop"), ("B-X",) * 13, 1),
     ]
-    features = build("tag", examples, TOKENIZER, Limits(8, 4), tags)
+    features = build("token-classification", examples, TOKENIZER, Limits(8, 4), tags)
     every = np.arange(len(features.rows))
     assert len(every) == 4
     seen = []
@@ -173,5 +173,7 @@ def test_words_are_found_in_whatever_row_they_are():
     assert seen[0] == seen[1] == list("abcdefghijklmnop")
     # Without tags there is nothing to learn, but the words are there.
     bare = [replace(example, tags=None) for example in examples]
-    batch = make_batch(build("tag", bare, TOKENIZER, Limits(8, 4), tags), every, TOKENIZER)
+    batch = make_batch(
+        build("token-classification", bare, TOKENIZER, Limits(8, 4), tags), every, TOKENIZER
+    )
     assert batch.targets.tolist() == [-1] * 16

@@ -57,12 +57,19 @@ SHAPE = {
     "initializer_range": 0.3,
 }
 CLASSES, TAGS = ("no", "yes", "maybe"), ("O", "B-X", "I-X")
-LABELS = {"classify": CLASSES, "tag": TAGS, "features": TAGS}
-CASES = ("classify", "regress", "choose", "tag", "answer", "features")
+LABELS = {"classification": CLASSES, "token-classification": TAGS, "features": TAGS}
+CASES = (
+    "classification",
+    "regression",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+    "features",
+)
 
 
 def kind_of(case: str) -> str:
-    kind: str = "tag" if case == "features" else case  # type: ignore[assignment]
+    kind: str = "token-classification" if case == "features" else case  # type: ignore[assignment]
     return kind
 
 
@@ -89,8 +96,10 @@ def taught_of(case: str, *, longest: int = 24) -> TaskConfig:
         task=case,
         kind=kind_of(case),
         labels=LABELS.get(case, ()),
-        limits=Limits(longest, 7, "windows" if case in ("classify", "regress") else "cut", 4),
-        thresholds=(0.0,) if case == "answer" else None,
+        limits=Limits(
+            longest, 7, "windows" if case in ("classification", "regression") else "cut", 4
+        ),
+        thresholds=(0.0,) if case == "question-answering" else None,
     )
 
 
@@ -103,17 +112,17 @@ def new_examples(case: str, count: int = 10) -> list[Example]:
         return draw.choices(units, k=draw.randint(1, most))
 
     match case:
-        case "classify" | "regress":
+        case "classification" | "regression":
             return [
                 TextExample("", "", " ".join(words(40)), " ".join(words(4)) if n % 2 else "")
                 for n in range(count)
             ]
-        case "choose":
+        case "multiple-choice":
             return [
                 ChoiceExample("", "", " ".join(words(9)), (*(" ".join(words(9)) for _ in "123"),))
                 for _ in range(count)
             ]
-        case "answer":
+        case "question-answering":
             return [
                 AnswerExample("", "", " ".join(words(4)), " ".join(words(40))) for _ in range(count)
             ]
@@ -194,23 +203,30 @@ def test_outputs_are_in_the_order_of_the_features(case):
     told = []
     outputs = scorer.outputs(features, lambda done, of: told.append((done, of)))
     assert told[-1] == (features.items, features.items)
-    wide = {"classify": 3, "tag": 3, "features": 3, "answer": 2}.get(case, 1)
-    high = {"tag": features.words, "features": features.words}.get(case, features.rows)
-    count = int(features.lengths.sum()) if case == "answer" else len(high)
+    wide = {
+        "classification": 3,
+        "token-classification": 3,
+        "features": 3,
+        "question-answering": 2,
+    }.get(case, 1)
+    high = {"token-classification": features.words, "features": features.words}.get(
+        case, features.rows
+    )
+    count = int(features.lengths.sum()) if case == "question-answering" else len(high)
     assert outputs.shape == (count, wide)
-    assert outputs.dtype == (np.float64 if task_config.kind == "regress" else np.float32)
+    assert outputs.dtype == (np.float64 if task_config.kind == "regression" else np.float32)
     assert not scorer.model.training
     # Asked again, to the same bits.
     assert np.array_equal(outputs, scorer.outputs(features))
 
 
 def test_nobody_is_asked_nothing():
-    assert scorer_of("classify").predict([], taught_of("classify")) == []
+    assert scorer_of("classification").predict([], taught_of("classification")) == []
 
 
 def test_numbers_are_kept_within_the_bounds_of_the_task():
-    scorer, task_config = scorer_of("regress"), taught_of("regress")
-    examples = new_examples("regress")
+    scorer, task_config = scorer_of("regression"), taught_of("regression")
+    examples = new_examples("regression")
     free = [answer.value for answer in scorer.predict(examples, task_config)]
     lower, upper = sorted(free)[2], sorted(free)[7]
     bound = msgspec.structs.replace(task_config, bounds=(lower, upper))
@@ -232,10 +248,10 @@ TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]
 
 
 def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tmp_path):
-    scorer = save(tmp_path, "classify")
+    scorer = save(tmp_path, "classification")
     task_config = Model(tmp_path).task_config
     assert (task_config.kind, task_config.labels, task_config.limits.longest) == (
-        "classify",
+        "classification",
         CLASSES,
         24,
     )
@@ -256,7 +272,7 @@ def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tm
 
 
 def test_the_text_pipeline_gives_our_numbers(tmp_path):
-    scorer = save(tmp_path, "regress")
+    scorer = save(tmp_path, "regression")
     ours = scorer.predict(
         [TextExample("", "", text) for text in TEXTS], Model(tmp_path).task_config
     )
@@ -267,7 +283,7 @@ def test_the_text_pipeline_gives_our_numbers(tmp_path):
 
 
 def test_the_token_pipeline_gives_our_tags_and_probabilities(tmp_path):
-    scorer = save(tmp_path, "tag")
+    scorer = save(tmp_path, "token-classification")
     words = ("a", "bcd", "中", "文", "efg", "h", ".")
     task_config = Model(tmp_path).task_config
     assert task_config.labels == TAGS
@@ -282,9 +298,9 @@ def test_the_token_pipeline_gives_our_tags_and_probabilities(tmp_path):
 
 def test_models_of_transformers_are_asked_without_a_word_from_us(tmp_path):
     for peer, kind, labels in (
-        (BertForSequenceClassification, "classify", ("LABEL_0", "LABEL_1")),
-        (BertForTokenClassification, "tag", ("LABEL_0", "LABEL_1")),
-        (BertForQuestionAnswering, "answer", ()),
+        (BertForSequenceClassification, "classification", ("LABEL_0", "LABEL_1")),
+        (BertForTokenClassification, "token-classification", ("LABEL_0", "LABEL_1")),
+        (BertForQuestionAnswering, "question-answering", ()),
     ):
         theirs = peer(TheirConfig(**SHAPE)).eval()
         theirs.save_pretrained(tmp_path / kind)
@@ -293,7 +309,7 @@ def test_models_of_transformers_are_asked_without_a_word_from_us(tmp_path):
         assert (task_config.kind, task_config.labels, task_config.thresholds) == (kind, labels, ())
         assert task_config.limits == Limits(longest=24, stride=12)
         scorer, examples = stranger(tmp_path / kind), new_examples(kind, 3)
-        if kind == "classify":
+        if kind == "classification":
             answers = scorer.predict([TextExample("", "", "a bcd")], task_config)
             ids = torch.tensor([[2, *TOKENIZER.encode("a bcd").ids, 3]])
             with torch.no_grad():

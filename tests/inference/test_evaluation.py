@@ -30,14 +30,15 @@ SHAPE = {
 }
 
 
-def classifier(small_model: Path, folder: Path, *, task: str = "classify") -> Model:
+def classifier(small_model: Path, folder: Path, *, task: str = "classification") -> Model:
     labels = ("entailment", "not_entailment") if task == "rte" else ("0", "1")
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), head_of("classify", labels=labels))
+    model = BertForTask(load_config(small_model), head_of("classification", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
     limits = Limits(longest=64, stride=32)
     write_json(
-        folder / TASK_CONFIG, TaskConfig(task=task, kind="classify", labels=labels, limits=limits)
+        folder / TASK_CONFIG,
+        TaskConfig(task=task, kind="classification", labels=labels, limits=limits),
     )
     return Model(folder)
 
@@ -65,7 +66,7 @@ def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
 
 def test_answers_that_are_misplaced_may_be_left_out(small_model: Path, tmp_path: Path) -> None:
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), head_of("answer"))
+    model = BertForTask(load_config(small_model), head_of("question-answering"))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     path = tmp_path / "own.csv"
     path.write_text("question,context,answer\nred,old blue,blue\nred,old blue,green\n")
@@ -91,10 +92,13 @@ def test_a_tagger_is_scored_whatever_the_scheme_of_its_tags(small_model, tmp_pat
     """CoNLL's own IOB1 begins an entity with I, and the shared task's labels have no B-PER."""
     labels = ("O", "B-LOC", "I-LOC", "I-PER")
     torch.manual_seed(2)
-    model = BertForTask(load_config(small_model), head_of("tag", labels=labels))
+    model = BertForTask(load_config(small_model), head_of("token-classification", labels=labels))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
     task_config = TaskConfig(
-        task="tag", kind="tag", labels=labels, limits=Limits(longest=64, stride=32)
+        task="token-classification",
+        kind="token-classification",
+        labels=labels,
+        limits=Limits(longest=64, stride=32),
     )
     write_json(tmp_path / "model" / TASK_CONFIG, task_config)
     predictor = Model(tmp_path / "model")

@@ -130,7 +130,7 @@ def test_only_a_gpt_writes_on(folders, name):
         bertsmith.load(folders / name).generate("w1")
 
 
-@pytest.mark.parametrize("kind", ["classify", "regress"])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("pieces", ["wordpiece", "byte pairs"])
 def test_a_tuned_gpt_answers_alike_in_the_pipeline_of_transformers(kind, pieces, tmp_path):
     letters = "abdegiklnorstuw"
@@ -148,19 +148,19 @@ def test_a_tuned_gpt_answers_alike_in_the_pipeline_of_transformers(kind, pieces,
         n_head=2,
         initializer_range=0.5,
     )
-    labels = ("a", "b", "c") if kind == "classify" else ()
+    labels = ("a", "b", "c") if kind == "classification" else ()
     torch.manual_seed(0)
     head = head_of(kind, labels=labels, extract_id=tokenizer.mask_id)
     save_model(tmp_path, build_for_task(shape, head), tokenizer, card="")
     pairs = [(texts[0], texts[2]), (texts[2], texts[0])]
     model = bertsmith.load(tmp_path)
     ours = [
-        answer.value if kind == "regress" else answer.probabilities
+        answer.value if kind == "regression" else answer.probabilities
         for answer in [*model.predict(texts), *model.predict(pairs)]
     ]
     peer = pipeline("text-classification", model=str(tmp_path), device=-1, top_k=None)
     given = [{"text": a, "text_pair": b} for a, b in pairs]
-    raw = {"function_to_apply": "none"} if kind == "regress" else {}
+    raw = {"function_to_apply": "none"} if kind == "regression" else {}
     # Several at once are padded.
     for size in (1, 3):
         theirs = [
@@ -176,7 +176,7 @@ def test_a_tuned_gpt_answers_alike_in_the_pipeline_of_transformers(kind, pieces,
 @pytest.mark.parametrize("name", ALL)
 def test_it_is_tuned_on_pairs_evaluated_and_asked(folders, name, tmp_path, capsys):
     data, out = str(folders / "pairs.csv"), tmp_path / "tuned"
-    arguments = ["finetune", "classify", "--model", str(folders / name), "--train", data]
+    arguments = ["finetune", "classification", "--model", str(folders / name), "--train", data]
     arguments += ["--text-pair", "other", "--epochs", "2", "--seeds", "2", "--out", str(out)]
     assert main(arguments) == 0, capsys.readouterr().err
     assert load_task(out).head.labels == ("a", "b")
@@ -205,7 +205,7 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
     before = bertsmith.load(folders / "elmo").model.elmo.state_dict()
     for name, settings, same in (("frozen", {}, True), ("tuned", {"frozen": False}, False)):
         result = bertsmith.finetune(
-            "classify",
+            "classification",
             train=train,
             model=folders / "elmo",
             out=tmp_path / name,
@@ -227,5 +227,5 @@ def test_an_elmo_is_frozen_unless_told_otherwise(folders, tmp_path):
 def test_settings_of_another_architecture_are_refused(folders, tmp_path, name, flags, said):
     train, model, out = folders / "pairs.csv", folders / name, tmp_path / "out"
     with pytest.raises(UsageError, match=said):
-        bertsmith.finetune("classify", train=train, model=model, out=out, **flags)
+        bertsmith.finetune("classification", train=train, model=model, out=out, **flags)
     assert not (tmp_path / "out").exists()

@@ -40,7 +40,7 @@ def task_config(kind: str, labels: tuple[str, ...] = ()) -> TaskConfig:
 
 @pytest.fixture
 def classifier(small_model: Path, tmp_path: Path) -> Model:
-    return tuned(small_model, tmp_path / "model", "classify", ("no", "yes"))
+    return tuned(small_model, tmp_path / "model", "classification", ("no", "yes"))
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".tsv", ".parquet"])
@@ -96,7 +96,11 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
         said.append([json.loads(line)["probability"] for line in out.read_text().splitlines()])
     assert said[0] == said[1]
     pair, choices = Columns(text="a", text_pair="b"), Columns(choices=("a", "b"))
-    for kind, columns in (("classify", pair), ("answer", Columns()), ("choose", choices)):
+    for kind, columns in (
+        ("classification", pair),
+        ("question-answering", Columns()),
+        ("multiple-choice", choices),
+    ):
         with pytest.raises(UsageError) as caught:
             list(reading.asked(task_config(kind), tmp_path / "in.txt", columns=columns))
         assert str(caught.value) == (
@@ -104,7 +108,7 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
             "give them as columns of a .csv, .tsv, .jsonl or .parquet."
         )
     [(_, example), _] = reading.asked(
-        task_config("tag"), tmp_path / "in.txt", columns=Columns(words="text")
+        task_config("token-classification"), tmp_path / "in.txt", columns=Columns(words="text")
     )
     assert example == TagExample(
         f"{tmp_path / 'in.txt'}:1", "0", ("red", "green"), text="red green", places=((0, 3), (4, 9))
@@ -137,7 +141,7 @@ def test_what_loses_its_end_is_told(classifier: Model, tmp_path: Path) -> None:
 
 
 def test_running_text_is_cut_into_words_for_a_tagger(small_model: Path, tmp_path: Path) -> None:
-    predictor = tuned(small_model, tmp_path / "model", "tag", ("O", "B-X"))
+    predictor = tuned(small_model, tmp_path / "model", "token-classification", ("O", "B-X"))
     (tmp_path / "in.txt").write_text("red, green!\n我喜欢 blue\n")
     predict_file(predictor, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -148,7 +152,7 @@ def test_running_text_is_cut_into_words_for_a_tagger(small_model: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["in.txt", "in.tsv", "in.conll"])
 def test_columns_are_columns_for_a_tagger(small_model: Path, tmp_path: Path, name: str) -> None:
-    predictor = tuned(small_model, tmp_path / "model", "tag", ("O", "B-X"))
+    predictor = tuned(small_model, tmp_path / "model", "token-classification", ("O", "B-X"))
     (tmp_path / name).write_text("red B-X\nold O\n\nblue O\n")
     done = predict_file(predictor, tmp_path / name, tmp_path / "out.jsonl", columns=Columns())
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -98,7 +98,7 @@ def test_a_gpt_without_its_token_is_still_damaged(tmp_path):
     tokenizer.save(tmp_path, frame="extract")
     path = tmp_path / "config.json"
     path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"bertsmith_task": {"kind": "classify"}})
+        json.dumps(json.loads(path.read_text()) | {"bertsmith_task": {"level": "text"}})
     )
     with pytest.raises(FolderError, match=r"extract_id.* is missing"):
         Model(tmp_path)

@@ -165,8 +165,8 @@ def test_the_text_of_a_table_is_in_a_column_that_may_be_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("kind", "head"),
     [
-        ("classify", {"pooler": 32 * 33, "output layer": 2 * 33}),
-        ("answer", {"output layer": 2 * 33}),
+        ("classification", {"pooler": 32 * 33, "output layer": 2 * 33}),
+        ("question-answering", {"output layer": 2 * 33}),
         (None, {"pooler": 32 * 33, "next-sentence head": 2 * 33, "masked-word head": 32 * 35 + 5}),
     ],
 )

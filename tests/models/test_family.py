@@ -56,7 +56,13 @@ LEFT = BertConfig(
     **{**{f: getattr(SHAPES["bert"], f) for f in BertConfig.__struct_fields__}, "is_decoder": True}
 )
 ALL = [*SHAPES.values(), LEFT]
-KINDS: list[str] = ["classify", "regress", "choose", "tag", "answer"]
+KINDS: list[str] = [
+    "classification",
+    "regression",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+]
 ROWS = [[2, 7, 8, 3, 9, 3], [2, 6, 3, 12, 13, 3]]
 SEGMENTS = [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 1]]
 
@@ -91,17 +97,17 @@ def test_a_tuned_folder_answers_as_before(shape, kind, tmp_path):
     save_model(tmp_path / "pre", fresh(shape), Tokenizer(TOY_VOCAB), card="")
     head = head_of(
         kind,
-        labels=("a", "b", "c") if kind in ("classify", "tag") else (),
+        labels=("a", "b", "c") if kind in ("classification", "token-classification") else (),
         extract_id=4,
         paired=True,
-        both_orders=kind == "regress",
+        both_orders=kind == "regression",
         frozen=isinstance(shape, ElmoConfig),
     )
     torch.manual_seed(1)
     model = build_for_task(shape, head, pieces=TOY_VOCAB).eval()
     load_encoder(tmp_path / "pre", model)
-    words = torch.tensor([1, 2, 7]) if kind == "tag" else None
-    group = 2 if kind == "choose" else 1
+    words = torch.tensor([1, 2, 7]) if kind == "token-classification" else None
+    group = 2 if kind == "multiple-choice" else 1
     packed = pack(ROWS, SEGMENTS)
     batch = TaskBatch(packed, None, words_P=words, ends_P=words, group=group)
     with torch.no_grad():
@@ -113,12 +119,14 @@ def test_a_tuned_folder_answers_as_before(shape, kind, tmp_path):
     assert back.head == model.head
 
 
-@pytest.mark.parametrize("kind", ["classify", "tag", "answer"])
+@pytest.mark.parametrize("kind", ["classification", "token-classification", "question-answering"])
 def test_a_bert_with_a_bilstm_answers_as_before(kind, tmp_path):
-    head = head_of(kind, labels=("a", "b") if kind != "answer" else (), extract_id=4, bilstm=True)
+    head = head_of(
+        kind, labels=("a", "b") if kind != "question-answering" else (), extract_id=4, bilstm=True
+    )
     torch.manual_seed(1)
     model = build_for_task(LEFT, head).eval()
-    words = torch.tensor([1, 2, 7]) if kind == "tag" else None
+    words = torch.tensor([1, 2, 7]) if kind == "token-classification" else None
     batch = TaskBatch(pack(ROWS, SEGMENTS), None, words_P=words)
     with torch.no_grad():
         before = model.outputs(batch)
@@ -141,15 +149,15 @@ def test_left_to_right_bert_is_transformers_decoder(tmp_path):
 
 
 PEERS = {
-    "classify": AutoModelForSequenceClassification,
-    "regress": AutoModelForSequenceClassification,
-    "tag": AutoModelForTokenClassification,
-    "answer": AutoModelForQuestionAnswering,
+    "classification": AutoModelForSequenceClassification,
+    "regression": AutoModelForSequenceClassification,
+    "token-classification": AutoModelForTokenClassification,
+    "question-answering": AutoModelForQuestionAnswering,
 }
 ALIKE = {
-    "bert": ["classify", "regress", "tag", "answer"],
-    "bert-left": ["tag", "answer"],
-    "gpt": ["classify", "regress"],
+    "bert": ["classification", "regression", "token-classification", "question-answering"],
+    "bert-left": ["token-classification", "question-answering"],
+    "gpt": ["classification", "regression"],
     "elmo": [],
 }
 
@@ -161,7 +169,7 @@ ALIKE = {
 )
 def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind, tmp_path):
     """The same texts, through `AutoTokenizer` there."""
-    labels = ("a", "b", "c") if kind in ("classify", "tag") else ()
+    labels = ("a", "b", "c") if kind in ("classification", "token-classification") else ()
     head = head_of(kind, labels=labels, extract_id=4)
     torch.manual_seed(1)
     model = build_for_task(shape, head, pieces=TOY_VOCAB).eval()
@@ -169,7 +177,7 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
         torch.nn.init.normal_(parameter, std=0.3)
     save_model(tmp_path, model, Tokenizer(TOY_VOCAB), card="")
     keys = json.loads((tmp_path / "config.json").read_text())
-    if kind == "choose" and ids(shape) == "bert":
+    if kind == "multiple-choice" and ids(shape) == "bert":
         assert keys["architectures"] == ["BertForMultipleChoice"]
         return
     if kind not in ALIKE[ids(shape)]:
@@ -186,21 +194,21 @@ def test_a_class_of_transformers_is_named_where_its_outputs_are_ours(shape, kind
         (("w2 w3", "w4"), ROWS[0], SEGMENTS[0]),
         (("w1",), [2, 6, 3], [0, 0, 0]),
     ):
-        words = torch.arange(len(row)) if kind == "tag" else None
+        words = torch.arange(len(row)) if kind == "token-classification" else None
         batch = TaskBatch(pack([row], [segments]), None, words_P=words)
         with torch.no_grad():
             found = theirs(**tokenizer(*texts, return_tensors="pt"))
             ours = model.outputs(batch).float()
-        if kind == "answer":
+        if kind == "question-answering":
             scores = torch.stack([found.start_logits[0], found.end_logits[0]], -1)
         else:
-            scores = found.logits[0] if kind == "tag" else found.logits
+            scores = found.logits[0] if kind == "token-classification" else found.logits
         torch.testing.assert_close(scores, ours, atol=1e-4, rtol=1e-4)
         assert scores.abs().max() > 0.01
 
 
 def test_a_gpt_that_reads_both_ways_is_no_class_of_transformers(tmp_path):
-    head = head_of("classify", labels=("a", "b"), extract_id=4, both_orders=True)
+    head = head_of("classification", labels=("a", "b"), extract_id=4, both_orders=True)
     save_model(tmp_path, build_for_task(SHAPES["gpt"], head), Tokenizer(TOY_VOCAB), card="")
     keys = json.loads((tmp_path / "config.json").read_text())
     assert keys["architectures"] == ["OpenAIGPTModel"]
@@ -219,7 +227,7 @@ def test_models_whose_inputs_or_answers_are_unknown_are_refused(tmp_path):
         load_any(tmp_path / "gpt")
     assert "tokenizer.json" in str(caught.value)
     # Its encoder goes under a task of ours all the same.
-    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    head = head_of("classification", labels=("a", "b"), extract_id=4)
     assert load_encoder(tmp_path / "gpt", build_for_task(SHAPES["gpt"], head)) == []
     shape = {
         name: getattr(SHAPES["bert"], name)
@@ -252,7 +260,7 @@ def test_what_each_sees():
 
 
 def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
-    head = head_of("classify", labels=("a", "b"), extract_id=4)
+    head = head_of("classification", labels=("a", "b"), extract_id=4)
     model = build_for_task(LEFT, head).eval()
     one, other = (
         TaskBatch(pack([row], [SEGMENTS[0]]), None) for row in (ROWS[0], [2, 7, 8, 3, 30, 3])
@@ -269,7 +277,7 @@ def test_pooled_state_of_a_left_to_right_bert_has_read_everything():
     ],
 )
 def test_what_only_another_architecture_has_is_refused(name, asked, said):
-    head = head_of("classify", labels=("a", "b"), extract_id=4, **asked)
+    head = head_of("classification", labels=("a", "b"), extract_id=4, **asked)
     with pytest.raises(UsageError, match=said):
         build_for_task(SHAPES[name], head)
 

@@ -69,8 +69,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     shape = GptConfig(vocab_size=len(words), n_positions=64, n_embd=16, n_layer=1, n_head=2)
     gpt = build(shape, pieces=words, pair_task=False)
     save_model(root / "gpt", gpt, Tokenizer(words), card="")
-    reviews = fine_tuned(root / "reviews", "classify", ("bad", "good", "so-so"))
-    names = fine_tuned(root / "names", "tag", ("O", "B-PER", "I-PER"))
+    reviews = fine_tuned(root / "reviews", "classification", ("bad", "good", "so-so"))
+    names = fine_tuned(root / "names", "token-classification", ("O", "B-PER", "I-PER"))
     write_run(root / "runs" / "done", finished=True)
     write_run(root / "runs" / "going", finished=False)
     models = ["tiny-en", "tiny-zh", str(root / "gpt"), reviews, names]

@@ -60,8 +60,8 @@ def pointing(features: Features, row: int, first: int, last: int, *, null: float
 
 
 def only_answer(example: AnswerExample, first: int, last: int, tokenizer=TOKENIZER) -> SpanAnswer:
-    features = build("answer", [example], tokenizer, Limits(64, 20))
-    [answer] = decode("answer", features, pointing(features, 0, first, last), [example])
+    features = build("question-answering", [example], tokenizer, Limits(64, 20))
+    [answer] = decode("question-answering", features, pointing(features, 0, first, last), [example])
     return answer
 
 
@@ -93,12 +93,12 @@ def test_answers_are_the_best_legal_stretch_of_all_windows(data):
     units = st.lists(st.sampled_from(["a", "bcd", "中", "文", "é", "e\u0301", "zz"]), max_size=18)
     examples = [ask(" ".join(data.draw(units)) + " a", "b c") for _ in range(2)]
     stride = data.draw(st.integers(1, 9))
-    features = build("answer", examples, TOKENIZER, Limits(12, stride))
+    features = build("question-answering", examples, TOKENIZER, Limits(12, stride))
     seed = data.draw(st.integers(0, 999))
     draw = np.random.default_rng(seed)
     outputs = draw.normal(size=(int(features.lengths.sum()), 2)).astype(np.float32)
     row_starts = np.cumsum(features.lengths) - features.lengths
-    answers = decode("answer", features, outputs, examples, thresholds=(0.0,))
+    answers = decode("question-answering", features, outputs, examples, thresholds=(0.0,))
     assert len(answers) == len(examples)
     for number, (example, answer) in enumerate(zip(examples, answers, strict=True)):
         places = TOKENIZER.encode(example.context).offsets
@@ -160,34 +160,34 @@ def test_accents_that_are_pieces_stay_with_their_letter():
 
 def test_a_start_counts_only_where_its_context_is_best():
     example = ask("a b c d e f g h i")
-    features = build("answer", [example], TOKENIZER, Limits(10, 3))
+    features = build("question-answering", [example], TOKENIZER, Limits(10, 3))
     assert features.rows["b_length"].tolist() == [6, 6]
     # "e" is the fifth piece of the first window and the second of the next, which is poorer.
     best = best_windows(np.array([[0, 6], [3, 9]]), 9)
     assert best.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
-    [answer] = decode("answer", features, pointing(features, 0, 4, 5), [example])
+    [answer] = decode("question-answering", features, pointing(features, 0, 4, 5), [example])
     assert answer.text == "e f"
-    [answer] = decode("answer", features, pointing(features, 1, 1, 2), [example])
+    [answer] = decode("question-answering", features, pointing(features, 1, 1, 2), [example])
     assert answer.text != "e f"
 
 
 def test_no_stretch_is_longer_than_thirty_pieces():
     context = " ".join(LETTERS[n % 9] for n in range(40))
-    features = build("answer", [ask(context)], TOKENIZER, Limits(64, 20))
+    features = build("question-answering", [ask(context)], TOKENIZER, Limits(64, 20))
     for last, whole in ((29, True), (30, False)):
         outputs = pointing(features, 0, 0, last)
         outputs[:, 0] -= 5 * (outputs[:, 0] < 1)
-        [answer] = decode("answer", features, outputs, [ask(context)])
+        [answer] = decode("question-answering", features, outputs, [ask(context)])
         assert answer.start == 0
         assert (answer.text == context[: 2 * last + 1]) is whole
 
 
 def test_no_answer_wins_above_the_threshold():
-    features = build("answer", [ask("a b c")], TOKENIZER, LIMITS)
+    features = build("question-answering", [ask("a b c")], TOKENIZER, LIMITS)
     outputs = pointing(features, 0, 1, 2, null=3.0)  # the stretch has 2
     for threshold, text, start in ((0.5, "", -1), (1.0, "b c", 2), (1.5, "b c", 2)):
         [answer] = decode(
-            "answer",
+            "question-answering",
             features,
             outputs,
             [ask("a b c")],
@@ -203,28 +203,30 @@ def test_no_answer_wins_above_the_threshold():
         assert answer.null_probability == pytest.approx(math.exp(3) / total)
         assert answer.best_probability == pytest.approx(math.exp(2) / total)
         for other in (-9.0, 0.0, 9.0):
-            [expected] = decode("answer", features, outputs, [ask("a b c")], thresholds=(other,))
+            [expected] = decode(
+                "question-answering", features, outputs, [ask("a b c")], thresholds=(other,)
+            )
             assert answer.decided(other) == expected
-    [answer] = decode("answer", features, outputs, [ask("a b c")])
+    [answer] = decode("question-answering", features, outputs, [ask("a b c")])
     assert (answer.text, answer.null_probability) == ("b c", 0.0)
     assert answer.probability == pytest.approx(math.exp(2) / (total - math.exp(3)))
 
 
 def test_no_answer_scores_as_in_the_window_that_speaks_least_for_it():
     example = ask("a b c d e f g h i")
-    features = build("answer", [example], TOKENIZER, Limits(10, 3))
+    features = build("question-answering", [example], TOKENIZER, Limits(10, 3))
     outputs = pointing(features, 0, 1, 2, null=3.0)
     outputs[10] = 0.25  # `[CLS]` of the second window: 0.5 in all
-    [answer] = decode("answer", features, outputs, [example], thresholds=(0.0,))
+    [answer] = decode("question-answering", features, outputs, [example], thresholds=(0.0,))
     assert (answer.text, answer.null_minus_best) == ("b c", -1.5)
 
 
 def test_a_context_without_a_piece_has_no_answer():
-    features = build("answer", [ask("\u0301"), ask("b")], TOKENIZER, LIMITS)
+    features = build("question-answering", [ask("\u0301"), ask("b")], TOKENIZER, LIMITS)
     outputs = np.zeros((int(features.lengths.sum()), 2), np.float32)
     for threshold in (None, 0.0):
         none, some = decode(
-            "answer",
+            "question-answering",
             features,
             outputs,
             [ask("\u0301"), ask("b")],
@@ -236,10 +238,12 @@ def test_a_context_without_a_piece_has_no_answer():
 
 def test_classes_are_the_mean_over_windows():
     examples = [TextExample("", "", "a b c d e"), TextExample("", "", "a")]
-    features = build("classify", examples, TOKENIZER, Limits(4, 2, "windows"), ("x", "y", "z"))
+    features = build(
+        "classification", examples, TOKENIZER, Limits(4, 2, "windows"), ("x", "y", "z")
+    )
     assert features.rows["example"].tolist() == [0, 0, 0, 1]
     outputs = np.array([[1, 2, 0], [3, 0, 0], [5, 1, 0], [0, 0, 7]], np.float32)
-    first, second = decode("classify", features, outputs, examples, labels=("x", "y", "z"))
+    first, second = decode("classification", features, outputs, examples, labels=("x", "y", "z"))
     assert (first.label, second.label) == ("x", "z")
     expected = softmax(np.array([[3.0, 1.0, 0.0]]))[0]
     assert list(first.probabilities) == ["x", "y", "z"]
@@ -249,11 +253,11 @@ def test_classes_are_the_mean_over_windows():
 
 def test_numbers_are_means_within_their_bounds():
     examples = [TextExample("", "", text) for text in ("a b c d", "a", "b")]
-    features = build("regress", examples, TOKENIZER, Limits(4, 2, "windows"))
+    features = build("regression", examples, TOKENIZER, Limits(4, 2, "windows"))
     outputs = np.array([[1.0], [2.5], [7.0], [-1.0]], np.float32)
-    free = decode("regress", features, outputs, examples)
+    free = decode("regression", features, outputs, examples)
     assert free == [NumberAnswer(1.75), NumberAnswer(7.0), NumberAnswer(-1.0)]
-    bound = decode("regress", features, outputs, examples, bounds=(0.0, 5.0))
+    bound = decode("regression", features, outputs, examples, bounds=(0.0, 5.0))
     assert bound == [NumberAnswer(1.75), NumberAnswer(5.0), NumberAnswer(0.0)]
 
 
@@ -262,9 +266,9 @@ def test_choices_share_one_softmax():
         ChoiceExample("", "", "a", ("b", "c", "d")),
         ChoiceExample("", "", "a", tuple("efg")),
     ]
-    features = build("choose", examples, TOKENIZER, LIMITS)
+    features = build("multiple-choice", examples, TOKENIZER, LIMITS)
     outputs = np.array([[0], [math.log(2)], [0], [math.log(6)], [0], [0]], np.float32)
-    first, second = decode("choose", features, outputs, examples)
+    first, second = decode("multiple-choice", features, outputs, examples)
     assert (first.choice, first.text) == (1, "c")
     assert (second.choice, second.text) == (0, "e")
     assert first.probabilities == pytest.approx([0.25, 0.5, 0.25])
@@ -274,9 +278,9 @@ def test_choices_share_one_softmax():
 def test_tags_belong_to_their_words_and_spell_entities():
     labels = ("O", "B-X", "I-X")
     examples = [TagExample("", "", ("a", "bc", "d")), TagExample("", "", ("中",), None, 1)]
-    features = build("tag", examples, TOKENIZER, LIMITS, labels)
+    features = build("token-classification", examples, TOKENIZER, LIMITS, labels)
     outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 0, 1]], np.float32)
-    first, second = decode("tag", features, outputs, examples, labels=labels)
+    first, second = decode("token-classification", features, outputs, examples, labels=labels)
     assert (first.words, first.tags) == (["a", "bc", "d"], ["B-X", "I-X", "O"])
     assert first.entities == [TaggedSpan("X", 0, 4, "a bc", 0, 2)]
     sure = [math.e**score / (math.e**score + 2) for score in (2, 3, 1)]
@@ -289,9 +293,9 @@ def test_entities_of_running_text_have_its_places():
     labels = ("O", "B-X", "I-X")
     example = running_text("", "", "  a \t bc\u200b\n中 d", document=0)
     assert example.words == ("a", "bc", "中", "d")
-    features = build("tag", [example], TOKENIZER, LIMITS, labels)
+    features = build("token-classification", [example], TOKENIZER, LIMITS, labels)
     outputs = np.array([[0, 2, 0], [0, 0, 3], [1, 0, 0], [0, 1, 0]], np.float32)
-    [answer] = decode("tag", features, outputs, [example], labels=labels)
+    [answer] = decode("token-classification", features, outputs, [example], labels=labels)
     assert answer.entities == [
         TaggedSpan("X", 2, 8, "a \t bc", 0, 2), TaggedSpan("X", 12, 13, "d", 3, 4)
     ]  # fmt: skip
@@ -307,18 +311,26 @@ def test_shares_sum_to_one(outputs):
 
 def test_right_and_said_answers_are_what_metrics_take():
     texts = [TextExample("", "", "a", None, label) for label in ("y", "x")]
-    assert gold("classify", texts, ("x", "y")).tolist() == [1, 0]
-    assert said("classify", [ClassAnswer("y", {}), ClassAnswer("x", {})], "xy").tolist() == [1, 0]
+    assert gold("classification", texts, ("x", "y")).tolist() == [1, 0]
+    assert said("classification", [ClassAnswer("y", {}), ClassAnswer("x", {})], "xy").tolist() == [
+        1,
+        0,
+    ]
     numbers = [TextExample("", "", "a", None, 2.5)]
-    assert gold("regress", numbers, ()).tolist() == [2.5]
-    assert said("regress", [NumberAnswer(1.5)], ()).tolist() == [1.5]
-    assert gold("choose", [ChoiceExample("", "", "a", ("b", "c"), 1)], ()).tolist() == [1]
-    assert said("choose", [ChoiceAnswer(1, "c", [])], ()).tolist() == [1]
-    assert gold("tag", [TagExample("", "", ("a",), ("O",))], ()) == [("O",)]
-    assert said("tag", [TagAnswer(["a"], ["O"], [1.0], [])], ()) == [["O"]]
+    assert gold("regression", numbers, ()).tolist() == [2.5]
+    assert said("regression", [NumberAnswer(1.5)], ()).tolist() == [1.5]
+    assert gold("multiple-choice", [ChoiceExample("", "", "a", ("b", "c"), 1)], ()).tolist() == [1]
+    assert said("multiple-choice", [ChoiceAnswer(1, "c", [])], ()).tolist() == [1]
+    assert gold("token-classification", [TagExample("", "", ("a",), ("O",))], ()) == [("O",)]
+    assert said("token-classification", [TagAnswer(["a"], ["O"], [1.0], [])], ()) == [["O"]]
     asked = [AnswerExample("", "", "q", "a b", (Answer("a", 0), Answer("b", 2)))]
-    assert gold("answer", [*asked, AnswerExample("", "", "q", "c", ())], ()) == [("a", "b"), ()]
-    assert said("answer", [SpanAnswer("b", 2, 1.0, "b", 2, 1.0, 0.0, -1.0)], ()) == ["b"]
+    assert gold("question-answering", [*asked, AnswerExample("", "", "q", "c", ())], ()) == [
+        ("a", "b"),
+        (),
+    ]
+    assert said("question-answering", [SpanAnswer("b", 2, 1.0, "b", 2, 1.0, 0.0, -1.0)], ()) == [
+        "b"
+    ]
 
 
 def test_answers_of_every_kind_go_to_json_and_back():

@@ -86,7 +86,7 @@ def test_every_word_is_tagged_once_where_its_context_is_best(sentences, limit):
         for word in sentence:
             own = pieces_of(word) or [TOKENIZER.unk_id]
             document_pieces.setdefault(number, []).append(own)
-    features = build("tag", examples, TOKENIZER, limit, TAGS)
+    features = build("token-classification", examples, TOKENIZER, limit, TAGS)
     table, rows = features.words, rows_of(features)
     assert len(table) == sum(len(example.words) for example in examples)
     assert table["target"].tolist() == [len(w) % 3 for e in examples for w in e.words]
@@ -128,7 +128,7 @@ def test_sentences_of_a_document_are_context_and_others_are_not():
         return TagExample("", "", tuple(text.split()), None, document)
 
     examples = [sentence("a b", 0), sentence("中 abc", 0), sentence("c", 1), sentence("d e f", 2)]
-    features = build("tag", examples, TOKENIZER, Limits(6, 2), TAGS)
+    features = build("token-classification", examples, TOKENIZER, Limits(6, 2), TAGS)
     assert texts_of(features) == [
         "[CLS] a b 中 a [SEP]",
         "[CLS] 中 a ##b ##c [SEP]",
@@ -164,7 +164,9 @@ def questions(draw) -> AnswerExample:
 @settings(max_examples=80, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.integers(14, 30), st.integers(1, 30))
 def test_targets_are_the_pieces_that_spell_the_answer(examples, longest, stride):
-    features = build("answer", examples, TOKENIZER, Limits(longest, stride, longest_question=8))
+    features = build(
+        "question-answering", examples, TOKENIZER, Limits(longest, stride, longest_question=8)
+    )
     rows = rows_of(features)
     assert features.rows["example"].tolist() == sorted(features.rows["example"].tolist())
     assert len(features.targets) == len(rows)
@@ -198,27 +200,29 @@ def test_answers_that_begin_or_end_inside_a_piece_take_the_whole_piece():
     cases = [("a xyz b", 3, "y", [3, 3]), ("a 한 b", 2, "한", [3, 5]), ("a b", 1, " ", [0, 0])]
     for context, start, text, expected in cases:
         example = AnswerExample("", "", "", context, (Answer(text, start),))
-        assert build("answer", [example], TOKENIZER, Limits(20, 5)).targets.tolist() == [expected]
+        assert build(
+            "question-answering", [example], TOKENIZER, Limits(20, 5)
+        ).targets.tolist() == [expected]
 
 
 def test_long_questions_are_cut_and_counted():
     ask = AnswerExample("", "", "a b c d e", "中 文", None)
     short = replace(ask, question="a b c", answers=())
     limit = Limits(12, 4, longest_question=3)
-    features = build("answer", [ask, short, ask], TOKENIZER, limit)
+    features = build("question-answering", [ask, short, ask], TOKENIZER, limit)
     assert texts_of(features) == ["[CLS] a b c [SEP] 中 文 [SEP]"] * 3
     assert features.cut == 2
     assert features.whole.tolist() == [10, 8, 10]
     assert msgspec.json.encode(features.cut) == b"2"
     assert features.targets is None
-    assert build("answer", [short], TOKENIZER, limit).targets.tolist() == [[0, 0]]
+    assert build("question-answering", [short], TOKENIZER, limit).targets.tolist() == [[0, 0]]
     with pytest.raises(UsageError, match="use a length of at least 7"):
-        build("answer", [ask], TOKENIZER, Limits(6, 4, longest_question=3))
+        build("question-answering", [ask], TOKENIZER, Limits(6, 4, longest_question=3))
 
 
 def test_a_context_is_encoded_once_for_all_its_questions():
     asked = [AnswerExample("", "", question, "a b 中", ()) for question in ("a", "b", "a")]
-    features = build("answer", asked, TOKENIZER, Limits(20, 5))
+    features = build("question-answering", asked, TOKENIZER, Limits(20, 5))
     assert len(features.pieces_T) == 3 + 2
     assert len(set(features.rows["b_start"].tolist())) == 1
 
@@ -238,7 +242,9 @@ def test_windows_cover_every_piece_of_the_longer_text(sizes, longest, stride, pa
     ]
     room = longest - (3 if paired else 2)
     for long in ("cut", "windows"):
-        features = build("classify", examples, TOKENIZER, Limits(longest, stride, long), ["y", "x"])
+        features = build(
+            "classification", examples, TOKENIZER, Limits(longest, stride, long), ["y", "x"]
+        )
         assert features.targets.tolist() == [1] * len(features.rows)
         assert features.lengths.max() <= longest
         too_long = lost = 0
@@ -265,25 +271,33 @@ def test_windows_cover_every_piece_of_the_longer_text(sizes, longest, stride, pa
 
 
 def test_texts_become_rows_with_their_targets():
-    features = build("classify", texts(("a b", "y"), ("", "x")), TOKENIZER, Limits(9, 4), "xy")
+    features = build(
+        "classification", texts(("a b", "y"), ("", "x")), TOKENIZER, Limits(9, 4), "xy"
+    )
     assert texts_of(features) == ["[CLS] a b [SEP]", "[CLS] [SEP]"]
     assert features.targets.tolist() == [1, 0]
-    features = build("regress", texts(("a", 2), ("b", 0.5), pair="中 c"), TOKENIZER, Limits(9, 4))
+    features = build(
+        "regression", texts(("a", 2), ("b", 0.5), pair="中 c"), TOKENIZER, Limits(9, 4)
+    )
     assert texts_of(features) == ["[CLS] a [SEP] 中 c [SEP]", "[CLS] b [SEP] 中 c [SEP]"]
     assert features.targets.tolist() == [2.0, 0.5]
     assert features.targets.dtype == np.float32
     _, segments_T, _ = features.joined(np.array([1]), TOKENIZER)
     assert segments_T.tolist() == [0, 0, 0, 1, 1, 1]
-    half = build("classify", texts(("a", "x"), ("b", None)), TOKENIZER, Limits(9, 4), "xy")
+    half = build("classification", texts(("a", "x"), ("b", None)), TOKENIZER, Limits(9, 4), "xy")
     assert half.targets is None
-    cut = build("classify", texts(("a b c", "x"), ("a b", "x")), TOKENIZER, Limits(4, 4), "xy")
+    cut = build(
+        "classification", texts(("a b c", "x"), ("a b", "x")), TOKENIZER, Limits(4, 4), "xy"
+    )
     assert texts_of(cut) == ["[CLS] a b [SEP]"] * 2
     assert (cut.cut, cut.windowed) == (1, 0)
     assert cut.whole.tolist() == [5, 4]
-    windows = build("classify", texts(("a b c", "x")), TOKENIZER, Limits(4, 1, "windows"), "xy")
+    windows = build(
+        "classification", texts(("a b c", "x")), TOKENIZER, Limits(4, 1, "windows"), "xy"
+    )
     assert (windows.whole.tolist(), windows.lengths.tolist()) == ([5], [4, 4])
     with pytest.raises(UsageError, match="use a length of at least 3"):
-        build("classify", texts(("a", "x")), TOKENIZER, Limits(2, 1), "xy")
+        build("classification", texts(("a", "x")), TOKENIZER, Limits(2, 1), "xy")
 
 
 def test_choices_are_grouped_behind_their_beginning():
@@ -291,7 +305,7 @@ def test_choices_are_grouped_behind_their_beginning():
         ChoiceExample("", "", "a b", ("c", "d e f"), 1),
         ChoiceExample("", "", "中", ("d", "文"), 0),
     ]
-    features = build("choose", examples, TOKENIZER, Limits(7, 4))
+    features = build("multiple-choice", examples, TOKENIZER, Limits(7, 4))
     assert texts_of(features) == [
         "[CLS] a b [SEP] c [SEP]",
         "[CLS] a b [SEP] d e [SEP]",
@@ -303,7 +317,7 @@ def test_choices_are_grouped_behind_their_beginning():
     assert features.targets.tolist() == [1, 0]
     assert (features.cut, features.windowed) == (1, 0)
     unlabelled = [replace(example, label=None) for example in examples]
-    assert build("choose", unlabelled, TOKENIZER, Limits(9, 4)).targets is None
+    assert build("multiple-choice", unlabelled, TOKENIZER, Limits(9, 4)).targets is None
     assert features.whole.tolist() == [6, 8, 5, 5], "choices"
     # Both choices of the first are too long: it counts once.
-    assert build("choose", examples, TOKENIZER, Limits(5, 4)).cut == 1
+    assert build("multiple-choice", examples, TOKENIZER, Limits(5, 4)).cut == 1

@@ -38,22 +38,22 @@ def test_every_metric_is_there_with_its_kinds() -> None:
         name: tuple(one for one, kind in KINDS.items() if name in kind.metrics) for name in METRICS
     }
     assert found == {
-        "accuracy": ("classify", "choose"),
-        "f1": ("classify",),
-        "macro_f1": ("classify",),
-        "matthews": ("classify",),
-        "pearson": ("regress",),
-        "spearman": ("regress",),
-        "mae": ("regress",),
-        "exact_match": ("answer",),
-        "answer_f1": ("answer",),
+        "accuracy": ("classification", "multiple-choice"),
+        "f1": ("classification",),
+        "macro_f1": ("classification",),
+        "matthews": ("classification",),
+        "pearson": ("regression",),
+        "spearman": ("regression",),
+        "mae": ("regression",),
+        "exact_match": ("question-answering",),
+        "answer_f1": ("question-answering",),
         "micro_f1": ("multi-label",),
         "label_macro_f1": ("multi-label",),
         "lrap": ("multi-label",),
-        "tag_accuracy": ("tag",),
-        "entity_precision": ("tag",),
-        "entity_recall": ("tag",),
-        "entity_f1": ("tag",),
+        "tag_accuracy": ("token-classification",),
+        "entity_precision": ("token-classification",),
+        "entity_recall": ("token-classification",),
+        "entity_f1": ("token-classification",),
     }
 
 
@@ -297,10 +297,10 @@ def test_one_prediction_an_example(name: str) -> None:
 
 def examples(kind: str, size: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(3)
-    if kind in ("classify", "choose"):
+    if kind in ("classification", "multiple-choice"):
         gold = rng.integers(3, size=size)
         return gold, np.where(rng.random(size) < 0.6, gold, rng.integers(3, size=size))
-    if kind == "regress":
+    if kind == "regression":
         x = rng.normal(size=size)
         return x, x + rng.normal(size=size)
     if kind == "multi-label":
@@ -308,7 +308,7 @@ def examples(kind: str, size: int) -> tuple[Any, Any]:
         scores = 0.5 * true + rng.random((size, 4))
         return true, np.stack([scores > 0.8, scores], 1)
     right = rng.random(size) < 0.7
-    if kind == "tag":
+    if kind == "token-classification":
         predicted = [["B-PER", "I-PER"] if yes else ["B-PER", "O"] for yes in right]
         return [["B-PER", "I-PER"]] * size, predicted
     return [("the cat sat",)] * size, ["cat sat" if yes else "a cat" for yes in right]
@@ -361,7 +361,7 @@ def test_a_resample_scores_as_if_it_were_the_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 def test_a_resample_of_one_example_has_no_correlation(name: str) -> None:
-    gold, predicted = examples("regress", 300)
+    gold, predicted = examples("regression", 300)
     metric = METRICS[name]
     # Rounding leaves a little of the variance, of either sign, that is 0.
     sums = 300 * metric.statistics(gold, predicted)
@@ -380,7 +380,7 @@ def test_resamples_without_a_value_are_left_out() -> None:
 
 
 def test_memory_does_not_grow_with_the_resamples() -> None:
-    gold, predicted = examples("classify", 20_000)
+    gold, predicted = examples("classification", 20_000)
     tracemalloc.start()
     interval("macro_f1", gold, predicted, resamples=500)
     peak = tracemalloc.get_traced_memory()[1]

@@ -76,7 +76,8 @@ def finetune(
     """Fine-tunes a model on labelled data and writes the best one, with a report, to `out`.
 
     Args:
-        task: `classify`, `regress`, `choose`, `tag` or `answer` with `train`; or a task of the
+        task: with `train` the kind of task: `classification`, `multi-label`, `regression`,
+            `multiple-choice`, `token-classification` or `question-answering`; or a task of the
             paper (`mrpc`, `squad`, `conll2003`, ...) with `data`.
         model: a pre-trained model: a folder, `tiny-en`, `minilm`, or a name of the hub.
         out: folder to write.
@@ -88,11 +89,11 @@ def finetune(
         text_pair: column of the second text, for pairs.
         label: column of the class, the number, or the right choice.
         choices: columns of the choices, or one column of lists.
-        words: column of the words, for `tag`.
-        tags: column of their tags, for `tag`.
-        question: column of the question, for `answer`.
-        context: column of the context, for `answer`.
-        answer: column of the answer's text, for `answer`.
+        words: column of the words, for `token-classification`.
+        tags: column of their tags, for `token-classification`.
+        question: column of the question, for `question-answering`.
+        context: column of the context, for `question-answering`.
+        answer: column of the answer's text, for `question-answering`.
         skip_misplaced: leave out answers that are not in their context.
         join_labels: make one label of those that differ in their spelling only.
         strict_tags: refuse tags that their scheme does not allow where they are.
@@ -117,7 +118,7 @@ def finetune(
         texts = [f"Film {n} is {word}." for n in range(20) for word in ("good", "bad")]
         reviews = pandas.DataFrame({"review": texts, "stars": [5, 1] * 20})
         bertsmith.finetune(
-            "classify", train=reviews, text="review", label="stars",
+            "classification", train=reviews, text="review", label="stars",
             model="my-model", out="reviews", epochs=1,
         )
         print(bertsmith.load("reviews").predict("A good film.").label)

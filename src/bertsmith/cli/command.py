@@ -31,7 +31,7 @@ class Help(NamedTuple):
     """What the help of a command shows."""
 
     words: str
-    """Words behind the command's name that the help is about, e.g. `classify`."""
+    """Words behind the command's name that the help is about, e.g. `classification`."""
     about: str
     options: list[Option]
     examples: tuple[str, ...]

@@ -40,15 +40,16 @@ class Finetune(TrainingOptions, ColumnOptions):
     """Fine-tune a model on a task of the paper or on labelled files of your own."""
 
     examples = (
-        "finetune classify --model my-model --train reviews.csv --out my-classifier",
+        "finetune classification --model my-model --train reviews.csv --out my-classifier",
         "finetune mrpc --model minilm --data glue/MRPC --out my-mrpc --seeds 5",
-        "finetune classify --help",
+        "finetune classification --help",
     )
 
     task: str = word(
-        "Kind of task of your own files: classify, multi-label, regress, choose, tag, answer; or "
-        "a task of the paper with its official files: mnli, qqp, mrpc, qnli, rte, wnli, sts-b, "
-        "sst-2, cola, swag, squad, squad2, conll2003.",
+        "Kind of task of your own files: classification, multi-label, regression, "
+        "multiple-choice, token-classification, question-answering; or a task of the paper with "
+        "its official files: mnli, qqp, mrpc, qnli, rte, wnli, sts-b, sst-2, cola, swag, squad, "
+        "squad2, conll2003.",
         metavar="TASK",
     )
     train: str | None = flag(

@@ -36,7 +36,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stride: int
     """Pieces from the start of one window to the start of the next."""
     long: Long = "cut"
-    """What `classify` and `regress` do with longer texts."""
+    """What kinds of task that look at a text do with longer ones."""
     warmup: float = 0.1
     weight_decay: float = 0.01
     beta1: float = 0.9

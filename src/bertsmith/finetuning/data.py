@@ -169,7 +169,7 @@ def _check_parameters(source: Source, kind: TaskKind, *, official: bool) -> None
         reading.refuse_skipping(kind)
     if source.join_labels and (official or "join_labels" not in kind.settings):
         raise UsageError(
-            f"{option('join_labels')} is for `classify` and `tag` on your own files: leave it out."
+            f"{option('join_labels')} is for class names and tags of your own files: leave it out."
         )
     if source.strict_tags and "strict_tags" not in kind.settings:
         raise UsageError(f"{option('strict_tags')} is for tags of entities: leave it out.")

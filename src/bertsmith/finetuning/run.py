@@ -83,8 +83,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     main: float
     """Mean of the deciding metrics on the deciding part."""
     degenerate: bool
-    """No better on dev than always giving the most frequent answer, or (`regress`) hardly anything
-    but one number."""
+    """No better on dev than always giving the most frequent answer, or (a regression) hardly
+    anything but one number."""
     best_epoch: float
     steps: int
     seconds: float

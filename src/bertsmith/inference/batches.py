@@ -29,7 +29,7 @@ class TaskBatches:
     """With targets."""
     tokenizer: Tokenizer
     batch_size: int
-    """Examples (`answer` and `tag`: windows) of a step, over all processes."""
+    """Examples (or windows, where answers or tags are looked for) of a step, over all processes."""
     seed: int
     micro_tokens: int
     """Most tokens of a micro-batch; 0 for no limit."""

@@ -18,14 +18,14 @@ Combine = Literal["concat", "sum"]
 OWN_TASK = "bertsmith_task"
 """Key of `config.json` that holds a `HeadConfig` where `transformers` has no class for it."""
 
-_OLD_KINDS: dict[str, tuple[Level, Loss]] = {
+OLD_KINDS: dict[str, tuple[Level, Loss]] = {
     "classify": ("text", "cross-entropy"),
     "regress": ("text", "squared-error"),
     "choose": ("choice", "cross-entropy"),
     "tag": ("token", "cross-entropy"),
     "answer": ("span", "cross-entropy"),
 }
-"""Folders of older versions name the kind of task instead of level and loss."""
+"""What folders of older versions call the kinds of tasks, in `config.json` and `task.json`."""
 
 
 class FeatureBased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,8 +103,9 @@ def head_from_keys(value: Any) -> HeadConfig:
     Raises:
         msgspec.ValidationError: it is damaged.
     """
-    if isinstance(value, dict) and value.get("kind") in _OLD_KINDS:
-        level, loss = _OLD_KINDS[value["kind"]]
+    old = OLD_KINDS.get(str(value.get("kind"))) if isinstance(value, dict) else None
+    if old:
+        level, loss = old
         value = {name: one for name, one in value.items() if name != "kind"}
         value |= {"level": level, "loss": loss}
     return msgspec.convert(value, HeadConfig)

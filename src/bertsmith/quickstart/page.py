@@ -111,7 +111,9 @@ def next_commands(outcome: Outcome) -> list[str]:
         command("info", model),
         command("evaluate", tuned, data=dev),
         command("predict", tuned, dev, out="answers.csv"),
-        command("finetune", "classify", model=model, train="my-labels.csv", out="my-classifier"),
+        command(
+            "finetune", "classification", model=model, train="my-labels.csv", out="my-classifier"
+        ),
         command("tokenizer", "train", "my-text/", out="my-tokenizer", vocab_size=30000),
         command("prepare", "my-text/", tokenizer="my-tokenizer", out="my-corpus"),
         command("pretrain", data="my-corpus", out="my-model", size="mini", hours=1),

@@ -19,7 +19,7 @@ PLACE = ("where", "word_a_line", "text", "places")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long inputs may be; kept with a model, so that it is asked as it was task_config."""
+    """How long inputs may be; kept with a model, which must read inputs as it was trained."""
 
     longest: int
     """Most tokens of an input, `[CLS]` and `[SEP]` counted."""

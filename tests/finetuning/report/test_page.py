@@ -27,11 +27,11 @@ from bertsmith.tasks.kinds.regression import NumberAnswer
 from bertsmith.tasks.metric import UNDEFINED
 
 _METRICS = {
-    "classify": ("accuracy", "macro_f1"),
-    "regress": ("pearson", "spearman"),
-    "choose": ("accuracy",),
-    "tag": ("entity_precision", "entity_recall", "entity_f1"),
-    "answer": ("exact_match", "answer_f1"),
+    "classification": ("accuracy", "macro_f1"),
+    "regression": ("pearson", "spearman"),
+    "multiple-choice": ("accuracy",),
+    "token-classification": ("entity_precision", "entity_recall", "entity_f1"),
+    "question-answering": ("exact_match", "answer_f1"),
 }
 
 
@@ -84,13 +84,17 @@ def made_result(tmp_path, kind, **changes):
         "title": "A task",
         "kind": kind,
         "model": "my/model",
-        "labels": ("a", "b", "c") if kind == "classify" else (),
+        "labels": ("a", "b", "c") if kind == "classification" else (),
         "deciding": "dev",
-        "deciding_metrics": ("entity_f1",) if kind == "tag" else tuple(runs[0].scores["dev"]),
+        "deciding_metrics": ("entity_f1",)
+        if kind == "token-classification"
+        else tuple(runs[0].scores["dev"]),
         "inspection": Inspection(
             examples={"train": 1000, "dev": 30},
-            classes={} if kind == "regress" else {"train": {"a": 750, "b": 250}, "dev": {"a": 6}},
-            numbers={"train": Numbers(0.0, 4.0, 5.0)} if kind == "regress" else {},
+            classes={}
+            if kind == "regression"
+            else {"train": {"a": 750, "b": 250}, "dev": {"a": 6}},
+            numbers={"train": Numbers(0.0, 4.0, 5.0)} if kind == "regression" else {},
             duplicates=0,
             contradictions=0,
             leaked=0,
@@ -171,7 +175,9 @@ _SIX = [
 
 
 def test_a_page_of_classes(tmp_path):
-    result = made_result(tmp_path, "classify", scores={"accuracy": 2 / 3, "macro_f1": 0.65556})
+    result = made_result(
+        tmp_path, "classification", scores={"accuracy": 2 / 3, "macro_f1": 0.65556}
+    )
     html = page(result, *classified(*_SIX))
     assert html.startswith('<!doctype html>\n<html lang="en">')
     assert "<h1>A task</h1>" in html
@@ -219,7 +225,7 @@ def test_two_texts_are_shown_and_nothing_of_a_text_becomes_part_of_the_page(tmp_
     script = "<script>alert('x')</script>"
     example = TextExample("dev.csv:1", "0", script, "b & c", "a")
     answer = ClassAnswer("b", {"a": 0.25, "b": 0.75, "c": 0.0})
-    html = page(made_result(tmp_path, "classify", title=script), [example], [answer])
+    html = page(made_result(tmp_path, "classification", title=script), [example], [answer])
     assert "which of 3 classes a pair of texts belongs to" in html
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;</p>" in html
     assert "<h1>&lt;script&gt;alert" in html
@@ -232,7 +238,9 @@ def test_two_texts_are_shown_and_nothing_of_a_text_becomes_part_of_the_page(tmp_
 
 
 def test_without_an_error_the_page_says_so(tmp_path, drawn):
-    html = page(made_result(tmp_path, "classify"), *classified(("a", "a", 1.0), ("b", "b", 0.5)))
+    html = page(
+        made_result(tmp_path, "classification"), *classified(("a", "a", 1.0), ("b", "b", 0.5))
+    )
     assert "There is none: every answer on dev is right." in html
     assert 'class="card"' not in html
     # No example is of class c, so only what was never said of it is known.
@@ -241,7 +249,7 @@ def test_without_an_error_the_page_says_so(tmp_path, drawn):
 
 def test_twelve_errors_at_most_the_surest_first(tmp_path, drawn):
     rows = [("a", "b", 0.5 + number / 100) for number in range(20)]
-    html = page(made_result(tmp_path, "classify"), *classified(*rows))
+    html = page(made_result(tmp_path, "classification"), *classified(*rows))
     assert "Wrong answers: 20 of 20." in html
     assert [card[2] for card in cards(html)] == [f"text {number}" for number in range(19, 7, -1)]
 
@@ -254,7 +262,7 @@ def test_many_classes(tmp_path, count, rows, drawn):
     said = [labels[1], *labels[1:]]
     answers = [ClassAnswer(name, {one: float(one == name) for one in labels}) for name in said]
     counts = dict.fromkeys(labels, 1)
-    result = made_result(tmp_path, "classify", labels=labels)
+    result = made_result(tmp_path, "classification", labels=labels)
     inspection = msgspec.structs.replace(
         result.inspection, classes={"train": counts, "dev": counts}, seen_once=list(labels)
     )
@@ -288,7 +296,7 @@ def test_runs_of_a_sweep_and_seeds(tmp_path, drawn):
     summary = {"dev": {name: summarise([0.875, 0.75]) for name in ("accuracy", "macro_f1")}}
     result = made_result(
         tmp_path,
-        "classify",
+        "classification",
         scores={"accuracy": 0.875, "macro_f1": 0.625},
         runs=runs,
         best=1,
@@ -334,14 +342,14 @@ def test_runs_of_a_sweep_and_seeds(tmp_path, drawn):
 
 def test_a_run_that_learned_nothing(tmp_path, drawn):
     runs = [run_result(tmp_path, {"dev": {"accuracy": 0.5}}, main=0.5, degenerate=True)]
-    result = made_result(tmp_path, "classify", runs=runs)
+    result = made_result(tmp_path, "classification", runs=runs)
     html = page(result, *classified(*_SIX))
     assert "The run came out no better than “always the most frequent class”: nothing was" in html
     remedy = "Try another learning rate, more epochs or more examples."
     assert f"nothing was learned. {remedy}" in html
     assert f"  {remedy}" in result.summary_lines()
     both = [*runs, run_result(tmp_path, {"dev": {"accuracy": 0.75}}, seed=1, main=0.75)]
-    result = made_result(tmp_path, "classify", runs=both, best=1)
+    result = made_result(tmp_path, "classification", runs=both, best=1)
     assert not any(remedy in line for line in result.summary_lines())
 
 
@@ -349,7 +357,7 @@ def test_a_run_that_learned_nothing(tmp_path, drawn):
 def test_a_baseline_far_below_all_scores_is_not_drawn(tmp_path, baseline, drawn_too, drawn):
     result = made_result(
         tmp_path,
-        "classify",
+        "classification",
         scores={"accuracy": 0.75, "macro_f1": 0.625},
         baseline={"accuracy": baseline, "macro_f1": baseline},
     )
@@ -359,7 +367,7 @@ def test_a_baseline_far_below_all_scores_is_not_drawn(tmp_path, baseline, drawn_
 
 
 def test_curves_are_in_epochs_and_smooth(tmp_path, drawn):
-    result = made_result(tmp_path, "classify")
+    result = made_result(tmp_path, "classification")
     records = [{"kind": "train", "step": step, "loss": float(step % 2)} for step in range(1, 121)]
     records.insert(60, {"kind": "evaluation", "step": 60, "accuracy": 0.5, "macro_f1": 0.25})
     records.append({"kind": "evaluation", "step": 120, "accuracy": 0.75, "macro_f1": 0.5})
@@ -378,7 +386,7 @@ def test_curves_are_in_epochs_and_smooth(tmp_path, drawn):
 
 
 def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
-    result = made_result(tmp_path, "classify")
+    result = made_result(tmp_path, "classification")
     result = msgspec.structs.replace(
         result,
         inspection=msgspec.structs.replace(
@@ -427,7 +435,7 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
 
 def test_numbers_and_a_correlation_that_is_undefined(tmp_path, drawn):
     undefined = {"pearson": None, "spearman": None}
-    result = made_result(tmp_path, "regress", scores=undefined, baseline=undefined)
+    result = made_result(tmp_path, "regression", scores=undefined, baseline=undefined)
     examples = [
         TextExample(f"dev.csv:{place}", "0", f"text {place}", None, float(label))
         for place, label in enumerate((1, 2, 3, 5))
@@ -464,7 +472,7 @@ def test_choices_are_marked_with_their_probabilities(tmp_path, drawn):
         ChoiceAnswer(1, "a sea", [0.125, 0.75, 0.125]),
         ChoiceAnswer(0, "is", [0.5, 0.25, 0.25]),
     ]
-    html = page(made_result(tmp_path, "choose"), examples, answers)
+    html = page(made_result(tmp_path, "multiple-choice"), examples, answers)
     assert table_row("choice 0", "1.0000", "0.5000", "0.6667", 2) in html
     assert cards(html) == [
         [
@@ -498,7 +506,7 @@ def test_entities_by_type_and_by_mistake(tmp_path, drawn):
         tagged("in New York", "O B-LOC I-LOC", "O O B-LOC", [0.9, 0.8, 0.6]),
         tagged("fell Rome", "O B-LOC", "B-PER O", [0.5, 0.95]),
     ]
-    html = page(made_result(tmp_path, "tag"), *zip(*pairs, strict=True))
+    html = page(made_result(tmp_path, "token-classification"), *zip(*pairs, strict=True))
     assert "<span>F1 on dev</span>" in html
     assert "<span>precision on dev</span>" not in html
     assert table_row("LOC", "0.0000", "0.0000", "0.0000", 2) in html
@@ -537,7 +545,7 @@ def test_entities_by_type_and_by_mistake(tmp_path, drawn):
 
 def test_a_model_that_tags_nothing(tmp_path, drawn):
     pair = tagged("Rome fell", "B-LOC O", "O O", [0.75, 1.0])
-    html = page(made_result(tmp_path, "tag"), [pair[0]], [pair[1]])
+    html = page(made_result(tmp_path, "token-classification"), [pair[0]], [pair[1]])
     assert "How sure it is" not in html
     assert table_row("LOC", "0.0000", "0.0000", "0.0000", 1) in html
     assert table_row("missed", 1) in html
@@ -548,7 +556,7 @@ def test_tags_that_are_no_entities_are_compared_word_by_word(tmp_path, drawn):
         tagged("dogs bark", "NOUN VERB", "NOUN NOUN", [0.9, 0.75]),
         tagged("cats purr", "NOUN VERB", "NOUN VERB", [0.9, 0.75]),
     ]
-    html = page(made_result(tmp_path, "tag"), *zip(*pairs, strict=True))
+    html = page(made_result(tmp_path, "token-classification"), *zip(*pairs, strict=True))
     assert "Type by type" not in html
     assert "Sentences with a wrong tag: 1 of 2." in html
     assert [card[0] for card in cards(html)] == ["“bark” true: VERB, said: NOUN (75.0%)"]
@@ -584,7 +592,7 @@ def test_questions_with_and_without_an_answer(tmp_path, drawn):
     ]
     scores = {"exact_match": 0.4, "answer_f1": 0.5}
     runs = [run_result(tmp_path, {"dev": scores}, thresholds=(-1.25,))]
-    html = page(made_result(tmp_path, "answer", runs=runs), *zip(*pairs, strict=True))
+    html = page(made_result(tmp_path, "question-answering", runs=runs), *zip(*pairs, strict=True))
     assert table_row("1 to 5 characters", 2, "0.5000", "0.5000") in html
     assert table_row("21 to 40 characters", 1, "0.0000", "0.6667") in html
     assert table_row("no answer", 2, "0.5000", "0.5000") in html
@@ -618,14 +626,14 @@ def test_questions_with_and_without_an_answer(tmp_path, drawn):
 
 def test_chinese_questions_have_no_table_of_question_words(tmp_path, drawn):
     pairs = [asked("首都在哪里？", "中" * 300 + "首都是北京。", ["北京"], "首都", 0.9)]
-    html = page(made_result(tmp_path, "answer"), *zip(*pairs, strict=True))
+    html = page(made_result(tmp_path, "question-answering"), *zip(*pairs, strict=True))
     assert "<th>question</th>" not in html[html.index("Question by") : html.index("How sure")]
     assert "Questions without an answer" not in html
     assert cards(html)[0][2] == "… " + "中" * 160 + "首都said是北京true。"
 
 
 def test_how_to_go_on(tmp_path, drawn):
-    result = made_result(tmp_path, "classify", out="my models/it's")
+    result = made_result(tmp_path, "classification", out="my models/it's")
     html = page(result, *classified(*_SIX))
     commands = re.findall("<pre>(.*?)</pre>", html, re.DOTALL)
     assert commands[0] == (
@@ -641,7 +649,7 @@ def test_how_to_go_on(tmp_path, drawn):
 
 def test_a_model_that_transformers_does_not_know_is_not_loaded_with_it(tmp_path, drawn):
     pair = tagged("Rome fell", "B-LOC O", "B-LOC O", [0.75, 1.0])
-    result = made_result(tmp_path, "tag")
+    result = made_result(tmp_path, "token-classification")
     config = msgspec.structs.replace(result.config, features=(-2, -1))
     result = msgspec.structs.replace(result, config=config, in_transformers=False)
     html = page(result, [pair[0]], [pair[1]])
@@ -651,7 +659,7 @@ def test_a_model_that_transformers_does_not_know_is_not_loaded_with_it(tmp_path,
 
 
 def test_one_epoch_makes_no_curve_of_scores(tmp_path, drawn):
-    result = made_result(tmp_path, "classify")
+    result = made_result(tmp_path, "classification")
     records = [{"kind": "train", "step": 1, "loss": 0.5}]
     records.append({"kind": "evaluation", "step": 1, "accuracy": 0.75, "macro_f1": 0.75})
     path = Path(result.best_run.out) / "metrics.jsonl"
@@ -667,7 +675,7 @@ def test_only_the_deciding_part_has_an_interval_and_a_baseline(tmp_path, drawn):
     scores = {"f1": 0.75, "accuracy": 0.625}
     other = {"f1": 0.5, "accuracy": 0.25}
     runs = [run_result(tmp_path, {"dev": scores, "dev-mismatched": other})]
-    result = made_result(tmp_path, "classify", scores=scores, runs=runs)
+    result = made_result(tmp_path, "classification", scores=scores, runs=runs)
     lengths = msgspec.structs.replace(
         result.lengths,
         cut={"train": 0, "dev": 0, "dev-mismatched": 0},

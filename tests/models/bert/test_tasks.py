@@ -39,15 +39,24 @@ from bertsmith.models.parameters import to_theirs
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 VOCAB = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz")
-KINDS: tuple[str, ...] = ("classify", "regress", "choose", "tag", "answer")
+KINDS: tuple[str, ...] = (
+    "classification",
+    "regression",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+)
 PEERS = {
-    "classify": BertForSequenceClassification,
-    "regress": BertForSequenceClassification,
-    "choose": BertForMultipleChoice,
-    "tag": BertForTokenClassification,
-    "answer": BertForQuestionAnswering,
+    "classification": BertForSequenceClassification,
+    "regression": BertForSequenceClassification,
+    "multiple-choice": BertForMultipleChoice,
+    "token-classification": BertForTokenClassification,
+    "question-answering": BertForQuestionAnswering,
 }
-LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}
+LABELS = {
+    "classification": ("no", "yes", "maybe"),
+    "token-classification": ("O", "B-X", "I-X", "B-Y"),
+}
 SHAPE = {
     "vocab_size": len(VOCAB),
     "hidden_size": 32,
@@ -76,7 +85,7 @@ def new_model(kind: str, *, config: BertConfig = CONFIG, features=None, seed: in
 
 
 def new_batch(kind: str, lengths: list[int], *, seed: int = 1, group: int = 2) -> TaskBatch:
-    """Random rows with random targets; of `tag` every third token from the second on is a word."""
+    """Random rows with random targets; every third token from the second on is a word to tag."""
     draw = torch.Generator().manual_seed(seed)
 
     def numbers(below: int, *shape: int) -> Tensor:
@@ -86,13 +95,13 @@ def new_batch(kind: str, lengths: list[int], *, seed: int = 1, group: int = 2) -
     packed = pack(ids, [(torch.arange(length) > length // 2).long().tolist() for length in lengths])
     count = len(lengths)
     match kind:
-        case "classify":
+        case "classification":
             return TaskBatch(packed, numbers(3, count))
-        case "regress":
+        case "regression":
             return TaskBatch(packed, torch.randn(count, generator=draw))
-        case "choose":
+        case "multiple-choice":
             return TaskBatch(packed, numbers(group, count // group), group=group)
-        case "tag":
+        case "token-classification":
             words_P = torch.nonzero(packed.positions_T % 3 == 1)[:, 0]
             return TaskBatch(packed, numbers(4, len(words_P)), words_P=words_P)
         case _:
@@ -126,9 +135,9 @@ def parts_of(batch: TaskBatch, groups: list[int]) -> TaskBatch:
 def rows_of_groups(kind: str, batch: TaskBatch, outputs: Tensor) -> list[Tensor]:
     """Outputs cut by group of rows."""
     lengths = batch.packed.lengths
-    if kind == "answer":
+    if kind == "question-answering":
         return list(outputs.split(lengths))
-    if kind == "tag":
+    if kind == "token-classification":
         counts = [len(range(1, length, 3)) for length in lengths]
         return list(outputs.split(counts))
     return list(outputs.split(batch.group))
@@ -138,7 +147,7 @@ def their_inputs(kind: str, batch: TaskBatch) -> dict[str, Tensor]:
     """The batch, padded, as `transformers` wants it, with labels."""
     lengths = batch.packed.lengths
     real_BL = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    shape = (-1, batch.group, max(lengths)) if kind == "choose" else real_BL.shape
+    shape = (-1, batch.group, max(lengths)) if kind == "multiple-choice" else real_BL.shape
 
     def padded(values_T: Tensor, blank: int) -> Tensor:
         cells = torch.full(real_BL.shape, blank)
@@ -150,10 +159,10 @@ def their_inputs(kind: str, batch: TaskBatch) -> dict[str, Tensor]:
         "token_type_ids": padded(batch.packed.segments_T, 0),
         "attention_mask": real_BL.long().view(shape),
     }
-    if kind == "answer":
+    if kind == "question-answering":
         starts_B, ends_B = batch.targets.unbind(1)
         return inputs | {"start_positions": starts_B, "end_positions": ends_B}
-    if kind == "tag":
+    if kind == "token-classification":
         labels_T = torch.full((batch.tokens,), -100)
         labels_T[batch.words_P] = batch.targets
         return inputs | {"labels": padded(labels_T, -100)}
@@ -162,11 +171,11 @@ def their_inputs(kind: str, batch: TaskBatch) -> dict[str, Tensor]:
 
 def their_outputs(kind: str, batch: TaskBatch, output) -> Tensor:
     real_BL = torch.arange(batch.packed.longest) < torch.tensor(batch.packed.lengths)[:, None]
-    if kind == "answer":
+    if kind == "question-answering":
         return torch.stack([output.start_logits[real_BL], output.end_logits[real_BL]], 1)
-    if kind == "tag":
+    if kind == "token-classification":
         return output.logits[real_BL][batch.words_P]
-    return output.logits.reshape(-1, 1) if kind == "choose" else output.logits
+    return output.logits.reshape(-1, 1) if kind == "multiple-choice" else output.logits
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +191,7 @@ def test_our_folder_is_theirs_and_theirs_is_ours(tmp_path, kind):
         assert theirs.config.label2id == {name: n for n, name in enumerate(LABELS[kind])}
 
     # `transformers` lets padding take part in the softmax of a span: no padding there.
-    lengths = [11] * 4 if kind == "answer" else [11, 4, 17, 9, 9, 2]
+    lengths = [11] * 4 if kind == "question-answering" else [11, 4, 17, 9, 9, 2]
     batch = new_batch(kind, lengths)
     with torch.no_grad():
         output = theirs.eval()(**their_inputs(kind, batch))
@@ -248,11 +257,11 @@ def test_training_drops_out_and_evaluation_does_not(kind):
     assert not torch.equal(model.outputs(batch), model.outputs(batch))
     # Before the output layer too, but for spans (Google's heads, and theirs).
     model.bert.eval()
-    assert torch.equal(model.outputs(batch), model.outputs(batch)) == (kind == "answer")
+    assert torch.equal(model.outputs(batch), model.outputs(batch)) == (kind == "question-answering")
 
 
 def test_class_weights_weigh_the_examples_of_their_class():
-    model, batch = new_model("classify"), new_batch("classify", [5, 6, 7, 8])
+    model, batch = new_model("classification"), new_batch("classification", [5, 6, 7, 8])
     losses_B = functional.cross_entropy(model.outputs(batch), batch.targets, reduction="none")
     assert batch.targets.unique().numel() > 1
     weights_C = torch.tensor([0.5, 1.0, 4.0])
@@ -264,7 +273,9 @@ def test_class_weights_weigh_the_examples_of_their_class():
 
 
 def test_fresh_weights_are_a_function_of_the_seed():
-    one, same, other = (new_model("tag", seed=seed).state_dict() for seed in (4, 4, 5))
+    one, same, other = (
+        new_model("token-classification", seed=seed).state_dict() for seed in (4, 4, 5)
+    )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
 
@@ -278,7 +289,10 @@ FEATURES = {
 @pytest.mark.parametrize("combine", FEATURES)
 def test_the_feature_based_tagger_is_a_bilstm_on_a_frozen_encoder(tmp_path, combine):
     chosen = FEATURES[combine]
-    model, batch = new_model("tag", features=chosen), new_batch("tag", [9, 3, 14, 9])
+    model, batch = (
+        new_model("token-classification", features=chosen),
+        new_batch("token-classification", [9, 3, 14, 9]),
+    )
     assert model.features.lstm.input_size == (96 if combine == "concat" else 32)
     assert model.features.lstm.hidden_size == 5
     assert tuple(model.classifier.weight.shape) == (4, 10)
@@ -309,7 +323,9 @@ def test_the_feature_based_tagger_is_a_bilstm_on_a_frozen_encoder(tmp_path, comb
     }
     assert keys["architectures"] == ["BertModel"]
     back = load_any(tmp_path)
-    assert back.head == head_of("tag", labels=LABELS["tag"], features=chosen)
+    assert back.head == head_of(
+        "token-classification", labels=LABELS["token-classification"], features=chosen
+    )
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, back.state_dict()[name]), name
     assert torch.equal(found, back.outputs(batch))
@@ -317,8 +333,8 @@ def test_the_feature_based_tagger_is_a_bilstm_on_a_frozen_encoder(tmp_path, comb
 
 @pytest.mark.parametrize("combine", FEATURES)
 def test_the_features_stay_as_they_are_while_the_head_learns(combine):
-    model = new_model("tag", config=DROPPING, features=FEATURES[combine])
-    batch = new_batch("tag", [9, 3, 14])
+    model = new_model("token-classification", config=DROPPING, features=FEATURES[combine])
+    batch = new_batch("token-classification", [9, 3, 14])
     # Before the first `train()` too: that is when an optimizer and DDP look.
     assert not any(parameter.requires_grad for parameter in model.bert.parameters())
     before = list(model.bert.layers(batch.packed))
@@ -338,7 +354,7 @@ def test_the_features_stay_as_they_are_while_the_head_learns(combine):
 @pytest.mark.parametrize("layers", [(3,), (-4, -1), ()])
 def test_layers_that_the_model_does_not_have_are_refused(layers):
     with pytest.raises(UsageError) as caught:
-        new_model("tag", features=FeatureBased(layers))
+        new_model("token-classification", features=FeatureBased(layers))
     assert str(caught.value) == (
         f"features={layers}: the model has layers 0 (embeddings) to 2, or "
         "-3 to -1 counted from the last; name at least one."
@@ -362,7 +378,7 @@ def test_two_classes_are_what_transformers_does_not_write_down(tmp_path, peer):
 
 def test_one_label_of_transformers_is_a_number(tmp_path):
     theirs_saved(tmp_path, BertForSequenceClassification, num_labels=1)
-    assert load_task(tmp_path).head == head_of("regress")
+    assert load_task(tmp_path).head == head_of("regression")
 
 
 @pytest.mark.parametrize(
@@ -384,7 +400,7 @@ def test_several_answers_to_one_text_are_refused(tmp_path, keys, problem):
 @pytest.mark.parametrize("pooled", [True, False])
 def test_an_encoder_of_any_folder_goes_under_a_task(tmp_path, pooled):
     theirs = theirs_saved(tmp_path, BertModel if pooled else BertForMaskedLM)
-    model = new_model("classify", seed=3)
+    model = new_model("classification", seed=3)
     head, pooler = model.classifier.weight.clone(), model.pooler.dense.weight.clone()
     assert load_encoder(tmp_path, model) == ([] if pooled else ["pooler"])
     encoder = theirs if pooled else theirs.bert
@@ -392,8 +408,8 @@ def test_an_encoder_of_any_folder_goes_under_a_task(tmp_path, pooled):
     assert torch.equal(model.classifier.weight, head)
     expected = theirs.pooler.dense.weight if pooled else pooler
     assert torch.equal(model.pooler.dense.weight, expected)
-    assert load_encoder(tmp_path, new_model("tag")) == []
-    other = new_model("tag", config=BertConfig(**(SHAPE | {"hidden_size": 16})))
+    assert load_encoder(tmp_path, new_model("token-classification")) == []
+    other = new_model("token-classification", config=BertConfig(**(SHAPE | {"hidden_size": 16})))
     with pytest.raises(FolderError, match="one of the two files is from another model"):
         load_encoder(tmp_path, other)
 
@@ -403,7 +419,7 @@ def test_only_words_behind_the_folders_own_start_anew(tmp_path, change):
     """A special token that was put behind the vocabulary does; a lost word does not."""
     save_model(tmp_path, BertForPretraining(CONFIG), Tokenizer(VOCAB), card="")
     wider = BertConfig(**(SHAPE | {"vocab_size": len(VOCAB) + 1}))
-    model = new_model("tag", config=wider)
+    model = new_model("token-classification", config=wider)
     drawn_VD = model.bert.embeddings.word.weight.clone()
     assert load_encoder(tmp_path, model) == []
     loaded_VD = model.bert.embeddings.word.weight
@@ -426,7 +442,7 @@ def test_any_folder_is_loaded_as_what_it_is(tmp_path):
     tokenizer = Tokenizer(VOCAB)
     save_model(tmp_path / "pretrained", BertForPretraining(CONFIG), tokenizer, card="")
     assert type(load_any(tmp_path / "pretrained")) is BertForPretraining
-    save_model(tmp_path / "tuned", new_model("answer"), tokenizer, card="")
+    save_model(tmp_path / "tuned", new_model("question-answering"), tokenizer, card="")
     assert type(load_any(tmp_path / "tuned")) is BertForTask
     # Of a fine-tuned model the encoder can be trained on.
     model, fresh = load_pretraining(tmp_path / "tuned", pair_task=True, fresh_heads=True)
@@ -438,7 +454,7 @@ def test_any_folder_is_loaded_as_what_it_is(tmp_path):
 
 
 def broken(folder, keys=None, lost=()):
-    save_model(folder, new_model("classify"), Tokenizer(VOCAB), card="")
+    save_model(folder, new_model("classification"), Tokenizer(VOCAB), card="")
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | (keys or {})))
     tensors = load_file(folder / "model.safetensors")
@@ -465,7 +481,7 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
     assert broken(tmp_path, {"architectures": []}).startswith(
         f"{config}: the model (no architecture named) has not been"
     )
-    assert broken(tmp_path, {"bertsmith_task": {"kind": "tag", "features": {"width": "x"}}}) == (
+    assert broken(tmp_path, {"bertsmith_task": {"level": "token", "features": {"width": "x"}}}) == (
         f"{config}, bertsmith_task: 'features.width' is a string, expected an integer; correct it."
     )
     told = broken(tmp_path, lost=["classifier.bias"])
@@ -476,7 +492,7 @@ def test_what_is_wrong_with_a_fine_tuned_folder_is_told(tmp_path):
 
 
 def test_transformers_cuts_at_the_positions_that_the_model_has(tmp_path):
-    save_model(tmp_path, new_model("classify"), Tokenizer(VOCAB), card="")
+    save_model(tmp_path, new_model("classification"), Tokenizer(VOCAB), card="")
     cut = AutoTokenizer.from_pretrained(tmp_path)("a " * 99, truncation=True)
     assert len(cut["input_ids"]) == CONFIG.max_position_embeddings == 40
 
@@ -487,7 +503,7 @@ def test_every_kind_has_an_architecture_and_counts_its_predictions():
     }
     counts = [new_batch(kind, [9, 3, 14, 9]).counts["task"] for kind in KINDS]
     assert counts == [4, 4, 2, 12, 4]
-    unlabelled = replace(new_batch("tag", [9, 3]), targets=None)
+    unlabelled = replace(new_batch("token-classification", [9, 3]), targets=None)
     assert (unlabelled.counts, unlabelled.tokens) == ({"task": 0}, 12)
 
 
@@ -496,5 +512,5 @@ def test_scores_are_not_rounded_to_half_precision(kind):
     model, batch = new_model(kind), new_batch(kind, [9, 14, 30, 5])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = model.outputs(batch)
-    assert scores.dtype == (torch.float64 if kind == "regress" else torch.float32)
+    assert scores.dtype == (torch.float64 if kind == "regression" else torch.float32)
     assert (scores == scores.bfloat16()).float().mean() < 0.2

@@ -14,7 +14,10 @@ from bertsmith.models.elmo.tasks import ElmoForTask, Padded, attend, pooled, tak
 from bertsmith.models.modules.packed import pack
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "##a", "the", "##ing"]
-LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}
+LABELS = {
+    "classification": ("no", "yes", "maybe"),
+    "token-classification": ("O", "B-X", "I-X", "B-Y"),
+}
 CONFIG = ElmoConfig(
     vocab_size=len(PIECES),
     characters=8,
@@ -26,13 +29,13 @@ CONFIG = ElmoConfig(
     dropout=0.0,
 )
 CASES: dict[str, tuple[str, bool]] = {
-    "classify": ("classify", False),
-    "classify pairs": ("classify", True),
-    "regress": ("regress", False),
-    "regress pairs": ("regress", True),
-    "choose": ("choose", True),
-    "tag": ("tag", False),
-    "answer": ("answer", True),
+    "classification": ("classification", False),
+    "classification of pairs": ("classification", True),
+    "regression": ("regression", False),
+    "regression on pairs": ("regression", True),
+    "multiple-choice": ("multiple-choice", True),
+    "token-classification": ("token-classification", False),
+    "question-answering": ("question-answering", True),
 }
 # Pieces of the first and of the second text; some texts have none.
 SIZES = [(4, 7), (9, 2), (0, 5), (6, 6), (3, 0), (2, 8)]
@@ -70,21 +73,21 @@ def examples(paired: bool, seed: int = 1) -> list[tuple[list[int], list[int]]]:
 
 
 def batch_of(case: str, groups: list[int]) -> TaskBatch:
-    """The given groups of the examples (`choose`: two each), with targets of their own."""
+    """The given groups of the examples (`multiple-choice`: two each), with targets of their own."""
     kind, paired = CASES[case]
-    group = 2 if kind == "choose" else 1
+    group = 2 if kind == "multiple-choice" else 1
     rows = [group * number + place for number in groups for place in range(group)]
     everything = examples(paired)
     packed = pack([everything[row][0] for row in rows], [everything[row][1] for row in rows])
     match kind:
-        case "classify":
+        case "classification":
             return TaskBatch(packed, torch.tensor([number % 3 for number in groups]))
-        case "regress":
+        case "regression":
             return TaskBatch(packed, torch.tensor(groups, dtype=torch.float64))
-        case "choose":
+        case "multiple-choice":
             targets = torch.tensor([number % 2 for number in groups])
             return TaskBatch(packed, targets, group=2)
-        case "tag":
+        case "token-classification":
             words_P = ((packed.positions_T % 3 == 1) & (packed.ids_T != 3)).nonzero()[:, 0]
             return TaskBatch(packed, packed.ids_T[words_P] % 4, words_P=words_P)
         case _:
@@ -94,15 +97,15 @@ def batch_of(case: str, groups: list[int]) -> TaskBatch:
 
 
 def groups_of(case: str) -> list[int]:
-    return list(range(3 if CASES[case][0] == "choose" else 6))
+    return list(range(3 if CASES[case][0] == "multiple-choice" else 6))
 
 
 def outputs_by_group(case: str, batch: TaskBatch, outputs: Tensor) -> list[Tensor]:
     kind = CASES[case][0]
     lengths = batch.packed.lengths
-    if kind == "answer":
+    if kind == "question-answering":
         return list(outputs.split(lengths))
-    if kind == "tag":
+    if kind == "token-classification":
         counts = torch.searchsorted(batch.words_P, batch.packed.starts.long()).diff()
         return list(outputs.split(counts.tolist()))
     return list(outputs.split(batch.group))
@@ -170,15 +173,15 @@ def test_under_autocast_outputs_are_the_same_to_its_precision(case):
 
 
 def test_a_frozen_encoder_stays_as_it_is_while_the_network_learns():
-    model = new_model("tag", tune=False, dropout=0.5)
-    packed = batch_of("tag", [0, 1]).packed
+    model = new_model("token-classification", tune=False, dropout=0.5)
+    packed = batch_of("token-classification", [0, 1]).packed
     before = list(model.elmo.layers(packed))
     model.train()
     assert model.reader.training
     assert not any(module.training for module in model.elmo.modules())
     after = list(model.elmo.layers(packed))
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    assert new_model("tag", tune=True).train().elmo.training
+    assert new_model("token-classification", tune=True).train().elmo.training
 
 
 def alone(model: ElmoForTask, ids: list[int]) -> Tensor:
@@ -196,19 +199,19 @@ def most_and_mean(states_LD: Tensor) -> Tensor:
 
 
 def test_one_text_is_pooled_as_written_out():
-    model = new_model("classify")
-    found = model.outputs(batch_of("classify", [0, 1, 2]))
+    model = new_model("classification")
+    found = model.outputs(batch_of("classification", [0, 1, 2]))
     for (ids, _), scores_C in zip(examples(paired=False)[:3], found, strict=True):
         hidden = torch.tanh(model.hidden(most_and_mean(alone(model, ids))))
         torch.testing.assert_close(scores_C, model.output(hidden).float())
     assert found.shape == (3, 3)
 
 
-@pytest.mark.parametrize("case", ["classify pairs", "choose"])
+@pytest.mark.parametrize("case", ["classification of pairs", "multiple-choice"])
 def test_pairs_are_compared_as_written_out(case):
     model, batch = new_model(case), batch_of(case, groups_of(case))
     found = model.outputs(batch)
-    assert found.shape == (6, 3 if case == "classify pairs" else 1)
+    assert found.shape == (6, 3 if case == "classification of pairs" else 1)
     for (ids, segments), scores_C in zip(examples(paired=True), found, strict=True):
         cut = segments.index(1)
         a_KD, b_QD = alone(model, ids[:cut]), alone(model, [2, *ids[cut:]])
@@ -222,14 +225,17 @@ def test_pairs_are_compared_as_written_out(case):
 
 
 def test_words_are_tagged_by_their_first_pieces_states():
-    model, batch = new_model("tag"), batch_of("tag", [0, 1])
+    model, batch = new_model("token-classification"), batch_of("token-classification", [0, 1])
     states_TD = torch.cat([alone(model, ids) for ids, _ in examples(paired=False)[:2]])
     expected = model.output(states_TD[batch.words_P]).float()
     torch.testing.assert_close(model.outputs(batch), expected)
 
 
 def test_answers_are_looked_for_as_written_out():
-    model, batch = new_model("answer"), batch_of("answer", groups_of("answer"))
+    model, batch = (
+        new_model("question-answering"),
+        batch_of("question-answering", groups_of("question-answering")),
+    )
     found = model.outputs(batch).split(batch.packed.lengths)
     for (ids, segments), scores_L2 in zip(examples(paired=True), found, strict=True):
         cut = segments.index(1)
@@ -274,7 +280,7 @@ def test_padding_takes_no_part():
 
 
 def test_losses_are_those_of_bert_with_class_weights():
-    model, batch = new_model("classify"), batch_of("classify", [0, 1, 2, 3])
+    model, batch = new_model("classification"), batch_of("classification", [0, 1, 2, 3])
     expected = task_loss(model.head, model.outputs(batch), batch, None)
     torch.testing.assert_close(model.losses(batch)["task"], expected)
     model.class_weights = torch.tensor([0.5, 1.0, 4.0])
@@ -306,14 +312,16 @@ def test_its_keys_say_how_to_build_it_again(case):
 def test_the_encoder_is_that_of_pretraining():
     pretrained = ElmoForPretraining(CONFIG, PIECES).state_dict()
     names = {name for name in pretrained if name.startswith("elmo.")}
-    tuned = new_model("tag").state_dict()
+    tuned = new_model("token-classification").state_dict()
     assert names == {name for name in tuned if name.startswith("elmo.")}
     assert all(pretrained[name].shape == tuned[name].shape for name in names)
 
 
 def test_output_layers_are_drawn_as_berts():
     torch.manual_seed(0)
-    model = ElmoForTask(CONFIG, PIECES, head_of("tag", labels=[str(n) for n in range(400)]))
+    model = ElmoForTask(
+        CONFIG, PIECES, head_of("token-classification", labels=[str(n) for n in range(400)])
+    )
     assert model.output.weight.abs().max() <= 0.04
     assert model.output.weight.std().item() == pytest.approx(0.0176, rel=0.03)
     assert model.output.bias.abs().max() == 0

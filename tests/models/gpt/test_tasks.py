@@ -15,8 +15,17 @@ from bertsmith.models.modules import vocabulary
 from bertsmith.models.modules.packed import pack
 from bertsmith.models.parameters import to_ours, to_theirs
 
-KINDS: tuple[str, ...] = ("classify", "regress", "choose", "tag", "answer")
-LABELS = {"classify": ("no", "yes", "maybe"), "tag": ("O", "B-X", "I-X", "B-Y")}
+KINDS: tuple[str, ...] = (
+    "classification",
+    "regression",
+    "multiple-choice",
+    "token-classification",
+    "question-answering",
+)
+LABELS = {
+    "classification": ("no", "yes", "maybe"),
+    "token-classification": ("O", "B-X", "I-X", "B-Y"),
+}
 CLS, SEP, EXTRACT = 2, 3, 4
 CONFIG = GptConfig(
     vocab_size=31,
@@ -59,19 +68,19 @@ def new_batch(kind: str, lengths: list[tuple[int, int]], *, chosen: list[int] | 
     """Random pairs with random targets, or of such a batch the `chosen` pairs alone."""
     ids, segments = new_pairs(lengths)
     draw = torch.Generator().manual_seed(2)
-    count, group = len(ids), 2 if kind == "choose" else 1
+    count, group = len(ids), 2 if kind == "multiple-choice" else 1
     rows = list(range(count)) if chosen is None else chosen
     packed = pack([ids[row] for row in rows], [segments[row] for row in rows])
     match kind:
-        case "classify":
+        case "classification":
             targets = torch.randint(0, 3, (count,), generator=draw)[rows]
-        case "regress":
+        case "regression":
             targets = torch.randn(count, generator=draw)[rows]
-        case "choose":
+        case "multiple-choice":
             targets = torch.randint(0, 2, (count // 2,), generator=draw)[
                 [row // 2 for row in rows[::2]]
             ]
-        case "answer":
+        case "question-answering":
             spans_B2 = [torch.randint(0, len(row), (2,), generator=draw) for row in ids]
             targets = torch.stack([spans_B2[row] for row in rows])
         case _:
@@ -96,7 +105,7 @@ def test_inputs_end_with_the_extract_token():
     ids, segments = new_pairs([(3, 2), (1, 4)])
     single = [CLS, 9, 8, SEP]
     packed = pack([*ids, single], [*segments, [0] * 4])
-    arranged = new_model("classify").arranged(packed)
+    arranged = new_model("classification").arranged(packed)
     expected = [*ids[0][:-1], EXTRACT, *ids[1][:-1], EXTRACT, CLS, 9, 8, EXTRACT]
     assert arranged.ids_T.tolist() == expected
     assert arranged.starts.tolist() == [0, 8, 16, 20]
@@ -107,7 +116,7 @@ def test_both_orders_come_after_each_other():
     ids, segments = new_pairs([(3, 2), (1, 4)])
     single = [CLS, 9, 8, SEP]
     packed = pack([*ids, single], [*segments, [0] * 4])
-    arranged = new_model("regress", both_orders=True).arranged(packed)
+    arranged = new_model("regression", both_orders=True).arranged(packed)
     assert arranged.starts.tolist() == [0, 8, 16, 20, 28, 36, 40]
     assert arranged.positions_T.tolist() == 2 * packed.positions_T.tolist()
     rows = [row.tolist() for row in arranged.ids_T.split(arranged.lengths)]
@@ -135,7 +144,7 @@ def test_two_texts_read_both_ways_have_no_first():
         [[0] * (a + 2) + [1] * (len(row) - a - 2) for row, a in zip(other, lengths_a, strict=True)],
     )
     straight = pack(ids, segments)
-    model, plain = new_model("regress", both_orders=True), new_model("regress")
+    model, plain = new_model("regression", both_orders=True), new_model("regression")
     one, two = (model.outputs(TaskBatch(packed, None)) for packed in (straight, turned))
     torch.testing.assert_close(one, two, **CLOSE)
     one_way, other_way = (plain.outputs(TaskBatch(packed, None)) for packed in (straight, turned))
@@ -146,7 +155,7 @@ def test_two_texts_read_both_ways_have_no_first():
 
 def test_only_pairs_have_two_orders():
     with pytest.raises(ValueError, match="both_orders is for pairs of texts, not for level token"):
-        new_model("tag", both_orders=True)
+        new_model("token-classification", both_orders=True)
 
 
 def their_model(ours: GptForTask) -> OpenAIGPTForSequenceClassification:
@@ -157,7 +166,7 @@ def their_model(ours: GptForTask) -> OpenAIGPTForSequenceClassification:
     return theirs.eval()
 
 
-@pytest.mark.parametrize("kind", ["classify", "regress"])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
 def test_scores_equal_those_of_transformers(kind):
     ours = new_model(kind)
     theirs = their_model(ours)
@@ -169,7 +178,7 @@ def test_scores_equal_those_of_transformers(kind):
     output = theirs(input_ids=ids_BL, attention_mask=real_BL.long(), labels=batch.targets)
     scores = ours.outputs(batch).float()
     torch.testing.assert_close(scores, output.logits, **CLOSE)
-    if kind == "classify":
+    if kind == "classification":
         loss = functional.cross_entropy(scores, batch.targets)
         assert theirs.config.id2label == dict(enumerate(LABELS[kind]))
     else:
@@ -183,13 +192,13 @@ def test_the_loss_is_the_tasks_and_half_the_language_models(kind, rows, monkeypa
     monkeypatch.setattr(vocabulary, "_strip_and_block", lambda *_: (rows, 2 * rows))
     model, batch = new_model(kind), new_batch(kind, PAIRS)
     scores, targets = model.outputs(batch), batch.targets
-    texts = list(scores.split(batch.packed.lengths)) if kind == "answer" else []
+    texts = list(scores.split(batch.packed.lengths)) if kind == "question-answering" else []
     match kind:
-        case "regress":
+        case "regression":
             task = functional.mse_loss(scores[:, 0], targets)
-        case "choose":
+        case "multiple-choice":
             task = functional.cross_entropy(scores.view(-1, 2), targets)
-        case "answer":
+        case "question-answering":
             losses = [
                 functional.cross_entropy(row.T, t) for row, t in zip(texts, targets, strict=True)
             ]
@@ -203,7 +212,7 @@ def test_the_loss_is_the_tasks_and_half_the_language_models(kind, rows, monkeypa
         logits_LV = model.gpt(pack([ids.tolist()])) @ model.gpt.embeddings.word.weight.T
         language.append(functional.cross_entropy(logits_LV[:-1], ids[1:]))
     weights = torch.ones(len(PAIRS))
-    if kind == "tag":
+    if kind == "token-classification":
         weights = torch.tensor([float(len(ids) // 3) for ids in new_pairs(PAIRS)[0]])
     auxiliary = (torch.stack(language) * weights).sum() / weights.sum()
     loss = model.losses(batch)["task"] / batch.counts["task"]
@@ -213,16 +222,18 @@ def test_the_loss_is_the_tasks_and_half_the_language_models(kind, rows, monkeypa
 
 @pytest.mark.parametrize(
     ("kind", "both_orders"),
-    [*((kind, False) for kind in KINDS), ("classify", True), ("regress", True)],
+    [*((kind, False) for kind in KINDS), ("classification", True), ("regression", True)],
 )
 def test_neighbours_and_order_change_no_output_loss_or_gradient(kind, both_orders):
     model = new_model(kind, both_orders=both_orders)
-    groups = [[0, 1], [2, 3], [4, 5], [6, 7]] if kind == "choose" else [[n] for n in range(8)]
+    groups = (
+        [[0, 1], [2, 3], [4, 5], [6, 7]] if kind == "multiple-choice" else [[n] for n in range(8)]
+    )
 
     def parts(kind: str, batch: TaskBatch, outputs: Tensor) -> list[Tensor]:
-        if kind == "answer":
+        if kind == "question-answering":
             return list(outputs.split(batch.packed.lengths))
-        if kind == "tag":
+        if kind == "token-classification":
             return list(outputs.split([length // 3 for length in batch.packed.lengths]))
         return list(outputs.split(batch.group))
 
@@ -255,7 +266,7 @@ def test_a_word_is_read_at_its_last_piece():
     ids = [[CLS, 9, 8, 7, 6, 5, SEP], [CLS, 9, 8, SEP], [CLS, 10, 11, 12, SEP]]
     packed = pack(ids)
     words_P, ends_P = torch.tensor([[1, 3, 4, 8, 12, 14], [2, 3, 5, 9, 13, 14]])
-    model = new_model("tag")
+    model = new_model("token-classification")
     hidden_TD = model.gpt(model.arranged(packed))
     expected = model.classifier(hidden_TD[[2, 3, 5, 9, 13, 14]])
     found = model.outputs(TaskBatch(packed, None, words_P=words_P, ends_P=ends_P))
@@ -264,7 +275,7 @@ def test_a_word_is_read_at_its_last_piece():
 
 def test_no_answer_is_read_where_everything_was():
     packed = pack([[CLS, 9, SEP, 7, 6, SEP], [CLS, 10, SEP, 12, SEP]])
-    model = new_model("answer")
+    model = new_model("question-answering")
     scores_T2 = model.span(model.gpt(model.arranged(packed)))
     found = model.outputs(TaskBatch(packed, None))
     torch.testing.assert_close(found[[0, 6]], scores_T2[[5, 10]], **CLOSE)
@@ -281,7 +292,7 @@ def test_training_drops_out_and_every_parameter_learns(kind):
     assert not torch.equal(model.outputs(batch), model.outputs(batch))
     # Before the output layer too, but for spans, as in BERT's.
     model.gpt.eval()
-    assert torch.equal(model.outputs(batch), model.outputs(batch)) == (kind == "answer")
+    assert torch.equal(model.outputs(batch), model.outputs(batch)) == (kind == "question-answering")
     model.train().losses(batch)["task"].backward()
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
@@ -289,7 +300,7 @@ def test_training_drops_out_and_every_parameter_learns(kind):
 
 
 def test_class_weights_weigh_the_task_alone():
-    model, batch = new_model("classify"), new_batch("classify", PAIRS)
+    model, batch = new_model("classification"), new_batch("classification", PAIRS)
     before = model.losses(batch)["task"]
     losses_B = functional.cross_entropy(model.outputs(batch), batch.targets, reduction="none")
     model.class_weights = torch.tensor([0.5, 1.0, 4.0])
@@ -303,7 +314,9 @@ def test_class_weights_weigh_the_task_alone():
 def test_names_and_keys_go_there_and_back(kind):
     model = new_model(kind)
     theirs = to_theirs(model.config, model.state_dict())
-    head = {"answer": {"qa_outputs.weight", "qa_outputs.bias"}}.get(kind, {"score.weight"})
+    head = {"question-answering": {"qa_outputs.weight", "qa_outputs.bias"}}.get(
+        kind, {"score.weight"}
+    )
     assert {name for name in theirs if not name.startswith("transformer.")} == head
     back = to_ours(CONFIG, theirs, source="x")
     assert back.keys() == model.state_dict().keys()
@@ -311,11 +324,11 @@ def test_names_and_keys_go_there_and_back(kind):
         assert torch.equal(tensor, back[name]), name
     keys = model.config_keys
     # `transformers` has a GPT that gives a text classes or a number, and no other.
-    has_it = kind in ("classify", "regress")
+    has_it = kind in ("classification", "regression")
     name = "OpenAIGPTForSequenceClassification" if has_it else "OpenAIGPTModel"
     assert keys["architectures"] == [name]
     assert keys["bertsmith_task"] == head_of(kind, extract_id=EXTRACT).keys["bertsmith_task"]
-    names = LABELS.get(kind, ("score",) if kind == "regress" else ())
+    names = LABELS.get(kind, ("score",) if kind == "regression" else ())
     assert keys.get("id2label", {}) == {str(n): name for n, name in enumerate(names)}
     shape = msgspec.structs.asdict(CONFIG)
     assert GptConfig.from_keys({"model_type": "openai-gpt"} | keys | shape, "x") == CONFIG
@@ -326,5 +339,5 @@ def test_scores_are_not_rounded_to_half_precision(kind):
     model, batch = new_model(kind), new_batch(kind, [(3, 5), (9, 2), (7, 7), (12, 4)])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = model.outputs(batch)
-    assert scores.dtype == (torch.float64 if kind == "regress" else torch.float32)
+    assert scores.dtype == (torch.float64 if kind == "regression" else torch.float32)
     assert (scores == scores.bfloat16()).float().mean() < 0.2

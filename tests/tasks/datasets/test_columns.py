@@ -142,5 +142,5 @@ def test_numbers_of_hugging_face_get_their_names(tmp_path, name):
         with ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table)
     columns = Columns(words="tokens", tags="ner_tags")
-    [found] = read_own("tag", path, columns=columns)
+    [found] = read_own("token-classification", path, columns=columns)
     assert (found.words, found.tags) == (("Anna", "sings"), ("B-PER", "O"))

@@ -59,15 +59,17 @@ def test_texts_and_pairs_are_read_from_every_format(tmp_path, name):
     )
     first = 2 if name[-3:] in ("csv", "tsv") else 1
     columns = Columns(text="head", text_pair="body", label="class")
-    assert read("classify", path, columns) == [
+    assert read("classification", path, columns) == [
         TextExample(f"{path}:{first}", "0", 'An "a", b.', "二。", "yes"),
         TextExample(f"{path}:{first + 1}", "1", " c", "d", "no"),
     ]
-    single = read("classify", path, Columns(text="head", label="class"))
+    single = read("classification", path, Columns(text="head", label="class"))
     assert [(e.a, e.b) for e in single] == [('An "a", b.', None), (" c", None)]
 
 
-@pytest.mark.parametrize("kind", ["classify", "regress", "choose", "answer"])
+@pytest.mark.parametrize(
+    "kind", ["classification", "regression", "multiple-choice", "question-answering"]
+)
 def test_lines_of_text_have_no_labels(tmp_path, kind):
     path = tmp_path / "a.txt"
     path.write_text("one\ntwo\n")
@@ -84,15 +86,15 @@ def test_lines_of_text_have_no_labels(tmp_path, kind):
 )
 def test_labels_are_strings(tmp_path, value, label):
     path = put(tmp_path, {"text": "x", "label": value})
-    assert read("classify", path)[0].label == label
+    assert read("classification", path)[0].label == label
     path = put(tmp_path, {"text": "x", "label": value}, name="a.parquet")
-    assert read("classify", path)[0].label == label
+    assert read("classification", path)[0].label == label
 
 
 def test_numbers_are_read_for_a_regression(tmp_path):
     values = ["1", " -0.5 ", "2e3", 4, 0.25]
     path = put(tmp_path, *({"text": "x", "label": value} for value in values))
-    labels = [example.label for example in read("regress", path)]
+    labels = [example.label for example in read("regression", path)]
     assert labels == [1.0, -0.5, 2000.0, 4.0, 0.25]
     assert all(isinstance(label, float) for label in labels)
 
@@ -101,7 +103,7 @@ def test_numbers_are_read_for_a_regression(tmp_path):
 def test_a_number_that_cannot_be_learned_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "a", "label": 1e30}, {"text": "b", "label": value})
     label = value if isinstance(value, str) else json.dumps(value)
-    assert message("regress", path) == (
+    assert message("regression", path) == (
         f":2: the label '{label}' in column 'label' is beyond what can be learned, -1e+30 to "
         "1e+30; correct it, or scale all numbers, for instance to thousandths of them."
     )
@@ -111,13 +113,13 @@ def test_a_number_that_cannot_be_learned_is_named(tmp_path, value):
 def test_a_regression_label_that_is_not_a_number_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "x", "label": "1"}, {"text": "x", "label": value})
     written = "true" if value is True else value
-    assert message("regress", path) == (
+    assert message("regression", path) == (
         f":2: the label '{written}' in column 'label' is not a finite number, written as 1234.5; "
-        "correct it, or use `classify` for classes."
+        "correct it, or use `classification` for classes."
     )
 
 
-@pytest.mark.parametrize("kind", ["classify", "regress"])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("value", [None, "", "  ", float("nan")])
 def test_a_missing_label_is_named(tmp_path, kind, value):
     path = put(tmp_path, {"text": "x", "label": value}, name="a.parquet")
@@ -128,15 +130,17 @@ def test_a_missing_label_is_named(tmp_path, kind, value):
 
 def test_a_class_may_be_called_null(tmp_path):
     path = put(tmp_path, {"text": "x", "label": "null"})
-    assert read("classify", path)[0].label == "null"
+    assert read("classification", path)[0].label == "null"
 
 
 @pytest.mark.parametrize("value", [None, "", " \t", "\u200b\u3000", "\a\b"])
 def test_an_empty_text_is_named(tmp_path, value):
     path = put(tmp_path, {"text": "x", "label": "1"}, {"text": value, "label": "1"})
-    assert message("classify", path) == ":2: the text in column 'text' is empty; remove the row."
+    assert (
+        message("classification", path) == ":2: the text in column 'text' is empty; remove the row."
+    )
     path = put(tmp_path, {"text": "x", "more": value, "label": "1"})
-    assert message("classify", path, Columns(text_pair="more")) == (
+    assert message("classification", path, Columns(text_pair="more")) == (
         ":1: the text in column 'more' is empty; remove the row."
     )
 
@@ -144,15 +148,33 @@ def test_an_empty_text_is_named(tmp_path, value):
 @pytest.mark.parametrize(
     ("kind", "columns", "name", "near", "flag"),
     [
-        ("classify", Columns(text="txt"), "txt", " (perhaps you meant 'text')", "text"),
-        ("classify", Columns(text_pair="pair"), "pair", "", "text_pair"),
-        ("classify", Columns(label="lable"), "lable", " (perhaps you meant 'label')", "label"),
-        ("choose", Columns(choices=("text", "b")), "b", "", "choices"),
-        ("tag", Columns(words="word"), "word", " (perhaps you meant 'words')", "words"),
-        ("answer", Columns(question="Q"), "Q", "", "question"),
-        ("answer", Columns(question="text", context="C"), "C", "", "context"),
-        ("answer", Columns(question="text", context="text", answer="A"), "A", "", "answer"),
-        ("tag", Columns(tags="tag"), "tag", " (perhaps you meant 'tags')", "tags"),
+        ("classification", Columns(text="txt"), "txt", " (perhaps you meant 'text')", "text"),
+        ("classification", Columns(text_pair="pair"), "pair", "", "text_pair"),
+        (
+            "classification",
+            Columns(label="lable"),
+            "lable",
+            " (perhaps you meant 'label')",
+            "label",
+        ),
+        ("multiple-choice", Columns(choices=("text", "b")), "b", "", "choices"),
+        (
+            "token-classification",
+            Columns(words="word"),
+            "word",
+            " (perhaps you meant 'words')",
+            "words",
+        ),
+        ("question-answering", Columns(question="Q"), "Q", "", "question"),
+        ("question-answering", Columns(question="text", context="C"), "C", "", "context"),
+        (
+            "question-answering",
+            Columns(question="text", context="text", answer="A"),
+            "A",
+            "",
+            "answer",
+        ),
+        ("token-classification", Columns(tags="tag"), "tag", " (perhaps you meant 'tags')", "tags"),
     ],
 )
 def test_a_column_that_is_not_there_names_its_flag(tmp_path, kind, columns, name, near, flag):
@@ -171,12 +193,12 @@ def test_a_column_that_is_not_there_names_its_flag(tmp_path, kind, columns, name
 
 def test_a_value_of_another_kind_is_named(tmp_path):
     path = put(tmp_path, {"text": 3, "label": "1"})
-    assert message("classify", path) == (
+    assert message("classification", path) == (
         ":1: the column 'text' holds a number, expected a string; name another column or correct "
         "the file."
     )
     path = put(tmp_path, {"text": "x", "label": {"a": 1}})
-    assert message("classify", path) == (
+    assert message("classification", path) == (
         ":1: the column 'label' holds an object, expected a string; name another column or correct "
         "the file."
     )
@@ -191,7 +213,7 @@ def test_the_right_choice_is_a_number_a_column_or_a_text(tmp_path, name, label):
     path = put(
         tmp_path, {"text": "x", "a": "one", "b": "two ", "c": "3", "label": label}, name=name
     )
-    assert read("choose", path, ABC)[0].label == 1
+    assert read("multiple-choice", path, ABC)[0].label == 1
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
@@ -200,13 +222,13 @@ def test_choices_may_be_a_list(tmp_path, name):
     if name == "a.csv":
         choices = json.dumps(choices)
     path = put(tmp_path, {"text": "x", "choices": choices, "label": "two"}, name=name)
-    found = read("choose", path, LIST)[0]
+    found = read("multiple-choice", path, LIST)[0]
     assert (found.choices, found.label) == (("one", "two"), 1)
 
 
 def test_names_of_columns_come_before_numbers(tmp_path):
     path = put(tmp_path, {"text": "x", "1": "one", "2": "two", "label": "1"})
-    assert read("choose", path, Columns(choices=("1", "2")))[0].label == 0
+    assert read("multiple-choice", path, Columns(choices=("1", "2")))[0].label == 0
 
 
 @pytest.mark.parametrize(
@@ -214,7 +236,7 @@ def test_names_of_columns_come_before_numbers(tmp_path):
 )
 def test_a_label_that_means_no_one_choice_is_named(tmp_path, label, count):
     path = put(tmp_path, {"text": "x", "a": "same", "b": "same", "c": "0", "label": label})
-    assert message("choose", path, ABC) == (
+    assert message("multiple-choice", path, ABC) == (
         f":1: the label '{label}' names {count} of the choices, expected a number from 0 to 2, the "
         "name of a choice's column or the text of one choice; correct it."
     )
@@ -232,7 +254,7 @@ def test_a_label_that_means_no_one_choice_is_named(tmp_path, label, count):
 )
 def test_choices_of_unequal_number_are_named(tmp_path, columns, rows, want):
     path = put(tmp_path, *({"text": "x", "label": "0"} | row for row in rows))
-    assert message("choose", path, columns) == (
+    assert message("multiple-choice", path, columns) == (
         f"{want}; give every row the same number of choices, none empty."
     )
 
@@ -240,12 +262,12 @@ def test_choices_of_unequal_number_are_named(tmp_path, columns, rows, want):
 def test_lists_that_are_none_are_named(tmp_path):
     for value in (None, "", []):
         path = put(tmp_path, {"text": "x", "label": "0", "choices": value})
-        assert message("choose", path, LIST) == (
+        assert message("multiple-choice", path, LIST) == (
             ":1: the list in column 'choices' is empty; remove the row."
         )
     for value in ("one, two", "[one]"):
         path = put(tmp_path, {"text": "x", "label": "0", "choices": value})
-        assert message("choose", path, LIST) == (
+        assert message("multiple-choice", path, LIST) == (
             ":1: the column 'choices' holds a string, expected a list of texts; name another "
             "column or correct the file."
         )
@@ -253,9 +275,9 @@ def test_lists_that_are_none_are_named(tmp_path):
 
 def test_choices_must_be_named(tmp_path):
     with pytest.raises(UsageError) as caught:
-        read("choose", put(tmp_path, {"text": "x"}))
+        read("multiple-choice", put(tmp_path, {"text": "x"}))
     assert str(caught.value) == (
-        "`choose` needs the columns of the choices; name them with choices."
+        "`multiple-choice` needs the columns of the choices; name them with choices."
     )
 
 
@@ -266,7 +288,7 @@ def test_choices_must_be_named(tmp_path):
 def test_files_of_columns_are_read_for_tags(tmp_path, name):
     path = tmp_path / name
     path.write_text("EU\tB-ORG\nrejects\tO\n\nPeter\tB-PER\n")
-    assert read("tag", path) == [
+    assert read("token-classification", path) == [
         TagExample(f"{path}:1", "0", ("EU", "rejects"), ("B-ORG", "O"), 0, word_a_line=True),
         TagExample(f"{path}:4", "1", ("Peter",), ("B-PER",), 1, word_a_line=True),
     ]
@@ -277,7 +299,7 @@ def test_lists_of_words_and_tags_are_read(tmp_path, name):
     rows = [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}, {"tokens": ["x"], "tags": ["O"]}]
     path = put(tmp_path, *rows, name=name)
     columns = Columns(words="tokens")
-    assert read("tag", path, columns) == [
+    assert read("token-classification", path, columns) == [
         TagExample(f"{path}:1", "0", ("EU", "rejects"), ("B-ORG", "O"), 0),
         TagExample(f"{path}:2", "1", ("x",), ("O",), 1),
     ]
@@ -302,12 +324,12 @@ def test_lists_of_words_and_tags_are_read(tmp_path, name):
     ],
 )
 def test_words_and_tags_that_do_not_fit_are_named(tmp_path, words, tags, want):
-    assert message("tag", put(tmp_path, {"words": words, "tags": tags})) == want
+    assert message("token-classification", put(tmp_path, {"words": words, "tags": tags})) == want
 
 
 def test_tags_may_be_numbers(tmp_path):
     path = put(tmp_path, {"words": ["a", "b"], "tags": [0, 1]})
-    assert read("tag", path)[0].tags == ("0", "1")
+    assert read("token-classification", path)[0].tags == ("0", "1")
 
 
 # Answers.
@@ -320,7 +342,7 @@ def test_answers_are_found_in_their_context(tmp_path):
         {"question": "Who?", "context": "In 1999.", "answer": None},
     ]
     path = put(tmp_path, *rows)
-    assert read("answer", path) == [
+    assert read("question-answering", path) == [
         AnswerExample(f"{path}:1", "0", "Where?", "In 北京, in 北京.", (Answer("北京", 3),)),
         AnswerExample(f"{path}:2", "1", "When?", "In 1999.", ()),
         AnswerExample(f"{path}:3", "2", "Who?", "In 1999.", ()),
@@ -331,12 +353,12 @@ def test_answers_are_found_in_their_context(tmp_path):
 def test_a_column_may_say_where_answers_begin(tmp_path, name):
     row = {"question": "Where?", "context": "Rome, not Rome", "answer": "Rome", "answer_start": 10}
     path = put(tmp_path, row, row | {"answer_start": ""}, name=name)
-    assert [e.answers for e in read("answer", path)] == [
+    assert [e.answers for e in read("question-answering", path)] == [
         (Answer("Rome", 10),),
         (Answer("Rome", 0),),
     ]
     path = put(tmp_path, row | {"answer_start": "ten"})
-    assert message("answer", path) == (
+    assert message("question-answering", path) == (
         ":1: 'ten' in column 'answer_start' is not a number; expected that of the character at "
         "which the answer begins, from 0."
     )
@@ -351,12 +373,12 @@ def test_answers_that_are_not_in_their_context_are_counted_and_left_out_if_asked
         row | {"answer_start": 4},
         row | {"answer": "Paris"},
     )
-    assert message("answer", path) == (
+    assert message("question-answering", path) == (
         ":2: the answer 'rome' does not occur in its context (3 answers are wrong like this); "
         "correct the file, or leave such answers out with skip_misplaced=True."
     )
     skipped: list[str] = []
-    assert [e.where for e in read("answer", path, skipped=skipped)] == [f"{path}:1"]
+    assert [e.where for e in read("question-answering", path, skipped=skipped)] == [f"{path}:1"]
     assert [line.removeprefix(str(path)) for line in skipped] == [
         ":2: the answer 'rome' does not occur in its context",
         ":3: the answer 'Rome' is not at character 4 of its context, where 'ome.' is",
@@ -371,7 +393,7 @@ def test_squads_structure_is_read(tmp_path):
         {"id": "r", "question": "When?", "answers": [], "is_impossible": True},
     ]
     path.write_text(json.dumps({"data": [{"paragraphs": [{"context": "In Rome.", "qas": qas}]}]}))
-    found = read("answer", path)
+    found = read("question-answering", path)
     assert [(example.key, example.answers) for example in found] == [
         ("q", (Answer("Rome", 3),)),
         ("r", ()),
@@ -383,26 +405,26 @@ def test_squads_structure_is_read(tmp_path):
 
 def test_a_task_learns_its_labels_from_the_training_file(tmp_path):
     path = put(tmp_path, *({"text": "x", "label": n} for n in (10, 9, "b", "a", 10)))
-    task = own_task("classify", columns=Columns(), train=read("classify", path))
+    task = own_task("classification", columns=Columns(), train=read("classification", path))
     assert (task.name, task.kind.name, task.labels) == (
-        "classify",
-        "classify",
+        "classification",
+        "classification",
         ("9", "10", "a", "b"),
     )
     assert task.metrics == ("accuracy", "macro_f1")
     assert not task.pair
     assert task.read is None
-    pair = own_task("regress", columns=Columns(text_pair="b"), train=[])
+    pair = own_task("regression", columns=Columns(text_pair="b"), train=[])
     assert (pair.pair, pair.labels, pair.metrics) == (True, (), ("pearson", "spearman", "mae"))
 
 
 def test_a_task_learns_its_tags_and_whether_answers_may_be_missing(tmp_path):
     tags = [TagExample("a:1", "0", ("EU",), ("B-ORG",)), TagExample("a:2", "1", ("x",), ("O",))]
-    task = own_task("tag", columns=Columns(), train=tags)
+    task = own_task("token-classification", columns=Columns(), train=tags)
     assert (task.labels, task.deciding) == (("B-ORG", "O"), ("entity_f1",))
     answered = AnswerExample("a:1", "0", "q", "c", (Answer("c", 0),))
     none = AnswerExample("a:2", "1", "q", "c", ())
     for train, possible in (([answered], False), ([answered, none], True)):
-        task = own_task("answer", columns=Columns(), train=train)
+        task = own_task("question-answering", columns=Columns(), train=train)
         assert task.may_be_impossible is possible
-    assert own_task("choose", columns=ABC, train=[]).metrics == ("accuracy",)
+    assert own_task("multiple-choice", columns=ABC, train=[]).metrics == ("accuracy",)

@@ -158,7 +158,9 @@ def test_official_layouts_are_read(tmp_path, task, part, lines, want, end):
 
 
 def test_every_task_of_glue_is_tested():
-    of_glue = {name for name, task in TASKS.items() if task.kind.name in ("classify", "regress")}
+    of_glue = {
+        name for name, task in TASKS.items() if task.kind.name in ("classification", "regression")
+    }
     assert {row[0] for row in LAYOUTS} == of_glue | {"ax"}
     assert len(of_glue) == 9
 

@@ -32,7 +32,9 @@ def put(folder: Path, *rows: dict, name: str = "data.jsonl") -> Path:
 
 def read(path: Path, skipped: list[str] | None = None) -> tuple[list, list[str]]:
     notes = Notes()
-    found = list(read_own("answer", path, columns=COLUMNS, skipped=skipped, notes=notes))
+    found = list(
+        read_own("question-answering", path, columns=COLUMNS, skipped=skipped, notes=notes)
+    )
     return [example.answers for example in found], notes.lines()
 
 

@@ -32,7 +32,7 @@ def asked(known: TaskConfig, path: Path | str) -> list[Any]:
 
 @pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.csv", "a.conll", "a.iob", "a.b"])
 def test_columns_with_tags_are_columns_whatever_the_ending(tmp_path: Path, name: str) -> None:
-    known = task_config("tag", labels=TAGS)
+    known = task_config("token-classification", labels=TAGS)
     path = put(tmp_path, name, CONLL)
     found = asked(known, path)
     assert [example.words for _, example in found] == [("red", "old"), ("blue",)]
@@ -42,7 +42,7 @@ def test_columns_with_tags_are_columns_whatever_the_ending(tmp_path: Path, name:
 
 
 def test_running_text_and_tables_are_none(tmp_path: Path) -> None:
-    known = task_config("tag", labels=TAGS)
+    known = task_config("token-classification", labels=TAGS)
     found = asked(known, put(tmp_path, "a.txt", "red old\nI take vitamin O\n"))
     assert [example.words for _, example in found] == [
         ("red", "old"),
@@ -61,14 +61,14 @@ def test_running_text_and_tables_are_none(tmp_path: Path) -> None:
 
 def test_tags_that_only_the_model_knows_tell_columns_too(tmp_path: Path) -> None:
     path = put(tmp_path, "a.txt", "red JJ\ncars NN\n")
-    assert len(asked(task_config("tag", labels=("JJ", "NN")), path)) == 1
-    assert len(asked(task_config("tag"), path)) == 2
+    assert len(asked(task_config("token-classification", labels=("JJ", "NN")), path)) == 1
+    assert len(asked(task_config("token-classification"), path)) == 2
     path = put(tmp_path, "b.txt", "-DOCSTART- O\n\nred O\n")
-    assert len(asked(task_config("tag"), path)) == 1
+    assert len(asked(task_config("token-classification"), path)) == 1
 
 
 def test_a_squad_file_and_rows_of_questions(tmp_path: Path) -> None:
-    known = task_config("answer")
+    known = task_config("question-answering")
     rows = '{"question": "a", "context": "b", "answer": "b"}\n'
     [(values, example)] = asked(known, put(tmp_path, "a.jsonl", rows))
     assert values["answer"] == "b"
@@ -82,7 +82,7 @@ def test_a_squad_file_and_rows_of_questions(tmp_path: Path) -> None:
 
 def test_official_files_are_known_by_their_names(tmp_path: Path) -> None:
     WRITERS["rte"](tmp_path / "rte")
-    known = task_config("classify", task="rte", labels=("entailment", "not_entailment"))
+    known = task_config("classification", task="rte", labels=("entailment", "not_entailment"))
     found = asked(known, tmp_path / "rte" / "test.tsv")
     assert [values["id"] for values, _ in found] == ["0", "1", "2", "3", "4"]
     parts = reading.labelled(known, tmp_path, columns=Columns())
@@ -99,46 +99,59 @@ def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "question,context,answer\na,b c,c\na,b c,d\n")
     skipped: list[str] = []
     [found] = reading.labelled(
-        task_config("answer"), path, columns=Columns(), skipped=skipped
+        task_config("question-answering"), path, columns=Columns(), skipped=skipped
     ).values()
     assert len(found) == 1
     assert skipped == [f"{path}:3: the answer 'd' does not occur in its context"]
-    reading.refuse_skipping(kind_named("answer"))
+    reading.refuse_skipping(kind_named("question-answering"))
     with pytest.raises(UsageError, match="skip_misplaced is for answers that are not in their"):
-        reading.refuse_skipping(kind_named("tag"))
+        reading.refuse_skipping(kind_named("token-classification"))
 
 
 def test_columns_that_would_not_be_read_are_refused() -> None:
     for kind, given, labelled in (
-        ("classify", ["text", "text_pair", "label"], True),
-        ("tag", ["words", "tags"], True),
-        ("tag", ["text"], False),
-        ("choose", ["choices"], True),
+        ("classification", ["text", "text_pair", "label"], True),
+        ("token-classification", ["words", "tags"], True),
+        ("token-classification", ["text"], False),
+        ("multiple-choice", ["choices"], True),
     ):
         reading.refuse_columns(kind_named(kind), given, official=False, labelled=labelled)
     with pytest.raises(UsageError) as caught:
-        reading.refuse_columns(kind_named("classify"), ["choices"], official=False, labelled=True)
+        reading.refuse_columns(
+            kind_named("classification"), ["choices"], official=False, labelled=True
+        )
     assert str(caught.value) == (
-        "choices names a column that 'classify' does not read, which are those of text, "
+        "choices names a column that 'classification' does not read, which are those of text, "
         "text_pair, label: leave it out."
     )
-    with pytest.raises(UsageError, match="text names a column that 'tag' does not read"):
-        reading.refuse_columns(kind_named("tag"), ["text"], official=False, labelled=True)
+    with pytest.raises(
+        UsageError, match="text names a column that 'token-classification' does not read"
+    ):
+        reading.refuse_columns(
+            kind_named("token-classification"), ["text"], official=False, labelled=True
+        )
     with pytest.raises(UsageError, match="label names a column, but official files have their"):
-        reading.refuse_columns(kind_named("classify"), ["label"], official=True, labelled=True)
+        reading.refuse_columns(
+            kind_named("classification"), ["label"], official=True, labelled=True
+        )
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    for kind, name in (("classify", ""), ("tag", ""), ("answer", "x.json")):
+    for kind, name in (
+        ("classification", ""),
+        ("token-classification", ""),
+        ("question-answering", "x.json"),
+    ):
         (tmp_path / name).mkdir(exist_ok=True)
         with pytest.raises(UsageError, match="is a folder; give one file in it"):
             asked(task_config(kind), tmp_path / name)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
-        reading.labelled(task_config("tag"), tmp_path, columns=Columns())
+        reading.labelled(task_config("token-classification"), tmp_path, columns=Columns())
 
 
 def test_sentences_keep_what_they_are(tmp_path: Path) -> None:
     found = asked(
-        task_config("tag", labels=TAGS), put(tmp_path, "a.jsonl", '{"words": ["a", "b"]}\n')
+        task_config("token-classification", labels=TAGS),
+        put(tmp_path, "a.jsonl", '{"words": ["a", "b"]}\n'),
     )
     assert found == [({"words": ["a", "b"]}, TagExample(f"{tmp_path}/a.jsonl:1", "0", ("a", "b")))]

@@ -10,19 +10,19 @@ from bertsmith.tasks.datasets import glue, registry
 from bertsmith.tasks.datasets.registry import TASKS, find, get, load
 
 KINDS = {
-    "mnli": "classify",
-    "qqp": "classify",
-    "qnli": "classify",
-    "sst-2": "classify",
-    "cola": "classify",
-    "sts-b": "regress",
-    "mrpc": "classify",
-    "rte": "classify",
-    "wnli": "classify",
-    "squad": "answer",
-    "squad2": "answer",
-    "swag": "choose",
-    "conll2003": "tag",
+    "mnli": "classification",
+    "qqp": "classification",
+    "qnli": "classification",
+    "sst-2": "classification",
+    "cola": "classification",
+    "sts-b": "regression",
+    "mrpc": "classification",
+    "rte": "classification",
+    "wnli": "classification",
+    "squad": "question-answering",
+    "squad2": "question-answering",
+    "swag": "multiple-choice",
+    "conll2003": "token-classification",
 }
 
 
@@ -62,7 +62,7 @@ def test_every_row_is_whole(name):
     assert task.metrics
     assert all(metric in task.kind.metrics for metric in task.metrics)
     assert set(task.deciding) <= set(task.metrics)
-    assert bool(task.labels) == (task.kind.name == "classify")
+    assert bool(task.labels) == (task.kind.name == "classification")
 
 
 def test_the_scores_are_those_of_the_paper():
@@ -93,12 +93,13 @@ def test_an_unknown_task_names_the_nearest():
     assert str(caught.value) == (
         "Unknown task 'sst2' (perhaps you meant 'sst-2'); expected one of mnli, qqp, qnli, sst-2, "
         "cola, sts-b, mrpc, rte, wnli, squad, squad2, swag, conll2003, or, for files of your own, "
-        "classify, multi-label, regress, choose, tag or answer."
+        "classification, multi-label, regression, multiple-choice, token-classification or "
+        "question-answering."
     )
     with pytest.raises(
-        UsageError, match=r"Unknown task 'clasify' \(perhaps you meant 'classify'\)"
+        UsageError, match=r"Unknown task 'clasification' \(perhaps you meant 'classification'\)"
     ):
-        get("clasify")
+        get("clasification")
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def test_a_threshold_of_an_older_folder_is_read(
 
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "task.json"
-    path.write_text(json.dumps(OLD | {"kind": "anwser"}))
-    with pytest.raises(FolderError, match=r"'anwser'.*answer"):
+    path.write_text(json.dumps(OLD | {"kind": "question-anwsering"}))
+    with pytest.raises(FolderError, match=r"'question-anwsering'.*'question-answering'"):
         read_task_config(path)
 
 
@@ -42,5 +42,23 @@ def test_every_kind_has_its_own_output_layer() -> None:
     for name, kind in KINDS.items():
         head = HeadConfig(level=kind.level, loss=kind.loss)
         assert kind_of(head) is kind is kind_named(name)
-    old = head_from_keys({"kind": "answer", "extract_id": 4})
-    assert (kind_of(old).name, old.extract_id) == ("answer", 4)
+
+
+OLD_NAMES = {
+    "classify": "classification",
+    "regress": "regression",
+    "choose": "multiple-choice",
+    "tag": "token-classification",
+    "answer": "question-answering",
+}
+
+
+@pytest.mark.parametrize(("old", "name"), OLD_NAMES.items())
+def test_old_names_of_kinds_are_read(tmp_path: Path, old: str, name: str) -> None:
+    head = head_from_keys({"kind": old, "extract_id": 4})
+    assert (kind_of(head).name, head.extract_id) == (name, 4)
+    path = tmp_path / "task.json"
+    for task, expected in ((old, name), ("swag", "swag")):
+        path.write_text(json.dumps(OLD | {"kind": old, "task": task}))
+        found = read_task_config(path)
+        assert (found.kind, found.task) == (name, expected)

@@ -60,7 +60,7 @@ def refuse_skipping(kind: TaskKind) -> None:
     if "skip_misplaced" not in kind.settings:
         raise UsageError(
             f"{option('skip_misplaced')} is for answers that are not in their context, which only "
-            "'answer', squad and squad2 have: leave it out."
+            "'question-answering', squad and squad2 have: leave it out."
         )
 
 

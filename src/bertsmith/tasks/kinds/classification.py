@@ -90,7 +90,7 @@ def _matthews(sums: Floats) -> float:
 class Classification(TextKind):
     """One of several classes."""
 
-    name = "classify"
+    name = "classification"
     prediction = ClassAnswer
     settings = TextKind.settings | {"weights", "join_labels"}
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -136,7 +136,7 @@ class Classification(TextKind):
         if several:
             notes.append(several)
         if len(labels) > _MANY_CLASSES:
-            advice = ", all of them numbers, which `regress` learns as such"
+            advice = ", all of them numbers, which `regression` learns as such"
             more = advice * all(map(_is_number, labels))
             notes.append(f"labels: {len(labels)} classes{more}")
         return notes

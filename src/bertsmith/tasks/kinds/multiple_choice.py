@@ -47,7 +47,7 @@ class ChoiceAnswer(Prediction, frozen=True, tag="choice"):
 class MultipleChoice(TaskKind):
     """One of several continuations."""
 
-    name = "choose"
+    name = "multiple-choice"
     level = "choice"
     prediction = ChoiceAnswer
     is_paired = True
@@ -83,7 +83,8 @@ class MultipleChoice(TaskKind):
         self.refuse_lines(path)
         if not columns.choices:
             raise UsageError(
-                f"`choose` needs the columns of the choices; name them with {option('choices')}."
+                "`multiple-choice` needs the columns of the choices; name them with "
+                f"{option('choices')}."
             )
         expected = len(columns.choices) if len(columns.choices) > 1 else 0
         for number, row in enumerate(read_rows(path)):

@@ -43,7 +43,7 @@ def _by(rule: Callable[..., float]) -> Callable[[Any, Any], Floats]:
 class QuestionAnswering(TaskKind):
     """A part of a context."""
 
-    name = "answer"
+    name = "question-answering"
     level = "span"
     prediction = SpanAnswer
     settings = frozenset(("stride", "skip_misplaced"))

@@ -7,7 +7,7 @@ import msgspec
 
 from bertsmith.core.errors import FolderError, nearest
 from bertsmith.core.storage import parse_json, read_json
-from bertsmith.models.head_config import HeadConfig
+from bertsmith.models.head_config import OLD_KINDS, HeadConfig, Level, Loss
 from bertsmith.tasks.kind import TaskKind
 from bertsmith.tasks.kinds.classification import CLASSIFICATION
 from bertsmith.tasks.kinds.multi_label import MULTI_LABEL
@@ -47,10 +47,7 @@ def read_task_config(path: Path) -> TaskConfig:
     Raises:
         FolderError: it is missing or damaged.
     """
-    value = read_json(path, dict[str, Any])
-    if "threshold" in value:
-        old = value.pop("threshold")
-        value["thresholds"] = [] if old is None else [old]
+    value = _upgraded(read_json(path, dict[str, Any]))
     found = parse_json(msgspec.json.encode(value), TaskConfig, str(path))
     if found.kind not in KINDS:
         raise FolderError(
@@ -60,7 +57,25 @@ def read_task_config(path: Path) -> TaskConfig:
     return found
 
 
+def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
+    """A `task.json` of any version with today's names."""
+    value = dict(value)
+    for key in ("kind", "task"):
+        # Of the user's own files, `task` is the kind.
+        old = OLD_KINDS.get(str(value.get(key)))
+        if old:
+            value[key] = _kind_for(*old).name
+    if "threshold" in value:
+        old = value.pop("threshold")
+        value["thresholds"] = [] if old is None else [old]
+    return value
+
+
 def kind_of(head: HeadConfig) -> TaskKind:
     """The kind that an output layer is for."""
-    [kind] = [one for one in KINDS.values() if (one.level, one.loss) == (head.level, head.loss)]
+    return _kind_for(head.level, head.loss)
+
+
+def _kind_for(level: Level, loss: Loss) -> TaskKind:
+    [kind] = [one for one in KINDS.values() if (one.level, one.loss) == (level, loss)]
     return kind

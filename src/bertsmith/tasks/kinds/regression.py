@@ -90,7 +90,7 @@ def _ranks(values: ArrayLike) -> Floats:
 class Regression(TextKind):
     """A number."""
 
-    name = "regress"
+    name = "regression"
     loss = "squared-error"
     prediction = NumberAnswer
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -136,7 +136,7 @@ class Regression(TextKind):
         if not math.isfinite(value) or "_" in label:
             raise DataError(
                 f"{row.where}: the label '{label}' in column '{columns.label}' is not a finite "
-                "number, written as 1234.5; correct it, or use `classify` for classes."
+                "number, written as 1234.5; correct it, or use `classification` for classes."
             )
         if abs(value) > _GREATEST:
             raise DataError(

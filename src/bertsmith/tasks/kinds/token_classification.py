@@ -40,7 +40,7 @@ _LISTS = (".jsonl", ".json", ".parquet", ".arrow")
 class TokenClassification(TaskKind):
     """A tag for every word."""
 
-    name = "tag"
+    name = "token-classification"
     level = "token"
     prediction = TagAnswer
     settings = frozenset(("stride", "join_labels", "strict_tags", "features", "combine"))
