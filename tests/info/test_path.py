@@ -1,4 +1,4 @@
-"""What a folder is told to be when a part of it is damaged or gone."""
+"""What is reported of a folder with damaged or missing files."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.cli.main import main
-from bertsmith.core.errors import DataError, FolderError
+from bertsmith.core.errors import RESUME, DataError, FolderError
 from bertsmith.core.storage import write_json
 from bertsmith.info.model import ModelInfo
 from bertsmith.info.path import RunInfo, TextInfo, describe
@@ -58,14 +58,14 @@ def finished(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy that is not finished."""
+    """An unfinished copy."""
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     (out / "config.json").unlink()
     return out
 
 
-def told(folder: Path) -> RunInfo:
+def described(folder: Path) -> RunInfo:
     found = describe(str(folder))
     assert isinstance(found, RunInfo)
     shown = [line.removeprefix("damaged").strip() for line in lines(found) if "damaged " in line]
@@ -78,9 +78,9 @@ def cut(path: Path) -> None:
 
 
 def test_a_whole_run_has_no_damage(run: Path, finished: Path) -> None:
-    assert told(run).damage == []
-    assert told(finished).damage == []
-    assert lines(told(run))[-1].startswith("fingerprint")
+    assert described(run).damage == []
+    assert described(finished).damage == []
+    assert lines(described(run))[-1].startswith("fingerprint")
 
 
 @pytest.mark.parametrize(
@@ -94,35 +94,35 @@ def test_a_whole_run_has_no_damage(run: Path, finished: Path) -> None:
         ("trainer.safetensors", Path.unlink, "is missing"),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_run_told(
+def test_a_damaged_checkpoint_is_named_and_the_run_described(
     run: Path, name: str, harm: object, what: str
 ) -> None:
     newest = run / "checkpoints" / "step-00000004"
     harm(newest / name)  # type: ignore[operator]
-    found = told(run)
+    found = described(run)
     assert (found.step, found.checkpoints) == (4, ["step-00000002", "step-00000004"])
     assert found.last_training is not None
     assert found.model is None
     [sentence] = found.damage
     assert sentence.startswith(f"{newest / name} {what}")
-    assert sentence.endswith(f"; delete {newest} to continue from the checkpoint before it")
-    # The only one that is left has none before it.
+    assert sentence.endswith(f"; delete {newest} to continue from the previous checkpoint")
+    # The only checkpoint has no previous one.
     shutil.rmtree(run / "checkpoints" / "step-00000002")
-    [sentence] = told(run).damage
-    assert sentence.endswith(f"; delete {newest} to begin the run again")
+    [sentence] = described(run).damage
+    assert sentence.endswith(f"; delete {newest} to start over")
 
 
 def test_a_damaged_model_of_a_finished_run_is_named(finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     cut(out / "model.safetensors")
-    found = told(out)
+    found = described(out)
     assert found.finished
     assert found.model is not None
     assert found.model.path == str(out / "checkpoints" / "step-00000004")
     [sentence] = found.damage
     assert sentence.startswith(f"{out / 'model.safetensors'} is damaged (")
-    assert sentence.endswith("; resume it to write it again")
+    assert sentence.endswith(f"{RESUME} to write it again")
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
@@ -143,10 +143,10 @@ def test_a_shard_that_is_missing_or_cut_is_named(
 def test_a_fine_tuning_that_is_not_finished(tmp_path: Path) -> None:
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "job.json").write_text("{}")
-    with pytest.raises(FolderError, match=r"not finished \(0 of its runs are\): run its command"):
+    with pytest.raises(FolderError, match=r"unfinished .*\(0 runs finished\)"):
         describe(str(tmp_path))
     (tmp_path / "runs" / "one" / "result.json").write_text("{}")
-    with pytest.raises(FolderError, match=r"not finished \(1 of its runs is\): run its command"):
+    with pytest.raises(FolderError, match=r"unfinished .*\(1 run finished\)"):
         describe(str(tmp_path))
     with pytest.raises(FolderError, match=r"holds no config\.json; the fine-tuning in it has not"):
         load_config(tmp_path)

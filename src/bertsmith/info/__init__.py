@@ -1,1 +1,1 @@
-"""What a path is: text, a tokenizer, a corpus, a model or a run."""
+"""What a path holds: text, a tokenizer, a corpus, a model or a run."""

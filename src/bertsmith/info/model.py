@@ -1,4 +1,4 @@
-"""What a model's or a tokenizer's folder holds, from the headers of its files alone."""
+"""What a model or tokenizer folder holds, read from the headers of its files alone."""
 
 from collections import Counter
 from math import prod
@@ -15,12 +15,12 @@ from bertsmith.tasks.kinds.registry import read_task_config
 from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-# fp32 weights, gradients and AdamW's two moments, in bytes for one parameter.
+# Bytes per parameter: fp32 weights, gradients and AdamW's two moments.
 TRAINING_BYTES = 16
 
 
 class TokenizerInfo(msgspec.Struct, frozen=True, tag="tokenizer", tag_field="kind"):
-    """A vocabulary and its cleaning rules."""
+    """A vocabulary and its text cleaning rules."""
 
     path: str
     pieces: Literal["WordPiece", "byte pairs"]
@@ -32,14 +32,14 @@ class TokenizerInfo(msgspec.Struct, frozen=True, tag="tokenizer", tag_field="kin
 
 
 class PartScores(msgspec.Struct, frozen=True):
-    """How well a fine-tuned model did on one part."""
+    """Scores of a fine-tuned model on one split."""
 
     scores: dict[str, float | None]
-    """Metric -> score; None: undefined."""
+    """Metric -> score; None if undefined."""
     intervals: dict[str, tuple[float, float]]
-    """Metric -> 95% interval, of the part that decided."""
+    """Metric -> 95% confidence interval; only for the split that selected the best run."""
     baseline: dict[str, float | None]
-    """Metric -> score of always giving the most frequent answer, of that part too."""
+    """Metric -> score of the majority baseline; only for the same split."""
 
 
 class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
@@ -49,37 +49,37 @@ class ModelInfo(msgspec.Struct, frozen=True, tag="model", tag_field="kind"):
     architecture: FamilyName
     layers: int
     width: int
-    """Of a token's state."""
+    """Hidden size."""
     left_to_right: bool
-    """Whether every token sees itself and those before it only."""
+    """Whether each token attends only to itself and to earlier tokens."""
     heads: int
-    """Of attention; 0 without."""
+    """Attention heads; 0 for a model without attention."""
     feed_forward: int
-    """Width inside a block; of an ELMo, its LSTMs'."""
+    """Inner width of the feed-forward layers; for ELMo, of its LSTMs."""
     positions: int
     vocab_size: int
     parameters: int
     parts: dict[str, int]
-    """Parameters by part of the model."""
+    """Part of the model -> number of parameters."""
     weight_bytes: int
     training_bytes: int
-    """Weights, gradients and optimizer state in fp32; activations come on top."""
+    """Weights, gradients and optimizer state in fp32, without activations."""
     tokenizer: TokenizerInfo | None
     tokenizer_matches: bool | None
-    """Whether there are as many pieces as rows of the embedding; None without a tokenizer."""
+    """Whether the vocabulary is as large as the embedding table; None without a tokenizer."""
     task_config: TaskConfig | None = None
-    """What a fine-tuned model was task_config."""
+    """The task of a fine-tuned model."""
     scores: dict[str, PartScores] = {}
-    """Part -> how well the best run of a finished fine-tuning did."""
+    """Split -> scores of the best run of a finished fine-tuning."""
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether there is a tokenizer of any kind."""
+    """Whether `folder` holds a tokenizer of any kind."""
     return any((folder / name).is_file() for name in ("vocab.txt", "vocab.json", "tokenizer.json"))
 
 
 def tokenizer_info(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
-    """The numbers of the tokenizer that was loaded from `folder`."""
+    """Describes `tokenizer`, which was loaded from `folder`."""
     return TokenizerInfo(
         path=str(folder),
         pieces="WordPiece" if tokenizer.merges is None else "byte pairs",
@@ -92,11 +92,11 @@ def tokenizer_info(folder: Path, tokenizer: Tokenizer) -> TokenizerInfo:
 
 
 def model_info(folder: Path) -> ModelInfo:
-    """The model in `folder`.
+    """Describes the model in `folder`.
 
     Raises:
         FolderError: config or weights are missing or damaged.
-        UsageError: it is none that is computed here.
+        UsageError: the architecture is not supported.
     """
     keys = read_json(folder / "config.json", dict[str, Any])
     config = config_from_keys(keys, str(folder / "config.json"))
@@ -131,24 +131,24 @@ def model_info(folder: Path) -> ModelInfo:
     )
 
 
-class _Tuned(msgspec.Struct):
-    """Of a run of a fine-tuning, how well it did."""
+class _Run(msgspec.Struct):
+    """The fields of one fine-tuning run that are shown."""
 
     scores: dict[str, dict[str, float | None]]
 
 
 class _Results(msgspec.Struct):
-    """Of `results.json`, what says how well the model does."""
+    """The fields of `results.json` that are shown."""
 
     deciding: str
     baseline: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
-    runs: list[_Tuned]
+    runs: list[_Run]
     best: int
 
 
 def _scores(folder: Path) -> dict[str, PartScores]:
-    """Of the model in a folder of a fine-tuning; nothing for any other model."""
+    """Split -> scores of a fine-tuned model; empty for any other model."""
     if not (folder / "results.json").is_file():
         return {}
     found = read_json(folder / "results.json", _Results)

@@ -1,7 +1,7 @@
-"""What a path is: text, a tokenizer, a corpus, a model or a run, with its numbers.
+"""Tells what a path holds: text, a tokenizer, a corpus, a model, a run or a comparison.
 
-Nothing here imports torch: a model is read from the headers of its files, so the answer comes at
-once however large the weights are.
+Nothing here imports torch. Only the headers of weight files are read, so large models are as quick
+to describe as small ones.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ _LANGUAGE_SAMPLE = 100_000
 
 
 class TextInfo(msgspec.Struct, frozen=True, tag="text", tag_field="kind"):
-    """Text files, all read through once."""
+    """Text files, read once from start to end."""
 
     path: str
     files: int
@@ -51,7 +51,7 @@ class SplitInfo(msgspec.Struct, frozen=True):
 
 
 class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
-    """A folder that `prepare` wrote."""
+    """A folder written by `prepare`."""
 
     path: str
     language: str
@@ -59,20 +59,20 @@ class CorpusInfo(msgspec.Struct, frozen=True, tag="corpus", tag_field="kind"):
     documents_read: int
     documents_cut: int
     pieces_added: int
-    """By cutting: documents read + pieces added - dropped = documents kept."""
+    """Extra documents made by cutting long ones: read + added - dropped = kept."""
     documents_kept: int
     dropped: dict[str, int]
     train: SplitInfo
     heldout: SplitInfo
     bytes: int
     unknown: float
-    """Share of the train tokens that are [UNK]."""
+    """Share of [UNK] among the training tokens."""
     tokenizer: TokenizerInfo
     tokenizer_matches: bool
 
 
 class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
-    """A folder that `pretrain` writes."""
+    """A folder written by `pretrain`."""
 
     path: str
     finished: bool
@@ -82,42 +82,42 @@ class RunInfo(msgspec.Struct, frozen=True, tag="run", tag_field="kind"):
     last_training: dict[str, Any] | None
     last_evaluation: dict[str, Any] | None
     baseline: dict[str, Any] | None
-    """The evaluation's numbers for guessing by frequency."""
+    """Held-out numbers of the unigram baseline."""
     model: ModelInfo | None
     damage: list[str]
-    """What of the newest checkpoint and of the finished model cannot be read, and what to do."""
+    """Unreadable files of the newest checkpoint or the finished model, each with a remedy."""
 
 
 class ComparisonInfo(msgspec.Struct, frozen=True, tag="comparison", tag_field="kind"):
-    """A folder that `compare` writes."""
+    """A folder written by `compare`."""
 
     path: str
     budget: str
-    """Of each pre-training."""
+    """Budget of each pre-training run."""
     tasks: list[str]
     pretrained: list[str]
-    """Systems whose pre-training is done."""
+    """Systems with a finished pre-training."""
     tuned: int
-    """Fine-tunings that are done."""
+    """Number of finished fine-tunings."""
     scores: dict[str, dict[str, float]]
-    """Of a finished comparison: system -> task -> mean score over its seeds."""
+    """System -> task -> mean score over seeds; empty until the comparison is finished."""
 
 
 Info = ComparisonInfo | TextInfo | TokenizerInfo | CorpusInfo | ModelInfo | RunInfo
 
 
 def describe(path: str, *, text_field: str = "text") -> Info:
-    """Tells what `path` is: a folder of ours or of `transformers`, or text (also globs and URLs).
+    """Tells what `path` holds: a bertsmith or `transformers` folder, or text (also globs, URLs).
 
     Args:
-        path: the folder or file, or a model's name.
-        text_field: the key or column that holds the text, of files that have such.
+        path: a folder, a file or a model name.
+        text_field: the key or column with the text, for files that have keys or columns.
 
     Raises:
-        FolderError: a damaged folder, or one that holds nothing known.
-        DataError: text that cannot be read.
-        SystemFault: no such path.
-        UsageError: a file whose ending is not supported.
+        FolderError: the folder is damaged or holds nothing known.
+        DataError: the text cannot be read.
+        SystemFault: the path does not exist.
+        UsageError: the file format is not supported.
     """
     folder = resolve(path) if names_model(path) else Path(path)
     if not folder.is_dir():
@@ -133,8 +133,8 @@ def describe(path: str, *, text_field: str = "text") -> Info:
     if (folder / "job.json").is_file():
         done = len(list(folder.glob("runs/*/result.json")))
         raise FolderError(
-            f"{path} is a fine-tuning that is not finished ({done} of its runs "
-            f"{'is' if done == 1 else 'are'}): run its command again with {RESUME}."
+            f"{path} is an unfinished fine-tuning ({done} run{'s' * (done != 1)} finished); "
+            f"repeat its command with {RESUME}."
         )
     if has_tokenizer(folder):
         return tokenizer_info(folder, Tokenizer.load(folder))
@@ -142,8 +142,8 @@ def describe(path: str, *, text_field: str = "text") -> Info:
         documents.list_files([path])
     except DataError as error:
         raise FolderError(
-            f"{path} holds no corpus (manifest.json), run (pretrain.json), model (config.json), "
-            "tokenizer (vocab.txt) or text files; check the path."
+            f"{path} is not a corpus (manifest.json), run (pretrain.json), model (config.json) or "
+            "tokenizer (vocab.txt), and holds no text files; check the path."
         ) from error
     return _text(path, text_field)
 
@@ -171,13 +171,13 @@ def _text(path: str, text_field: str) -> TextInfo:
 def _corpus(folder: Path) -> CorpusInfo:
     manifest = read_manifest(folder)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
-    # A tokenizer that was exchanged is told and no error, as it would be to `Corpus.open`.
+    # `Corpus.open` would refuse a replaced tokenizer; here it is only reported.
     corpus = Corpus(folder, manifest, tokenizer)
-    # A slice, because it may have more pieces.
+    # A slice, because a replaced tokenizer may have more pieces than the corpus counted.
     unknown_V = corpus.unigrams_V[tokenizer.unk_id : tokenizer.unk_id + 1]
 
     def split(name: SplitName) -> SplitInfo:
-        corpus.split(name)  # finds what is missing or cut, at the cost of opening the files
+        corpus.split(name)  # Opens the files, which finds missing or truncated ones.
         return SplitInfo(
             documents=manifest.documents(name),
             sentences=manifest.sentences(name),
@@ -204,7 +204,7 @@ def _corpus(folder: Path) -> CorpusInfo:
 
 
 class _TrainerState(msgspec.Struct):
-    """Of `trainer.json`, what says which files a checkpoint has."""
+    """The field of `trainer.json` that lists a checkpoint's files."""
 
     checksums: dict[str, str]
 
@@ -219,7 +219,7 @@ def _checkpoint(folder: Path) -> ModelInfo:
 
 
 class _Plan(msgspec.Struct):
-    """Of `plan.json`, what is told."""
+    """The fields of `plan.json` that are shown."""
 
     budget: str
     tasks: list[str]
@@ -235,7 +235,7 @@ class _System(msgspec.Struct):
 
 
 class _Compared(msgspec.Struct):
-    """Of `compare.json`, what is told."""
+    """The fields of `compare.json` that are shown."""
 
     systems: list[_System]
 
@@ -274,14 +274,14 @@ def _run(folder: Path) -> RunInfo:
         try:
             model = _checkpoint(newest)
         except FolderError as error:
-            earlier = "continue from the checkpoint before it"
-            again = earlier if len(checkpoints) > 1 else "begin the run again"
-            add_damage(error, f"delete {newest} to {again}")
+            previous = "continue from the previous checkpoint"
+            restart = previous if len(checkpoints) > 1 else "start over"
+            add_damage(error, f"delete {newest} to {restart}")
     if finished:
         try:
             model = model_info(folder)
         except FolderError as error:
-            add_damage(error, "resume it to write it again")
+            add_damage(error, f"repeat the command with {RESUME} to write it again")
     return RunInfo(
         path=str(folder),
         finished=finished,

@@ -1,4 +1,4 @@
-"""An `Info` in words: what `bertsmith info` and the end of `prepare` print."""
+"""The lines that `bertsmith info` prints, and `prepare` at its end."""
 
 from bertsmith.core.errors import RESUME
 from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
@@ -10,7 +10,7 @@ from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
 
 def lines(info: Info) -> list[str]:
-    """An `Info` in words, a fact a line."""
+    """One line per fact, values aligned."""
     match info:
         case TextInfo():
             rows = [
@@ -34,16 +34,16 @@ def lines(info: Info) -> list[str]:
 
 
 def _comparison_rows(info: ComparisonInfo) -> list[tuple[str, str]]:
-    state = "finished" if info.scores else f"not finished: continue with {RESUME}"
+    state = "finished" if info.scores else f"unfinished; continue with {RESUME}"
     rows = [
         ("comparison", f"{info.path}, {state}"),
-        ("budget", f"{info.budget} for each pre-training"),
+        ("budget", f"{info.budget} per pre-training"),
         ("pre-trained", ", ".join(info.pretrained) or "none yet"),
-        ("fine-tuned", f"{_count(info.tuned, 'folder')} of scores, on {', '.join(info.tasks)}"),
+        ("fine-tuned", f"{_count(info.tuned, 'run')} finished, on {', '.join(info.tasks)}"),
     ]
     for title, scores in info.scores.items():
-        told = ", ".join(f"{task} {100 * score:.1f}" for task, score in scores.items())
-        rows.append((f"  {title}", told))
+        cells = ", ".join(f"{task} {100 * score:.1f}" for task, score in scores.items())
+        rows.append((f"  {title}", cells))
     return rows
 
 
@@ -69,24 +69,24 @@ def _corpus_rows(info: CorpusInfo) -> list[tuple[str, str]]:
     ]  # fmt: skip
     if info.documents_cut:
         rows.append(
-            ("cut", f"{info.documents_cut:,} longer than {LONGEST_DOCUMENT:,} characters, which "
-                    f"made {info.pieces_added:,} more")
+            ("cut", f"{info.documents_cut:,} longer than {LONGEST_DOCUMENT:,} characters, into "
+                    f"{info.pieces_added:,} extra documents")
         )  # fmt: skip
     dropped = [f"{count:,} {reason}" for reason, count in info.dropped.items() if count]
     rows.append(("dropped", ", ".join(dropped) or "none"))
     for name, split in (("train", info.train), ("held-out", info.heldout)):
         counts = (
-            f"{split.tokens:,} tokens in {split.sentences:,} sentences of {split.documents:,} "
-            f"documents, {_count(split.shards, 'shard')}"
+            f"{_count(split.tokens, 'token')}, {_count(split.sentences, 'sentence')}, "
+            f"{_count(split.documents, 'document')}, {_count(split.shards, 'shard')}"
         )
         rows.append((name, counts))
-    rows.append(("unknown", f"{info.unknown:.2%} of the train tokens are [UNK]"))
+    rows.append(("unknown", f"{info.unknown:.2%} of the training tokens are [UNK]"))
     rows += _tokenizer_rows(info.tokenizer)
     if not info.tokenizer_matches:
-        rows.append(("warning", "the tokenizer is not the one that made this corpus"))
+        rows.append(("warning", "this corpus was made with another tokenizer"))
     if info.unknown >= MANY_UNKNOWN:
-        misfit = f"{info.unknown:.1%} of the train tokens are [UNK]: the vocabulary does not fit"
-        rows.append(("warning", f"{misfit} this text; train one with `bertsmith tokenizer train`"))
+        misfit = f"the vocabulary does not fit this text ({info.unknown:.1%} [UNK])"
+        rows.append(("warning", f"{misfit}; train one with `bertsmith tokenizer train`"))
     return rows
 
 
@@ -101,12 +101,12 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         labels = ", ".join(info.task_config.labels)
         rows.append(("fine-tuned", f"{info.task_config.task} ({info.task_config.kind})"))
         rows += [("  labels", labels)] if labels else []
-        rows.append(("  inputs", f"at most {info.task_config.limits.longest} tokens"))
+        rows.append(("  inputs", f"up to {info.task_config.limits.longest} tokens"))
     for part, found in info.scores.items():
         rows += [(f"  {part}", _score(name, found)) for name in found.scores]
     rows.append(
         ("memory", f"weights {_bytes(info.weight_bytes)}; training {_bytes(info.training_bytes)} "
-                   "and activations")
+                   "plus activations")
     )  # fmt: skip
     if info.tokenizer is None:
         rows.append(("tokenizer", "none in this folder"))
@@ -114,7 +114,7 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         rows += _tokenizer_rows(info.tokenizer)
         if not info.tokenizer_matches:
             rows.append(
-                ("warning", f"the model has {info.vocab_size:,} rows for the vocabulary's pieces")
+                ("warning", f"the model expects a vocabulary of {info.vocab_size:,} pieces")
             )
     return rows
 
@@ -123,13 +123,13 @@ def _shape(info: ModelInfo) -> str:
     config = CONFIGS[info.architecture]
     name = config.display_name
     if info.left_to_right and config.objective == "masked":
-        name += " that reads from left to right"
+        name += ", left to right"
     numbers = ("layers", "width", "heads", "feed_forward", "positions")
     return config.summary.format(name=name, **{key: getattr(info, key) for key in numbers})
 
 
 def _score(name: str, found: PartScores) -> str:
-    """A metric with its interval and that of the most frequent answer, where these are known."""
+    """A metric with its confidence interval and baseline, if known."""
     interval, usual = found.intervals.get(name), found.baseline.get(name)
     words = told_beside(name, found.scores[name], interval, usual)
     return f"{METRICS[name].title} {words}"
@@ -137,23 +137,23 @@ def _score(name: str, found: PartScores) -> str:
 
 def _run_rows(info: RunInfo) -> list[tuple[str, str]]:
     config = info.config
-    length = f"of {config.steps:,} steps" if config.steps else f"of a run of {config.hours} hours"
+    length = f" of {config.steps:,}" if config.steps else f", limit {config.hours} hours"
     begin = f"size {config.size}" if config.start is None else f"from {config.start}"
-    state = "finished" if info.finished else f"not finished: continue with {RESUME}"
+    state = "finished" if info.finished else f"unfinished; continue with {RESUME}"
     rows = [
         ("run", f"{info.path}, {state}"),
-        ("progress", f"step {info.step:,} {length}"),
+        ("progress", f"step {info.step:,}{length}"),
         ("recipe", f"{config.recipe}, {begin}, pair task {config.pair_task}, corpus "
                    f"{config.data}"),
         ("checkpoints", ", ".join(info.checkpoints) or "none"),
         *(("damaged", sentence) for sentence in info.damage),
     ]  # fmt: skip
-    told = {
+    records = {
         "training": info.last_training,
         "held-out": info.last_evaluation,
-        "by frequency": info.baseline,
+        "baseline": info.baseline,
     }
-    for name, row in told.items():
+    for name, row in records.items():
         if row:
             rows.append((name, ", ".join(f"{key} {_number(value)}" for key, value in row.items())))
     return rows + (_model_rows(info.model) if info.model else [])
