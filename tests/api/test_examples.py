@@ -11,9 +11,19 @@ import bertsmith
 from bertsmith.api import models, pretraining
 from bertsmith.comparison import job
 
-ORDER = ("train_tokenizer", "prepare", "pretrain", "finetune", "evaluate", "load", "compare")
+ORDER = (
+    "train_tokenizer",
+    "extend_tokenizer",
+    "prepare",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "load",
+    "compare",
+)
 TEXT = "\n\n".join(
-    f"The {name} saw a good film. It was number {number}, and the {name} liked it a lot."
+    f"The {name} saw a good film. It was number {number}, and the {name} liked it a lot. "
+    "No stethoscope was in it."
     for number, name in enumerate(("cat", "dog", "bird", "man", "child", "teacher") * 4)
 )
 
@@ -51,6 +61,8 @@ def test_the_examples_run(
         exec(code, {"bertsmith": bertsmith, "pandas": pandas})
         printed[name] = capsys.readouterr().out.split()
     assert len(printed["train_tokenizer"]) > 2
+    before, after = map(int, printed["extend_tokenizer"])
+    assert after < before
     assert float(*printed["pretrain"]) > 1
     assert printed["finetune"][0] in ("5", "1")
     assert float(*printed["evaluate"]) in (0, 1)

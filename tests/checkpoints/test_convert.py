@@ -238,6 +238,19 @@ def test_a_folder_of_sentence_transformers_keeps_its_vectors(tmp_path, form, poo
     assert isinstance(load_any(tmp_path / "out").config.hidden_size, int)
 
 
+def test_a_missing_folder_of_a_module_without_files_is_no_damage(tmp_path):
+    """Archives drop empty folders, so a published `2_Normalize` may be gone."""
+    their_folder(tmp_path / "st", BertModel)
+    kind = "sentence_transformers.models."
+    rows = [
+        {"idx": 0, "name": "0", "path": "", "type": f"{kind}Transformer"},
+        {"idx": 1, "name": "1", "path": "2_Normalize", "type": f"{kind}Normalize"},
+    ]
+    (tmp_path / "st" / "modules.json").write_text(json.dumps(rows))
+    convert(tmp_path / "st", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "modules.json").read_text()) == rows
+
+
 def move_inside(folder, name):
     """The layout that sentence-transformers wrote until version 1."""
     (folder / name).mkdir()

@@ -10,6 +10,8 @@ from bertsmith.core.errors import FolderError, explain_os_error
 from bertsmith.core.storage import checksum, read_json
 
 WEIGHTS = "model.safetensors"
+TASK_CONFIG = "task.json"
+"""Of a fine-tuned model: see `tasks.task_config`."""
 INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 

@@ -33,7 +33,7 @@ from bertsmith.cli.pretrain import Pretrain
 from bertsmith.cli.quickstart import Quickstart
 from bertsmith.cli.score import Score
 from bertsmith.cli.serve import Serve
-from bertsmith.cli.tokenizer import TokenizerShow, TokenizerTrain
+from bertsmith.cli.tokenizer import TokenizerExtend, TokenizerShow, TokenizerTrain
 from bertsmith.core.errors import (
     EXIT_CODE,
     BertsmithError,
@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
     "Start here": {"quickstart": Quickstart, "info": Info},
     "Pre-train": {
         "tokenizer train": TokenizerTrain,
+        "tokenizer extend": TokenizerExtend,
         "tokenizer show": TokenizerShow,
         "prepare": Prepare,
         "pretrain": Pretrain,
@@ -74,7 +75,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
 """Every command under its heading in the help."""
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 
-GROUPS = {"tokenizer": "Train a tokenizer, or show what it does to a text."}
+GROUPS = {"tokenizer": "Train or extend a tokenizer, or show what it does to a text."}
 """What commands of two words have in common, by the first."""
 
 _ABOUT = "Train, fine-tune and use your own BERT, on ordinary hardware."

@@ -1,15 +1,17 @@
-"""`bertsmith tokenizer train` and `bertsmith tokenizer show`."""
+"""`bertsmith tokenizer`: train one, extend a model's, or show what one does to a text."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bertsmith.cli.command import TEXT_FILES, Command, Result, with_next
+from bertsmith.cli.command import MODEL, TEXT_FILES, Command, Result, with_next
 from bertsmith.cli.flags import in_flags
 from bertsmith.cli.options import flag, word
 from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import core_count
 
+_SHOWN = 8
+"""Added words that the report names."""
 _UNLIMITED = 2**31
 """Tokens: a text that is only shown needs no model's positions."""
 
@@ -133,3 +135,83 @@ class TokenizerShow(Command):
             lines.append(f"{padded}  {number:>6}  {cell}")
         lines.append("1 piece" if len(pieces) == 1 else f"{len(pieces)} pieces")
         return Result(found, "\n".join(lines))
+
+
+@dataclass(kw_only=True)
+class TokenizerExtend(Command):
+    """Add the words of your domain to a model's vocabulary."""
+
+    examples = ("tokenizer extend minilm tickets/ --size 1000 --out minilm-tickets",)
+
+    model: str = word(MODEL, metavar="MODEL")
+    inputs: tuple[str, ...] = word(TEXT_FILES, metavar="INPUT...")
+    text_field: str = flag(
+        "Field or column that holds the text.", group="Data", default="text", metavar="NAME"
+    )
+    size: int = flag("Maximum number of words to add.", group="Model", default=1000)
+    min_frequency: int = flag(
+        "Minimum number of occurrences of a word to be added.", group="Model", default=5
+    )
+    out: Path = flag("New model folder.", group="Output", metavar="DIR")
+    workers: int = flag(
+        "Number of processes.", group="Output", default_factory=core_count, shown="all cores"
+    )
+
+    def run(self) -> Result:
+        """Extends and reports what it saves."""
+        from bertsmith.checkpoints.extend import extend_tokenizer
+        from bertsmith.core.terminal import Bar
+
+        with Bar(count="characters") as bar:
+            done = extend_tokenizer(
+                self.model,
+                self.inputs,
+                out=self.out,
+                size=self.size,
+                min_frequency=self.min_frequency,
+                text_field=self.text_field,
+                workers=self.workers,
+                progress=bar,
+            )
+        before, after = done.tokens_before / done.words, done.tokens_after / done.words
+        data = {
+            "out": str(done.out),
+            "added": [one.word for one in done.added],
+            "vocab_size": done.vocab_size,
+            "words": done.words,
+            "tokens_per_word": {"before": before, "after": after},
+            "unknown": {"before": done.unknown_before, "after": done.unknown_after},
+        }
+        shown = ", ".join(one.word for one in done.added[:_SHOWN])
+        more = f" and {len(done.added) - _SHOWN:,} more" if len(done.added) > _SHOWN else ""
+        text = [
+            f"{done.out}: {len(done.added):,} words added ({shown}{more}).",
+            f"The text now has {after:.3f} tokens a word instead of {before:.3f} "
+            f"({100 * (1 - after / before):.1f}% fewer).",
+        ]
+        if done.unknown_before:
+            text.append(
+                f"[UNK] tokens: {done.unknown_before:,} before, {done.unknown_after:,} after."
+            )
+        if len(done.added) < self.size:
+            text.append(
+                f"No other word is cut into pieces and occurs {self.min_frequency} times or more."
+            )
+        text.append("The new words begin as the mean of their old pieces: continue pre-training.")
+        corpus = f"{self.out}-corpus"
+        return Result(
+            data,
+            with_next(
+                text,
+                ["prepare", *self.inputs, "--tokenizer", str(self.out), "--out", corpus],
+                [
+                    "pretrain",
+                    "--data",
+                    corpus,
+                    "--from",
+                    str(self.out),
+                    "--out",
+                    f"{self.out}-trained",
+                ],
+            ),
+        )

@@ -64,6 +64,9 @@ class ParameterTable:
     """A parameter that every folder of a model that predicts words has, by its name there."""
     pair_head: str | None = None
     """The same of a model that judges pairs of sentences; None: the family has none."""
+    word_rows: tuple[str, ...] = ()
+    """Parameters with a row for each piece, by their names in a folder; empty: words cannot be
+    added to a model of the family."""
     anchor: re.Pattern[str]
     """Of the word embeddings' name; group 1 is what a wrapper put before every name."""
     bare: tuple[str, ...] = ()

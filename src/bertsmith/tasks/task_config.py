@@ -5,9 +5,8 @@ from typing import Literal
 
 import msgspec
 
+from bertsmith.checkpoints.headers import TASK_CONFIG as TASK_CONFIG
 from bertsmith.tasks.examples import Limits
-
-TASK_CONFIG = "task.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

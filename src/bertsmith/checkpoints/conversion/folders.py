@@ -11,7 +11,13 @@ from torch import Tensor
 
 from bertsmith.checkpoints.conversion.pickles import pickled_files, read_pickles
 from bertsmith.checkpoints.conversion.source import Source, bert_architecture, check_tokenizer
-from bertsmith.checkpoints.headers import Stored, has_weights, read_headers, weight_files
+from bertsmith.checkpoints.headers import (
+    TASK_CONFIG,
+    Stored,
+    has_weights,
+    read_headers,
+    weight_files,
+)
 from bertsmith.checkpoints.tensors import in_fp32, load_tensors
 from bertsmith.checkpoints.weights import Weights, has_place
 from bertsmith.core.errors import FolderError, UsageError
@@ -25,7 +31,7 @@ _REPEATS = "repeats {}"
 _UNKNOWN = "not a parameter of this model"
 # Of the program that wrote them; the new folder is written by this one.
 _GONE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
-_TOKENIZER = (
+TOKENIZER_FILES = (
     "vocab.txt vocab.json merges.txt tokenizer.json tokenizer_config.json special_tokens_map.json "
     "added_tokens.json"
 ).split()
@@ -104,7 +110,9 @@ def _open_transformer(folder: Path, tokenizer: Path | None, *, allow_pickle: boo
         found = {name: tensors[called] for name, called in names.items() if name in known}
         return parameters.without_repeated(config, found, names, source=where)
 
-    carried = {name: folder / name for name in [*_TOKENIZER, CARD]} if tokenizer is None else {}
+    carried = {name: folder / name for name in (*TOKENIZER_FILES, CARD, TASK_CONFIG)}
+    if tokenizer is not None:
+        carried = {TASK_CONFIG: carried[TASK_CONFIG]}
     return Source(
         layout=f"a folder of `transformers`{', pickled' if pickled else ''}",
         weights=Weights(
@@ -158,6 +166,9 @@ def _open_modules(folder: Path, tokenizer: Path | None, *, allow_pickle: bool) -
             if (place / name).is_file():
                 carried[name] = place / name
     for module in modules[1:]:
+        # It has no files, so an archive that drops empty folders drops its folder.
+        if module.type.endswith(".Normalize") and not (folder / module.path).exists():
+            continue
         place = _module_folder(folder, module.path)
         for path in sorted(place.rglob("*")) if module.path else []:
             if path.suffix in (".bin", ".pt", ".pkl"):

@@ -58,6 +58,7 @@ PARAMETERS = ParameterTable(
     strict_heads=("cls.",),
     word_head="cls.predictions.transform.dense.weight",
     pair_head="cls.seq_relationship.weight",
+    word_rows=("bert.embeddings.word_embeddings.weight", "cls.predictions.bias"),
     anchor=re.compile(r"(.*?)(?:bert\.)?embeddings\.word_embeddings\.weight"),
     bare=("embeddings.", "encoder.", "pooler."),
     old_endings={
