@@ -1,7 +1,6 @@
 """Folders of other programs in, model folders and ELMo's files out."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -208,34 +207,7 @@ def test_damaged_pickles_are_refused(tmp_path):
             assert "\n" not in str(error.value)
 
 
-# sentence-transformers.
-
-
-@pytest.mark.parametrize("form", ["new", "old"])
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_folder_of_sentence_transformers_keeps_its_vectors(tmp_path, form, pooling):
-    theirs = pytest.importorskip("sentence_transformers")
-    their_modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
-    their_folder(tmp_path / "bert", BertModel)
-    BertTokenizerFast(vocab=str(tmp_path / "bert" / "vocab.txt")).save_pretrained(tmp_path / "bert")
-    transformer = their_modules.Transformer(str(tmp_path / "bert"), max_seq_length=12)
-    pool = their_modules.Pooling(24, pooling_mode=pooling)
-    parts = [transformer, pool, their_modules.Normalize()]
-    theirs.SentenceTransformer(modules=parts, device="cpu").save(str(tmp_path / "st"))
-    if form == "old":
-        move_inside(tmp_path / "st", "0_BERT")
-    texts = ["w1 w2 w3s", "w4", "w5 w6 w7 w8"]
-    before = theirs.SentenceTransformer(str(tmp_path / "st"), device="cpu").encode(texts)
-    done = convert(tmp_path / "st", tmp_path / "out")
-    assert done.layout == "a folder of sentence-transformers"
-    after = theirs.SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(texts)
-    np.testing.assert_allclose(before, after, atol=1e-5)
-    pooled = [path.name for path in (tmp_path / "st").iterdir() if "Pooling" in path.name]
-    for name in pooled:
-        first, second = (tmp_path / place / name / "config.json" for place in ("st", "out"))
-        assert first.read_bytes() == second.read_bytes()
-    assert len(pooled) == 1
-    assert isinstance(load_any(tmp_path / "out").config.hidden_size, int)
+# sentence-transformers; its vectors are in tests/inference/test_sentence_transformers.py.
 
 
 def test_a_missing_folder_of_a_module_without_files_is_no_damage(tmp_path):
@@ -249,18 +221,6 @@ def test_a_missing_folder_of_a_module_without_files_is_no_damage(tmp_path):
     (tmp_path / "st" / "modules.json").write_text(json.dumps(rows))
     convert(tmp_path / "st", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "modules.json").read_text()) == rows
-
-
-def move_inside(folder, name):
-    """The layout that sentence-transformers wrote until version 1."""
-    (folder / name).mkdir()
-    keep = {"modules.json", "config_sentence_transformers.json", "README.md", name}
-    for path in list(folder.iterdir()):
-        if path.name not in keep and "_" not in path.name[:2]:
-            shutil.move(path, folder / name / path.name)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[0]["path"] = name
-    (folder / "modules.json").write_text(json.dumps(modules))
 
 
 def test_modules_outside_the_folder_and_other_kinds_are_refused(tmp_path):
@@ -278,7 +238,7 @@ def test_modules_outside_the_folder_and_other_kinds_are_refused(tmp_path):
     assert "a.BoW, expected a Transformer" in refused(row | {"type": "a.BoW"})
     (tmp_path / "m" / "2_Dense").mkdir()
     (tmp_path / "m" / "2_Dense" / "pytorch_model.bin").write_bytes(b"x")
-    assert "is a pickle of the module a.Dense" in refused(
+    assert "2_Dense/pytorch_model.bin is a pickle" in refused(
         row, row | {"path": "2_Dense", "type": "a.Dense"}
     )
 

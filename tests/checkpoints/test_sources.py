@@ -93,6 +93,11 @@ def test_a_name_of_the_hub_is_fetched_without_pickles(tmp_path, monkeypatch):
         "tokenizer.json",
         "tokenizer_config.json",
         "added_tokens.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "*/*.json",
+        "*/vocab.txt",
     ]
 
 

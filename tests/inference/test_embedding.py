@@ -8,7 +8,6 @@ from transformers import BertModel
 
 from bertsmith.core.errors import UsageError
 from bertsmith.inference import engine
-from bertsmith.inference.embedding import embed
 from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.model import Bert
 from bertsmith.text.tokenizer.encode import window_spans
@@ -110,7 +109,7 @@ def test_no_text_has_no_vector(ours):
 @pytest.mark.parametrize("layers", [(4,), (-5,), (0, 9), ()])
 def test_layers_that_are_not_there_are_refused(ours, layers):
     with pytest.raises(UsageError) as caught:
-        embed(ours.model, TOKENIZER, ["a"], layers=layers)
+        ours.embed(["a"], layers=layers)
     assert str(caught.value) == (
         f"layers={layers}: the model has layers 0 (embeddings) to 3, or -4 "
         "to -1 counted from the last; name at least one."

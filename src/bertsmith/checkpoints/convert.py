@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from bertsmith.checkpoints.conversion.folders import CONFIG, MODULES, open_folder
+from bertsmith.checkpoints.conversion.folders import CONFIG, open_folder
 from bertsmith.checkpoints.conversion.google import (
     NO_PLACE,
     NPZ,
@@ -35,7 +35,8 @@ from bertsmith.checkpoints.conversion.published_elmo import (
 from bertsmith.checkpoints.conversion.source import Source
 from bertsmith.checkpoints.folder import load_any, parameter_count
 from bertsmith.checkpoints.headers import WEIGHTS
-from bertsmith.checkpoints.sources import resolve
+from bertsmith.checkpoints.sentence_modules import MODULES
+from bertsmith.checkpoints.sources import resolve, root
 from bertsmith.checkpoints.tensors import save_tensors
 from bertsmith.core.errors import FolderError, ModelWarning, UsageError
 from bertsmith.core.storage import atomic_folder, write_bytes, write_json
@@ -167,7 +168,7 @@ def _open(source: str | Path, tokenizer: Path | None, *, allow_pickle: bool) -> 
     prefix = find_checkpoint(Path(source))
     if prefix is not None:
         return open_checkpoint(prefix, tokenizer)
-    path = resolve(source)
+    path = root(source)
     if path.is_file():
         if path.suffix == ".npz":
             return open_npz(path, tokenizer)

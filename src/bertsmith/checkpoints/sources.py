@@ -7,6 +7,7 @@ import importlib.resources
 import re
 from pathlib import Path
 
+from bertsmith.checkpoints.sentence_modules import transformer_folder
 from bertsmith.core.errors import SystemFault, UsageError, nearest
 from bertsmith.core.extras import locate, require
 
@@ -27,11 +28,29 @@ _FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
     "added_tokens.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    # Of modules in folders of their own.
+    "*/*.json",
+    "*/vocab.txt",
 ]
 
 
 def resolve(name: str | Path) -> Path:
-    """The folder of a model or a tokenizer.
+    """The folder with the config and the tokenizer of a model, or with a tokenizer alone.
+
+    It is `root(name)`, or the one inside where an old sentence-transformers put its transformer.
+
+    Raises:
+        UsageError, MissingExtra, SystemFault: as `root`.
+        FolderError: modules.json is damaged.
+    """
+    return transformer_folder(root(name))
+
+
+def root(name: str | Path) -> Path:
+    """The folder that the name of a model or a tokenizer means.
 
     Args:
         name: a folder; `tiny-en` or `tiny-zh`, which come with bertsmith; `minilm`, the 6 layers of

@@ -70,13 +70,18 @@ class TaskBatches:
 
 
 def evaluation_batches(
-    features: Features, tokenizer: Tokenizer, *, micro_tokens: int
+    features: Features, tokenizer: Tokenizer, *, micro_tokens: int, batch_size: int | None = None
 ) -> Iterator[tuple[Integers, TaskBatch]]:
-    """Everything once, the longest first: the items of each batch, and the batch."""
+    """Everything once, the longest first: the items of each batch, and the batch.
+
+    A batch has at most `micro_tokens` tokens, and `batch_size` items if that is given.
+    """
     items, lengths = _longest_first(features, np.arange(features.items))
     [runs] = micro_batches(lengths, 1, micro_tokens=micro_tokens)
     for run in runs:
-        yield items[run], make_batch(features, items[run], tokenizer)
+        for start in range(run.start, run.stop, batch_size or len(items)):
+            part = items[start : min(run.stop, start + (batch_size or len(items)))]
+            yield part, make_batch(features, part, tokenizer)
 
 
 def _longest_first(features: Features, items: Integers) -> tuple[Integers, Integers]:

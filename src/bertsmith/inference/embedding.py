@@ -1,20 +1,29 @@
 """Texts to vectors: the hidden states of chosen layers, pooled.
 
-Which pooling is apt: `mean`, the mean over a text's tokens, for similarity and search; `cls`, the
-first token, only where the model was trained to put the whole text there (the paper's `[CLS]` is
-no sentence vector before fine-tuning).
+A folder of sentence-transformers says itself how its vectors are made, and is followed. For any
+other model: `mean`, the mean over a text's tokens, is for similarity and search; `cls`, the first
+token, only for a model that was trained to put the whole text there (the paper's `[CLS]` is no
+sentence vector before fine-tuning).
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from bertsmith.checkpoints.sentence_modules import (
+    Pooling,
+    SentenceModel,
+    read_sentence_model,
+)
+from bertsmith.core.errors import UsageError, nearest, option
 from bertsmith.core.runtime import World
 from bertsmith.inference.engine import computed
+from bertsmith.inference.sentence_vectors import modules_after_pooling, pool
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.family import Encoder
 from bertsmith.models.head_config import chosen_layers
@@ -22,56 +31,184 @@ from bertsmith.tasks.examples import Limits, TextExample
 from bertsmith.tasks.features import encode_texts
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-Pooling = Literal["mean", "cls"]
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """How a text becomes a vector."""
+
+    pooling: tuple[Pooling, ...] = ("mean",)
+    """Several are put side by side. Over all tokens, `[CLS]` and `[SEP]` counted."""
+    layers: Sequence[int] = (-1,)
+    """To average: 0 the embeddings, 1, 2, ... the layers; negative from the last, -1."""
+    max_length: int | None = None
+    """Tokens after which a text is cut off. None: what a model cannot read at once is read through
+    windows that overlap by a quarter, whose vectors are averaged, weighted by their tokens where
+    the pooling is `mean`."""
+    lower_case: bool = False
+    """Whether texts are lower-cased before the tokenizer sees them."""
+    prompt: str = ""
+    """What is put before each text."""
+    include_prompt: bool = True
+    """Whether the tokens of the prompt count when pooling."""
+    following: nn.Sequential = field(default_factory=nn.Sequential)
+    """What is done to the pooled vectors."""
+
+    def __str__(self) -> str:
+        """For people: `pooling mean, then Dense, Normalize; texts end after 256 tokens`."""
+        after = ", ".join(type(module).__name__ for module in self.following)
+        parts = [f"pooling {' + '.join(self.pooling)}{f', then {after}' if after else ''}"]
+        if self.prompt:
+            parts.append(f"prompt {self.prompt!r}")
+        if self.max_length is not None:
+            parts.append(f"texts are cut after {self.max_length} tokens")
+        return "; ".join(parts)
+
+
+def choose(
+    folder: Path,
+    encoder: Encoder,
+    pooling: Pooling | None,
+    layers: Sequence[int] | None,
+    prompt: str | None,
+) -> Embedding:
+    """How a model makes its vectors.
+
+    A folder of sentence-transformers is followed: its pooling, the modules behind it, its limit of
+    tokens and its prompts. With `pooling` or `layers`, and for any other model, the model's own
+    states are pooled.
+
+    Args:
+        folder: of the model.
+        encoder: of the model.
+        pooling: None: as the folder says, else `mean`.
+        layers: None: as the folder says, else the last.
+        prompt: name of a prompt of the folder, empty for none; None: the folder's default.
+
+    Raises:
+        UsageError: the model has no such prompt, cannot be pooled so, or a module of the folder is
+            not supported.
+        FolderError: a file of a module is missing or damaged.
+    """
+    if pooling is None and layers is None:
+        model = read_sentence_model(folder)
+        if model is not None:
+            return _as_the_folder_says(model, encoder, prompt)
+    if prompt:
+        raise UsageError(
+            f"{option('prompt', prompt)} needs a folder of sentence-transformers with prompts, "
+            "pooled as it says; put the words before the texts instead."
+        )
+    config = encoder.config
+    if pooling == "cls" and (config.left_to_right or config.objective != "masked"):
+        reader = "this model" if config.left_to_right else f"one half of an {config.title}"
+        raise UsageError(
+            f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
+            "of the text at its first token; take mean."
+        )
+    return Embedding(pooling=(pooling or "mean",), layers=(-1,) if layers is None else layers)
+
+
+def _as_the_folder_says(model: SentenceModel, encoder: Encoder, prompt: str | None) -> Embedding:
+    config = encoder.config
+    name = model.default_prompt if prompt is None else prompt
+    if name and name not in model.prompts:
+        known = ", ".join(model.prompts) or "it has none"
+        raise UsageError(
+            f"{option('prompt', name)} is not a prompt of {model.folder}"
+            f"{nearest(name, model.prompts)}; expected one of its names: {known}."
+        )
+    longest = config.max_position_embeddings
+    return Embedding(
+        pooling=model.pooling,
+        max_length=longest if model.max_length is None else min(longest, model.max_length),
+        lower_case=model.lower_case,
+        prompt=model.prompts[name] if name else "",
+        include_prompt=model.include_prompt,
+        following=modules_after_pooling(model, config.hidden_size * len(model.pooling)),
+    )
 
 
 def embed(
     encoder: Encoder,
     tokenizer: Tokenizer,
     texts: Sequence[str],
-    *,
-    pooling: Pooling = "mean",
-    layers: Sequence[int] = (-1,),
+    how: Embedding,
+    normalize: bool = False,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """A vector for each text, float32 [N, D], in order.
-
-    A text that is too long is read through windows that overlap by a quarter; its vector is their
-    mean, weighted by their tokens (`mean`), or the mean of their first tokens (`cls`).
 
     Args:
         encoder: in evaluation mode.
         tokenizer: its own.
         texts: any.
-        pooling: `mean` over all tokens, `[CLS]` and `[SEP]` counted, as sentence-transformers does;
-            `cls`: the first token.
-        layers: 0: the embeddings; 1, 2, ...: the layers; negative from the last, -1. Several are
-            averaged.
+        how: from states to a vector.
+        normalize: whether each vector is scaled to length 1.
+        batch_size: most windows at once; None: as many as the device computes well.
 
     Raises:
-        UsageError: the model has no such layer.
+        UsageError: the model has no such layer, or the prompt leaves no room for text.
     """
     count = encoder.config.num_hidden_layers + 1
-    chosen = chosen_layers(layers, count=count, parameter="layers")
-    vectors = np.zeros((len(texts), encoder.config.hidden_size))
+    chosen = chosen_layers(how.layers, count=count, parameter="layers")
+    device = next(encoder.parameters()).device
+    following = how.following.to(device)
+    width = encoder.config.hidden_size * len(how.pooling)
+    with torch.inference_mode():
+        vectors = np.zeros((len(texts), following(torch.zeros(1, width, device=device)).shape[1]))
     if not texts:
         return vectors.astype(np.float32)
-    longest = encoder.config.max_position_embeddings
-    limits = Limits(longest=longest, stride=max(1, longest * 3 // 4), long="windows")
-    examples = [TextExample("", str(number), text) for number, text in enumerate(texts)]
+    longest = how.max_length or encoder.config.max_position_embeddings
+    limits = Limits(
+        longest=longest,
+        stride=max(1, longest * 3 // 4),
+        long="windows" if how.max_length is None else "cut",
+    )
+    skipped = _prompt_length(tokenizer, how, longest)
+    examples = [
+        TextExample("", str(number), _prepared(how.prompt + text, how))
+        for number, text in enumerate(texts)
+    ]
     features = encode_texts(examples, tokenizer, limits)
 
-    def summed(batch: TaskBatch) -> Tensor:
-        """The first hidden state of each input, or the sum of all, [B, D]."""
+    def pooled(batch: TaskBatch) -> Tensor:
+        """The vector of each window, [B, D]."""
         states = list(encoder.layers(batch.packed))
         hidden_TD = torch.stack([states[layer] for layer in chosen]).float().mean(0)
-        if pooling == "cls":
-            return hidden_TD[batch.packed.firsts_B]
-        return torch.segment_reduce(hidden_TD, "sum", lengths=batch.packed.starts.diff())
+        starts = batch.packed.starts.long()
+        parts = [pool(hidden_TD, starts, mode, skipped=skipped) for mode in how.pooling]
+        together: Tensor = following(torch.cat(parts, dim=-1))
+        return together
 
     weights = np.zeros(len(texts))
-    device = next(encoder.parameters()).device
-    for rows, sums_BD in computed(features, tokenizer, summed, device=device, world=World()):
+    batches = computed(
+        features, tokenizer, pooled, device=device, world=World(), batch_size=batch_size
+    )
+    for rows, vectors_BD in batches:
         example_of = features.rows["example"][rows]
-        np.add.at(vectors, example_of, sums_BD.double().cpu().numpy())
-        np.add.at(weights, example_of, 1 if pooling == "cls" else features.lengths[rows])
-    return (vectors / weights[:, None]).astype(np.float32)
+        counted = features.lengths[rows] if how.pooling == ("mean",) else np.ones(len(rows))
+        weighted_BD = vectors_BD.double().cpu().numpy() * counted[:, None]
+        np.add.at(vectors, example_of, weighted_BD)
+        np.add.at(weights, example_of, counted)
+    vectors /= weights[:, None]
+    if normalize:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    return vectors.astype(np.float32)
+
+
+def _prepared(text: str, how: Embedding) -> str:
+    # By character, as tokenizers does: Python would also see where a word ends.
+    return "".join(map(str.lower, text)) if how.lower_case else text
+
+
+def _prompt_length(tokenizer: Tokenizer, how: Embedding, longest: int) -> int:
+    """Tokens at the beginning of each text that do not count when pooling."""
+    if not how.prompt:
+        return 0
+    pieces = len(tokenizer.encode(_prepared(how.prompt, how)).ids)
+    if pieces > longest - 2:
+        raise UsageError(
+            f"The prompt {how.prompt!r:.60} has {pieces} tokens, but a text of {longest} has room "
+            f"for {longest - 2}; choose another {option('prompt')}."
+        )
+    return 0 if how.include_prompt else pieces + 1

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertsmith.core.errors import FolderError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import World
 from bertsmith.inference.batches import Integers, evaluation_batches
 from bertsmith.models.bert.tasks import TaskBatch
@@ -57,14 +57,23 @@ def computed(
     device: torch.device,
     world: World,
     progress: Progress | None = None,
+    batch_size: int | None = None,
 ) -> Iterator[tuple[Integers, Tensor]]:
     """What `compute` makes of this process's share of everything: items and tensor of each batch.
 
     The one loop over inputs that are not trained on. `progress` counts all processes' items.
+    `batch_size` is the most items of a batch; None: as many as the device computes well.
+
+    Raises:
+        UsageError: `batch_size` is below 1.
     """
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"{option('batch_size', batch_size)} is below 1; expected 1 or more.")
     done = 0
     micro_tokens = TOKENS_AT_ONCE[device.type]
-    batches = evaluation_batches(features, tokenizer, micro_tokens=micro_tokens)
+    batches = evaluation_batches(
+        features, tokenizer, micro_tokens=micro_tokens, batch_size=batch_size
+    )
     for number, (items, batch) in enumerate(batches):
         if number % world.size == world.rank:
             with torch.inference_mode():
@@ -83,11 +92,17 @@ class Scorer:
     tokenizer: Tokenizer
     place: Place
 
-    def outputs(self, features: Features, progress: Progress | None = None) -> Outputs:
+    def outputs(
+        self,
+        features: Features,
+        progress: Progress | None = None,
+        batch_size: int | None = None,
+    ) -> Outputs:
         """The model's scores for every row, word or token of the features (see `tasks.decode`).
 
         Every process computes its share and gets the whole. The model is put in evaluation mode; no
-        random number is drawn. `progress` is told the items done and their number.
+        random number is drawn. `progress` is told the items done and their number; `batch_size` is
+        the most of them at once.
 
         Raises:
             FolderError: a score is not a finite number.
@@ -112,6 +127,7 @@ class Scorer:
             device=self.place.device,
             world=self.place.world,
             progress=progress,
+            batch_size=batch_size,
         )
         for items, scores in batches:
             where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
@@ -136,6 +152,7 @@ class Scorer:
         task_config: TaskConfig,
         features: Features | None = None,
         progress: Progress | None = None,
+        batch_size: int | None = None,
     ) -> list[Prediction]:
         """An answer for each example, in order.
 
@@ -144,12 +161,13 @@ class Scorer:
             task_config: of the model.
             features: of the examples, where they are at hand.
             progress: told the items done and their number.
+            batch_size: most inputs at once; None: as many as the device computes well.
         """
         if not examples:
             return []
         if features is None:
             features = self.features(examples, task_config)
-        outputs = self.outputs(features, progress)
+        outputs = self.outputs(features, progress, batch_size)
         return kind_named(task_config.kind).decode(features, outputs, examples, task_config)
 
 

@@ -3,7 +3,7 @@
 Rows stream through: memory holds a block of them at a time, however long the file is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,6 @@ import msgspec
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import check_new_file
-from bertsmith.inference.embedding import Pooling
 from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets import reading
@@ -55,6 +54,13 @@ class Done(msgspec.Struct, frozen=True):
             f"read; fine-tune with {option('long', 'windows')} or a larger {option('longest')} to "
             "have all of it read."
         )
+
+
+class Embedded(Done, frozen=True, kw_only=True):
+    """What came out, and how."""
+
+    embedding: str
+    """How the vectors were made, in words."""
 
 
 def predict_file(
@@ -132,11 +138,10 @@ def embed_file(
     out: Path,
     *,
     text: str,
-    pooling: Pooling,
-    layers: Sequence[int],
     overwrite: bool = False,
     progress: Progress = lambda done: None,
-) -> Done:
+    **how: Any,
+) -> Embedded:
     """Writes a vector for each row of a file.
 
     Args:
@@ -144,29 +149,30 @@ def embed_file(
         source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
         out: .npy (float32 [N, D], in order) or .parquet (the same columns, then `embedding`).
         text: the column of the text.
-        pooling: see `embedding.embed`.
-        layers: see `embedding.embed`.
         overwrite: whether `out` may be there already.
         progress: told how many rows are done.
+        how: settings of `Model.embed`.
 
     Raises:
         DataError: a row without a text, by file and line.
-        UsageError: `out` is there already, the ending is not supported, or the model has no such
-            layer.
+        UsageError: `out` is there already, the ending is not supported, or a setting does not fit.
+        FolderError: a module of a folder of sentence-transformers is damaged.
         SystemFault: the disk is full, ...
     """
+    chosen = {name: how[name] for name in how.keys() & {"pooling", "layers", "prompt"}}
+    embedding = str(predictor.embedding(**chosen))
     check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_vectors(out) as write:
         for block in _blocks(read_rows(source), alike=lambda one, other: False):
             texts = [text_of(row, text, "text") for row in block]
-            vectors = predictor.embed(texts, pooling=pooling, layers=layers)
+            vectors = predictor.embed(texts, **how)
             for row in block:
                 _check_free(row.values, {"embedding": None}, row.where)
             write([row.values for row in block], vectors)
             count += len(block)
             progress(count)
-    return Done(str(out), count)
+    return Embedded(str(out), count, embedding=embedding)
 
 
 def score_file(

@@ -3,19 +3,20 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from bertsmith.checkpoints.folder import load_any
-from bertsmith.checkpoints.sources import resolve
+from bertsmith.checkpoints.sentence_modules import Pooling
+from bertsmith.checkpoints.sources import resolve, root
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import Precision, World
 from bertsmith.inference import fill_mask, generation
-from bertsmith.inference.embedding import Pooling, embed
+from bertsmith.inference.embedding import Embedding, choose, embed
 from bertsmith.inference.engine import Progress, Scorer, check_vocabulary
 from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
@@ -77,6 +78,7 @@ class Model:
         self.model = load_any(self.folder).to(self.place.device)
         self.tokenizer = Tokenizer.load(self.folder)
         check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
+        self._embeddings: dict[Any, Embedding] = {}
 
     def fill_mask(self, text: str, *, top_k: int = 5, joint: bool = False) -> Filled:
         """The most probable pieces for every `[MASK]` in `text`; see `fill_mask.fill`.
@@ -174,38 +176,72 @@ class Model:
             return score_sentences(model, self.tokenizer, texts)
 
     def embed(
-        self, texts: Sequence[str], *, pooling: Pooling = "mean", layers: Sequence[int] = (-1,)
+        self,
+        texts: Sequence[str],
+        *,
+        pooling: Pooling | None = None,
+        layers: Sequence[int] | None = None,
+        prompt: str | None = None,
+        normalize: bool = False,
+        batch_size: int | None = None,
     ) -> NDArray[np.float32]:
-        """A vector for each text, [N, D]; see `embedding.embed`.
+        """A vector for each text, [N, D], as a folder of sentence-transformers says, else the mean.
+
+        Args:
+            texts: any.
+            pooling: `mean`, `cls` or another of `Pooling`: pool the model's own states.
+            layers: to average: 0 the embeddings, 1 the first; negative from the last, -1.
+            prompt: name of a prompt of the folder, empty for none; None: the folder's default.
+            normalize: scale each vector to length 1.
+            batch_size: most texts at once; None: as many as the device computes well.
 
         Raises:
-            UsageError: the model has no such layer.
+            UsageError, FolderError: as `embedding.choose`.
         """
         _check_list(texts)
-        model = self.model
-        encoder = encoder_of(model)
-        config = encoder.config
-        if pooling == "cls" and (config.left_to_right or config.objective != "masked"):
-            reader = "this model" if config.left_to_right else f"one half of an {config.title}"
-            raise UsageError(
-                f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
-                "of the text at its first token; take mean."
-            )
+        how = self.embedding(pooling=pooling, layers=layers, prompt=prompt)
         with self.place.autocast():
-            return embed(encoder, self.tokenizer, texts, pooling=pooling, layers=layers)
+            encoder, settings = encoder_of(self.model), (normalize, batch_size)
+            return embed(encoder, self.tokenizer, texts, how, *settings)
+
+    def embedding(
+        self,
+        *,
+        pooling: Pooling | None = None,
+        layers: Sequence[int] | None = None,
+        prompt: str | None = None,
+    ) -> Embedding:
+        """How `embed` makes a vector of a text; see `embedding.choose`.
+
+        Raises:
+            UsageError, FolderError: as `embedding.choose`.
+        """
+        key = (pooling, None if layers is None else tuple(layers), prompt)
+        if key not in self._embeddings:
+            encoder = encoder_of(self.model)
+            self._embeddings[key] = choose(root(self.name), encoder, *key)
+        return self._embeddings[key]
 
     @overload
     def predict(  # type: ignore[overload-overlap]
-        self, inputs: Input, *, progress: Progress | None = None
+        self, inputs: Input, *, batch_size: int | None = None, progress: Progress | None = None
     ) -> Prediction: ...
 
     @overload
     def predict(
-        self, inputs: Sequence[Input] | Table, *, progress: Progress | None = None
+        self,
+        inputs: Sequence[Input] | Table,
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
     ) -> list[Prediction]: ...
 
     def predict(
-        self, inputs: Input | Sequence[Input] | Table, *, progress: Progress | None = None
+        self,
+        inputs: Input | Sequence[Input] | Table,
+        *,
+        batch_size: int | None = None,
+        progress: Progress | None = None,
     ) -> Prediction | list[Prediction]:
         """The answer of a fine-tuned model: one for one input, a list for many, in order.
 
@@ -213,16 +249,19 @@ class Model:
             inputs: a text (a tagger cuts it into words), a pair of texts, a question with its
                 context, or an example of the class that the model's kind has (see `tasks.task`);
                 a list of these; or a table (see `text.tables`) with the columns of the fine-tuning.
+            batch_size: most inputs at once; None: as many as the device computes well.
             progress: told the inputs done and their number.
 
         Raises:
             UsageError: the model is not fine-tuned, or its kind cannot be asked so.
         """
         if isinstance(inputs, str | tuple | Example):
-            [answer] = self.predict([inputs], progress=progress)
+            [answer] = self.predict([inputs], batch_size=batch_size, progress=progress)
             return answer
         examples = self._examples(inputs)
-        return self.scorer.predict(examples, self.task_config, progress=progress)
+        return self.scorer.predict(
+            examples, self.task_config, progress=progress, batch_size=batch_size
+        )
 
     def _examples(self, inputs: Sequence[Input] | Table) -> list[Example]:
         if not tables.is_table(inputs) or (

@@ -129,7 +129,7 @@ def add_any(to: Endpoints) -> None:
 
     @to.post("embeddings", requests.EmbeddingResults)
     async def embeddings(request: Request, body: requests.Embeddings) -> Response:
-        settings = {"encoding_format": body.encoding_format, "normalize": body.normalize}
+        settings = body.model_dump(exclude={"model", "input"})
         texts = _list(body.input)
         name, answers = await to.ask(request, "embeddings", body, texts, **settings)
         rows = [

@@ -162,9 +162,7 @@ def _length(model: Model, item: Any) -> int:
 
 
 def _embeddings(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-    vectors = model.embed(texts)
-    if settings["normalize"]:
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    vectors = model.embed(texts, prompt=settings["prompt"], normalize=settings["normalize"])
     if settings["encoding_format"] == "base64":
         return [b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
     return [[float(value) for value in vector] for vector in vectors]

@@ -76,6 +76,9 @@ class Embeddings(Body):
     input: Texts = Field(examples=["A text."])
     encoding_format: Literal["float", "base64"] = "float"
     normalize: bool = Field(default=False, description="Scale each vector to length 1.")
+    prompt: str | None = Field(
+        default=None, description="Name of one of the model's prompts. Default: the model's own."
+    )
 
 
 class LogLikelihood(Body):

@@ -2,31 +2,40 @@
 
 import posixpath
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from bertsmith.checkpoints.conversion.pickles import pickled_files, read_pickles
 from bertsmith.checkpoints.conversion.source import Source, bert_architecture, check_tokenizer
 from bertsmith.checkpoints.headers import (
     TASK_CONFIG,
+    WEIGHTS,
     Stored,
     has_weights,
     read_headers,
     weight_files,
 )
+from bertsmith.checkpoints.sentence_modules import (
+    MODULES,
+    PROMPTS,
+    TRANSFORMER,
+    module_folder,
+    read_modules,
+)
 from bertsmith.checkpoints.tensors import in_fp32, load_tensors
 from bertsmith.checkpoints.weights import Weights, has_place
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError
 from bertsmith.core.storage import read_json
 from bertsmith.models import parameters
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config_files import config_from_keys
 
-CONFIG, MODULES, CARD = "config.json", "modules.json", "README.md"
+CONFIG, CARD = "config.json", "README.md"
 _REPEATS = "repeats {}"
 _UNKNOWN = "not a parameter of this model"
 # Of the program that wrote them; the new folder is written by this one.
@@ -37,16 +46,7 @@ TOKENIZER_FILES = (
 ).split()
 # Of the programs that `transformers` once wrote for other frameworks, which are not read.
 _ELSEWHERE = ("tf_model.h5", "flax_model.msgpack", "model.onnx", "rust_model.ot")
-_TRANSFORMER_FILES = ("sentence_bert_config.json", "config_sentence_transformers.json")
-
-
-class _Module(msgspec.Struct):
-    """A row of sentence-transformers' `modules.json`."""
-
-    idx: int
-    name: str
-    path: str
-    type: str
+_PICKLED = (".bin", ".pt", ".pkl")
 
 
 def open_folder(folder: Path, tokenizer: Path | None, *, allow_pickle: bool) -> Source:
@@ -104,9 +104,7 @@ def _open_transformer(folder: Path, tokenizer: Path | None, *, allow_pickle: boo
         for path in [] if pickled else files:
             tensors |= load_tensors(path)
         for called, tensor in pickled.items():
-            # Its own memory, in order: tensors of a pickle may share theirs, or lie across it.
-            own = tensor.clone(memory_format=torch.contiguous_format)
-            tensors[called] = in_fp32(own, f"{where}: {called}")
+            tensors[called] = _own(tensor, f"{where}: {called}")
         found = {name: tensors[called] for name, called in names.items() if name in known}
         return parameters.without_repeated(config, found, names, source=where)
 
@@ -139,6 +137,11 @@ def _pickled(folder: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     return {}
 
 
+def _own(tensor: Tensor, source: str) -> Tensor:
+    """In memory of its own and in order: tensors of a pickle may share theirs, or lie across it."""
+    return in_fp32(tensor.clone(memory_format=torch.contiguous_format), source)
+
+
 def _stored(tensors: dict[str, Tensor], path: Path) -> dict[str, Stored]:
     return {
         name: Stored(path, tuple(tensor.shape), "F32" if tensor.is_floating_point() else "I64")
@@ -151,48 +154,32 @@ def _stored(tensors: dict[str, Tensor], path: Path) -> dict[str, Stored]:
 
 def _open_modules(folder: Path, tokenizer: Path | None, *, allow_pickle: bool) -> Source:
     """The transformer inside, which moves to the root; the other modules are carried unchanged."""
-    modules = read_json(folder / MODULES, list[_Module])
-    if not modules or modules[0].type.rpartition(".")[2] not in ("Transformer", "BERT"):
-        raise UsageError(
-            f"{folder / MODULES}: the first module is "
-            f"{modules[0].type if modules else 'missing'}, expected a Transformer; other kinds of "
-            "model cannot be converted."
-        )
-    inside = _module_folder(folder, modules[0].path)
+    modules = read_modules(folder)
+    inside = module_folder(folder, modules[0])
     source = _open_transformer(inside, tokenizer, allow_pickle=allow_pickle)
     carried = dict(source.carried)
     for place in (folder, inside):
-        for name in (*_TRANSFORMER_FILES, *([CARD] if place == folder else [])):
+        for name in (TRANSFORMER, PROMPTS, *([CARD] if place == folder else [])):
             if (place / name).is_file():
                 carried[name] = place / name
+    written: dict[str, bytes] = {}
     for module in modules[1:]:
-        # It has no files, so an archive that drops empty folders drops its folder.
-        if module.type.endswith(".Normalize") and not (folder / module.path).exists():
-            continue
-        place = _module_folder(folder, module.path)
-        for path in sorted(place.rglob("*")) if module.path else []:
-            if path.suffix in (".bin", ".pt", ".pkl"):
-                raise UsageError(
-                    f"{path} is a pickle of the module {module.type}; only the transformer's is "
-                    "converted. Save the folder again with a newer sentence-transformers."
-                )
-            if path.is_file():
-                carried[posixpath.join(module.path, path.relative_to(place).as_posix())] = path
+        place = module_folder(folder, module)
+        files = sorted(path for path in place.rglob("*") if path.is_file()) if module.path else []
+        for path in files:
+            name = posixpath.join(module.path, path.relative_to(place).as_posix())
+            if path.suffix not in _PICKLED:
+                carried[name] = path
+            elif not path.with_name(WEIGHTS).is_file():
+                tensors = read_pickles([path], allow_pickle=allow_pickle)
+                own = {called: _own(one, f"{path}: {called}") for called, one in tensors.items()}
+                written[posixpath.join(posixpath.dirname(name), WEIGHTS)] = save(own)
     listed = [msgspec.to_builtins(module) for module in modules]
     listed[0] |= {"path": ""}
     return replace(
         source,
         layout="a folder of sentence-transformers",
         carried=carried,
-        written={MODULES: msgspec.json.format(msgspec.json.encode(listed), indent=2) + b"\n"},
+        written=written
+        | {MODULES: msgspec.json.format(msgspec.json.encode(listed), indent=2) + b"\n"},
     )
-
-
-def _module_folder(folder: Path, path: str) -> Path:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts or not (folder / path).is_dir():
-        raise FolderError(
-            f"{folder / MODULES} names the module folder {path!r}, which is not in {folder}; "
-            "restore the folder from a good copy."
-        )
-    return folder / path

@@ -282,7 +282,7 @@ def _check_pieces(pieces: list[str] | tuple[str, ...], source: str) -> tuple[str
 
 def _read_whole(path: Path) -> tuple[tuple[str, ...], Cleaning, tuple[Added, ...]]:
     whole = parse_json(_read_bytes(path), _Whole, str(path))
-    model, normalizer = whole.model, whole.normalizer
+    model, normalizer = whole.model, _joined(whole.normalizer, path)
     if whole.pre_tokenizer is None or whole.pre_tokenizer.type != "BertPreTokenizer":
         raise FolderError(
             f"{path}: its pre-tokenizer is not BertPreTokenizer; this is not a BERT's tokenizer."
@@ -323,6 +323,30 @@ class Normalizer(msgspec.Struct, tag="BertNormalizer"):
     lowercase: bool = True
 
 
+class _Lowercase(msgspec.Struct, tag="Lowercase"):
+    pass
+
+
+class _Sequence(msgspec.Struct, tag="Sequence"):
+    normalizers: list[_Lowercase | Normalizer]
+
+
+def _joined(normalizer: Normalizer | _Sequence, path: Path) -> Normalizer:
+    """One normalizer; sentence-transformers writes lower-casing as a step before BERT's."""
+    if isinstance(normalizer, Normalizer):
+        return normalizer
+    *before, last = normalizer.normalizers or [_Lowercase()]
+    if not isinstance(last, Normalizer) or not all(isinstance(one, _Lowercase) for one in before):
+        raise FolderError(
+            f"{path}: the normalizer is a Sequence of {len(before) + 1}, expected Lowercase, then "
+            "BertNormalizer; other sequences are not supported."
+        )
+    if not before or last.lowercase:
+        return last
+    # The accents follow the last step's own setting, which by default strips none from this text.
+    return msgspec.structs.replace(last, lowercase=True, strip_accents=bool(last.strip_accents))
+
+
 class PreTokenizer(msgspec.Struct):
     """Of `tokenizer.json`: how text is cut into words."""
 
@@ -340,7 +364,7 @@ class _Whole(msgspec.Struct):
     """What concerns us in `tokenizer.json`; a model other than WordPiece does not fit."""
 
     model: _Model
-    normalizer: Normalizer
+    normalizer: Normalizer | _Sequence
     pre_tokenizer: PreTokenizer | None = None
     added_tokens: list[Added] = []
 
