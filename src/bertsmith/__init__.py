@@ -19,11 +19,12 @@ table of pandas, polars, pyarrow or datasets. Whatever the user can get wrong is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.api.checkpoints import convert as convert
+from bertsmith.api.checkpoints import extend_tokenizer as extend_tokenizer
 from bertsmith.api.models import compare as compare
 from bertsmith.api.models import evaluate as evaluate
 from bertsmith.api.models import finetune as finetune
 from bertsmith.api.models import load as load
-from bertsmith.api.pretraining import extend_tokenizer as extend_tokenizer
 from bertsmith.api.pretraining import prepare as prepare
 from bertsmith.api.pretraining import pretrain as pretrain
 from bertsmith.api.pretraining import train_tokenizer as train_tokenizer
@@ -37,6 +38,7 @@ from bertsmith.core.errors import SystemFault as SystemFault
 from bertsmith.core.errors import UsageError as UsageError
 
 if TYPE_CHECKING:
+    from bertsmith.checkpoints.convert import Conversion as Conversion
     from bertsmith.checkpoints.extend import Extended as Extended
     from bertsmith.comparison.result import Compared as Compared
     from bertsmith.finetuning.config import FinetuneConfig as FinetuneConfig
@@ -60,6 +62,7 @@ __version__ = "0.1.0"
 
 # Types of results and settings, imported when first used: most of them need torch.
 _TYPES = {
+    "checkpoints.convert": ("Conversion",),
     "checkpoints.extend": ("Extended",),
     "comparison.result": ("Compared",),
     "finetuning.config": ("FinetuneConfig",),

@@ -8,12 +8,13 @@ import pandas
 import pytest
 
 import bertsmith
-from bertsmith.api import models, pretraining
+from bertsmith.api import checkpoints, models, pretraining
 from bertsmith.comparison import job
 
 ORDER = (
     "train_tokenizer",
     "extend_tokenizer",
+    "convert",
     "prepare",
     "pretrain",
     "finetune",
@@ -39,7 +40,7 @@ def test_every_public_function_has_an_example() -> None:
     assert functions == set(ORDER)
     assert functions == {
         name
-        for module in (models, pretraining)
+        for module in (checkpoints, models, pretraining)
         for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__
     }

@@ -1,4 +1,4 @@
-"""From text to a pre-trained model: `train_tokenizer`, `extend_tokenizer`, `prepare`, `pretrain`.
+"""From text to a pre-trained model: `train_tokenizer`, `prepare`, `pretrain`.
 
 Each is a thin function with typed keywords over the job that the command of the same name runs.
 Jobs are imported when they are called, so importing the package stays instant.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertsmith.api.arguments import Precision, StrPath, check_names, paths_of
 
 if TYPE_CHECKING:
-    from bertsmith.checkpoints.extend import Extended
     from bertsmith.corpus.shards import Manifest
     from bertsmith.pretraining.run import PretrainResult
     from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -61,52 +60,6 @@ def train_tokenizer(
         kind=kind,
         lower_case=lower_case,
         strip_accents=strip_accents,
-        min_frequency=min_frequency,
-        text_field=text_field,
-        workers=workers,
-    )
-
-
-def extend_tokenizer(
-    model: StrPath,
-    inputs: StrPath | Sequence[StrPath],
-    out: StrPath,
-    *,
-    size: int = 1000,
-    min_frequency: int = 5,
-    text_field: str = "text",
-    workers: int = 1,
-) -> "Extended":
-    """Adds the words of a domain to a BERT's vocabulary; writes the larger model to `out`.
-
-    Each new word starts as the mean of the pieces that stood for it; continue pre-training on the
-    same text.
-
-    Args:
-        model: a BERT's folder or name.
-        inputs: files, folders, globs or URLs of text.
-        out: a new folder.
-        size: words to add at most: those that save the most tokens.
-        min_frequency: how often a word must occur.
-        text_field: field or column that holds the text, in formats that have some.
-        workers: processes; the result does not depend on them.
-
-    Raises:
-        DataError: text that cannot be read.
-        UsageError: not a BERT, a setting out of range, or nothing to add.
-
-    Example::
-
-        done = bertsmith.extend_tokenizer("tiny-en", "my-text/", "my-larger-model", size=20)
-        print(done.tokens_before, done.tokens_after)
-    """
-    from bertsmith.checkpoints.extend import extend_tokenizer as extend
-
-    return extend(
-        os.fspath(model),
-        paths_of(inputs),
-        out=Path(out),
-        size=size,
         min_frequency=min_frequency,
         text_field=text_field,
         workers=workers,
