@@ -63,7 +63,7 @@ class Job:
 
     @property
     def limits(self) -> Limits:
-        return Limits(longest=self.config.longest, stride=self.config.stride)
+        return Limits(max_length=self.config.max_length, stride=self.config.stride)
 
     def parts(self) -> Parts:
         source = Source(task=self.config.task, data=str(self.data / "glue"))
@@ -173,7 +173,7 @@ def train_ours(job: Job, parts: Parts, tokenizer: Tokenizer, *, after_epoch: Pau
                 hours=None,
                 learning_rate=config.learning_rate,
                 warmup=config.warmup,
-                phases=(Phase(1.0, config.longest),),
+                phases=(Phase(1.0, config.max_length),),
             ),
             state=TrainerState(evaluated_at=0),
             config=LoopConfig(
@@ -315,7 +315,7 @@ def their_rows(
     texts = [[example.a for example in examples]]
     if examples[0].b is not None:
         texts.append([example.b for example in examples])
-    encoded = tokenizer(*texts, truncation=True, max_length=job.config.longest)
+    encoded = tokenizer(*texts, truncation=True, max_length=job.config.max_length)
     number = {name: place for place, name in enumerate(parts.labels)}
     return [
         {"input_ids": ids, "token_type_ids": kinds, "attention_mask": mask}

@@ -36,7 +36,7 @@ import transformers
 from pretrain import summary
 from squad_peers import (
     LONGEST,
-    LONGEST_QUESTION,
+    MAX_QUESTION_LENGTH,
     STRIDE,
     Build,
     Built,
@@ -55,7 +55,7 @@ from bertsmith.tasks.examples import AnswerExample, Limits
 from bertsmith.tasks.kinds.question_answering import QUESTION_ANSWERING
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-LIMITS = Limits(longest=LONGEST, stride=STRIDE, longest_question=LONGEST_QUESTION)
+LIMITS = Limits(max_length=LONGEST, stride=STRIDE, max_question_length=MAX_QUESTION_LENGTH)
 OURS = "bertsmith"
 QUESTIONS = (2_000, 10_000)
 """Of the two measurements of memory."""

@@ -22,7 +22,7 @@ def classifier(small_model: Path, folder: Path, task: str) -> Path:
     torch.manual_seed(2)
     model = BertForTask(load_config(small_model), head_of("classification", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
-    limits = Limits(longest=64, stride=32)
+    limits = Limits(max_length=64, stride=32)
     write_json(
         folder / TASK_CONFIG,
         TaskConfig(task=task, kind="classification", labels=labels, limits=limits),

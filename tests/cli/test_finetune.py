@@ -70,7 +70,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
     [
         (["--combine", "sum"], "--combine says how the layers of --features become one"),
         (["--stride", 16], "--stride is for windows, and here what is too long is cut; add --long"),
-        (["--longest", 1], "--longest is 1; it must be at least 8."),
+        (["--max-length", 1], "--max-length is 1; it must be at least 8."),
         (["--learning-rate", "inf"], "--learning-rate is inf; it must be above 0 and at most 0.1."),
         (["--epochs", 10**9], "--epochs is 1000000000; it must be at most 10000"),
         (["--batch-size", 10**9], "--batch-size is 1000000000, but an epoch has 12 examples"),

@@ -25,7 +25,7 @@ def place(small_model: Path, tmp_path: Path) -> Path:
     torch.manual_seed(1)
     model = BertForTask(load_config(small_model), head_of("classification", labels=("no", "yes")))
     save_model(tmp_path / "model", model, Tokenizer.load(small_model), card="")
-    limits = Limits(longest=64, stride=32)
+    limits = Limits(max_length=64, stride=32)
     task_config = TaskConfig(
         task="classification", kind="classification", labels=("no", "yes"), limits=limits
     )

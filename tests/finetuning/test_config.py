@@ -31,7 +31,7 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         batch_size=16,
         learning_rate=3e-5,
         epochs=3,
-        longest=512,
+        max_length=512,
         stride=384,
         long="cut",
         warmup=0.1,
@@ -106,11 +106,11 @@ def test_few_examples_are_gone_through_more_often(examples, batch_size, epochs):
 )
 def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
     config = config_of(kind=kind, positions=positions)
-    assert (config.batch_size, config.longest, config.stride) == expected
+    assert (config.batch_size, config.max_length, config.stride) == expected
     # A length that the user gives keeps the share by which windows overlap.
     if positions < 512:
-        asked = config_of(kind=kind, positions=512, longest=positions)
-        assert (asked.longest, asked.stride) == expected[1:]
+        asked = config_of(kind=kind, positions=512, max_length=positions)
+        assert (asked.max_length, asked.stride) == expected[1:]
 
 
 def test_flags_go_over_defaults_and_none_keeps_them():
@@ -120,7 +120,7 @@ def test_flags_go_over_defaults_and_none_keeps_them():
 
 
 def test_the_papers_grid_has_twenty_four_settings():
-    config = config_of(seed=4, longest=99)
+    config = config_of(seed=4, max_length=99)
     found = grid(config, width=768)
     assert len(found) == len(set(found)) == 24
     assert {one.learning_rate for one in found} == {5e-5, 4e-5, 3e-5, 2e-5}
@@ -176,7 +176,7 @@ SHARE = "at least 0 and below 1"
                 ("epsilon", ABOVE, (0.0,)),
                 ("clip_norm", ABOVE, (0.0, float("inf"))),
                 ("epochs", ONE, (0,)),
-                ("longest", "at least 8", (0, 1, 7)),
+                ("max_length", "at least 8", (0, 1, 7)),
                 ("stride", ONE, (0,)),
                 ("patience", ZERO, (-1,)),
                 ("seed", ZERO, (-1,)),
@@ -190,8 +190,8 @@ SHARE = "at least 0 and below 1"
             for value in values
         ),
         (
-            {"longest": 600},
-            "longest is 600, but the model reads 512 tokens at most; give 512 or less.",
+            {"max_length": 600},
+            "max_length is 600, but the model reads 512 tokens at most; give 512 or less.",
         ),
         (
             {"task": "stsb", "kind": "regression", "weights": "balanced"},
@@ -232,7 +232,7 @@ SHARE = "at least 0 and below 1"
             "stride is for windows, and here what is too long is cut; leave it out.",
         ),
         (
-            {"stride": 127, "longest": 128, "long": "windows"},
+            {"stride": 127, "max_length": 128, "long": "windows"},
             "stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
             "would be skipped; give 126 or less.",
         ),
@@ -260,8 +260,10 @@ def test_what_is_out_of_range_is_refused(flags, message):
 
 def test_the_edges_of_the_ranges_are_allowed():
     edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
-    assert config_of(kind="token-classification", longest=512, stride=1, **edges).longest == 512
-    assert config_of(kind="token-classification", longest=8, stride=6).stride == 6
+    assert (
+        config_of(kind="token-classification", max_length=512, stride=1, **edges).max_length == 512
+    )
+    assert config_of(kind="token-classification", max_length=8, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
     assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
     assert config_of(weights="balanced", long="windows").weights == "balanced"

@@ -21,7 +21,7 @@ CONFIG = FinetuneConfig(
     batch_size=4,
     learning_rate=1e-4,
     epochs=2,
-    longest=64,
+    max_length=64,
     stride=48,
 )
 

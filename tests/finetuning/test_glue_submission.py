@@ -84,7 +84,7 @@ def test_a_whole_submission(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_what_loses_its_end_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
     run = shutil.copytree(runs["rte"], tmp_path / "rte")
     task_config = read_json(run / TASK_CONFIG, TaskConfig)
-    short = Limits(longest=8, stride=4)
+    short = Limits(max_length=8, stride=4)
     write_json(run / TASK_CONFIG, msgspec.structs.replace(task_config, limits=short))
     told: list[str] = []
     glue_submit([run], tmp_path / "glue.zip", partial=True, show=told.append)

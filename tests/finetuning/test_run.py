@@ -148,7 +148,7 @@ def data_of(kind: str, *, train: int = 48, dev: int = 18) -> TaskData:
     first, second = MAKERS[kind](train, 1), MAKERS[kind](dev, 2)
     task = own_task(kind, columns=COLUMNS, train=first)
     parts = Parts(task, task.kind.classes(first), first, {"dev": second}, None, [])
-    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
+    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, max_question_length=12), COLUMNS)
 
 
 def config_of(folder: Path, kind: str = "classification", **flags: Any) -> FinetuneConfig:
@@ -156,7 +156,7 @@ def config_of(folder: Path, kind: str = "classification", **flags: Any) -> Finet
         "batch_size": 8,
         "epochs": 4,
         "learning_rate": 3e-3,
-        "longest": 24,
+        "max_length": 24,
         "seed": 1,
         "precision": "fp32",
     }
@@ -238,7 +238,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         task="classification",
         kind="classification",
         labels=("early", "late"),
-        limits=Limits(24, 18, longest_question=12),
+        limits=Limits(24, 18, max_question_length=12),
         columns=COLUMNS,
     )
     for one, other in zip(again.predict(dev), predictions, strict=True):
@@ -258,7 +258,7 @@ def on_scale(scale: float, offset: float) -> TaskData:
     first, second = moved(rated(48, 1)), moved(rated(18, 2))
     task = own_task("regression", columns=COLUMNS, train=first)
     parts = Parts(task, (), first, {"dev": second}, None, [])
-    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, longest_question=12), COLUMNS)
+    return finetune_data.featured(parts, TOKENIZER, Limits(24, 12, max_question_length=12), COLUMNS)
 
 
 def test_a_regression_begins_at_the_mean_of_the_labels(folder, tmp_path):

@@ -91,13 +91,13 @@ def scorer_of(case: str) -> Scorer:
     return Scorer(new_model(case), TOKENIZER, PLACE)
 
 
-def taught_of(case: str, *, longest: int = 24) -> TaskConfig:
+def taught_of(case: str, *, max_length: int = 24) -> TaskConfig:
     return TaskConfig(
         task=case,
         kind=kind_of(case),
         labels=LABELS.get(case, ()),
         limits=Limits(
-            longest, 7, "windows" if case in ("classification", "regression") else "cut", 4
+            max_length, 7, "windows" if case in ("classification", "regression") else "cut", 4
         ),
         thresholds=(0.0,) if case == "question-answering" else None,
     )
@@ -250,7 +250,7 @@ TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]
 def test_the_text_pipeline_of_transformers_gives_our_labels_and_probabilities(tmp_path):
     scorer = save(tmp_path, "classification")
     task_config = Model(tmp_path).task_config
-    assert (task_config.kind, task_config.labels, task_config.limits.longest) == (
+    assert (task_config.kind, task_config.labels, task_config.limits.max_length) == (
         "classification",
         CLASSES,
         24,
@@ -307,7 +307,7 @@ def test_models_of_transformers_are_asked_without_a_word_from_us(tmp_path):
         TOKENIZER.save(tmp_path / kind)
         task_config = Model(tmp_path / kind).task_config
         assert (task_config.kind, task_config.labels, task_config.thresholds) == (kind, labels, ())
-        assert task_config.limits == Limits(longest=24, stride=12)
+        assert task_config.limits == Limits(max_length=24, stride=12)
         scorer, examples = stranger(tmp_path / kind), new_examples(kind, 3)
         if kind == "classification":
             answers = scorer.predict([TextExample("", "", "a bcd")], task_config)

@@ -35,7 +35,7 @@ def classifier(small_model: Path, folder: Path, *, task: str = "classification")
     torch.manual_seed(2)
     model = BertForTask(load_config(small_model), head_of("classification", labels=labels))
     save_model(folder, model, Tokenizer.load(small_model), card="")
-    limits = Limits(longest=64, stride=32)
+    limits = Limits(max_length=64, stride=32)
     write_json(
         folder / TASK_CONFIG,
         TaskConfig(task=task, kind="classification", labels=labels, limits=limits),
@@ -98,7 +98,7 @@ def test_a_tagger_is_scored_whatever_the_scheme_of_its_tags(small_model, tmp_pat
         task="token-classification",
         kind="token-classification",
         labels=labels,
-        limits=Limits(longest=64, stride=32),
+        limits=Limits(max_length=64, stride=32),
     )
     write_json(tmp_path / "model" / TASK_CONFIG, task_config)
     predictor = Model(tmp_path / "model")

@@ -35,7 +35,7 @@ def tuned(small_model: Path, folder: Path, kind: str, labels: tuple[str, ...] = 
 
 
 def task_config(kind: str, labels: tuple[str, ...] = ()) -> TaskConfig:
-    return TaskConfig(task=kind, kind=kind, labels=labels, limits=Limits(longest=64, stride=32))
+    return TaskConfig(task=kind, kind=kind, labels=labels, limits=Limits(max_length=64, stride=32))
 
 
 @pytest.fixture
@@ -130,11 +130,11 @@ def test_a_file_that_is_there_is_not_replaced(classifier: Model, tmp_path: Path)
 
 
 def test_what_loses_its_end_is_told(classifier: Model, tmp_path: Path) -> None:
-    longest = classifier.task_config.limits.longest
-    (tmp_path / "in.txt").write_text(f"red green\n{'red ' * longest}\n")
+    max_length = classifier.task_config.limits.max_length
+    (tmp_path / "in.txt").write_text(f"red green\n{'red ' * max_length}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
     assert (done.rows, done.cut) == (2, 1)
-    assert done.told.startswith("1 lost the end of the text, which is longer than the model was")
+    assert "maximum length: 1." in done.told
     (tmp_path / "in.txt").write_text("red green\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out2.jsonl", columns=Columns())
     assert done.told == ""

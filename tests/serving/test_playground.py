@@ -46,7 +46,7 @@ def fine_tuned(folder: Path, kind: str, labels: tuple[str, ...]) -> str:
     torch.manual_seed(1)
     model = BertForTask(load_config(starter), head_of(kind, labels=labels))
     save_model(folder, model, Tokenizer.load(starter), card="")
-    limits = Limits(longest=64, stride=32)
+    limits = Limits(max_length=64, stride=32)
     write_json(folder / TASK_CONFIG, TaskConfig(task=kind, kind=kind, labels=labels, limits=limits))
     return str(folder)
 

@@ -90,7 +90,7 @@ def test_every_word_is_tagged_once_where_its_context_is_best(sentences, limit):
     table, rows = features.words, rows_of(features)
     assert len(table) == sum(len(example.words) for example in examples)
     assert table["target"].tolist() == [len(w) % 3 for e in examples for w in e.words]
-    assert all(len(row) <= limit.longest for row in rows)
+    assert all(len(row) <= limit.max_length for row in rows)
     assert features.lengths.tolist() == [len(row) for row in rows]
 
     # Where each document's rows lie in it, found without what is tested.
@@ -163,9 +163,9 @@ def questions(draw) -> AnswerExample:
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(questions(), min_size=1, max_size=4), st.integers(14, 30), st.integers(1, 30))
-def test_targets_are_the_pieces_that_spell_the_answer(examples, longest, stride):
+def test_targets_are_the_pieces_that_spell_the_answer(examples, max_length, stride):
     features = build(
-        "question-answering", examples, TOKENIZER, Limits(longest, stride, longest_question=8)
+        "question-answering", examples, TOKENIZER, Limits(max_length, stride, max_question_length=8)
     )
     rows = rows_of(features)
     assert features.rows["example"].tolist() == sorted(features.rows["example"].tolist())
@@ -208,7 +208,7 @@ def test_answers_that_begin_or_end_inside_a_piece_take_the_whole_piece():
 def test_long_questions_are_cut_and_counted():
     ask = AnswerExample("", "", "a b c d e", "中 文", None)
     short = replace(ask, question="a b c", answers=())
-    limit = Limits(12, 4, longest_question=3)
+    limit = Limits(12, 4, max_question_length=3)
     features = build("question-answering", [ask, short, ask], TOKENIZER, limit)
     assert texts_of(features) == ["[CLS] a b c [SEP] 中 文 [SEP]"] * 3
     assert features.cut == 2
@@ -217,7 +217,7 @@ def test_long_questions_are_cut_and_counted():
     assert features.targets is None
     assert build("question-answering", [short], TOKENIZER, limit).targets.tolist() == [[0, 0]]
     with pytest.raises(UsageError, match="use a length of at least 7"):
-        build("question-answering", [ask], TOKENIZER, Limits(6, 4, longest_question=3))
+        build("question-answering", [ask], TOKENIZER, Limits(6, 4, max_question_length=3))
 
 
 def test_a_context_is_encoded_once_for_all_its_questions():
@@ -234,19 +234,19 @@ def test_a_context_is_encoded_once_for_all_its_questions():
     st.integers(1, 20),
     st.booleans(),
 )
-def test_windows_cover_every_piece_of_the_longer_text(sizes, longest, stride, paired):
+def test_windows_cover_every_piece_of_the_longer_text(sizes, max_length, stride, paired):
     letters = "abcdefghi" * 4
     examples = [
         TextExample("", "", " ".join(letters[:a]), " ".join(letters[:b]) if paired else None, "x")
         for a, b in sizes
     ]
-    room = longest - (3 if paired else 2)
+    room = max_length - (3 if paired else 2)
     for long in ("cut", "windows"):
         features = build(
-            "classification", examples, TOKENIZER, Limits(longest, stride, long), ["y", "x"]
+            "classification", examples, TOKENIZER, Limits(max_length, stride, long), ["y", "x"]
         )
         assert features.targets.tolist() == [1] * len(features.rows)
-        assert features.lengths.max() <= longest
+        assert features.lengths.max() <= max_length
         too_long = lost = 0
         for number, (a, b) in enumerate(sizes):
             b = b if paired else 0

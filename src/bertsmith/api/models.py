@@ -106,7 +106,7 @@ def finetune(
         precision: `auto` trains in bf16 where that is faster.
         resume: continue an interrupted fine-tuning in `out`.
         show: gets each note on the data; None prints them on standard error.
-        settings: any other field of `FinetuneConfig`, e.g. `dropout`, `patience`, `longest`.
+        settings: any other field of `FinetuneConfig`, e.g. `dropout`, `patience`, `max_length`.
 
     Raises:
         UsageError: a setting does not fit the task or the model.

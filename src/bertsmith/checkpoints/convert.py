@@ -229,8 +229,8 @@ def _write_folder(
         write_bytes(folder / name, data)
     if not (folder / "tokenizer.json").is_file():
         place = folder if source.carried.keys() & {"vocab.txt", "vocab.json"} else source.tokenizer
-        longest = source.weights.config.max_position_embeddings
-        Tokenizer.load(place).save(folder, model_max_length=longest)
+        max_length = source.weights.config.max_position_embeddings
+        Tokenizer.load(place).save(folder, model_max_length=max_length)
     if not (folder / "README.md").is_file():
         write_bytes(folder / "README.md", _card(source, origin).encode())
     # By this whoever loads the folder computes in fp32, whatever the weights are stored as.

@@ -110,7 +110,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         default=None,
         shown="structured",
     )
-    longest: int | None = flag("Maximum tokens of an input.", group="Model", default=None)
+    max_length: int | None = flag("Maximum tokens of an input.", group="Model", default=None)
     long: Long | None = flag(
         "Longer texts: cut their end, or average the scores of windows.",
         group="Model",
@@ -306,7 +306,7 @@ def _settings_of(kind: "TaskKind") -> dict[str, str]:
     usual = kind.usual
     return {
         "batch_size": str(usual.batch_size),
-        "longest": str(usual.longest),
+        "max_length": str(usual.max_length),
         "stride": str(usual.stride),
     } | {
         field.name: f"{field.default:g}" if isinstance(field.default, float) else str(field.default)

@@ -115,7 +115,7 @@ class TokenizerShow(Command):
             cells = [self.text[start:end] for start, end in encoding.offsets]
         else:
             found["text_pair"] = self.text_pair
-            built = encode.pair(tokenizer, self.text, self.text_pair, longest=_UNLIMITED)
+            built = encode.pair(tokenizer, self.text, self.text_pair, max_length=_UNLIMITED)
             ids = built.ids
             spans = [
                 {"segment": segment, "position": position}

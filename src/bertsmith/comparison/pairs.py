@@ -44,7 +44,7 @@ def check_pairs(plan: Plan, tokenizer: Tokenizer) -> CheckedPairs | None:
     """
     if plan.minimal_pairs is None:
         return None
-    read = read_pairs(plan.minimal_pairs, plan.limit, tokenizer, longest=POSITIONS)
+    read = read_pairs(plan.minimal_pairs, plan.limit, tokenizer, max_length=POSITIONS)
     return CheckedPairs(len(read.good), read.fingerprint)
 
 

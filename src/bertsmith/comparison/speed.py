@@ -240,7 +240,7 @@ def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
     assert plan.minimal_pairs is not None
     predictor = Model(model)
     began = time.monotonic()
-    read_pairs(plan.minimal_pairs, plan.limit, predictor.tokenizer, longest=POSITIONS)
+    read_pairs(plan.minimal_pairs, plan.limit, predictor.tokenizer, max_length=POSITIONS)
     reading = time.monotonic() - began
     began = time.monotonic()
     limit = min(_PAIRS, plan.limit or _PAIRS)

@@ -7,7 +7,7 @@ import msgspec
 from bertsmith.core.runtime import Precision
 from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import InitialWeights
-from bertsmith.tasks.examples import LONGEST_QUESTION, Limits, Long
+from bertsmith.tasks.examples import MAX_QUESTION_LENGTH, Limits, Long
 from bertsmith.training.config import OptimizerConfig
 
 Weights = Literal["none", "balanced"]
@@ -31,7 +31,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     learning_rate: float
     epochs: int
     """Passes over the training part, if `steps` and `hours` allow them."""
-    longest: int
+    max_length: int
     """Most tokens of an input."""
     stride: int
     """Pieces from the start of one window to the start of the next."""
@@ -80,8 +80,8 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 def limits_of(config: FinetuneConfig) -> Limits:
     """How long inputs may be; a question leaves half of an input to its context."""
     return Limits(
-        longest=config.longest,
+        max_length=config.max_length,
         stride=config.stride,
         long=config.long,
-        longest_question=min(LONGEST_QUESTION, config.longest // 2),
+        max_question_length=min(MAX_QUESTION_LENGTH, config.max_length // 2),
     )

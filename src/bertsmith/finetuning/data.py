@@ -73,7 +73,7 @@ class Parts:
 class Lengths(msgspec.Struct, frozen=True):
     """What the inputs are to the model: how many tokens, what is too long, what is unknown."""
 
-    limit: int
+    max_length: int
     median: int
     """Of the training inputs, before anything is cut, as are the others."""
     longest: int
@@ -263,7 +263,7 @@ def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
     found, counts = np.unique(whole, return_counts=True)
     features = {"train": data.train} | {part: made for part, (_, made) in data.evaluated.items()}
     return Lengths(
-        limit=limits.longest,
+        max_length=limits.max_length,
         median=int(np.median(whole)),
         longest=int(whole.max()),
         cut={part: made.cut for part, made in features.items()},
@@ -296,7 +296,7 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         )
     lines.append(
         f"{kind.inputs}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit "
-        f"of an input: {found.limit:,})"
+        f"of an input: {found.max_length:,})"
     )
     if found.unknown >= MANY_UNKNOWN:
         lines.append(

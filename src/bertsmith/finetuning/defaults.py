@@ -67,15 +67,15 @@ def finetune_config(
     batch_size = given.get("batch_size", usual.batch_size)
     if batch_size < 1:
         raise UsageError(f"{option('batch_size')} is {batch_size}; it must be at least 1.")
-    longest = given.get("longest", min(usual.longest, positions))
+    max_length = given.get("max_length", min(usual.max_length, positions))
     wished = math.ceil(_WISHED_STEPS * batch_size / max(examples, 1))
     defaults: dict[str, Any] = {
         "batch_size": batch_size,
         "learning_rate": _usual_rate(width),
         "epochs": min(max(wished, _FEWEST_EPOCHS), _MOST_EPOCHS),
-        "longest": longest,
+        "max_length": max_length,
         # Windows of any length overlap by the same share.
-        "stride": max(1, longest * usual.stride // usual.longest),
+        "stride": max(1, max_length * usual.stride // usual.max_length),
     }
     if frozen_encoder:
         defaults["frozen"] = True
@@ -138,7 +138,7 @@ def _check(config: FinetuneConfig, positions: int) -> None:
         require(math.isfinite(value) and value > 0, name, "above 0 and finite")
     for name in ("epochs", "stride"):
         require(getattr(config, name) >= 1, name, "at least 1")
-    require(config.longest >= _SHORTEST, "longest", f"at least {_SHORTEST}")
+    require(config.max_length >= _SHORTEST, "max_length", f"at least {_SHORTEST}")
     for name in ("steps", "patience", "seed", "micro_tokens"):
         require(getattr(config, name) >= 0, name, "at least 0")
     for name in ("warmup", "dropout", "beta1", "beta2"):
@@ -154,16 +154,16 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             f"train for as long as it helps, give for instance {option('epochs', 100)} "
             f"{option('patience', 5)}."
         )
-    if config.longest > positions:
+    if config.max_length > positions:
         raise UsageError(
-            f"{option('longest')} is {config.longest}, but the model reads {positions} tokens at "
-            f"most; give {positions} or less."
+            f"{option('max_length')} is {config.max_length}, but the model reads "
+            f"{positions} tokens at most; give {positions} or less."
         )
-    if config.stride > config.longest - 2:
+    if config.stride > config.max_length - 2:
         raise UsageError(
-            f"{option('stride')} is {config.stride}, but a window of {config.longest} tokens has "
-            f"room for {config.longest - 2} pieces, so that some would be skipped; give "
-            f"{config.longest - 2} or less."
+            f"{option('stride')} is {config.stride}, but a window of {config.max_length} tokens "
+            f"has room for {config.max_length - 2} pieces, so that some would be skipped; give "
+            f"{config.max_length - 2} or less."
         )
     kind = kind_named(config.kind)
     if config.weights == "balanced" and "weights" not in kind.settings:

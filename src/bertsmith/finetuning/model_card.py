@@ -83,7 +83,7 @@ def task_card(
         f"- {most}{config.epochs} epochs of batches of {config.batch_size}, learning rate "
         f"{config.learning_rate:g}, warm-up over {config.warmup:.0%} of the steps, linear decay, "
         f"dropout {config.dropout:g}",
-        f"- inputs of at most {config.longest} tokens",
+        f"- inputs of at most {config.max_length} tokens",
         f"- seed {config.seed}",
     ]
     if scores:

@@ -158,13 +158,13 @@ def embed(
         vectors = np.zeros((len(texts), following(torch.zeros(1, width, device=device)).shape[1]))
     if not texts:
         return vectors.astype(np.float32)
-    longest = how.max_length or encoder.config.max_position_embeddings
+    max_length = how.max_length or encoder.config.max_position_embeddings
     limits = Limits(
-        longest=longest,
-        stride=max(1, longest * 3 // 4),
+        max_length=max_length,
+        stride=max(1, max_length * 3 // 4),
         long="windows" if how.max_length is None else "cut",
     )
-    skipped = _prompt_length(tokenizer, how, longest)
+    skipped = _prompt_length(tokenizer, how, max_length)
     examples = [
         TextExample("", str(number), _prepared(how.prompt + text, how))
         for number, text in enumerate(texts)

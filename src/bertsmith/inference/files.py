@@ -50,9 +50,8 @@ class Done(msgspec.Struct, frozen=True):
         if not self.cut:
             return ""
         return (
-            f"{self.cut:,} lost the end of the text, which is longer than the model was taught to "
-            f"read; fine-tune with {option('long', 'windows')} or a larger {option('longest')} to "
-            "have all of it read."
+            f"Texts truncated to the model's maximum length: {self.cut:,}. To use them whole, "
+            f"fine-tune with {option('long', 'windows')} or a larger {option('max_length')}."
         )
 
 

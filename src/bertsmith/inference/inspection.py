@@ -173,7 +173,7 @@ def _built(tokenizer: Tokenizer, text: str, text_b: str | None, limit: int) -> e
         built = encode.single(tokenizer, text, allow_special=True)
     else:
         # Long enough for whatever comes, so that what is too long is refused and not cut.
-        built = encode.pair(tokenizer, text, text_b, longest=len(text) + len(text_b) + 8)
+        built = encode.pair(tokenizer, text, text_b, max_length=len(text) + len(text_b) + 8)
     if all(word == encode.NO_WORD for word in built.words):
         raise UsageError("The text is empty; there is nothing to inspect.")
     if len(built.ids) > limit:

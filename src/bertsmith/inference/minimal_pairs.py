@@ -87,8 +87,8 @@ def minimal_pairs(
         raise UsageError(f"{option('limit')} is {limit}; it must be at least 1.")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = Place(World(), device, choose_precision(precision, device))
-    longest = model.config.max_position_embeddings
-    read = read_pairs(data, limit, predictor.tokenizer, longest=longest)
+    max_length = model.config.max_position_embeddings
+    read = read_pairs(data, limit, predictor.tokenizer, max_length=max_length)
     totals_S = totals(model, predictor.tokenizer, read.sentences(), place, progress)
     scored = _scored(read, totals_S)
     phenomena = list(dict.fromkeys(one.phenomenon for one in scored if one.phenomenon))
@@ -112,7 +112,7 @@ def minimal_pairs(
 
 
 def read_pairs(
-    data: Path | str, limit: int | None, tokenizer: Tokenizer, *, longest: int
+    data: Path | str, limit: int | None, tokenizer: Tokenizer, *, max_length: int
 ) -> "PairsInPieces":
     """All pairs that are scored, read, checked and in pieces.
 
@@ -120,12 +120,12 @@ def read_pairs(
         data: a `.jsonl` file or a folder of them.
         limit: the first so many pairs of each paradigm; None: all.
         tokenizer: of the model.
-        longest: tokens that it reads.
+        max_length: tokens that it reads.
 
     Raises:
         DataError, UsageError: as `datasets.minimal_pairs.read`, or a sentence is empty or too long.
     """
-    return _in_pieces(_first(pair_files.read(data), limit), tokenizer, longest=longest)
+    return _in_pieces(_first(pair_files.read(data), limit), tokenizer, max_length=max_length)
 
 
 def _scored(read: "PairsInPieces", totals_S: NDArray[np.float64]) -> list[ParadigmScore]:
@@ -177,7 +177,7 @@ class PairsInPieces:
         return Sentences(ids_T, sizes_S // np.dtype(np.int32).itemsize)
 
 
-def _in_pieces(pairs: Iterator[Pair], tokenizer: Tokenizer, *, longest: int) -> PairsInPieces:
+def _in_pieces(pairs: Iterator[Pair], tokenizer: Tokenizer, *, max_length: int) -> PairsInPieces:
     read = PairsInPieces()
     while some := list(islice(pairs, _PAIRS)):
         ids_T, lengths_S = _framed(
@@ -185,7 +185,9 @@ def _in_pieces(pairs: Iterator[Pair], tokenizer: Tokenizer, *, longest: int) -> 
         )
         numbers = []
         for place, (end, length) in enumerate(zip(np.cumsum(lengths_S), lengths_S, strict=True)):
-            _check_length(some[place // 2], place % 2, int(length), tokenizer, longest=longest)
+            _check_length(
+                some[place // 2], place % 2, int(length), tokenizer, max_length=max_length
+            )
             key = ids_T[end - length : end].tobytes()
             numbers.append(read.numbers.setdefault(key, len(read.numbers)))
         read.good.extend(numbers[::2])
@@ -218,16 +220,16 @@ def _framed(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[NDArray[np.int3
 
 
 def _check_length(
-    pair: Pair, which: int, length: int, tokenizer: Tokenizer, *, longest: int
+    pair: Pair, which: int, length: int, tokenizer: Tokenizer, *, max_length: int
 ) -> None:
     special = len(tokenizer.start_ids) + len(tokenizer.end_ids)
-    if max(special + 1, 2) <= length <= longest:
+    if max(special + 1, 2) <= length <= max_length:
         return
     where = f"{pair.where}: the sentence in '{(GOOD, BAD)[which]}'"
-    if length > longest:
+    if length > max_length:
         raise DataError(
             f"{where} has {length:,} tokens, its beginning and end counted, and this model reads "
-            f"{longest:,}. Shorten it or remove the line."
+            f"{max_length:,}. Shorten it or remove the line."
         )
     if length > special:
         raise DataError(

@@ -115,7 +115,7 @@ class Model:
             )
         check_segments(self.name, model.config)
         limit = model.config.max_position_embeddings
-        built = encode.pair(self.tokenizer, a, b, longest=limit)
+        built = encode.pair(self.tokenizer, a, b, max_length=limit)
         with torch.inference_mode(), self.place.autocast():
             packed = pack([built.ids], [built.segments]).to(self.place.device)
             scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
@@ -317,21 +317,21 @@ class Model:
             task_config = read_task_config(self.folder / TASK_CONFIG)
             same_kind = kind_named(task_config.kind) is kind_of(model.head)
             fits = same_kind and task_config.labels == model.head.labels
-            if not fits or task_config.limits.longest > model.config.max_position_embeddings:
+            if not fits or task_config.limits.max_length > model.config.max_position_embeddings:
                 raise FolderError(
                     f"{self.folder / TASK_CONFIG} does not fit the config.json beside it (kind, "
-                    "labels or longest input); restore both from a good copy, or fine-tune again."
+                    "labels or maximum length); restore both from a good copy, or fine-tune again."
                 )
             return task_config
-        longest = model.config.max_position_embeddings
+        max_length = model.config.max_position_embeddings
         if isinstance(model, GptForTask) and model.frame is not None:
-            longest += model.frame.missing
+            max_length += model.frame.missing
         name = kind_of(model.head).name
         return TaskConfig(
             task=name,
             kind=name,
             labels=model.head.labels,
-            limits=Limits(longest=longest, stride=max(1, longest // 2)),
+            limits=Limits(max_length=max_length, stride=max(1, max_length // 2)),
         )
 
     @cached_property

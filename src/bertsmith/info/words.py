@@ -101,7 +101,7 @@ def _model_rows(info: ModelInfo) -> list[tuple[str, str]]:
         labels = ", ".join(info.task_config.labels)
         rows.append(("fine-tuned", f"{info.task_config.task} ({info.task_config.kind})"))
         rows += [("  labels", labels)] if labels else []
-        rows.append(("  inputs", f"up to {info.task_config.limits.longest} tokens"))
+        rows.append(("  inputs", f"up to {info.task_config.limits.max_length} tokens"))
     for part, found in info.scores.items():
         rows += [(f"  {part}", _score(name, found)) for name in found.scores]
     rows.append(

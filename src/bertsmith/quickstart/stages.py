@@ -55,7 +55,7 @@ _TUNING: dict[str, Any] = {
     "batch_size": 16,
     "learning_rate": 5e-4,
     "epochs": 3,
-    "longest": 64,
+    "max_length": 64,
     "dropout": 0.0,
 }
 

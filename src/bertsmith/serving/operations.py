@@ -144,7 +144,7 @@ def _predict(model: Model, inputs: Sequence[Any], settings: dict[str, Any]) -> l
     answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
     if task_config.limits.long == "cut" and kind_named(task_config.kind).long != "windows":
         for answer, item in zip(answers, inputs, strict=True):
-            answer["truncated"] = _length(model, item) > task_config.limits.longest
+            answer["truncated"] = _length(model, item) > task_config.limits.max_length
     else:
         for answer in answers:
             answer["truncated"] = False

@@ -12,7 +12,7 @@ from typing import Literal, Self
 import msgspec
 
 Long = Literal["cut", "windows"]
-LONGEST_QUESTION = 64
+MAX_QUESTION_LENGTH = 64
 """Pieces (Google's `run_squad.py`)."""
 PLACE = ("where", "word_a_line", "text", "places")
 """Fields of an example that say where it came from; the others say what it is."""
@@ -21,14 +21,14 @@ PLACE = ("where", "word_a_line", "text", "places")
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long inputs may be; kept with a model, which must read inputs as it was trained."""
 
-    longest: int
+    max_length: int
     """Most tokens of an input, `[CLS]` and `[SEP]` counted."""
     stride: int
     """Pieces from the start of one window to the start of the next."""
     long: Long = "cut"
     """What is done with a text or a pair that is longer: cut its end, or slide windows over it,
     whose scores are averaged."""
-    longest_question: int = LONGEST_QUESTION
+    max_question_length: int = MAX_QUESTION_LENGTH
     """Pieces of a question that are kept."""
 
 

@@ -141,7 +141,7 @@ def encode_texts(examples: Sequence[TextExample], tokenizer: Tokenizer, limits: 
     if paired:
         rows["b_start"], rows["b_length"] = pool.add([example.b or "" for example in examples])
     specials = 3 if paired else 2
-    room = room_for_text(limits.longest, specials=specials)
+    room = room_for_text(limits.max_length, specials=specials)
     text = rows["a_length"] + rows["b_length"]
     too_long = cut = text > room
     if limits.long == "windows" and too_long.any():

@@ -44,7 +44,7 @@ class Usual(NamedTuple):
     """What a kind has where nothing else is said."""
 
     batch_size: int = 16
-    longest: int = 512
+    max_length: int = 512
     stride: int = 384
 
 

@@ -102,7 +102,7 @@ def made_result(tmp_path, kind, **changes):
             seen_once=[],
         ),
         "lengths": Lengths(
-            limit=100,
+            max_length=100,
             median=12,
             longest=80,
             cut={"train": 0, "dev": 0},

@@ -7,6 +7,7 @@ import pytest
 
 from bertsmith.core.errors import FolderError
 from bertsmith.models.head_config import HeadConfig, head_from_keys
+from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.kinds.registry import KINDS, kind_named, kind_of, read_task_config
 
 OLD = {
@@ -29,6 +30,12 @@ def test_a_threshold_of_an_older_folder_is_read(
     path = tmp_path / "task.json"
     path.write_text(json.dumps(OLD | {"threshold": threshold}))
     assert read_task_config(path).thresholds == expected
+
+
+def test_old_names_of_limits_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps(OLD))
+    assert read_task_config(path).limits == Limits(48, 24, "cut", max_question_length=24)
 
 
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:

@@ -61,9 +61,9 @@ def test_texts_of_a_vocabulary_without_special_tokens() -> None:
     assert OPENAI.tokens(built.ids) == ["a", "b</w>", "c</w>"]
     assert (built.segments, built.words) == ([0, 0, 0], [0, 0, 1])
     assert built.offsets == [(0, 1), (1, 2), (3, 4)]
-    assert single(OPENAI, "ab c", longest=2).ids == built.ids[:2]
+    assert single(OPENAI, "ab c", max_length=2).ids == built.ids[:2]
     with pytest.raises(UsageError, match="use a length of at least 1"):
-        single(OPENAI, "ab c", longest=0)
+        single(OPENAI, "ab c", max_length=0)
     with pytest.raises(UsageError, match=r"^The vocabulary has no \[CLS\]"):
         pair(OPENAI, "ab", "c")
     full = single(OPENAI.with_special(), "ab c")
@@ -77,7 +77,7 @@ def test_single() -> None:
     assert built.segments == [0] * 6
     assert built.offsets == [NOWHERE, (0, 1), (1, 2), (3, 4), (4, 5), NOWHERE]
     assert built.words == [NO_WORD, 0, 0, 1, 2, NO_WORD]
-    assert single(TOKENIZER, "ab 我.", longest=4).ids == [*built.ids[:3], SEP]
+    assert single(TOKENIZER, "ab 我.", max_length=4).ids == [*built.ids[:3], SEP]
     masked = single(TOKENIZER, "a[MASK]", allow_special=True)
     assert masked.ids == [CLS, TOKENIZER.vocab.index("a"), TOKENIZER.mask_id, SEP]
     assert single(TOKENIZER, "").ids == [CLS, SEP]
@@ -88,7 +88,7 @@ def test_pair() -> None:
     assert TOKENIZER.tokens(built.ids) == ["[CLS]", "a", "b", "[SEP]", "z", ".", "[SEP]"]
     assert built.segments == [0, 0, 0, 0, 1, 1, 1]
     assert built.offsets[4:] == [(0, 1), (1, 2), NOWHERE]
-    short = pair(TOKENIZER, "a b c d e", "z .", longest=7)
+    short = pair(TOKENIZER, "a b c d e", "z .", max_length=7)
     assert TOKENIZER.tokens(short.ids) == ["[CLS]", "a", "b", "[SEP]", "z", ".", "[SEP]"]
     assert len(short.ids) == len(short.segments) == len(short.offsets) == len(short.words) == 7
 
@@ -108,8 +108,8 @@ def test_fit_pair_is_dropping_one_at_a_time(a: int, b: int, room: int) -> None:
 @pytest.mark.parametrize(
     ("build", "needed"),
     [
-        (lambda: single(TOKENIZER, "a", longest=2), 3),
-        (lambda: pair(TOKENIZER, "a", "b", longest=3), 4),
+        (lambda: single(TOKENIZER, "a", max_length=2), 3),
+        (lambda: pair(TOKENIZER, "a", "b", max_length=3), 4),
     ],
 )
 def test_no_room_is_refused(build: object, needed: int) -> None:

@@ -71,7 +71,7 @@ def _about(result: FinetuneResult, example: Example) -> str:
         f"Trained for {passes} (an epoch is a pass over the "
         f"{result.inspection.examples['train']:,} training examples) with {config.batch_size} "
         f"examples a step, a learning rate of up to {config.learning_rate:g} and inputs of at most "
-        f"{config.longest} tokens (words or pieces of words)"
+        f"{config.max_length} tokens (words or pieces of words)"
     )
     if config.features:
         layers = ", ".join(map(str, config.features))
@@ -228,11 +228,11 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
             title=f"Lengths of the training {what}",
             x_label="tokens",
             y_label=what,
-            limit=Mark("limit", lengths.limit),
+            limit=Mark("limit", lengths.max_length),
         ),
         f"How many training {what} have how many tokens, before anything is cut. The middle one "
         f"has {lengths.median:,}, the longest {lengths.longest:,}; the limit of an input is "
-        f"{lengths.limit:,}.",
+        f"{lengths.max_length:,}.",
     )
 
 

@@ -132,7 +132,7 @@ class MultipleChoice(TaskKind):
         rows["b_start"], rows["b_length"] = pool.add(
             [choice for example in examples for choice in example.choices]
         )
-        room = room_for_text(limits.longest, specials=3)
+        room = room_for_text(limits.max_length, specials=3)
         text = rows["a_length"] + rows["b_length"]
         rows["a_length"], rows["b_length"] = fit_pair(rows["a_length"], rows["b_length"], room)
         right = [example.label for example in examples]

@@ -145,10 +145,10 @@ class QuestionAnswering(TaskKind):
         tables, targets, whole = [], [], []
         for number, example in enumerate(examples):
             question, context = question_of[example.question], context_of[example.context]
-            a_length = min(int(q_lengths[question]), limits.longest_question)
+            a_length = min(int(q_lengths[question]), limits.max_question_length)
             cut += int(a_length < q_lengths[question])
             whole.append(int(q_lengths[question] + c_lengths[context]) + 3)
-            room = room_for_text(limits.longest, specials=3 + a_length)
+            room = room_for_text(limits.max_length, specials=3 + a_length)
             spans = window_spans(int(c_lengths[context]), room=room, stride=limits.stride)
             rows = np.zeros(len(spans), dtype=ROW)
             rows["example"] = number

@@ -30,6 +30,10 @@ KINDS: dict[str, TaskKind] = {
 }
 
 
+_OLD_LIMITS = {"longest": "max_length", "longest_question": "max_question_length"}
+"""What older versions call fields of `Limits`."""
+
+
 def kind_named(name: str) -> TaskKind:
     """The kind of that name.
 
@@ -68,6 +72,8 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
     if "threshold" in value:
         old = value.pop("threshold")
         value["thresholds"] = [] if old is None else [old]
+    if isinstance(limits := value.get("limits"), dict):
+        value["limits"] = {_OLD_LIMITS.get(name, name): one for name, one in limits.items()}
     return value
 
 

@@ -212,7 +212,7 @@ class TokenClassification(TaskKind):
         labelled = all(example.tags is not None for example in examples)
         if labelled:
             table["target"] = [number_of[tag] for example in examples for tag in example.tags or ()]
-        room = room_for_text(limits.longest, specials=2)
+        room = room_for_text(limits.max_length, specials=2)
         found: list[NDArray[np.void]] = []
         sizes = []
         count = 0

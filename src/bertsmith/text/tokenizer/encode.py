@@ -100,23 +100,23 @@ def join_flat(
 
 
 def single(
-    tokenizer: Tokenizer, text: str, *, longest: int | None = None, allow_special: bool = False
+    tokenizer: Tokenizer, text: str, *, max_length: int | None = None, allow_special: bool = False
 ) -> Input:
-    """`[CLS] text [SEP]`, its end cut off where it would exceed `longest` tokens.
+    """`[CLS] text [SEP]`, its end cut off where it would exceed `max_length` tokens.
 
     Args:
         tokenizer: gives pieces and special ids; without the latter, the input is the text alone.
         text: any text.
-        longest: most tokens of the whole input, special tokens included.
+        max_length: most tokens of the whole input, special tokens included.
         allow_special: whether `[MASK]`, written so, is the special token.
 
     Raises:
-        UsageError: `longest` leaves no room for text.
+        UsageError: `max_length` leaves no room for text.
     """
     a = tokenizer.encode(text, allow_special=allow_special)
-    if longest is not None:
+    if max_length is not None:
         specials = len(tokenizer.start_ids) + len(tokenizer.end_ids)
-        a = _part(a, 0, room_for_text(longest, specials=specials))
+        a = _part(a, 0, room_for_text(max_length, specials=specials))
     if not tokenizer.has_special:
         return Input(a.ids, [0] * len(a.ids), a.offsets, a.words)
     return _build(tokenizer, a, None)
@@ -127,18 +127,18 @@ def pair(
     a: str,
     b: str,
     *,
-    longest: int | None = None,
+    max_length: int | None = None,
     allow_special: bool = False,
 ) -> Input:
-    """`[CLS] a [SEP] b [SEP]`, the longer text cut first where it would exceed `longest` tokens.
+    """`[CLS] a [SEP] b [SEP]`, the longer text cut first where it would exceed `max_length` tokens.
 
     Raises:
-        UsageError: `longest` leaves no room for text, or the vocabulary has no special tokens.
+        UsageError: `max_length` leaves no room for text, or the vocabulary has no special tokens.
     """
     first = tokenizer.encode(a, allow_special=allow_special)
     second = tokenizer.encode(b, allow_special=allow_special)
-    if longest is not None:
-        room = room_for_text(longest, specials=3)
+    if max_length is not None:
+        room = room_for_text(max_length, specials=3)
         a_kept, b_kept = fit_pair(np.array(len(first.ids)), np.array(len(second.ids)), room)
         first, second = _part(first, 0, int(a_kept)), _part(second, 0, int(b_kept))
     return _build(tokenizer, first, second)
@@ -195,18 +195,18 @@ def best_windows(spans: Integers, count: int) -> Integers:
     return best
 
 
-def room_for_text(longest: int, *, specials: int) -> int:
-    """Pieces of text that an input of `longest` tokens has room for.
+def room_for_text(max_length: int, *, specials: int) -> int:
+    """Pieces of text that an input of `max_length` tokens has room for.
 
     Raises:
         UsageError: none.
     """
-    if longest <= specials:
+    if max_length <= specials:
         raise UsageError(
-            f"A length of {longest} tokens leaves no room for text after {specials} special "
+            f"A length of {max_length} tokens leaves no room for text after {specials} special "
             f"tokens; use a length of at least {specials + 1}."
         )
-    return longest - specials
+    return max_length - specials
 
 
 def _part(encoding: Encoding, start: int, end: int) -> Encoding:
