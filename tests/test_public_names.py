@@ -21,6 +21,7 @@ PUBLIC = [
     "FinetuneConfig",
     "FinetuneResult",
     "FolderError",
+    "LabelsAnswer",
     "MissingExtra",
     "Model",
     "NumberAnswer",

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bertsmith.tasks.kinds.answer_spans import SpanAnswer as SpanAnswer
     from bertsmith.tasks.kinds.classification import ClassAnswer as ClassAnswer
     from bertsmith.tasks.kinds.entity_scores import TagAnswer as TagAnswer
+    from bertsmith.tasks.kinds.multi_label import LabelsAnswer as LabelsAnswer
     from bertsmith.tasks.kinds.multiple_choice import ChoiceAnswer as ChoiceAnswer
     from bertsmith.tasks.kinds.regression import NumberAnswer as NumberAnswer
     from bertsmith.text.tokenizer.tokenizer import Tokenizer as Tokenizer
@@ -77,6 +78,7 @@ _TYPES = {
     "tasks.kinds.answer_spans": ("SpanAnswer",),
     "tasks.kinds.classification": ("ClassAnswer",),
     "tasks.kinds.entity_scores": ("TagAnswer",),
+    "tasks.kinds.multi_label": ("LabelsAnswer",),
     "tasks.kinds.multiple_choice": ("ChoiceAnswer",),
     "tasks.kinds.regression": ("NumberAnswer",),
     "text.tokenizer.tokenizer": ("Tokenizer",),
