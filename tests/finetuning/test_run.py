@@ -603,15 +603,16 @@ def test_questions_without_an_answer_get_a_threshold_from_dev(folder, tmp_path):
     assert f1_at(0.0) < reached - 0.1
 
 
-def child(folder: Path, out: Path, environment: dict[str, str]) -> None:
+def child(folder: Path, out: Path, environment: dict[str, str], shard: bool) -> None:
     """What a process of a run of two does."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     with join("fp32") as place:
-        go(config_of(folder, dropout=0.0, epochs=2), out, place=place)
+        go(config_of(folder, dropout=0.0, epochs=2, shard=shard), out, place=place)
 
 
-def test_two_processes_come_to_the_weights_of_one(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_come_to_the_weights_of_one(folder, tmp_path, monkeypatch, shard):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     target = importlib.import_module(Path(__file__).stem).child
     context = multiprocessing.get_context("forkserver")
@@ -623,7 +624,12 @@ def test_two_processes_come_to_the_weights_of_one(folder, tmp_path, monkeypatch)
     processes = [
         context.Process(
             target=target,
-            args=(folder, tmp_path / "two", address | {"RANK": str(rank), "LOCAL_RANK": str(rank)}),
+            args=(
+                folder,
+                tmp_path / "two",
+                address | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                shard,
+            ),
         )
         for rank in range(2)
     ]

@@ -29,4 +29,9 @@ class TrainingOptions(Command):
     micro_tokens: int | None = flag(
         "Tokens computed at once; 0: chosen by device.", group="Training", default=None
     )
+    shard: bool = flag(
+        "Shard weights and optimizer state over the processes of torchrun (FSDP2).",
+        group="Training",
+        default=False,
+    )
     resume: bool = flag("Continue an interrupted run.", group="Output", default=False)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -255,7 +256,7 @@ def _some(rows: list[Example], draw: np.random.Generator) -> list[Example]:
     return [rows[place] for place in sorted(draw.permutation(len(rows))[:_EXAMPLES])]
 
 
-def time_steps(parallel: Parallel, batches: Batches) -> float:
+def time_steps(parallel: Parallel[Any], batches: Batches) -> float:
     """Seconds of a training step, after some to warm up; the model's weights hardly move."""
     watch = _Watch()
     train(

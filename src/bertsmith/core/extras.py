@@ -1,4 +1,4 @@
-"""Optional packages: imported on use, with the `pip install` line in the error if missing."""
+"""What is imported on use: optional packages, and parts of torch that take seconds to load."""
 
 import importlib
 import importlib.util
@@ -23,6 +23,11 @@ def require(module: str, *, extra: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(extra, purpose) from error
+
+
+def late(module: str) -> Any:
+    """Imports a module of a required package that few runs need and that is slow to load."""
+    return importlib.import_module(module)
 
 
 def locate(package: str, *, extra: str, purpose: str) -> Path:

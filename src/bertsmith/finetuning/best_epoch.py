@@ -22,7 +22,7 @@ from bertsmith.tasks.scoring import Scores, decisive, score
 from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training.checkpoint import TrainerState
-from bertsmith.training.parallel.place import Place
+from bertsmith.training.parallel.model import Parallel
 
 PREDICTIONS = "predictions.jsonl"
 BEST = "best"
@@ -46,17 +46,16 @@ class DevEvaluation:
         data: TaskData,
         out: Path,
         *,
-        model: TaskModel,
+        parallel: Parallel[TaskModel],
         tokenizer: Tokenizer,
-        place: Place,
         state: TrainerState,
         best: BestEpoch | None,
     ) -> None:
         """Of a run in `out` that is at `state` and whose best epoch so far is `best`."""
         self._config, self._data, self._out = config, data, out
-        self._model, self._tokenizer, self._place = model, tokenizer, place
+        self._parallel, self._tokenizer = parallel, tokenizer
         self._state, self._best = state, best
-        self._scorer = Scorer(model, tokenizer, place)
+        self._scorer = Scorer(parallel.model, tokenizer, parallel.place)
 
     def __call__(self) -> dict[str, float]:
         """The scores of this epoch; called by every process."""
@@ -69,8 +68,9 @@ class DevEvaluation:
         main = decisive(data.task, scores)
         if self._best is None or main > self._best.main:
             self._best = BestEpoch(self._state.step, main)
-            if self._place.world.first:
-                self._write_best(task_config, scores)
+            model = self._parallel.whole_model()
+            if self._parallel.place.world.first:
+                self._write_best(model, task_config, scores)
                 write_predictions(self._out / PREDICTIONS, predictions)
                 write_json(self._out / BEST_EVALUATION, self._best)
         return {name: value for name, value in scores.items() if value is not None}
@@ -85,6 +85,7 @@ class DevEvaluation:
     def write_model(
         self,
         folder: Path,
+        model: TaskModel,
         task_config: TaskConfig | None = None,
         scores: Mapping[str, Scores] | None = None,
     ) -> None:
@@ -94,15 +95,15 @@ class DevEvaluation:
         """
         task_config = task_config or task_settings(self._config, self._data)
         card = task_card(
-            self._config, self._data.task, self._model, scores or {}, offset=task_config.offset
+            self._config, self._data.task, model, scores or {}, offset=task_config.offset
         )
-        save_model(folder, self._model, self._tokenizer, card=card)
+        save_model(folder, model, self._tokenizer, card=card)
         write_json(folder / TASK_CONFIG, task_config)
 
-    def _write_best(self, task_config: TaskConfig, scores: Scores) -> None:
-        with self._data.standard.folded(self._model.number_layer) as left:
+    def _write_best(self, model: TaskModel, task_config: TaskConfig, scores: Scores) -> None:
+        with self._data.standard.folded(model.number_layer) as left:
             task_config = msgspec.structs.replace(task_config, scale=left.scale, offset=left.offset)
-            self.write_model(self._out / BEST, task_config, {self._data.deciding: scores})
+            self.write_model(self._out / BEST, model, task_config, {self._data.deciding: scores})
 
 
 def read_best(out: Path) -> BestEpoch | None:

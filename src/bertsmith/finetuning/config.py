@@ -65,6 +65,8 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     precision: Precision = "auto"
     micro_tokens: int = 0
     """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+    shard: bool = False
+    """Whether each of several processes keeps a part of the weights and their moments only."""
 
     @property
     def optimizer(self) -> OptimizerConfig:

@@ -71,7 +71,7 @@ def identity_of(
         sweep=fixed is not None,
         fixed=tuple(fixed or ()),
         settings=msgspec.structs.replace(
-            config, model=config.model if preset else "", micro_tokens=0
+            config, model=config.model if preset else "", micro_tokens=0, shard=False
         ),
         data=data,
         weights=origin.fingerprint,

@@ -45,10 +45,10 @@ from bertsmith.tasks.kinds.registry import read_task_config
 from bertsmith.tasks.scoring import Scores, decisive, score
 from bertsmith.tasks.task_config import TASK_CONFIG
 from bertsmith.training import checkpoint
-from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.checkpoint import Saver, TrainerState
 from bertsmith.training.config import LoopConfig
 from bertsmith.training.loop import train
-from bertsmith.training.optimizer import adamw, state_by_name
+from bertsmith.training.optimizer import adamw
 from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.parallel.place import Place
 from bertsmith.training.parallel.precision import choose_micro_tokens, explaining_memory
@@ -207,27 +207,26 @@ class _Run:
         config, model, place, state = self.config, self.model, self.place, self.state
         per_epoch = self.batches.steps_per_epoch
         model.class_weights = class_weights(config, self.data, place)
-        evaluate = DevEvaluation(
-            config,
-            self.data,
-            self.out,
-            model=model,
-            tokenizer=self.origin.tokenizer,
-            place=place,
-            state=state,
-            best=best,
-        )
-        with Parallel(model, place) as parallel:
+        with ExitStack() as stack:
+            parallel = stack.enter_context(Parallel(model, place, shard=config.shard))
+            evaluate = DevEvaluation(
+                config,
+                self.data,
+                self.out,
+                parallel=parallel,
+                tokenizer=self.origin.tokenizer,
+                state=state,
+                best=best,
+            )
             optimizer = adamw(model, config.optimizer)
             if self.saved is not None:
                 checkpoint.load_optimizer(self.saved, model, optimizer)
+            saver = stack.enter_context(Saver(self.out / CHECKPOINTS, parallel, optimizer, keep=1))
 
             def save() -> None:
-                if place.world.first:
-                    schedule.sync()
-                    moments = state_by_name(model, optimizer)
-                    root = self.out / CHECKPOINTS
-                    checkpoint.save(root, state, moments, write_model=evaluate.write_model, keep=1)
+                schedule.sync()
+                whole = parallel.whole_model()
+                saver.save(state, lambda folder: evaluate.write_model(folder, whole))
 
             train(
                 parallel,
@@ -300,7 +299,7 @@ def _find_start(
         _run_folder(out),
         config,
         fingerprint,
-        free={"micro_tokens"},
+        free={"micro_tokens", "shard"},
         moved={"model"},
         resume=True,
     )
@@ -326,7 +325,7 @@ def _start_notes(
 
 def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResult:
     """The result of a run that is over, if it is a run of these settings on this data."""
-    _run_folder(out).check_same(config, free={"micro_tokens", "model"})
+    _run_folder(out).check_same(config, free={"micro_tokens", "shard", "model"})
     result = read_json(out / RESULT, RunResult)
     if result.fingerprint != fingerprint:
         raise FolderError(

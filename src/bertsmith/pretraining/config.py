@@ -74,6 +74,8 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     precision: Precision = "auto"
     micro_tokens: int = 0
     """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+    shard: bool = False
+    """Whether each of several processes keeps a part of the weights and their moments only."""
     evaluate_every: int = 0
     """Steps between held-out evaluations; 0 evaluates at every twentieth of the run."""
     evaluate_sequences: int = 512

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-
 from bertsmith.checkpoints.folder import load_config, parameter_count, save_model
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
@@ -41,9 +39,9 @@ from bertsmith.pretraining.setup import (
 )
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training import checkpoint
-from bertsmith.training.checkpoint import TrainerState
+from bertsmith.training.checkpoint import Saver, TrainerState
 from bertsmith.training.loop import train
-from bertsmith.training.optimizer import adamw, state_by_name
+from bertsmith.training.optimizer import adamw
 from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.parallel.place import Place, join
 from bertsmith.training.parallel.precision import choose_micro_tokens, explaining_memory
@@ -62,7 +60,9 @@ SETTINGS = "pretrain.json"
 
 # What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
 # bits of sums and where dropout falls, and a run that has met the end of memory must go on.
-_FREE = frozenset({"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens"})
+_FREE = frozenset(
+    {"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens", "shard"}
+)
 
 
 def run_folder(out: Path) -> JobFolder:
@@ -143,30 +143,34 @@ def run(
             reporter.baseline(job.baseline)
 
         # 3. Training.
-        parallel = stack.enter_context(Parallel(job.model, place))
+        parallel = stack.enter_context(Parallel(job.model, place, shard=config.shard))
         optimizer = adamw(job.model, config.optimizer)
         if job.saved is not None:
             checkpoint.load_optimizer(job.saved, job.model, optimizer)
+        saver = Saver(out / CHECKPOINTS, parallel, optimizer, keep=config.keep)
 
         def save() -> None:
-            if place.world.first:
-                schedule.sync()
-                job.save(out / CHECKPOINTS, state_by_name(job.model, optimizer))
+            schedule.sync()
+            job.note_cursors()
+            model = parallel.whole_model()
+            saver.save(job.state, lambda folder: job.write_model(folder, model))
 
-        train(
-            parallel,
-            optimizer,
-            job.phases,
-            schedule=schedule,
-            state=job.state,
-            config=config.loop,
-            reporter=reporter,
-            evaluate=lambda: evaluate(job.model, job.evaluated, place),
-            save=save,
-        )
+        with saver:
+            train(
+                parallel,
+                optimizer,
+                job.phases,
+                schedule=schedule,
+                state=job.state,
+                config=config.loop,
+                reporter=reporter,
+                evaluate=lambda: evaluate(job.model, job.evaluated, place),
+                save=save,
+            )
 
         # 4. The model folder; config.json comes last and means that the run is over.
-        place.first_decides(lambda: job.write_model(out))
+        trained = parallel.whole_model()
+        place.first_decides(lambda: job.write_model(out, trained))
         return job.result(out)
 
 
@@ -187,26 +191,23 @@ class _Job:
     saved: Path | None
     """The checkpoint to continue from."""
 
-    def save(self, root: Path, moments: dict[str, Tensor]) -> None:
-        """Writes a checkpoint, with how far each phase has read the corpus."""
+    def note_cursors(self) -> None:
+        """Records how far each phase has read the corpus."""
         begun = self.phases[: len(self.state.phase_starts)]
         self.state.cursors = [batches.cursor for batches in begun]
-        checkpoint.save(
-            root, self.state, moments, write_model=self.write_model, keep=self.config.keep
-        )
 
-    def write_model(self, folder: Path) -> None:
-        """Writes the model folder, as far as it is trained."""
+    def write_model(self, folder: Path, model: Pretrained) -> None:
+        """Writes the model folder, of the model as far as it is trained."""
         card = pretraining_card(
             self.config,
             self.model_config,
             self.state,
-            parameters=parameter_count(self.model),
+            parameters=parameter_count(model),
             documents=self.corpus.manifest.documents("train"),
             corpus_tokens=self.corpus.manifest.tokens("train"),
             baseline=self.baseline,
         )
-        save_model(folder, self.model, self.corpus.tokenizer, card=card)
+        save_model(folder, model, self.corpus.tokenizer, card=card)
 
     def result(self, out: Path) -> PretrainResult:
         """What the run came to."""

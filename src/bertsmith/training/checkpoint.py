@@ -1,20 +1,25 @@
 """Checkpoints: a model folder with the trainer's state beside it, whole or absent.
 
-`out/checkpoints/step-00000100/` holds what any model folder holds, `trainer.safetensors` (the
-optimizer's moments by parameter name) and `trainer.json` (`TrainerState`, with a checksum of every
-other file). No random state: dropout is seeded by the step, data is a function of the step.
+`out/checkpoints/step-00000100/` holds what any model folder holds, the optimizer's moments by
+parameter name (`trainer.safetensors`, or a file for each process of a sharded run in `moments/`)
+and `trainer.json` (`TrainerState`, with a checksum of every other file), which is written last. No
+random state: dropout is seeded by the step, data is a function of the step.
 """
 
+import contextlib
+import copy
 import importlib.metadata
 import platform
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from bertsmith.checkpoints.tensors import load_tensors, save_tensors
@@ -25,12 +30,15 @@ from bertsmith.core.storage import (
     read_json,
     write_json,
 )
-from bertsmith.training.optimizer import load_state_by_name
+from bertsmith.training.optimizer import load_state_by_name, state_by_name
+from bertsmith.training.parallel import sharding
+from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.schedule import Moment
 
 VERSION = 2
 _STATE = "trainer.json"
 _MOMENTS = "trainer.safetensors"
+_PARTS = "moments"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -106,6 +114,30 @@ def steps(root: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+@contextlib.contextmanager
+def written(root: Path, state: TrainerState, *, keep: int) -> Iterator[Path]:
+    """Yields an empty folder that is the checkpoint of `state.step` when the block ends well.
+
+    Whole or not at all; then all but the newest `keep` checkpoints are removed.
+
+    Args:
+        root: the folder of checkpoints.
+        state: where the run stands.
+        keep: how many of the newest checkpoints stay.
+
+    Raises:
+        SystemFault: the disk is full, the folder cannot be written, ...
+    """
+    with atomic_folder(folder_of(root, state.step)) as folder:
+        yield folder
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        sums = {str(path.relative_to(folder)): checksum(path) for path in files}
+        finished = msgspec.structs.replace(state, checksums=sums, versions=versions())
+        write_json(folder / _STATE, finished)
+    for step in steps(root)[:-keep]:
+        _remove(folder_of(root, step))
+
+
 def save(
     root: Path,
     state: TrainerState,
@@ -114,29 +146,100 @@ def save(
     write_model: Callable[[Path], object],
     keep: int,
 ) -> Path:
-    """Writes the checkpoint of `state.step`, whole or not at all; then removes all but `keep`.
+    """Writes a checkpoint of tensors that this process has whole; see `written`.
 
     Args:
         root: the folder of checkpoints.
         state: where the run stands.
         moments: the optimizer's tensors by parameter name.
-        write_model: writes the model folder into the path it is given.
+        write_model: writes the model folder into the path that it is given.
         keep: how many of the newest checkpoints stay.
-
-    Raises:
-        SystemFault: the disk is full, the folder cannot be written, ...
     """
-    target = folder_of(root, state.step)
-    with atomic_folder(target) as folder:
+    with written(root, state, keep=keep) as folder:
         write_model(folder)
-        save_tensors(folder / _MOMENTS, moments, {"format": "pt"})
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        sums = {str(path.relative_to(folder)): checksum(path) for path in files}
-        whole = msgspec.structs.replace(state, checksums=sums, versions=versions())
-        write_json(folder / _STATE, whole)
-    for step in steps(root)[:-keep]:
-        _remove(folder_of(root, step))
-    return target
+        on_cpu = {name: moment.cpu() for name, moment in moments.items()}
+        save_tensors(folder / _MOMENTS, on_cpu, {"format": "pt"})
+    return folder_of(root, state.step)
+
+
+class Saver:
+    """Writes the checkpoints of a run: at once, or of a sharded model in the background.
+
+    The moments of a sharded model are copied, then written while the run goes on, each process's by
+    itself. Leaving the context waits until the last checkpoint is there.
+    """
+
+    def __init__(
+        self, root: Path, parallel: Parallel[Any], optimizer: torch.optim.Optimizer, *, keep: int
+    ) -> None:
+        """Into the folder `root`, which keeps the newest `keep` of them."""
+        self._root, self._parallel, self._optimizer, self._keep = root, parallel, optimizer, keep
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-checkpoints")
+        self._pending: Future[None] | None = None
+        # Of its own, so that what is said in the background does not mix with the run's.
+        self._group = dist.new_group(backend="gloo") if parallel.sharded else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._thread:
+            if kind is None:
+                self._wait()
+            elif self._pending is not None:
+                # What ended the run is told; a checkpoint that still can be finished is.
+                wait([self._pending])
+
+    def save(self, state: TrainerState, write_model: Callable[[Path], object]) -> None:
+        """Saves the run at `state`; called by every process.
+
+        Args:
+            state: where the run stands.
+            write_model: writes the model folder into the path that it is given.
+
+        Raises:
+            SystemFault: this checkpoint, or the one before it in the background, could not be
+                written.
+        """
+        place = self._parallel.place
+        moments = state_by_name(self._parallel.model, self._optimizer)
+        if self._group is None:
+            place.first_decides(
+                lambda: save(self._root, state, moments, write_model=write_model, keep=self._keep)
+            )
+            return
+        self._wait()
+        with contextlib.ExitStack() as stack:
+            folder = place.first_decides(lambda: self._begin(stack, state, write_model))
+            unfinished = stack.pop_all()
+        parts = sharding.save_parts(folder / _PARTS, moments, self._group)
+        self._pending = self._thread.submit(_finish, unfinished, parts, folder)
+
+    def _begin(
+        self,
+        stack: contextlib.ExitStack,
+        state: TrainerState,
+        write_model: Callable[[Path], object],
+    ) -> Path:
+        """Opens the checkpoint on `stack` and writes the model."""
+        # The run changes its state while the moments are written.
+        folder = stack.enter_context(written(self._root, copy.deepcopy(state), keep=self._keep))
+        write_model(folder)
+        (folder / _PARTS).mkdir()
+        return folder
+
+    def _wait(self) -> None:
+        """Waits for the checkpoint in the background; all fail if the first could not finish."""
+        if self._pending is not None:
+            self._parallel.place.first_decides(self._pending.result)
+            self._pending.result()
+            self._pending = None
+
+
+def _finish(unfinished: contextlib.ExitStack, parts: "Future[object]", folder: Path) -> None:
+    """Ends a checkpoint when all processes have written their parts."""
+    with unfinished, sharding.explained(folder):
+        parts.result()
 
 
 def load(folder: Path) -> TrainerState:
@@ -174,12 +277,15 @@ def load(folder: Path) -> TrainerState:
 
 
 def load_optimizer(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Puts back the optimizer's tensors.
+    """Puts back the optimizer's tensors, sharded as the model is; called by every process.
 
     Raises:
         FolderError: the file is missing or damaged, or does not fit the model.
     """
-    moments = load_tensors(folder / _MOMENTS)
+    if (folder / _PARTS).is_dir():
+        moments = sharding.load_parts(folder / _PARTS, dict(model.named_parameters()))
+    else:
+        moments = load_tensors(folder / _MOMENTS)
     load_state_by_name(model, optimizer, moments, source=str(folder))
 
 

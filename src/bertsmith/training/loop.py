@@ -8,17 +8,23 @@ processes, so neither the split into micro-batches nor the number of processes c
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bertsmith.core.errors import DivergedError, Stopped, UsageError, option
 from bertsmith.core.runtime import derive_seed, keep_freed_memory, return_freed_memory
 from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.training.checkpoint import TrainerState
 from bertsmith.training.config import LoopConfig
-from bertsmith.training.optimizer import FORGET_EVERY, clip, forget_faint, set_learning_rate
+from bertsmith.training.optimizer import (
+    FORGET_EVERY,
+    clip,
+    forget_faint,
+    gradient_norm,
+    set_learning_rate,
+)
 from bertsmith.training.parallel.model import Batch, Parallel
 from bertsmith.training.parallel.place import Place
 from bertsmith.training.progress import Rate, Reporter
@@ -46,7 +52,7 @@ class Batches(Protocol):
 
 
 def train(
-    parallel: Parallel,
+    parallel: Parallel[Any],
     optimizer: torch.optim.Optimizer,
     phases: Sequence[Batches],
     *,
@@ -94,7 +100,7 @@ def train(
             by_clock = schedule.budget is not None
             due = evaluation_due(state, moment, config.evaluate_every, by_clock=by_clock)
             if due and (moment.over or not signaled):
-                _evaluate(evaluate, parallel.model, state, moment)
+                _evaluate(evaluate, parallel, state, moment)
                 reporter.evaluation(state.step, state.evaluation)
             over = moment.over or enough()
             due = checkpoint_due(moment, config.save_every, elapsed=saved_elapsed)
@@ -128,7 +134,7 @@ def train(
 
 
 def take_step(
-    parallel: Parallel,
+    parallel: Parallel[Any],
     optimizer: torch.optim.Optimizer,
     batches: Sequence[Batch],
     moment: Moment,
@@ -165,7 +171,7 @@ def take_step(
     #    the only time in a step that one process waits for its device; several also wait for each
     #    other in `agree` and `count`, which a process cannot know alone.
     gradients = [p.grad for p in parallel.model.parameters() if p.grad is not None]
-    norm_tensor = torch.nn.utils.get_total_norm(gradients)
+    norm_tensor = gradient_norm(gradients)
     means = place.total_tensor(sums) / counts
     *values, norm = torch.cat([means, norm_tensor.reshape(1)]).tolist()
     check_finite(dict(zip(names, values, strict=True)), norm, moment)
@@ -184,12 +190,16 @@ def take_step(
 
 
 def _evaluate(
-    evaluate: Callable[[], dict[str, float]], model: nn.Module, state: TrainerState, moment: Moment
+    evaluate: Callable[[], dict[str, float]],
+    parallel: Parallel[Any],
+    state: TrainerState,
+    moment: Moment,
 ) -> None:
     """Evaluates into `state`, with time and duration, which determine the next evaluation."""
     began = time.monotonic()
-    state.evaluation = evaluate()
-    model.train()
+    with parallel.gathered():
+        state.evaluation = evaluate()
+    parallel.model.train()
     state.evaluated_at = state.step
     state.evaluated_progress = moment.progress
     state.evaluation_seconds = time.monotonic() - began

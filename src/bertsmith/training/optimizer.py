@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from bertsmith.core.errors import FolderError
 from bertsmith.training.config import OptimizerConfig
+from bertsmith.training.parallel.sharding import is_whole, part_of, whole
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -39,6 +40,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
         group["lr"] = learning_rate
 
 
+def gradient_norm(gradients: list[Tensor]) -> Tensor:
+    """L2 norm of all of them together, a scalar; of sharded ones over all processes."""
+    return whole(torch.nn.utils.get_total_norm(gradients))
+
+
 def clip(gradients: list[Tensor], norm: float, *, longest: float) -> None:
     """Scales the gradients so that their total L2 norm, already measured as `norm`, is `longest`.
 
@@ -69,7 +75,7 @@ def forget_faint(optimizer: torch.optim.Optimizer) -> None:
 def state_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors as `<parameter name>.<moment>`, for `load_state_by_name`."""
     return {
-        f"{name}.{moment}": value.detach().cpu()
+        f"{name}.{moment}": value.detach()
         for name, parameter in model.named_parameters()
         for moment, value in optimizer.state.get(parameter, {}).items()
     }
@@ -94,4 +100,5 @@ def load_state_by_name(
                 f"{expected}; the folder mixes files of two runs or is from an earlier version. "
                 "Restore it from a good copy, or restart the run."
             )
-        optimizer.state[parameter][moment] = value.to(parameter.device, copy=True)
+        here = value.to(parameter.device, copy=True) if is_whole(value) else value
+        optimizer.state[parameter][moment] = part_of(here, parameter)

@@ -4,21 +4,27 @@
 2. *Device*: the model moves there.
 3. *Precision*: weights stay fp32; forward passes run under bf16 autocast where hardware has bf16.
 4. *Compile*: the repeated blocks, on CUDA only (on a CPU it gains nothing in training).
-5. *DDP*, last, so that its hooks see the parameters in their final place.
+5. *DDP*, or *FSDP2* where the weights are to be sharded, last, so that its hooks see the parameters
+   in their final place.
 
 Nothing inside a model knows of any of this.
 """
 
 import contextlib
+import copy
 import warnings
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, Self
+from itertools import repeat
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from bertsmith.training.parallel import sharding
 from bertsmith.training.parallel.place import Place
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 class Batch(Protocol):
@@ -49,17 +55,30 @@ class Losses(nn.Module):
         return losses
 
 
-class Parallel:
+class Parallel(Generic[ModelT]):
     """A model on its place: call it on a micro-batch for the sums of its losses."""
 
-    def __init__(self, model: nn.Module, place: Place) -> None:
-        """Applies steps 2 to 5 of the order above; `model` itself stays usable and unwrapped."""
-        self.model = model.to(place.device)
+    def __init__(self, model: ModelT, place: Place, *, shard: bool = False) -> None:
+        """Applies steps 2 to 5 of the order above, in place.
+
+        With `shard`, and more than one process, `model` computes as usual inside `gathered` only,
+        and is read from `whole_model`.
+        """
+        self.model = model
         self.place = place
-        self._settled = place.world.size == 1
+        self.sharded = shard and place.world.size > 1
+        # Only DDP has something to settle.
+        self._settled = place.world.size == 1 or self.sharded
         if place.device.type == "cuda":
             compile_blocks(model)
         self._losses: nn.Module = Losses(model)
+        self._whole = model
+        if self.sharded:
+            if place.world.first:
+                self._whole = copy.deepcopy(model)
+            sharding.shard(model)
+            return
+        model.to(place.device)
         if place.world.size > 1:
             with warnings.catch_warnings():
                 # Newer versions of torch call the argument by another name, which older ones lack.
@@ -93,6 +112,23 @@ class Parallel:
             return contextlib.nullcontext()
         hold: AbstractContextManager[Any] = self._losses.no_sync()
         return hold
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """Around what evaluates the model outside of a training step, in every process."""
+        return sharding.gathered(self.model) if self.sharded else contextlib.nullcontext()
+
+    def whole_model(self) -> ModelT:
+        """The model for the first process to write; called by every process.
+
+        Of a sharded one it is a copy in the first process's main memory.
+        """
+        if self.sharded:
+            targets = self._whole.parameters() if self.place.world.first else repeat(None)
+            for parameter, target in zip(self.model.parameters(), targets, strict=False):
+                values = sharding.whole(parameter.detach())
+                if target is not None:
+                    target.data.copy_(values)
+        return self._whole
 
     def settle(self, batch: Batch) -> None:
         """Before the first step, runs a forward and backward pass and throws the gradients away.
