@@ -69,7 +69,10 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
     ("flags", "message"),
     [
         (["--combine", "sum"], "--combine says how the layers of --features become one"),
-        (["--stride", 16], "--stride is for windows, and here what is too long is cut; add --long"),
+        (
+            ["--stride", 16],
+            "--stride is for sliding windows, but long texts are truncated; add --long-texts",
+        ),
         (["--max-length", 1], "--max-length is 1; it must be at least 8."),
         (["--learning-rate", "inf"], "--learning-rate is inf; it must be above 0 and at most 0.1."),
         (["--epochs", 10**9], "--epochs is 1000000000; it must be at most 10000"),

@@ -33,7 +33,7 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         epochs=3,
         max_length=512,
         stride=384,
-        long="cut",
+        long_texts="truncate",
         warmup=0.1,
         weight_decay=0.01,
         beta1=0.9,
@@ -213,26 +213,25 @@ SHARE = "at least 0 and below 1"
             "of its own: leave one of the two out.",
         ),
         (
-            {"task": "swag", "kind": "multiple-choice", "long": "windows"},
-            "long is for texts to classify or measure; 'multiple-choice' cuts what is too long: "
-            "leave it out.",
+            {"task": "swag", "kind": "multiple-choice", "long_texts": "windows"},
+            "long_texts does not apply to 'multiple-choice', which truncates them; remove it.",
         ),
         (
-            {"task": "token-classification", "kind": "token-classification", "long": "cut"},
-            "long is for texts to classify or measure; 'token-classification' always reads "
-            "through windows: leave it out.",
+            {"kind": "token-classification", "long_texts": "truncate"},
+            "long_texts does not apply to 'token-classification', which always slides windows "
+            "over them; remove it.",
         ),
         (
             {"stride": 64},
-            "stride is for windows, and here what is too long is cut; add long='windows', or "
-            "leave it out.",
+            "stride is for sliding windows, but long texts are truncated; add "
+            "long_texts='windows', or remove it.",
         ),
         (
             {"kind": "multiple-choice", "stride": 64},
-            "stride is for windows, and here what is too long is cut; leave it out.",
+            "stride is for sliding windows, but long texts are truncated; remove it.",
         ),
         (
-            {"stride": 127, "max_length": 128, "long": "windows"},
+            {"stride": 127, "max_length": 128, "long_texts": "windows"},
             "stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
             "would be skipped; give 126 or less.",
         ),
@@ -266,7 +265,7 @@ def test_the_edges_of_the_ranges_are_allowed():
     assert config_of(kind="token-classification", max_length=8, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
     assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
-    assert config_of(weights="balanced", long="windows").weights == "balanced"
+    assert config_of(weights="balanced", long_texts="windows").weights == "balanced"
     assert config_of(kind="token-classification", features=(-4, -1), combine="sum").features == (
         -4,
         -1,

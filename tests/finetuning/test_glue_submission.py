@@ -88,7 +88,7 @@ def test_what_loses_its_end_is_told(runs: dict[str, Path], tmp_path: Path) -> No
     write_json(run / TASK_CONFIG, msgspec.structs.replace(task_config, limits=short))
     told: list[str] = []
     glue_submit([run], tmp_path / "glue.zip", partial=True, show=told.append)
-    cut = "RTE: 5 of the inputs lost their end to the model's limit"
+    cut = "RTE: 5 of the inputs are truncated"
     assert told == [f"RTE: {run}", cut]
 
 

@@ -97,7 +97,7 @@ def taught_of(case: str, *, max_length: int = 24) -> TaskConfig:
         kind=kind_of(case),
         labels=LABELS.get(case, ()),
         limits=Limits(
-            max_length, 7, "windows" if case in ("classification", "regression") else "cut", 4
+            max_length, 7, "windows" if case in ("classification", "regression") else "truncate", 4
         ),
         thresholds=(0.0,) if case == "question-answering" else None,
     )

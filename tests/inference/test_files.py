@@ -133,7 +133,7 @@ def test_what_loses_its_end_is_told(classifier: Model, tmp_path: Path) -> None:
     max_length = classifier.task_config.limits.max_length
     (tmp_path / "in.txt").write_text(f"red green\n{'red ' * max_length}\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out.jsonl", columns=Columns())
-    assert (done.rows, done.cut) == (2, 1)
+    assert (done.rows, done.truncated) == (2, 1)
     assert "maximum length: 1." in done.told
     (tmp_path / "in.txt").write_text("red green\n")
     done = predict_file(classifier, tmp_path / "in.txt", tmp_path / "out2.jsonl", columns=Columns())

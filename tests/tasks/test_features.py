@@ -138,7 +138,7 @@ def test_sentences_of_a_document_are_context_and_others_are_not():
     assert features.words["row"].tolist() == [0, 0, 0, 1, 2, 3, 3, 3]
     assert features.words["place"].tolist() == [1, 2, 3, 2, 1, 1, 2, 3]
     assert features.words["target"].tolist() == [-1] * 8
-    assert (features.windowed, features.items, features.cut) == (1, 4, 0)
+    assert (features.windowed, features.items, features.truncated) == (1, 4, 0)
     assert features.whole.tolist() == [8, 3, 5], "documents"
 
 
@@ -211,9 +211,9 @@ def test_long_questions_are_cut_and_counted():
     limit = Limits(12, 4, max_question_length=3)
     features = build("question-answering", [ask, short, ask], TOKENIZER, limit)
     assert texts_of(features) == ["[CLS] a b c [SEP] 中 文 [SEP]"] * 3
-    assert features.cut == 2
+    assert features.truncated == 2
     assert features.whole.tolist() == [10, 8, 10]
-    assert msgspec.json.encode(features.cut) == b"2"
+    assert msgspec.json.encode(features.truncated) == b"2"
     assert features.targets is None
     assert build("question-answering", [short], TOKENIZER, limit).targets.tolist() == [[0, 0]]
     with pytest.raises(UsageError, match="use a length of at least 7"):
@@ -241,7 +241,7 @@ def test_windows_cover_every_piece_of_the_longer_text(sizes, max_length, stride,
         for a, b in sizes
     ]
     room = max_length - (3 if paired else 2)
-    for long in ("cut", "windows"):
+    for long in ("truncate", "windows"):
         features = build(
             "classification", examples, TOKENIZER, Limits(max_length, stride, long), ["y", "x"]
         )
@@ -266,7 +266,7 @@ def test_windows_cover_every_piece_of_the_longer_text(sizes, max_length, stride,
             else:
                 assert len(found) == 1
                 assert found["a_length"][0] + found["b_length"][0] == min(a + b, room)
-        assert features.cut == (too_long if long == "cut" else lost)
+        assert features.truncated == (too_long if long == "truncate" else lost)
         assert features.windowed == int((np.bincount(features.rows["example"]) > 1).sum())
 
 
@@ -290,7 +290,7 @@ def test_texts_become_rows_with_their_targets():
         "classification", texts(("a b c", "x"), ("a b", "x")), TOKENIZER, Limits(4, 4), "xy"
     )
     assert texts_of(cut) == ["[CLS] a b [SEP]"] * 2
-    assert (cut.cut, cut.windowed) == (1, 0)
+    assert (cut.truncated, cut.windowed) == (1, 0)
     assert cut.whole.tolist() == [5, 4]
     windows = build(
         "classification", texts(("a b c", "x")), TOKENIZER, Limits(4, 1, "windows"), "xy"
@@ -315,9 +315,9 @@ def test_choices_are_grouped_behind_their_beginning():
     assert (features.group, features.items) == (2, 2)
     assert features.rows["example"].tolist() == [0, 0, 1, 1]
     assert features.targets.tolist() == [1, 0]
-    assert (features.cut, features.windowed) == (1, 0)
+    assert (features.truncated, features.windowed) == (1, 0)
     unlabelled = [replace(example, label=None) for example in examples]
     assert build("multiple-choice", unlabelled, TOKENIZER, Limits(9, 4)).targets is None
     assert features.whole.tolist() == [6, 8, 5, 5], "choices"
     # Both choices of the first are too long: it counts once.
-    assert build("multiple-choice", examples, TOKENIZER, Limits(5, 4)).cut == 1
+    assert build("multiple-choice", examples, TOKENIZER, Limits(5, 4)).truncated == 1

@@ -17,7 +17,7 @@ from bertsmith.core.stop import signal_of
 from bertsmith.finetuning.config import FinetuneConfig, Weights
 from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import InitialWeights
-from bertsmith.tasks.examples import Long
+from bertsmith.tasks.examples import LongTexts
 
 if TYPE_CHECKING:
     from bertsmith.finetuning.job import Job
@@ -111,11 +111,11 @@ class Finetune(TrainingOptions, ColumnOptions):
         shown="structured",
     )
     max_length: int | None = flag("Maximum tokens of an input.", group="Model", default=None)
-    long: Long | None = flag(
-        "Longer texts: cut their end, or average the scores of windows.",
+    long_texts: LongTexts | None = flag(
+        "Texts that are too long: truncate them, or average the scores of sliding windows.",
         group="Model",
         default=None,
-        shown="cut",
+        shown="truncate",
     )
     stride: int | None = flag(
         "Pieces from the start of a window to the start of the next.",

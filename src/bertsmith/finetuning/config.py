@@ -7,7 +7,7 @@ import msgspec
 from bertsmith.core.runtime import Precision
 from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import InitialWeights
-from bertsmith.tasks.examples import MAX_QUESTION_LENGTH, Limits, Long
+from bertsmith.tasks.examples import MAX_QUESTION_LENGTH, Limits, LongTexts
 from bertsmith.training.config import OptimizerConfig
 
 Weights = Literal["none", "balanced"]
@@ -35,7 +35,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Most tokens of an input."""
     stride: int
     """Pieces from the start of one window to the start of the next."""
-    long: Long = "cut"
+    long_texts: LongTexts = "truncate"
     """What kinds of task that look at a text do with longer ones."""
     warmup: float = 0.1
     weight_decay: float = 0.01
@@ -84,6 +84,6 @@ def limits_of(config: FinetuneConfig) -> Limits:
     return Limits(
         max_length=config.max_length,
         stride=config.stride,
-        long=config.long,
+        long_texts=config.long_texts,
         max_question_length=min(MAX_QUESTION_LENGTH, config.max_length // 2),
     )

@@ -77,7 +77,7 @@ class Lengths(msgspec.Struct, frozen=True):
     median: int
     """Of the training inputs, before anything is cut, as are the others."""
     longest: int
-    cut: dict[str, int]
+    truncated: dict[str, int]
     """Part -> examples that lose their end."""
     windowed: dict[str, int]
     """Part -> examples or documents that are read through several windows."""
@@ -266,7 +266,7 @@ def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
         max_length=limits.max_length,
         median=int(np.median(whole)),
         longest=int(whole.max()),
-        cut={part: made.cut for part, made in features.items()},
+        truncated={part: made.truncated for part, made in features.items()},
         windowed={part: made.windowed for part, made in features.items()},
         counts=dict(zip(found.tolist(), counts.tolist(), strict=True)),
         unknown=int((pieces_T == tokenizer.unk_id).sum()) / max(len(pieces_T), 1),
@@ -303,7 +303,7 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
             f"train: {found.unknown:.1%} of the pieces are unknown to the model's vocabulary "
             "([UNK]): it cannot tell these words from one another; a model of their language can"
         )
-    for part, count in found.cut.items():
+    for part, count in found.truncated.items():
         if count:
             lines.append(f"{part}: {count:,} {kind.cut_inputs} are too long and lose their end")
     for part, count in found.windowed.items():

@@ -185,19 +185,18 @@ def _check(config: FinetuneConfig, positions: int) -> None:
 
 def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
     """Refuses what was given and would not be looked at."""
-    long = kind_named(config.kind).long
-    if "long" in given and long != "choice":
-        how = "cuts what is too long" if long == "cut" else "always reads through windows"
+    long_texts = kind_named(config.kind).long_texts
+    if "long_texts" in given and long_texts != "choice":
+        how = "truncates them" if long_texts == "truncate" else "always slides windows over them"
         raise UsageError(
-            f"{option('long')} is for texts to classify or measure; '{config.kind}' {how}: leave "
-            "it out."
+            f"{option('long_texts')} does not apply to '{config.kind}', which {how}; remove it."
         )
-    cuts = long == "cut" or (long == "choice" and config.long == "cut")
-    if "stride" in given and cuts:
-        windows = f"add {option('long', 'windows')}, or leave it out"
+    truncates = "truncate" in (long_texts, config.long_texts) and long_texts != "windows"
+    if "stride" in given and truncates:
+        windows = f"add {option('long_texts', 'windows')}, or remove it"
         raise UsageError(
-            f"{option('stride')} is for windows, and here what is too long is cut; "
-            f"{'leave it out' if long == 'cut' else windows}."
+            f"{option('stride')} is for sliding windows, but long texts are truncated; "
+            f"{'remove it' if long_texts == 'truncate' else windows}."
         )
     if "combine" in given and not config.features:
         raise UsageError(

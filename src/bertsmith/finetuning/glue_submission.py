@@ -159,8 +159,8 @@ def _answer(
         )
     predictor = Model(run)
     features = predictor.scorer.features(examples, predictor.task_config)
-    if features.cut:
-        show(f"{sheet.name}: {features.cut:,} of the inputs lost their end to the model's limit")
+    if features.truncated:
+        show(f"{sheet.name}: {features.truncated:,} of the inputs are truncated")
     answers = predictor.scorer.predict(examples, predictor.task_config, features)
     lines = [f"{number}\t{_spelled(task, answer)}" for number, answer in enumerate(answers)]
     return "\n".join(["index\tprediction", *lines]) + "\n"

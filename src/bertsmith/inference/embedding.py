@@ -162,7 +162,7 @@ def embed(
     limits = Limits(
         max_length=max_length,
         stride=max(1, max_length * 3 // 4),
-        long="windows" if how.max_length is None else "cut",
+        long_texts="windows" if how.max_length is None else "truncate",
     )
     skipped = _prompt_length(tokenizer, how, max_length)
     examples = [

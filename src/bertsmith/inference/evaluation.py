@@ -45,8 +45,8 @@ class PartScores(msgspec.Struct, frozen=True):
     """Metric -> 95% bootstrap interval over examples."""
     rows: list[Row]
     """A row for each class or type of entity; empty for other kinds."""
-    cut: int = 0
-    """Examples that lost their end to the model's limit."""
+    truncated: int = 0
+    """Examples longer than the model reads."""
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -64,8 +64,8 @@ class Evaluation(msgspec.Struct, frozen=True):
         """The same in words."""
         lines = []
         for part, found in self.parts.items():
-            cut = f", {found.cut:,} of which lost their end to the limit" if found.cut else ""
-            lines.append(f"{part}: {found.examples:,} examples{cut}")
+            truncated = f", {found.truncated:,} of which are truncated" if found.truncated else ""
+            lines.append(f"{part}: {found.examples:,} examples{truncated}")
             for name, value in found.scores.items():
                 words = told_beside(name, value, found.intervals.get(name), found.baseline[name])
                 lines.append(f"  {METRICS[name].title}: {words}")
@@ -159,7 +159,7 @@ def evaluate(
         _check_labels(examples, task_config.labels, kind.known_labels(task_config.labels))
         features = predictor.scorer.features(examples, task_config)
         answers = predictor.scorer.predict(examples, task_config, features)
-        found[part] = _scored(predictor, names, examples, answers, cut=features.cut)
+        found[part] = _scored(predictor, names, examples, answers, truncated=features.truncated)
     return Evaluation(str(predictor.folder), task_config.task, found, skipped, notes.lines())
 
 
@@ -169,7 +169,7 @@ def _scored(
     examples: Sequence[Example],
     answers: Sequence[Prediction],
     *,
-    cut: int,
+    truncated: int,
 ) -> PartScores:
     task_config = predictor.task_config
     kind = kind_named(task_config.kind)
@@ -180,7 +180,7 @@ def _scored(
     rows = kind.table(right, given, task_config.labels)
     known = {name: found for name, found in intervals.items() if found is not None}
     usual = baseline(kind, names, right)
-    return PartScores(len(examples), scores, usual, known, rows, cut)
+    return PartScores(len(examples), scores, usual, known, rows, truncated)
 
 
 def _check_labels(examples: Sequence[Example], labels: Sequence[str], known: set[str]) -> None:

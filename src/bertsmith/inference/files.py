@@ -36,7 +36,7 @@ class Done(msgspec.Struct, frozen=True):
 
     out: str
     rows: int
-    cut: int = 0
+    truncated: int = 0
     """Rows whose text lost its end, because the model was taught on shorter inputs."""
 
     @property
@@ -47,11 +47,12 @@ class Done(msgspec.Struct, frozen=True):
     @property
     def told(self) -> str:
         """What was cut, in words; empty if nothing was."""
-        if not self.cut:
+        if not self.truncated:
             return ""
         return (
-            f"Texts truncated to the model's maximum length: {self.cut:,}. To use them whole, "
-            f"fine-tune with {option('long', 'windows')} or a larger {option('max_length')}."
+            f"Texts truncated to the model's maximum length: {self.truncated:,}. To use them "
+            f"whole, fine-tune with {option('long_texts', 'windows')} or a larger "
+            f"{option('max_length')}."
         )
 
 
@@ -128,7 +129,7 @@ def _predicted(
         for (values, example), answer in zip(block, answers, strict=True):
             _check_free(values, answer, example.where)
         rows = [(values, answer) for (values, _), answer in zip(block, answers, strict=True)]
-        yield rows, features.cut
+        yield rows, features.truncated
 
 
 def embed_file(

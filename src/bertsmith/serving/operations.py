@@ -142,7 +142,10 @@ def _predict(model: Model, inputs: Sequence[Any], settings: dict[str, Any]) -> l
     """The answers, each with `truncated` where the end of its text was left out."""
     task_config = model.task_config
     answers = [msgspec.to_builtins(answer) for answer in model.predict(inputs)]
-    if task_config.limits.long == "cut" and kind_named(task_config.kind).long != "windows":
+    if (
+        task_config.limits.long_texts == "truncate"
+        and kind_named(task_config.kind).long_texts != "windows"
+    ):
         for answer, item in zip(answers, inputs, strict=True):
             answer["truncated"] = _length(model, item) > task_config.limits.max_length
     else:

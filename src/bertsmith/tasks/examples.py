@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import msgspec
 
-Long = Literal["cut", "windows"]
+LongTexts = Literal["truncate", "windows"]
 MAX_QUESTION_LENGTH = 64
 """Pieces (Google's `run_squad.py`)."""
 PLACE = ("where", "word_a_line", "text", "places")
@@ -25,9 +25,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Most tokens of an input, `[CLS]` and `[SEP]` counted."""
     stride: int
     """Pieces from the start of one window to the start of the next."""
-    long: Long = "cut"
-    """What is done with a text or a pair that is longer: cut its end, or slide windows over it,
-    whose scores are averaged."""
+    long_texts: LongTexts = "truncate"
+    """What is done with a text or a pair that is longer: truncate it, or slide windows over it and
+    average their scores."""
     max_question_length: int = MAX_QUESTION_LENGTH
     """Pieces of a question that are kept."""
 

@@ -65,7 +65,7 @@ class Features:
     """`WORD`, in the order of the examples' words, each once, where words are tagged."""
     places_T2: NDArray[np.int32] | None = None
     """Characters `(start, end)` in their text of `pieces_T`, where answers are looked for."""
-    cut: int = 0
+    truncated: int = 0
     """Examples that lost pieces to the limit."""
 
     @property
@@ -144,7 +144,7 @@ def encode_texts(examples: Sequence[TextExample], tokenizer: Tokenizer, limits: 
     room = room_for_text(limits.max_length, specials=specials)
     text = rows["a_length"] + rows["b_length"]
     too_long = cut = text > room
-    if limits.long == "windows" and too_long.any():
+    if limits.long_texts == "windows" and too_long.any():
         # Windows go over one text only.
         cut = too_long & (np.minimum(rows["a_length"], rows["b_length"]) > room // 2)
         rows = np.concatenate(
@@ -159,7 +159,7 @@ def encode_texts(examples: Sequence[TextExample], tokenizer: Tokenizer, limits: 
         rows,
         paired,
         whole=text + specials,
-        cut=int(cut.sum()),
+        truncated=int(cut.sum()),
     )
 
 

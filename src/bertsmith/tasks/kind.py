@@ -72,8 +72,8 @@ class TaskKind(ABC):
     """Whether an input always has two segments."""
     settings: ClassVar[frozenset[str]] = frozenset()
     """Settings of a fine-tuning that this kind looks at and some others do not."""
-    long: ClassVar[Literal["choice", "cut", "windows"]] = "windows"
-    """What is done with what is too long: as the user chooses, cut it, or slide windows over it."""
+    long_texts: ClassVar[Literal["choice", "truncate", "windows"]] = "windows"
+    """What is done with texts that are too long: the user's choice, truncate, or slide windows."""
     usual: ClassVar[Usual] = Usual()
 
     # --- Scores ---

@@ -105,7 +105,7 @@ def made_result(tmp_path, kind, **changes):
             max_length=100,
             median=12,
             longest=80,
-            cut={"train": 0, "dev": 0},
+            truncated={"train": 0, "dev": 0},
             windowed={"train": 0, "dev": 0},
             counts={5: 500, 12: 499, 80: 1},
         ),
@@ -401,7 +401,7 @@ def test_what_is_wrong_with_the_data_comes_first(tmp_path, drawn):
         ),
         lengths=msgspec.structs.replace(
             result.lengths,
-            cut={"train": 1200, "dev": 0},
+            truncated={"train": 1200, "dev": 0},
             windowed={"train": 0, "dev": 7},
             unknown=0.125,
         ),
@@ -678,7 +678,7 @@ def test_only_the_deciding_part_has_an_interval_and_a_baseline(tmp_path, drawn):
     result = made_result(tmp_path, "classification", scores=scores, runs=runs)
     lengths = msgspec.structs.replace(
         result.lengths,
-        cut={"train": 0, "dev": 0, "dev-mismatched": 0},
+        truncated={"train": 0, "dev": 0, "dev-mismatched": 0},
         windowed={"train": 0, "dev": 0, "dev-mismatched": 4},
     )
     html = page(msgspec.structs.replace(result, lengths=lengths), *classified(*_SIX))

@@ -150,7 +150,7 @@ def _warnings(result: FinetuneResult) -> list[str]:
             "language can."
         )
     what = result.task_kind.cut_inputs.capitalize()
-    for part, count in result.lengths.cut.items():
+    for part, count in result.lengths.truncated.items():
         if count:
             found.append(f"{what} of {part} that are too long and lose their end: {count:,}.")
     if inspection.contradictions:
@@ -205,7 +205,7 @@ def _write_data(page: Report, result: FinetuneResult) -> None:
         ],
         [
             [part, counts.get(part), cut, lengths.windowed[part]]
-            for part, cut in lengths.cut.items()
+            for part, cut in lengths.truncated.items()
         ],
     )
     if found.numbers:

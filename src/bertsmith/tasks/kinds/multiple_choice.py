@@ -51,7 +51,7 @@ class MultipleChoice(TaskKind):
     level = "choice"
     prediction = ChoiceAnswer
     is_paired = True
-    long = "cut"
+    long_texts = "truncate"
     metrics: ClassVar[Mapping[str, Metric]] = {"accuracy": ACCURACY}
     columns = ("text", "choices", "label")
     asked = "a text and its choices"
@@ -143,7 +143,7 @@ class MultipleChoice(TaskKind):
             whole=text + 3,
             group=group,
             targets=None if None in right else np.array(right, dtype=np.int64),
-            cut=len(np.unique(rows["example"][text > room])),
+            truncated=len(np.unique(rows["example"][text > room])),
         )
 
     def decode(

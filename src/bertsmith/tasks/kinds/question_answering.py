@@ -167,7 +167,7 @@ class QuestionAnswering(TaskKind):
             whole=np.array(whole),
             targets=np.concatenate(targets) if len(targets) == len(examples) else None,
             places_T2=pool.places_T2(0, len(pool.pieces_T)),
-            cut=cut,
+            truncated=cut,
         )
 
     def decode(

@@ -30,7 +30,11 @@ KINDS: dict[str, TaskKind] = {
 }
 
 
-_OLD_LIMITS = {"longest": "max_length", "longest_question": "max_question_length"}
+_OLD_LIMITS = {
+    "longest": "max_length",
+    "longest_question": "max_question_length",
+    "long": "long_texts",
+}
 """What older versions call fields of `Limits`."""
 
 
@@ -72,9 +76,16 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
     if "threshold" in value:
         old = value.pop("threshold")
         value["thresholds"] = [] if old is None else [old]
-    if isinstance(limits := value.get("limits"), dict):
-        value["limits"] = {_OLD_LIMITS.get(name, name): one for name, one in limits.items()}
+    if isinstance(limits := value.get("limits"), dict) and "longest" in limits:
+        value["limits"] = _upgraded_limits(limits)
     return value
+
+
+def _upgraded_limits(old: dict[str, Any]) -> dict[str, Any]:
+    limits = {_OLD_LIMITS.get(name, name): one for name, one in old.items()}
+    if limits.get("long_texts") == "cut":
+        limits["long_texts"] = "truncate"
+    return limits
 
 
 def kind_of(head: HeadConfig) -> TaskKind:

@@ -17,8 +17,8 @@ class TextKind(TaskKind):
     """A label of a text or of a pair of texts."""
 
     level = "text"
-    long = "choice"
-    settings = frozenset(("long", "stride"))
+    long_texts = "choice"
+    settings = frozenset(("long_texts", "stride"))
     columns: ClassVar[tuple[str, ...]] = ("text", "text_pair", "label")
     asked = "a text or a pair of texts"
     pipeline = "text-classification"
