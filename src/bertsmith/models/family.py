@@ -14,6 +14,7 @@ from torch import nn
 from bertsmith.core.errors import FolderError, UsageError
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.bert.config import BertConfig
+from bertsmith.models.bert.graph import bert_graph
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining
 from bertsmith.models.bert.model import Bert
 from bertsmith.models.bert.tasks import (
@@ -38,6 +39,7 @@ from bertsmith.models.gpt.tasks import (
 )
 from bertsmith.models.head_config import OWN_TASK, HeadConfig, HeadSource, Level, head_from_keys
 from bertsmith.models.language_model import LanguageModel
+from bertsmith.models.modules.graph import Vectors
 from bertsmith.text.tokenizer.tokenizer import Frame
 
 Encoder = Bert | Gpt | Elmo
@@ -65,6 +67,8 @@ class Family:
     GPT that another program fine-tuned."""
     task_frame: Frame = "text"
     """What `transformers` is to put around a text for a fine-tuned model."""
+    graph: Callable[[Any, Vectors | None], bytes] | None = None
+    """From any of its models, and the way to pool its states: an ONNX file; None: not written."""
 
 
 FAMILIES: dict[FamilyName, Family] = {
@@ -78,6 +82,7 @@ FAMILIES: dict[FamilyName, Family] = {
             task=bert_for_task,
             check_task=check_bert_task,
             task_architectures=ARCHITECTURES,
+            graph=bert_graph,
         ),
         Family(
             config=GptConfig,
@@ -148,6 +153,29 @@ def check_segments(name: str, config: ModelConfig) -> None:
             f"{name} has 1 segment (type_vocab_size in config.json), but a pair of texts needs 2. "
             "Give single texts, or choose a model with 2 segments."
         )
+
+
+def onnx_graph(
+    model: Pretrained | BertForNextSentence | TaskModel | Encoder, vectors: Vectors | None = None
+) -> bytes:
+    """A model as an ONNX file, which takes padded inputs of any batch size and length.
+
+    Args:
+        model: with any heads.
+        vectors: leave the heads out, and pool the encoder's states so; None: the heads of the
+            model, and of an encoder alone the mean of its last layer.
+
+    Raises:
+        UsageError: models of this family have no graph, or no such layer.
+        MissingExtra: `onnx` is not installed.
+    """
+    write = FAMILIES[model.config.family].graph
+    if write is None:
+        raise UsageError(
+            f"{model.config.display_name} models run in torch alone: there is no ONNX graph of "
+            f"them. Give a BERT, or use {option('backend', 'torch')}."
+        )
+    return write(model, vectors)
 
 
 # What only one family's models can do. Each of these returns the model where it can.
