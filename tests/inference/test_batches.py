@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bertsmith.core.errors import UsageError
 from bertsmith.inference.batches import TaskBatches, evaluation_batches, make_batch, words_of
 from bertsmith.models.bert.tasks import TaskBatch
+from bertsmith.models.modules.packed import micro_batches
 from bertsmith.tasks.examples import (
     Answer,
     AnswerExample,
@@ -114,7 +115,12 @@ def test_too_many_processes_are_refused_in_words():
 def test_evaluation_goes_through_everything_once(micro):
     features = numbered(23)
     seen = []
-    for items, batch in evaluation_batches(features, TOKENIZER, micro_tokens=micro):
+
+    def cut(lengths: np.ndarray) -> list[slice]:
+        return micro_batches(lengths, 1, micro_tokens=micro)[0]
+
+    for items in evaluation_batches(features, cut):
+        batch = make_batch(features, items, TOKENIZER)
         assert batch.targets.tolist() == items.tolist()
         assert batch.packed.lengths == features.lengths[items].tolist()
         assert micro == 0 or batch.tokens <= micro or len(items) == 1

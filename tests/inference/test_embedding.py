@@ -7,7 +7,7 @@ from transformers import BertConfig as TheirConfig
 from transformers import BertModel
 
 from bertsmith.core.errors import UsageError
-from bertsmith.inference import engine
+from bertsmith.inference.backends import torch_backend
 from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.model import Bert
 from bertsmith.text.tokenizer.encode import window_spans
@@ -98,7 +98,7 @@ def test_neighbours_and_order_change_no_vector(ours, monkeypatch):
     np.testing.assert_allclose(ours.embed(texts[::-1])[::-1], together, atol=1e-5)
     alone = np.concatenate([ours.embed([text]) for text in texts])
     np.testing.assert_allclose(alone, together, atol=1e-5)
-    monkeypatch.setitem(engine.TOKENS_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(torch_backend.TOKENS_AT_ONCE, "cpu", 1)
     np.testing.assert_allclose(ours.embed(texts), together, atol=1e-5)
 
 

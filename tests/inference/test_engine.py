@@ -22,7 +22,8 @@ from transformers import (
 
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.runtime import World
-from bertsmith.inference import engine
+from bertsmith.inference.backends import torch_backend
+from bertsmith.inference.backends.torch_backend import TorchBackend
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.predictor import Model
 from bertsmith.models.bert.config import BertConfig
@@ -88,7 +89,7 @@ def new_model(case: str) -> BertForTask:
 
 
 def scorer_of(case: str) -> Scorer:
-    return Scorer(new_model(case), TOKENIZER, PLACE)
+    return Scorer(TorchBackend(new_model(case), PLACE), TOKENIZER)
 
 
 def taught_of(case: str, *, max_length: int = 24) -> TaskConfig:
@@ -190,7 +191,7 @@ def test_batch_order_and_neighbours_change_no_answer(case, monkeypatch):
     shuffled = scorer.predict([examples[number] for number in order], task_config)
     assert_same(shuffled, [together[number] for number in order])
     for tokens in (1, 50, 10**6):
-        monkeypatch.setitem(engine.TOKENS_AT_ONCE, "cpu", tokens)
+        monkeypatch.setitem(torch_backend.TOKENS_AT_ONCE, "cpu", tokens)
         assert_same(scorer.predict(examples, task_config), together)
 
 
@@ -215,7 +216,7 @@ def test_outputs_are_in_the_order_of_the_features(case):
     count = int(features.lengths.sum()) if case == "question-answering" else len(high)
     assert outputs.shape == (count, wide)
     assert outputs.dtype == (np.float64 if task_config.kind == "regression" else np.float32)
-    assert not scorer.model.training
+    assert not scorer.backend.model.training
     # Asked again, to the same bits.
     assert np.array_equal(outputs, scorer.outputs(features))
 
@@ -241,7 +242,7 @@ def save(folder: Path, case: str) -> Scorer:
 
 
 def stranger(folder: Path) -> Scorer:
-    return Scorer(Model(folder)._tuned, TOKENIZER, PLACE)
+    return Scorer(Model(folder).backend, TOKENIZER)
 
 
 TEXTS = ["a bcd 中文。", "zz", "efg h. a a b", "中"]

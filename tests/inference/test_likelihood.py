@@ -8,7 +8,7 @@ import torch
 from conftest import TOY_VOCAB
 
 from bertsmith.core.errors import UsageError
-from bertsmith.inference.engine import TOKENS_AT_ONCE
+from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.inference.likelihood import score_sentences, table
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.elmo.config import ElmoConfig

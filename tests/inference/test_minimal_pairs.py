@@ -12,7 +12,7 @@ from transformers import BertForMaskedLM, OpenAIGPTLMHeadModel
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.errors import DataError, FolderError, UsageError
 from bertsmith.core.runtime import World
-from bertsmith.inference.engine import TOKENS_AT_ONCE
+from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.inference.minimal_pairs import minimal_pairs, totals
 from bertsmith.inference.predictor import Model
 from bertsmith.inference.token_scores import Sentences, work

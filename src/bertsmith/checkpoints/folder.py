@@ -32,6 +32,8 @@ from bertsmith.models.family import (
     is_for_task,
     task_head,
 )
+from bertsmith.models.gpt.tasks import ForeignFrame
+from bertsmith.models.head_config import HeadConfig
 from bertsmith.text.tokenizer.template import special_ids
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -216,15 +218,30 @@ def load_task(folder: Path) -> TaskModel:
     Raises:
         FolderError: weights are missing, damaged or do not fit, or it is not a fine-tuned model.
     """
-    keys = _read_keys(folder)
-    source = str(folder / CONFIG)
-    labels = _labels(keys, source)
-    config = config_from_keys(keys, source)
-    head, frame = task_head(
-        keys, config, tuple(labels), source=source, special_ids=partial(special_ids, folder)
-    )
+    config, head, frame = _read_task(folder)
     make = partial(build_for_task, config, head, pieces=_pieces(folder, config), frame=frame)
     return _filled(open_weights(folder, config), make)
+
+
+def load_head(folder: Path) -> HeadConfig:
+    """The output layer of the fine-tuned model in `folder`, from its config.json alone.
+
+    Raises:
+        FolderError: config.json is damaged, or the model is not fine-tuned.
+    """
+    return _read_task(folder)[1]
+
+
+def _read_task(folder: Path) -> tuple[ModelConfig, HeadConfig, ForeignFrame | None]:
+    """Config, output layer, and the frame of a GPT of another program."""
+    keys = _read_keys(folder)
+    source = str(folder / CONFIG)
+    labels = tuple(_labels(keys, source))
+    config = config_from_keys(keys, source)
+    head, frame = task_head(
+        keys, config, labels, source=source, special_ids=partial(special_ids, folder)
+    )
+    return config, head, frame
 
 
 def _labels(keys: dict[str, Any], source: str) -> list[str]:

@@ -12,6 +12,8 @@ from bertsmith.core.storage import checksum, read_json
 WEIGHTS = "model.safetensors"
 TASK_CONFIG = "task.json"
 """Of a fine-tuned model: see `tasks.task_config`."""
+EXPORT = "export.json"
+"""Of a folder whose graph a runtime computes; it has no weights to train."""
 INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -125,6 +127,11 @@ def existing(path: Path) -> Path:
         pass
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
+    if path.with_name(EXPORT).exists():
+        raise FolderError(
+            f"{path.parent} is an exported model, which only answers; give the folder that it "
+            "was exported from."
+        )
     pickled = path.with_name("pytorch_model.bin")
     hint = (
         f"{pickled.name} beside it is a pickle, which can run code, so bertsmith does not read "

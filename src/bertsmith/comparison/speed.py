@@ -30,6 +30,7 @@ from bertsmith.finetuning.config import limits_of
 from bertsmith.finetuning.data import Parts
 from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.origin import PretrainedModel
+from bertsmith.inference.backends.torch_backend import TorchBackend
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
@@ -225,7 +226,7 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
             setup = time.monotonic() - began
             with Parallel(tuned, place) as parallel:
                 step = time_steps(parallel, batches)
-            scorer = Scorer(tuned, tokenizer, place)
+            scorer = Scorer(TorchBackend(tuned, place), tokenizer)
             evaluations = 0.0
             for part, (rows, features) in data.evaluated.items():
                 began = time.monotonic()

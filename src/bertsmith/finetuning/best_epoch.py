@@ -15,6 +15,7 @@ from bertsmith.core.storage import atomic_file, read_json, write_json
 from bertsmith.finetuning.config import FinetuneConfig, limits_of
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.model_card import task_card
+from bertsmith.inference.backends.torch_backend import TorchBackend
 from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
 from bertsmith.tasks.kind import Prediction, TaskKind
@@ -55,7 +56,7 @@ class DevEvaluation:
         self._config, self._data, self._out = config, data, out
         self._parallel, self._tokenizer = parallel, tokenizer
         self._state, self._best = state, best
-        self._scorer = Scorer(parallel.model, tokenizer, parallel.place)
+        self._scorer = Scorer(TorchBackend(parallel.model, parallel.place), tokenizer)
 
     def __call__(self) -> dict[str, float]:
         """The scores of this epoch; called by every process."""

@@ -38,6 +38,7 @@ from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.model import build_model, class_weights
 from bertsmith.finetuning.origin import Origin
+from bertsmith.inference.backends.torch_backend import TorchBackend
 from bertsmith.inference.batches import TaskBatches
 from bertsmith.inference.engine import Scorer
 from bertsmith.models.family import TaskModel
@@ -266,7 +267,7 @@ class _Run:
         others = {part: rows for part, rows in data.evaluated.items() if part != data.deciding}
         if others:
             model = load_task(out / BEST).to(self.place.device)
-            scorer = Scorer(model, self.origin.tokenizer, self.place)
+            scorer = Scorer(TorchBackend(model, self.place), self.origin.tokenizer)
             for part, (rows, made) in others.items():
                 answers = scorer.predict(rows, task_config, made)
                 scores[part] = score(data.task, rows, answers, data.labels)

@@ -4,7 +4,7 @@ A training step is a pure function of features, settings and its number: an epoc
 of the examples, dealt out over its steps so evenly that they differ by one example at most.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,18 +70,22 @@ class TaskBatches:
 
 
 def evaluation_batches(
-    features: Features, tokenizer: Tokenizer, *, micro_tokens: int, batch_size: int | None = None
-) -> Iterator[tuple[Integers, TaskBatch]]:
-    """Everything once, the longest first: the items of each batch, and the batch.
+    features: Features,
+    cut: Callable[[Integers], list[slice]],
+    *,
+    batch_size: int | None = None,
+) -> list[Integers]:
+    """The items of each batch: everything once, the longest first.
 
-    A batch has at most `micro_tokens` tokens, and `batch_size` items if that is given.
+    `cut` says from the falling lengths of the items where a batch ends; it has `batch_size` items
+    at most, if that is given.
     """
     items, lengths = _longest_first(features, np.arange(features.items))
-    [runs] = micro_batches(lengths, 1, micro_tokens=micro_tokens)
-    for run in runs:
-        for start in range(run.start, run.stop, batch_size or len(items)):
-            part = items[start : min(run.stop, start + (batch_size or len(items)))]
-            yield part, make_batch(features, part, tokenizer)
+    return [
+        items[start : min(run.stop, start + (batch_size or len(items)))]
+        for run in cut(lengths)
+        for start in range(run.start, run.stop, batch_size or len(items))
+    ]
 
 
 def _longest_first(features: Features, items: Integers) -> tuple[Integers, Integers]:

@@ -21,11 +21,11 @@ from bertsmith.checkpoints.sentence_modules import (
     read_sentence_model,
 )
 from bertsmith.core.errors import UsageError, nearest, option
-from bertsmith.core.runtime import World
+from bertsmith.inference.backends.backend import Backend
 from bertsmith.inference.engine import computed
 from bertsmith.inference.sentence_vectors import modules_after_pooling, pool
 from bertsmith.models.bert.tasks import TaskBatch
-from bertsmith.models.family import Encoder
+from bertsmith.models.config import ModelConfig
 from bertsmith.models.head_config import chosen_layers
 from bertsmith.tasks.examples import Limits, TextExample
 from bertsmith.tasks.features import encode_texts
@@ -66,7 +66,7 @@ class Embedding:
 
 def choose(
     folder: Path,
-    encoder: Encoder,
+    config: ModelConfig,
     pooling: Pooling | None,
     layers: Sequence[int] | None,
     prompt: str | None,
@@ -79,7 +79,7 @@ def choose(
 
     Args:
         folder: of the model.
-        encoder: of the model.
+        config: of the model.
         pooling: None: as the folder says, else `mean`.
         layers: None: as the folder says, else the last.
         prompt: name of a prompt of the folder, empty for none; None: the folder's default.
@@ -92,13 +92,12 @@ def choose(
     if pooling is None and layers is None:
         model = read_sentence_model(folder)
         if model is not None:
-            return _as_the_folder_says(model, encoder, prompt)
+            return _as_the_folder_says(model, config, prompt)
     if prompt:
         raise UsageError(
             f"{option('prompt', prompt)} needs a folder of sentence-transformers with prompts, "
             "pooled as it says; put the words before the texts instead."
         )
-    config = encoder.config
     if pooling == "cls" and (config.left_to_right or config.objective != "masked"):
         reader = "this model" if config.left_to_right else f"one half of an {config.title}"
         raise UsageError(
@@ -108,8 +107,7 @@ def choose(
     return Embedding(pooling=(pooling or "mean",), layers=(-1,) if layers is None else layers)
 
 
-def _as_the_folder_says(model: SentenceModel, encoder: Encoder, prompt: str | None) -> Embedding:
-    config = encoder.config
+def _as_the_folder_says(model: SentenceModel, config: ModelConfig, prompt: str | None) -> Embedding:
     name = model.default_prompt if prompt is None else prompt
     if name and name not in model.prompts:
         known = ", ".join(model.prompts) or "it has none"
@@ -129,7 +127,7 @@ def _as_the_folder_says(model: SentenceModel, encoder: Encoder, prompt: str | No
 
 
 def embed(
-    encoder: Encoder,
+    backend: Backend,
     tokenizer: Tokenizer,
     texts: Sequence[str],
     how: Embedding,
@@ -139,7 +137,7 @@ def embed(
     """A vector for each text, float32 [N, D], in order.
 
     Args:
-        encoder: in evaluation mode.
+        backend: of the model.
         tokenizer: its own.
         texts: any.
         how: from states to a vector.
@@ -147,18 +145,19 @@ def embed(
         batch_size: most windows at once; None: as many as the device computes well.
 
     Raises:
-        UsageError: the model has no such layer, or the prompt leaves no room for text.
+        UsageError: the model has no such layer or was exported without it, or the prompt leaves no
+            room for text.
     """
-    count = encoder.config.num_hidden_layers + 1
-    chosen = chosen_layers(how.layers, count=count, parameter="layers")
-    device = next(encoder.parameters()).device
+    config, device = backend.config, backend.place.device
+    count = config.num_hidden_layers + 1
+    chosen = tuple(chosen_layers(how.layers, count=count, parameter="layers"))
     following = how.following.to(device)
-    width = encoder.config.hidden_size * len(how.pooling)
+    width = config.hidden_size * len(how.pooling)
     with torch.inference_mode():
         vectors = np.zeros((len(texts), following(torch.zeros(1, width, device=device)).shape[1]))
     if not texts:
         return vectors.astype(np.float32)
-    max_length = how.max_length or encoder.config.max_position_embeddings
+    max_length = how.max_length or config.max_position_embeddings
     limits = Limits(
         max_length=max_length,
         stride=max(1, max_length * 3 // 4),
@@ -171,18 +170,19 @@ def embed(
     ]
     features = encode_texts(examples, tokenizer, limits)
 
-    def pooled(batch: TaskBatch) -> Tensor:
+    @torch.inference_mode()
+    def pooled(chosen_backend: Backend, batch: TaskBatch) -> Tensor:
         """The vector of each window, [B, D]."""
-        states = list(encoder.layers(batch.packed))
-        hidden_TD = torch.stack([states[layer] for layer in chosen]).float().mean(0)
-        starts = batch.packed.starts.long()
-        parts = [pool(hidden_TD, starts, mode, skipped=skipped) for mode in how.pooling]
-        together: Tensor = following(torch.cat(parts, dim=-1))
+        hidden_TD = chosen_backend.states(batch.packed, chosen)
+        starts = batch.packed.starts.long().to(device)
+        with backend.place.autocast():
+            parts = [pool(hidden_TD, starts, mode, skipped=skipped) for mode in how.pooling]
+            together: Tensor = following(torch.cat(parts, dim=-1))
         return together
 
     weights = np.zeros(len(texts))
     batches = computed(
-        features, tokenizer, pooled, device=device, world=World(), batch_size=batch_size
+        backend, features, tokenizer, pooled, world=backend.place.world, batch_size=batch_size
     )
     for rows, vectors_BD in batches:
         example_of = features.rows["example"][rows]

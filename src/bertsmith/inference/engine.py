@@ -1,7 +1,10 @@
 """Examples through a fine-tuned model: the one way, for evaluation while training and for users."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,10 +12,11 @@ from torch import Tensor
 
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import World
-from bertsmith.inference.batches import Integers, evaluation_batches
+from bertsmith.inference.backends.backend import Backend
+from bertsmith.inference.batches import Integers, evaluation_batches, make_batch
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.config import fits_vocabulary
-from bertsmith.models.family import TaskModel, check_segments
+from bertsmith.models.family import check_segments
 from bertsmith.models.head_config import Level
 from bertsmith.tasks.decode import Outputs
 from bertsmith.tasks.examples import Example
@@ -21,11 +25,12 @@ from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import TaskConfig
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel.place import Place
 
-TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
-"""Of an evaluation, by device."""
+_MANY = 8
+"""Batches from which a backend is set up for many of them."""
 
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 Progress = Callable[[int, int], object]
 """Told the items done and their number."""
 
@@ -50,11 +55,11 @@ def check_vocabulary(folder: str, tokenizer: Tokenizer, pieces: int) -> None:
 
 
 def computed(
+    backend: Backend,
     features: Features,
     tokenizer: Tokenizer,
-    compute: Callable[[TaskBatch], Tensor],
+    compute: Callable[[Backend, TaskBatch], Tensor],
     *,
-    device: torch.device,
     world: World,
     progress: Progress | None = None,
     batch_size: int | None = None,
@@ -69,28 +74,49 @@ def computed(
     """
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"{option('batch_size', batch_size)} is below 1; expected 1 or more.")
-    done = 0
-    micro_tokens = TOKENS_AT_ONCE[device.type]
-    batches = evaluation_batches(
-        features, tokenizer, micro_tokens=micro_tokens, batch_size=batch_size
-    )
-    for number, (items, batch) in enumerate(batches):
-        if number % world.size == world.rank:
-            with torch.inference_mode():
-                found = compute(batch.to(device))
-            yield items, found
-        done += len(items)
+    batches = evaluation_batches(features, backend.cut, batch_size=batch_size)
+    if len(batches) >= _MANY:
+        backend = backend.for_many()
+    mine = batches[world.rank :: world.size]
+
+    def work(items: Integers) -> tuple[Integers, Tensor]:
+        return items, compute(backend, make_batch(features, items, tokenizer))
+
+    ends = np.cumsum([len(items) for items in batches])
+    for round_number, (items, found) in enumerate(in_order(work, mine, workers=backend.workers), 1):
+        yield items, found
         if progress is not None:
-            progress(done, features.items)
+            done = ends[min(round_number * world.size, len(ends)) - 1]
+            progress(int(done), features.items)
+
+
+def in_order(
+    work: Callable[[Given], Found], items: Iterable[Given], *, workers: int
+) -> Iterator[Found]:
+    """`work` of each item, in order; several are computed at once, and few wait to be taken."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Found]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model on its place, ready to be asked."""
+    """A fine-tuned model in a backend, with its tokenizer."""
 
-    model: TaskModel
+    backend: Backend
     tokenizer: Tokenizer
-    place: Place
 
     def outputs(
         self,
@@ -100,39 +126,34 @@ class Scorer:
     ) -> Outputs:
         """The model's scores for every row, word or token of the features (see `tasks.decode`).
 
-        Every process computes its share and gets the whole. The model is put in evaluation mode; no
-        random number is drawn. `progress` is told the items done and their number; `batch_size` is
-        the most of them at once.
+        Every process computes its share and gets the whole. `progress` is told the items done and
+        their number; `batch_size` is the most of them at once.
 
         Raises:
             FolderError: a score is not a finite number.
             UsageError: the inputs are pairs, which the model cannot read.
         """
+        backend, head = self.backend, self.backend.head
+        assert head is not None
         if features.paired:
-            check_segments("The model", self.model.config)
-        self.model.eval()
-        head = self.model.head
+            check_segments("The model", backend.config)
+        place = backend.place
         edges = _edges(features, head.level)
         precision = torch.float64 if head.is_number else torch.float32
-        found = torch.zeros(int(edges[-1]), head.outputs, dtype=precision, device=self.place.device)
-
-        def compute(batch: TaskBatch) -> Tensor:
-            with self.place.autocast():
-                return self.model.outputs(batch)
-
+        found = torch.zeros(int(edges[-1]), head.outputs, dtype=precision, device=place.device)
         batches = computed(
+            backend,
             features,
             self.tokenizer,
-            compute,
-            device=self.place.device,
-            world=self.place.world,
+            lambda chosen, batch: chosen.task_scores(batch),
+            world=place.world,
             progress=progress,
             batch_size=batch_size,
         )
         for items, scores in batches:
             where = np.concatenate([np.arange(edges[item], edges[item + 1]) for item in items])
             found[torch.from_numpy(where)] = scores
-        outputs = self.place.total_tensor(found).cpu().numpy()
+        outputs = place.total_tensor(found).cpu().numpy()
         if not np.isfinite(outputs).all():
             raise FolderError(
                 "The model's scores are not finite numbers: its weights are damaged or diverged; "

@@ -9,7 +9,7 @@ from bertsmith.core.command_line import command
 from bertsmith.core.errors import DataError, FolderError, UsageError, nearest, option
 from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, Corpus
-from bertsmith.inference.engine import TOKENS_AT_ONCE
+from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, check_segments, next_sentence_model
 from bertsmith.pretraining import evaluation

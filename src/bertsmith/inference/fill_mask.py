@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from bertsmith.core.errors import UsageError, option
+from bertsmith.inference.backends.backend import Backend
 from bertsmith.models.config import Objective
-from bertsmith.models.family import Pretrained, encoder_of
-from bertsmith.models.modules.packed import Packed, pack
+from bertsmith.models.modules.packed import pack
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.files import MASK
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ class Filled(msgspec.Struct, frozen=True):
 
 
 def fill(
-    model: Pretrained, tokenizer: Tokenizer, text: str, *, top_k: int = 5, joint: bool = False
+    backend: Backend, tokenizer: Tokenizer, text: str, *, top_k: int = 5, joint: bool = False
 ) -> Filled:
     """The most probable pieces for every `[MASK]` in `text`.
 
@@ -83,7 +83,7 @@ def fill(
     choice conditioned on the ones before, by beam search of width `top_k`.
 
     Args:
-        model: in evaluation mode.
+        backend: of a model that predicts words.
         tokenizer: its own.
         text: holds one or more `[MASK]`.
         top_k: candidates for a blank, and fillings of all of them.
@@ -96,7 +96,7 @@ def fill(
     if not 1 <= top_k <= len(tokenizer):
         raise UsageError(f"{option('top_k')} is {top_k}; it must be from 1 to {len(tokenizer)}.")
     built = encode.single(tokenizer, text, allow_special=True)
-    limit = model.config.max_position_embeddings
+    limit = backend.config.max_position_embeddings
     if len(built.ids) > limit:
         raise UsageError(
             f"The text has {len(built.ids)} tokens, [CLS] and [SEP] counted; this model reads "
@@ -106,7 +106,8 @@ def fill(
     places = [place for place, piece in enumerate(built.ids) if piece == mask_id]
     if not places:
         raise UsageError(f"The text holds no {MASK}; write {MASK} where a word is missing.")
-    objective = model.objective
+    objective = backend.objective
+    assert objective is not None
     # A one-way model does not know what [MASK] is: it can be asked for the first blank only, and
     # from left to right for the next when the first is filled.
     askable = places if objective == "masked" else places[:1]
@@ -121,7 +122,7 @@ def fill(
             f"The text has {len(places)} blanks, and to this model, which predicts from one side, "
             f"{MASK} means nothing; {remedy}."
         )
-    likely = _log_probabilities(model, tokenizer, [built.ids], askable)[0].exp().topk(top_k)
+    likely = _log_probabilities(backend, tokenizer, [built.ids], askable)[0].exp().topk(top_k)
     blanks = [
         Blank(
             built.offsets[place][0],
@@ -134,7 +135,7 @@ def fill(
         )
         for place, values, ids in zip(askable, likely.values, likely.indices, strict=True)
     ]
-    fillings = _fill_jointly(model, tokenizer, built.ids, places, top_k) if joint else []
+    fillings = _fill_jointly(backend, tokenizer, built.ids, places, top_k) if joint else []
     return Filled(text, blanks, fillings, FROM_ONE_SIDE[objective])
 
 
@@ -148,7 +149,7 @@ class WordProbability(msgspec.Struct, frozen=True):
 
 
 def word_probability(
-    model: Pretrained, tokenizer: Tokenizer, text: str, word: str
+    backend: Backend, tokenizer: Tokenizer, text: str, word: str
 ) -> WordProbability:
     """The probability of `word` at the one `[MASK]` of `text`.
 
@@ -157,7 +158,7 @@ def word_probability(
     probabilities are not of one distribution.
 
     Args:
-        model: in evaluation mode.
+        backend: of a model that predicts words.
         tokenizer: its own.
         text: holds one `[MASK]`.
         word: of one or more pieces.
@@ -171,7 +172,8 @@ def word_probability(
         raise UsageError(
             f"{option('word', word)}: the model's vocabulary cannot write it; give another."
         )
-    objective = model.objective
+    objective = backend.objective
+    assert objective is not None
     if objective == "both" and len(pieces) > 1:
         names = " ".join(tokenizer.tokens(pieces))
         raise UsageError(
@@ -186,7 +188,7 @@ def word_probability(
         )
     place = ids.index(tokenizer.mask_id)
     row = [*ids[:place], *[tokenizer.mask_id] * len(pieces), *ids[place + 1 :]]
-    limit = model.config.max_position_embeddings
+    limit = backend.config.max_position_embeddings
     if len(row) > limit:
         raise UsageError(
             f"The text has {len(row)} tokens with the word, [CLS] and [SEP] counted; this model "
@@ -194,50 +196,32 @@ def word_probability(
         )
     nats = 0.0
     for offset, piece in enumerate(pieces):
-        nats += float(_log_probabilities(model, tokenizer, [row], [place + offset])[0, 0, piece])
+        nats += float(_log_probabilities(backend, tokenizer, [row], [place + offset])[0, 0, piece])
         row = _with(row, place + offset, piece)
     return WordProbability(word, tokenizer.tokens(pieces), math.exp(nats))
 
 
 def _log_probabilities(
-    model: Pretrained, tokenizer: Tokenizer, rows: list[list[int]], places: list[int]
+    backend: Backend, tokenizer: Tokenizer, rows: list[list[int]], places: list[int]
 ) -> Tensor:
     """Over the vocabulary at `places` of each of several equally long rows, [B, places, V]."""
-    device = next(model.parameters()).device
-    packed: Packed = pack(rows)
+    packed = pack(rows)
     positions = torch.tensor([start + place for start in packed.starts[:-1] for place in places])
-    packed, positions = packed.to(device), positions.to(device)
-    with torch.inference_mode():
-        nats_PV = _nats(model, packed, positions)
-        if model.objective != "masked":
-            # They predict ends and unknown words too, neither of which fills a blank.
-            special = torch.tensor(sorted(tokenizer.special_ids), device=device)
-            nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
+    nats_PV = backend.word_log_probabilities(packed, positions)
+    if backend.objective != "masked":
+        # They predict ends and unknown words too, neither of which fills a blank.
+        special = torch.tensor(sorted(tokenizer.special_ids), device=nats_PV.device)
+        nats_PV = nats_PV.index_fill(1, special, -torch.inf).log_softmax(-1)
     # Behind the vocabulary a model may have rows of padding, which have no name.
     return nats_PV[:, : len(tokenizer)].reshape(len(rows), len(places), -1).cpu()
 
 
-def _nats(model: Pretrained, packed: Packed, places_P: Tensor) -> Tensor:
-    """Log-probabilities over the vocabulary of what stands at the places, [P, V]."""
-    encoder = encoder_of(model)
-    match model.objective:
-        case "masked":
-            return model.logits(encoder(packed, places_P)).float().log_softmax(-1)
-        case "forward":
-            return model.logits(encoder(packed, places_P - 1)).float().log_softmax(-1)
-        case "both":
-            before_TP, after_TP = encoder(packed).chunk(2, -1)
-            left = model.logits(before_TP[places_P - 1]).float().log_softmax(-1)
-            right = model.logits(after_TP[places_P + 1]).float().log_softmax(-1)
-            return (left + right).log_softmax(-1)
-
-
 def _fill_jointly(
-    model: Pretrained, tokenizer: Tokenizer, ids: list[int], places: list[int], width: int
+    backend: Backend, tokenizer: Tokenizer, ids: list[int], places: list[int], width: int
 ) -> list[Filling]:
     beam: list[tuple[float, list[int]]] = [(0.0, ids)]
     for place in places:
-        scores = _log_probabilities(model, tokenizer, [row for _, row in beam], [place])[:, 0]
+        scores = _log_probabilities(backend, tokenizer, [row for _, row in beam], [place])[:, 0]
         total = scores + torch.tensor([score for score, _ in beam])[:, None]
         best = total.flatten().topk(width)
         beam = [

@@ -16,19 +16,16 @@ from bertsmith.core.command_line import command
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import Precision, World
 from bertsmith.inference import fill_mask, generation
+from bertsmith.inference.backends.backend import Backend, BackendName
+from bertsmith.inference.backends.opening import open_model
+from bertsmith.inference.backends.torch_backend import Network
 from bertsmith.inference.embedding import Embedding, choose, embed
 from bertsmith.inference.engine import Progress, Scorer, check_vocabulary
+from bertsmith.inference.export.folder import is_export, open_export
 from bertsmith.inference.fill_mask import Filled, WordProbability
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
-from bertsmith.models.family import (
-    Pretrained,
-    TaskModel,
-    check_segments,
-    encoder_of,
-    generating_model,
-    next_sentence_model,
-)
+from bertsmith.models.family import Pretrained, check_segments, generating_model
 from bertsmith.models.gpt.tasks import GptForTask
 from bertsmith.models.modules.packed import pack
 from bertsmith.tasks.examples import Example, Limits
@@ -58,10 +55,14 @@ class Model:
             is one.
         precision: `fp32`; `bf16` is faster on hardware that has it and changes answers slightly;
             `auto` is `fp32`.
+        backend: what computes predictions, vectors and masks: `torch`, `onnx` (ONNX Runtime) or
+            `openvino`; None: torch, and of an exported model the runtime that it was exported to.
 
     Raises:
         FolderError: the folder is damaged, or its tokenizer does not fit its model.
-        UsageError: there is no such model or device, or the device has no bf16.
+        UsageError: there is no such model or device, the device has no bf16, or the backend cannot
+            compute the model.
+        MissingExtra: the backend is not installed.
     """
 
     def __init__(
@@ -70,15 +71,40 @@ class Model:
         *,
         device: str = "auto",
         precision: Precision = "auto",
+        backend: BackendName | None = None,
     ) -> None:
         self.name = os.fspath(model)
         """As the user calls it."""
         self.folder = resolve(self.name)
+        if backend not in (None, "torch") and device == "auto":
+            device = "cpu"
         self.place = _place(device, precision)
-        self.model = load_any(self.folder).to(self.place.device)
+        self.backend = self._open(backend)
+        self.config = self.backend.config
         self.tokenizer = Tokenizer.load(self.folder)
-        check_vocabulary(self.name, self.tokenizer, self.model.config.vocab_size)
+        check_vocabulary(self.name, self.tokenizer, self.config.vocab_size)
         self._embeddings: dict[Any, Embedding] = {}
+
+    def _open(self, name: BackendName | None) -> Backend:
+        self._network: Network | None = None
+        if not is_export(self.folder):
+            self._network = load_any(self.folder).to(self.place.device)
+            return open_model(name or "torch", self._network, self.place)
+        return open_export(self.folder, name, precision=self.place.precision)
+
+    @property
+    def model(self) -> Network:
+        """The model in torch.
+
+        Raises:
+            UsageError: it was exported, and its graph is all there is.
+        """
+        if self._network is None:
+            raise UsageError(
+                f"{self.name} is an exported model, which answers what it was exported for and "
+                "nothing else; give the folder that it was exported from."
+            )
+        return self._network
 
     def fill_mask(self, text: str, *, top_k: int = 5, joint: bool = False) -> Filled:
         """The most probable pieces for every `[MASK]` in `text`; see `fill_mask.fill`.
@@ -87,9 +113,8 @@ class Model:
             UsageError: the model has no masked-word head, the text no `[MASK]` or too many tokens,
                 or `top_k` is out of range.
         """
-        model = self.pretrained("fill in blanks")
-        with self.place.autocast():
-            return fill_mask.fill(model, self.tokenizer, text, top_k=top_k, joint=joint)
+        self._check_predicts_words("fill in blanks")
+        return fill_mask.fill(self.backend, self.tokenizer, text, top_k=top_k, joint=joint)
 
     def word_probability(self, text: str, word: str) -> WordProbability:
         """How probable `word` is at the one `[MASK]` of `text`; see `fill_mask.word_probability`.
@@ -97,9 +122,8 @@ class Model:
         Raises:
             UsageError: the model has no masked-word head, or the text or the word does not fit.
         """
-        model = self.pretrained("fill in blanks")
-        with self.place.autocast():
-            return fill_mask.word_probability(model, self.tokenizer, text, word)
+        self._check_predicts_words("fill in blanks")
+        return fill_mask.word_probability(self.backend, self.tokenizer, text, word)
 
     def next_sentence(self, a: str, b: str) -> float:
         """Probability that `b` follows `a`, by the pre-training head (paper, section 3.1).
@@ -107,18 +131,15 @@ class Model:
         Raises:
             UsageError: the model has no such head, or one segment.
         """
-        model = next_sentence_model(self.model)
-        if model is None:
+        if not self.backend.judges_pairs:
             raise UsageError(
                 f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
                 "judge next sentences; give one, from `bertsmith pretrain`."
             )
-        check_segments(self.name, model.config)
-        limit = model.config.max_position_embeddings
+        check_segments(self.name, self.config)
+        limit = self.config.max_position_embeddings
         built = encode.pair(self.tokenizer, a, b, max_length=limit)
-        with torch.inference_mode(), self.place.autocast():
-            packed = pack([built.ids], [built.segments]).to(self.place.device)
-            scores_BC = model.pair_logits(model.bert(packed, packed.firsts_B))
+        scores_BC = self.backend.pair_scores(pack([built.ids], [built.segments]))
         return float(scores_BC.float().softmax(-1)[0, 0])
 
     def generate(
@@ -200,9 +221,7 @@ class Model:
         """
         _check_list(texts)
         how = self.embedding(pooling=pooling, layers=layers, prompt=prompt)
-        with self.place.autocast():
-            encoder, settings = encoder_of(self.model), (normalize, batch_size)
-            return embed(encoder, self.tokenizer, texts, how, *settings)
+        return embed(self.backend, self.tokenizer, texts, how, normalize, batch_size)
 
     def embedding(
         self,
@@ -218,8 +237,7 @@ class Model:
         """
         key = (pooling, None if layers is None else tuple(layers), prompt)
         if key not in self._embeddings:
-            encoder = encoder_of(self.model)
-            self._embeddings[key] = choose(root(self.name), encoder, *key)
+            self._embeddings[key] = choose(root(self.name), self.config, *key)
         return self._embeddings[key]
 
     @overload
@@ -292,8 +310,13 @@ class Model:
         Raises:
             UsageError: it does not.
         """
-        if isinstance(self.model, Pretrained):
-            return self.model
+        self._check_predicts_words(what)
+        assert isinstance(self.model, Pretrained)
+        return self.model
+
+    def _check_predicts_words(self, what: str) -> None:
+        if self.backend.objective is not None:
+            return
         raise UsageError(
             f"{self.name} has no head that predicts words, so it cannot {what}; give a pre-trained "
             "model, from `bertsmith pretrain`."
@@ -302,7 +325,7 @@ class Model:
     @property
     def is_tuned(self) -> bool:
         """Whether the model has been fine-tuned on a task."""
-        return isinstance(self.model, TaskModel)
+        return self.backend.head is not None
 
     @cached_property
     def task_config(self) -> TaskConfig:
@@ -312,25 +335,26 @@ class Model:
             UsageError: the model is not fine-tuned.
             FolderError: `task.json` is damaged.
         """
-        model = self._tuned
+        head, max_length = self.backend.head, self.config.max_position_embeddings
+        if head is None:
+            raise self._not_tuned()
         if (self.folder / TASK_CONFIG).is_file():
             task_config = read_task_config(self.folder / TASK_CONFIG)
-            same_kind = kind_named(task_config.kind) is kind_of(model.head)
-            fits = same_kind and task_config.labels == model.head.labels
-            if not fits or task_config.limits.max_length > model.config.max_position_embeddings:
+            same_kind = kind_named(task_config.kind) is kind_of(head)
+            fits = same_kind and task_config.labels == head.labels
+            if not fits or task_config.limits.max_length > max_length:
                 raise FolderError(
                     f"{self.folder / TASK_CONFIG} does not fit the config.json beside it (kind, "
                     "labels or maximum length); restore both from a good copy, or fine-tune again."
                 )
             return task_config
-        max_length = model.config.max_position_embeddings
-        if isinstance(model, GptForTask) and model.frame is not None:
-            max_length += model.frame.missing
-        name = kind_of(model.head).name
+        if isinstance(self._network, GptForTask) and self._network.frame is not None:
+            max_length += self._network.frame.missing
+        name = kind_of(head).name
         return TaskConfig(
             task=name,
             kind=name,
-            labels=model.head.labels,
+            labels=head.labels,
             limits=Limits(max_length=max_length, stride=max(1, max_length // 2)),
         )
 
@@ -341,14 +365,13 @@ class Model:
         Raises:
             UsageError: the model is not fine-tuned.
         """
+        if self.backend.head is None:
+            raise self._not_tuned()
         # A GPT of another program may have no special tokens; it never sees those of our layout.
-        return Scorer(self._tuned, self.tokenizer.with_special(), self.place)
+        return Scorer(self.backend, self.tokenizer.with_special())
 
-    @property
-    def _tuned(self) -> TaskModel:
-        if isinstance(self.model, TaskModel):
-            return self.model
-        raise UsageError(
+    def _not_tuned(self) -> UsageError:
+        return UsageError(
             f"{self.name} has not been fine-tuned on a task; run "
             f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bertsmith.inference.engine import TOKENS_AT_ONCE
+from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import (
     LanguageBatch,

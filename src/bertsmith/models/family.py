@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from torch import nn
 
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.storage import describe_validation
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.graph import bert_graph

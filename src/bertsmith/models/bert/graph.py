@@ -17,7 +17,7 @@ from torch import nn
 
 from bertsmith.models.bert.heads import BertForNextSentence, BertForPretraining, Pooler
 from bertsmith.models.bert.model import Bert
-from bertsmith.models.bert.tasks import POOLED, BertForTask
+from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.head_config import chosen_layers
 from bertsmith.models.modules.graph import Graph, Output, Vectors
 from bertsmith.models.modules.layers import Block
@@ -198,9 +198,7 @@ class _Writer:
         """[B, L, D]."""
         graph, embeddings = self.graph, self.bert.embeddings
         with graph.part("embeddings"):
-            length = graph.op(
-                "Gather", graph.op("Shape", "input_ids"), graph.integers(1), axis=0
-            )
+            length = graph.op("Gather", graph.op("Shape", "input_ids"), graph.integers(1), axis=0)
             zero = graph.integers(0)
             positions_PD = graph.weight(embeddings.position.weight, "positions")
             positions_LD = graph.op("Slice", positions_PD, zero, length, zero)
@@ -221,9 +219,9 @@ class _Writer:
             summed = graph.op("Add", attended, asked)
             normed = graph.norm(summed, block.attention_norm)
         with graph.part("feed_forward"):
-            feed_forward = block.feed_forward
-            inner = graph.activation(graph.linear(normed, feed_forward.inner), feed_forward.activation)
-            summed = graph.op("Add", graph.linear(inner, feed_forward.output), normed)
+            layers = block.feed_forward
+            inner = graph.activation(graph.linear(normed, layers.inner), layers.activation)
+            summed = graph.op("Add", graph.linear(inner, layers.output), normed)
             return graph.norm(summed, block.feed_forward_norm)
 
     def _attention(self, hidden_BLD: str, asked: str, block: Block, bias: str) -> str:
@@ -255,15 +253,17 @@ class _Writer:
         graph = self.graph
         with graph.part("mask"):
             seen = graph.op("Unsqueeze", self._real(), graph.integers(1, 2))
-            bias = graph.op(
-                "Mul", graph.op("Sub", graph.number(1.0), seen), graph.number(_HIDDEN)
-            )
+            bias = graph.op("Mul", graph.op("Sub", graph.number(1.0), seen), graph.number(_HIDDEN))
             if not self.bert.config.is_decoder:
                 return bias
             length = graph.op("Gather", graph.op("Shape", "input_ids"), graph.integers(1), axis=0)
             square = graph.op("Concat", length, length, axis=0)
-            later = graph.op("Trilu", graph.op("Expand", graph.number(_HIDDEN), square),
-                             graph.integer(1), upper=1)
+            later = graph.op(
+                "Trilu",
+                graph.op("Expand", graph.number(_HIDDEN), square),
+                graph.integer(1),
+                upper=1,
+            )
             return graph.op("Add", bias, later)
 
     # --- small parts ----------------------------------------------------------------------------

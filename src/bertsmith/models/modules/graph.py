@@ -22,6 +22,8 @@ OPSET = 17
 _IR_VERSION = 8
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """int64 [B, L] each, as `transformers` names them."""
+Pooling = Literal["mean", "cls"]
+"""The mean over a text's tokens, or its first token."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Output:
 class Vectors:
     """How the states of a text become its vector."""
 
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Pooling = "mean"
     layers: tuple[int, ...] = (-1,)
     """Averaged; 0: the embeddings; negative from the last, -1."""
 

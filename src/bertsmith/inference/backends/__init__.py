@@ -1,0 +1,1 @@
+"""What computes a model between encoding and decoding: torch, ONNX Runtime, OpenVINO."""

@@ -1,0 +1,87 @@
+"""Which backends there are, which are installed, and how to open a model in one."""
+
+from functools import partial
+from importlib.util import find_spec
+from typing import Literal
+
+from bertsmith.core.errors import UsageError, option
+from bertsmith.inference.backends.backend import Backend, BackendName
+from bertsmith.inference.backends.graph_backend import GraphBackend
+from bertsmith.inference.backends.onnx_runtime import OnnxSession
+from bertsmith.inference.backends.openvino import OpenVinoSession
+from bertsmith.inference.backends.session import Open
+from bertsmith.inference.backends.torch_backend import Network, TorchBackend
+from bertsmith.models.family import onnx_graph
+from bertsmith.models.modules.graph import Vectors
+from bertsmith.training.parallel.place import Place
+
+Runtime = Literal["onnx", "openvino"]
+"""Of a graph; also the formats of graphs."""
+TITLES: dict[BackendName, str] = {
+    "torch": "torch",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+RUNS: dict[Runtime, tuple[Runtime, ...]] = {
+    "onnx": ("onnx", "openvino"),
+    "openvino": ("openvino",),
+}
+"""Format of a graph -> the backends that can run it."""
+_PACKAGES: dict[BackendName, tuple[str, ...]] = {
+    "torch": (),
+    "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
+}
+
+
+def is_installed(name: BackendName, *, writes_graph: bool) -> bool:
+    """Whether a backend can be used; `writes_graph`: for a model that has no graph yet."""
+    packages = (*_PACKAGES[name], "onnx") if writes_graph and name != "torch" else _PACKAGES[name]
+    return all(find_spec(package) is not None for package in packages)
+
+
+def opener(name: Runtime, precision: Literal["fp32", "bf16"]) -> Open:
+    """Opens graphs in a runtime.
+
+    Raises:
+        UsageError: the runtime has no such precision.
+    """
+    if name == "openvino":
+        return partial(OpenVinoSession, precision=precision)
+    if precision == "bf16":
+        raise UsageError(
+            f"ONNX Runtime has no bf16 on a CPU; give {option('precision', 'fp32')}, or "
+            f"{option('backend', 'openvino')}."
+        )
+    return OnnxSession
+
+
+def open_model(name: BackendName, network: Network, place: Place) -> Backend:
+    """A model that torch has loaded, in any backend.
+
+    Raises:
+        UsageError: the model has no graph, or the backend cannot compute on this device or in this
+            precision.
+        MissingExtra: the backend is not installed, when it is first used.
+    """
+    torch_backend = TorchBackend(network, place)
+    if name == "torch":
+        return torch_backend
+    if place.device.type != "cpu":
+        raise UsageError(
+            f"{option('backend', name)} computes on the CPU, not on {place.device}; give "
+            f"{option('device', 'cpu')}."
+        )
+
+    def graph(layers: tuple[int, ...] | None) -> bytes:
+        return onnx_graph(network, None if layers is None else Vectors(layers=layers))
+
+    return GraphBackend(
+        name=name,
+        config=torch_backend.config,
+        head=torch_backend.head,
+        objective=torch_backend.objective,
+        judges_pairs=torch_backend.judges_pairs,
+        graphs=graph,
+        open=opener(name, place.precision),
+    )

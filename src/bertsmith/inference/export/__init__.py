@@ -1,0 +1,1 @@
+"""A model folder to files that ONNX Runtime or OpenVINO runs without bertsmith."""
