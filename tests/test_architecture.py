@@ -185,7 +185,7 @@ def inside_functions(tree: ast.AST) -> set[int]:
 
 
 # Flags of other programs that a remedy names.
-FOREIGN_FLAGS = {"--force-reinstall", "--nproc-per-node"}
+FOREIGN_FLAGS = {"--force-reinstall", "--max-restarts", "--nproc-per-node"}
 
 
 def flags_spelled(tree: ast.AST) -> set[str]:

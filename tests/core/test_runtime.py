@@ -69,6 +69,7 @@ def test_torchrun_tells_the_place_in_the_world(monkeypatch):
         ("RANK", "one", "RANK is 'one', expected a number from 0 up"),
         ("RANK", "-1", "RANK is '-1'"),
         ("WORLD_SIZE", "0", "WORLD_SIZE is '0', expected a number from 1 up"),
+        ("BERTSMITH_TIMEOUT_SECONDS", "0", "SECONDS is '0', expected a number from 1 up"),
         ("LOCAL_RANK", "", "LOCAL_RANK is ''"),
         ("RANK", "3", "says RANK=3 of WORLD_SIZE=1; start the processes with `torchrun`"),
     ],

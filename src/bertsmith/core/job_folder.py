@@ -110,9 +110,11 @@ class JobFolder:
             )
 
     @contextlib.contextmanager
-    def enter(self, settings: msgspec.Struct | None = None) -> Iterator[int]:
+    def enter(
+        self, settings: msgspec.Struct | None = None, *, wait_seconds: float = 0.0
+    ) -> Iterator[int]:
         """`alone`, with the leftovers of a kill removed and the settings, if any, written."""
-        with self.alone() as lock:
+        with self.alone(wait_seconds=wait_seconds) as lock:
             remove_leftovers(self.path)
             if settings is not None:
                 write_json(self.settings, settings)

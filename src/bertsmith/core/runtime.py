@@ -48,15 +48,24 @@ class World:
     """Rank among the processes on this machine."""
     local_size: int = 1
     """Number of processes on this machine."""
+    timeout_seconds: int = 1800
+    """How long a process waits for the others before it gives them up."""
 
     @property
     def first(self) -> bool:
         """Whether this process writes the files and prints messages."""
         return self.rank == 0
 
+    @property
+    def handover_seconds(self) -> float:
+        """How long the first process of a restarted world may need until it has ended."""
+        return 60.0 if self.size > 1 else 0.0
+
 
 def world_from_environment() -> World:
     """Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; a lone process is a world of one.
+
+    BERTSMITH_TIMEOUT_SECONDS, which is the user's to set, says when a silent network is lost.
 
     Raises:
         UsageError: they are not numbers, or not a combination that `torchrun` sets.
@@ -70,7 +79,8 @@ def world_from_environment() -> World:
             f"The environment says RANK={rank} of WORLD_SIZE={size}; start the processes with "
             "`torchrun`, or unset both to run a single process."
         )
-    return World(rank, size, local_rank, local_size)
+    timeout = _from_environment("BERTSMITH_TIMEOUT_SECONDS", World.timeout_seconds, lowest=1)
+    return World(rank, size, local_rank, local_size, timeout)
 
 
 def _from_environment(name: str, default: int, *, lowest: int) -> int:
@@ -78,7 +88,7 @@ def _from_environment(name: str, default: int, *, lowest: int) -> int:
     if not text.isdecimal() or int(text) < lowest:
         raise UsageError(
             f"The environment variable {name} is '{text}', expected a number from {lowest} up; "
-            "start the processes with `torchrun`, or unset it to run a single process."
+            "unset it, or start the processes with `torchrun`, which sets what they need."
         )
     return int(text)
 

@@ -103,7 +103,7 @@ def finetune(
 
         # 2. The runs, each of which is skipped where it was done before.
         def begin() -> None:
-            stack.enter_context(job_folder(out).enter())
+            stack.enter_context(job_folder(out).enter(wait_seconds=place.world.handover_seconds))
             _begin(out, job, ready)
 
         place.first_decides(begin)

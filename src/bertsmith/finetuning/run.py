@@ -141,7 +141,7 @@ def run(
         schedule, reporter = stack.enter_context(
             entered(
                 place,
-                enter(_run_folder(out), config),
+                enter(_run_folder(out), config, wait_seconds=place.world.handover_seconds),
                 schedule=job.open_schedule,
                 reporter=partial(
                     Reporter, resume_step=resume_step, title=title, evaluated=data.deciding

@@ -131,7 +131,13 @@ def run(
         schedule, reporter = stack.enter_context(
             entered(
                 place,
-                enter(run_folder(out), config, replay=replay, phases=config.phases),
+                enter(
+                    run_folder(out),
+                    config,
+                    wait_seconds=place.world.handover_seconds,
+                    replay=replay,
+                    phases=config.phases,
+                ),
                 schedule=partial(_open_schedule, config),
                 reporter=partial(Reporter, resume_step=resumed_at),
                 out=out,

@@ -83,6 +83,7 @@ def enter(
     folder: JobFolder,
     config: msgspec.Struct,
     *,
+    wait_seconds: float = 0.0,
     replay: Path | None = None,
     phases: Sequence[Phase] = (),
 ) -> Iterator[None]:
@@ -91,6 +92,7 @@ def enter(
     Args:
         folder: the run's.
         config: the settings.
+        wait_seconds: how long to wait for another process that is in the folder.
         replay: log of a schedule to follow, or None.
         phases: of the run that follows it.
 
@@ -106,7 +108,7 @@ def enter(
             f"{option('replay', replay)} is not the schedule of the run in {folder.path}; remove "
             f"{option('replay')} to continue that run."
         )
-    with folder.enter(config):
+    with folder.enter(config, wait_seconds=wait_seconds):
         if given:
             write_log(log, given)
         yield

@@ -64,12 +64,14 @@ def test_a_killed_worker_is_restarted_under_gloo(tmp_path: Path) -> None:
     script.write_text(_WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(
+    done = subprocess.run(
         [*command, "--max-restarts=1", str(script), str(tmp_path / "out")],
         check=True,
         timeout=120,
         env=environment,
         capture_output=True,
+        text=True,
     )
+    assert "SystemFault: The connection to another process of this run was lost" in done.stderr
     assert (tmp_path / "out0").read_text() == "[2.0, 1.0] {'from': 0}"
     assert (tmp_path / "out1").read_text() == "[2.0, 1.0] {'from': 0}"

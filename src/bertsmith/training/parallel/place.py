@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from bertsmith.core.errors import BertsmithError, UsageError
+from bertsmith.core.errors import RESUME, BertsmithError, SystemFault, UsageError
 from bertsmith.core.runtime import Precision, World, world_from_environment
 from bertsmith.training.parallel.precision import choose_precision
 
@@ -87,6 +88,7 @@ def join(precision: Precision) -> Iterator[Place]:
     Raises:
         UsageError: bf16 is demanded of hardware that would only imitate it, there are more
             processes than GPUs, or the environment is none that `torchrun` makes.
+        SystemFault: another process ended, or the network to it did.
     """
     world = world_from_environment()
     cuda = torch.cuda.is_available()
@@ -103,14 +105,39 @@ def join(precision: Precision) -> Iterator[Place]:
     if world.size == 1:
         yield place
         return
-    store, rank, size = next(iter(rendezvous("env://")))
-    # Keys of an attempt that was killed stay in the launcher's store; the next attempt must not
-    # read them, or gloo connects to processes that are gone and hangs.
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = PrefixStore(f"bertsmith/attempt-{attempt}", store)
-    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
+    timeout = timedelta(seconds=world.timeout_seconds)
+    with _explained_loss():
+        store, rank, size = next(iter(rendezvous("env://", timeout=timeout)))
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            # Keys of an attempt that was killed stay in the launcher's store; the next attempt must
+            # not read them, or gloo connects to processes that are gone and hangs. Without that
+            # store (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1) every attempt has one of its own, and
+            # machines need not have counted the same number of attempts.
+            attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+            store = PrefixStore(f"bertsmith/attempt-{attempt}", store)
+        backend = "nccl" if cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        try:
+            # All compute alike, whatever each has measured.
+            yield dataclasses.replace(place, precision=place.first_decides(lambda: place.precision))
+        finally:
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _explained_loss() -> Iterator[None]:
+    """Around everything that processes do together.
+
+    Raises:
+        SystemFault: another process ended, or the network to it did.
+    """
     try:
-        # All compute alike, whatever each has measured.
-        yield dataclasses.replace(place, precision=place.first_decides(lambda: place.precision))
-    finally:
-        dist.destroy_process_group()
+        yield
+    except RuntimeError as error:
+        # What gloo raises has no class of its own.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise SystemFault(
+            "The connection to another process of this run was lost. What it had saved is kept: "
+            f"run the same command with {RESUME}; `torchrun --max-restarts 10` does so by itself."
+        ) from error
