@@ -73,7 +73,7 @@ SAVE_OFTEN, RESUME, HALFWAY = "--save-every 1", "--resume", "checkpoints/step-*1
 RUN = "--epochs 2 --batch-size 8 --learning-rate 1e-3 --seed 5 --precision fp32"
 CLASSIFY = "finetune classification --train classes-train.csv --dev classes-dev.csv"
 TAG = "finetune token-classification --train tags-train.conll --dev tags-dev.conll"
-ANSWER = "finetune squad2 --data squad2 --max-length 48 --stride 24"
+ANSWER = "finetune squad2 --data squad2 --max-length 48 --stride 16"
 FINETUNING = {
     "classification": f"{CLASSIFY} --model pretrain-bert-modern",
     "classification-gpt": f"{CLASSIFY} --model pretrain-gpt",

@@ -1,17 +1,18 @@
 """Building SQuAD's inputs: ours beside the ways of `transformers`, on one core, in turn.
 
 `python benchmarks/finetune.py squad` runs it. Every contender turns labelled questions with their
-contexts (384 tokens at most, a window every 128, questions of 64 at most) into inputs with the
-places of their answers:
+contexts (at most 384 tokens, windows that overlap by 128, questions of at most 64) into inputs with
+the places of their answers:
 
 - *bertsmith*: `tasks.features.build`, and then every input joined as a batch has it;
 - *word by word*: Google's `run_squad.py` and its heir `squad_convert_examples_to_features`: words
   parted at white space, each cut into pieces, spans over the pieces, for every piece whether it has
   its best context in a span, padding to 384. Written here from that description, because
   `transformers` 5 has dropped its own; once with the tokenizer in Python, once with the fast one;
-- *squad_convert_examples_to_features* itself, where an older `transformers` is installed;
+- *squad_convert_examples_to_features* itself, where an older `transformers` is installed (its
+  windows begin every 128 pieces, so there are more of them);
 - *map*: `run_qa.py`: the fast tokenizer over whole texts in `datasets.map`, answers found through
-  the offsets, padding to 384. (Its windows overlap by 128, so there are fewer of them.)
+  the offsets, padding to 384.
 
 Files are read and words parted before the clock starts (`squad_convert` parts its own). In each
 round every contender builds the same `--chunk` of questions, and a ratio is taken inside a round;

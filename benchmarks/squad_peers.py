@@ -14,7 +14,7 @@ import transformers
 from bertsmith.checkpoints.sources import MINILM, resolve
 from bertsmith.tasks.examples import AnswerExample
 
-LONGEST, STRIDE, LONGEST_QUESTION = 384, 128, 64
+LONGEST, STRIDE, MAX_QUESTION_LENGTH = 384, 128, 64
 
 Built = tuple[int, Any]
 """How many inputs, and what holds them."""
@@ -81,11 +81,11 @@ def spans_of(example: Words, tokenizer: Any) -> list[dict[str, Any]]:
         first_piece[example.last + 1] - 1,
         tokenizer.tokenize(example.answer),
     )
-    question = tokenizer.tokenize(example.question)[:LONGEST_QUESTION]
+    question = tokenizer.tokenize(example.question)[:MAX_QUESTION_LENGTH]
     room = LONGEST - len(question) - 3
     spans: list[Any] = []
     while True:
-        begin = len(spans) * STRIDE
+        begin = len(spans) * (room - STRIDE)
         spans.append((begin, min(room, len(pieces) - begin)))
         if begin + room >= len(pieces):
             break
@@ -172,7 +172,7 @@ def original() -> Build:
             tokenizer,
             max_seq_length=LONGEST,
             doc_stride=STRIDE,
-            max_query_length=LONGEST_QUESTION,
+            max_query_length=MAX_QUESTION_LENGTH,
             is_training=True,
             threads=1,
             tqdm_enabled=False,

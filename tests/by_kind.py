@@ -36,7 +36,7 @@ def decode(
 ) -> list[Prediction]:
     """The answers of a model of these labels."""
     task_config = TaskConfig(
-        task=kind, kind=kind, labels=tuple(labels), limits=Limits(512, 384), **known
+        task=kind, kind=kind, labels=tuple(labels), limits=Limits(512, 128), **known
     )
     return kind_named(kind).decode(features, outputs, examples, task_config)
 

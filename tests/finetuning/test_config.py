@@ -32,7 +32,7 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         learning_rate=3e-5,
         epochs=3,
         max_length=512,
-        stride=384,
+        stride=128,
         long_texts="truncate",
         warmup=0.1,
         weight_decay=0.01,
@@ -92,16 +92,16 @@ def test_few_examples_are_gone_through_more_often(examples, batch_size, epochs):
 @pytest.mark.parametrize(
     ("kind", "positions", "expected"),
     [
-        ("classification", 512, (16, 512, 384)),
-        ("regression", 512, (16, 512, 384)),
-        ("multiple-choice", 512, (16, 512, 384)),
+        ("classification", 512, (16, 512, 128)),
+        ("regression", 512, (16, 512, 128)),
+        ("multiple-choice", 512, (16, 512, 128)),
         ("token-classification", 512, (8, 256, 128)),
-        ("question-answering", 512, (16, 384, 128)),
-        ("question-answering", 2048, (16, 384, 128)),
-        ("classification", 128, (16, 128, 96)),
+        ("question-answering", 512, (16, 384, 256)),
+        ("question-answering", 2048, (16, 384, 256)),
+        ("classification", 128, (16, 128, 32)),
         ("token-classification", 128, (8, 128, 64)),
-        ("question-answering", 128, (16, 128, 42)),
-        ("classification", 8, (16, 8, 6)),
+        ("question-answering", 128, (16, 128, 85)),
+        ("classification", 8, (16, 8, 2)),
     ],
 )
 def test_lengths_fit_the_kind_and_the_model(kind, positions, expected):
@@ -177,7 +177,7 @@ SHARE = "at least 0 and below 1"
                 ("clip_norm", ABOVE, (0.0, float("inf"))),
                 ("epochs", ONE, (0,)),
                 ("max_length", "at least 8", (0, 1, 7)),
-                ("stride", ONE, (0,)),
+                ("stride", ZERO, (-1,)),
                 ("patience", ZERO, (-1,)),
                 ("seed", ZERO, (-1,)),
                 ("micro_tokens", ZERO, (-1,)),
@@ -232,8 +232,7 @@ SHARE = "at least 0 and below 1"
         ),
         (
             {"stride": 127, "max_length": 128, "long_texts": "windows"},
-            "stride is 127, but a window of 128 tokens has room for 126 pieces, so that some "
-            "would be skipped; give 126 or less.",
+            "stride is 127, but windows of 128 tokens may overlap by 85 at most; give 85 or less.",
         ),
         (
             {"kind": "token-classification", "combine": "sum"},
@@ -260,9 +259,9 @@ def test_what_is_out_of_range_is_refused(flags, message):
 def test_the_edges_of_the_ranges_are_allowed():
     edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
     assert (
-        config_of(kind="token-classification", max_length=512, stride=1, **edges).max_length == 512
+        config_of(kind="token-classification", max_length=512, stride=0, **edges).max_length == 512
     )
-    assert config_of(kind="token-classification", max_length=8, stride=6).stride == 6
+    assert config_of(kind="token-classification", max_length=9, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
     assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
     assert config_of(weights="balanced", long_texts="windows").weights == "balanced"

@@ -164,7 +164,7 @@ def test_words_are_found_in_whatever_row_they_are():
         TagExample("", "", tuple("abc"), ("O", "B-X", "O"), 0),
         TagExample("", "", tuple("defghijklmnop"), ("B-X",) * 13, 1),
     ]
-    features = build("token-classification", examples, TOKENIZER, Limits(8, 4), tags)
+    features = build("token-classification", examples, TOKENIZER, Limits(8, 2), tags)
     every = np.arange(len(features.rows))
     assert len(every) == 4
     seen = []
@@ -180,6 +180,6 @@ def test_words_are_found_in_whatever_row_they_are():
     # Without tags there is nothing to learn, but the words are there.
     bare = [replace(example, tags=None) for example in examples]
     batch = make_batch(
-        build("token-classification", bare, TOKENIZER, Limits(8, 4), tags), every, TOKENIZER
+        build("token-classification", bare, TOKENIZER, Limits(8, 2), tags), every, TOKENIZER
     )
     assert batch.targets.tolist() == [-1] * 16

@@ -239,7 +239,7 @@ def test_a_context_without_a_piece_has_no_answer():
 def test_classes_are_the_mean_over_windows():
     examples = [TextExample("", "", "a b c d e"), TextExample("", "", "a")]
     features = build(
-        "classification", examples, TOKENIZER, Limits(4, 2, "windows"), ("x", "y", "z")
+        "classification", examples, TOKENIZER, Limits(4, 0, "windows"), ("x", "y", "z")
     )
     assert features.rows["example"].tolist() == [0, 0, 0, 1]
     outputs = np.array([[1, 2, 0], [3, 0, 0], [5, 1, 0], [0, 0, 7]], np.float32)
@@ -253,7 +253,7 @@ def test_classes_are_the_mean_over_windows():
 
 def test_numbers_are_means_within_their_bounds():
     examples = [TextExample("", "", text) for text in ("a b c d", "a", "b")]
-    features = build("regression", examples, TOKENIZER, Limits(4, 2, "windows"))
+    features = build("regression", examples, TOKENIZER, Limits(4, 0, "windows"))
     outputs = np.array([[1.0], [2.5], [7.0], [-1.0]], np.float32)
     free = decode("regression", features, outputs, examples)
     assert free == [NumberAnswer(1.75), NumberAnswer(7.0), NumberAnswer(-1.0)]

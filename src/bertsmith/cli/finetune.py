@@ -118,7 +118,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         shown="truncate",
     )
     stride: int | None = flag(
-        "Pieces from the start of a window to the start of the next.",
+        "Tokens by which neighbouring windows overlap.",
         group="Model",
         default=None,
     )

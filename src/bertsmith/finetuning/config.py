@@ -34,7 +34,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_length: int
     """Most tokens of an input."""
     stride: int
-    """Pieces from the start of one window to the start of the next."""
+    """Tokens by which neighbouring windows overlap; see `Limits`."""
     long_texts: LongTexts = "truncate"
     """What kinds of task that look at a text do with longer ones."""
     warmup: float = 0.1

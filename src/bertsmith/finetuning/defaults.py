@@ -12,6 +12,7 @@ from bertsmith.core.storage import describe_validation
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.pretraining.config import BASE_WIDTH, GREATEST_RATE
 from bertsmith.tasks.kinds.registry import kind_named
+from bertsmith.text.tokenizer.encode import greatest_overlap
 
 # Small data: bias-corrected AdamW, warm-up over a tenth and more steps than three epochs give
 # (Mosbach et al. 2021: 20 epochs on RTE; Zhang et al. 2021: on few examples train for more steps).
@@ -75,7 +76,7 @@ def finetune_config(
         "epochs": min(max(wished, _FEWEST_EPOCHS), _MOST_EPOCHS),
         "max_length": max_length,
         # Windows of any length overlap by the same share.
-        "stride": max(1, max_length * usual.stride // usual.max_length),
+        "stride": max_length * usual.stride // usual.max_length,
     }
     if frozen_encoder:
         defaults["frozen"] = True
@@ -136,10 +137,9 @@ def _check(config: FinetuneConfig, positions: int) -> None:
     for name in ("epsilon", "clip_norm"):
         value = getattr(config, name)
         require(math.isfinite(value) and value > 0, name, "above 0 and finite")
-    for name in ("epochs", "stride"):
-        require(getattr(config, name) >= 1, name, "at least 1")
+    require(config.epochs >= 1, "epochs", "at least 1")
     require(config.max_length >= _SHORTEST, "max_length", f"at least {_SHORTEST}")
-    for name in ("steps", "patience", "seed", "micro_tokens"):
+    for name in ("steps", "patience", "seed", "micro_tokens", "stride"):
         require(getattr(config, name) >= 0, name, "at least 0")
     for name in ("warmup", "dropout", "beta1", "beta2"):
         require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
@@ -159,11 +159,11 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             f"{option('max_length')} is {config.max_length}, but the model reads "
             f"{positions} tokens at most; give {positions} or less."
         )
-    if config.stride > config.max_length - 2:
+    overlap = greatest_overlap(config.max_length)
+    if config.stride > overlap:
         raise UsageError(
-            f"{option('stride')} is {config.stride}, but a window of {config.max_length} tokens "
-            f"has room for {config.max_length - 2} pieces, so that some would be skipped; give "
-            f"{config.max_length - 2} or less."
+            f"{option('stride')} is {config.stride}, but windows of {config.max_length} tokens may "
+            f"overlap by {overlap} at most; give {overlap} or less."
         )
     kind = kind_named(config.kind)
     if config.weights == "balanced" and "weights" not in kind.settings:

@@ -160,7 +160,7 @@ def embed(
     max_length = how.max_length or config.max_position_embeddings
     limits = Limits(
         max_length=max_length,
-        stride=max(1, max_length * 3 // 4),
+        stride=max_length // 4,
         long_texts="windows" if how.max_length is None else "truncate",
     )
     skipped = _prompt_length(tokenizer, how, max_length)

@@ -355,7 +355,7 @@ class Model:
             task=name,
             kind=name,
             labels=head.labels,
-            limits=Limits(max_length=max_length, stride=max(1, max_length // 2)),
+            limits=Limits(max_length=max_length, stride=max_length // 2),
         )
 
     @cached_property

@@ -24,7 +24,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_length: int
     """Most tokens of an input, `[CLS]` and `[SEP]` counted."""
     stride: int
-    """Pieces from the start of one window to the start of the next."""
+    """Tokens by which neighbouring windows over a long text overlap, as in `transformers`; at most
+    two thirds of a window."""
     long_texts: LongTexts = "truncate"
     """What is done with a text or a pair that is longer: truncate it, or slide windows over it and
     average their scores."""

@@ -45,7 +45,7 @@ class Usual(NamedTuple):
 
     batch_size: int = 16
     max_length: int = 512
-    stride: int = 384
+    stride: int = 128
 
 
 @dataclass(frozen=True)

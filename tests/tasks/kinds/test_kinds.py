@@ -35,7 +35,7 @@ def test_a_threshold_of_an_older_folder_is_read(
 def test_old_names_of_limits_are_read(tmp_path: Path) -> None:
     path = tmp_path / "task.json"
     path.write_text(json.dumps(OLD))
-    assert read_task_config(path).limits == Limits(48, 24, "truncate", max_question_length=24)
+    assert read_task_config(path).limits == Limits(48, 22, "truncate", max_question_length=24)
 
 
 def test_an_unknown_kind_is_named(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class QuestionAnswering(TaskKind):
     prediction = SpanAnswer
     settings = frozenset(("stride", "skip_misplaced"))
     is_paired = True
-    usual = Usual(16, 384, 128)
+    usual = Usual(16, 384, 256)
     metrics: ClassVar[Mapping[str, Metric]] = {
         "exact_match": Metric(
             "exact match",

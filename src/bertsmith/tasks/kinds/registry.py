@@ -82,9 +82,13 @@ def _upgraded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgraded_limits(old: dict[str, Any]) -> dict[str, Any]:
+    """With today's names, and as `stride` the overlap of windows, where it was their distance."""
     limits = {_OLD_LIMITS.get(name, name): one for name, one in old.items()}
     if limits.get("long_texts") == "cut":
         limits["long_texts"] = "truncate"
+    if isinstance(old["longest"], int) and isinstance(step := old.get("stride"), int):
+        # `[CLS]` and `[SEP]` left the rest of an input to the window.
+        limits["stride"] = max(0, old["longest"] - 2 - step)
     return limits
 
 

@@ -164,18 +164,18 @@ def window_spans(count: int, *, room: int, stride: int) -> Integers:
     Args:
         count: pieces of the text.
         room: pieces of a window.
-        stride: pieces from the start of one window to the start of the next (lowered to `room`, so
-            that nothing is skipped).
-
-    Raises:
-        UsageError: `stride` is below 1.
+        stride: pieces by which neighbouring windows overlap, as in `transformers`; lowered to two
+            thirds of `room`, so that a long question beside the windows does not multiply them.
     """
-    if stride < 1:
-        raise UsageError(f"The stride between windows is {stride}; it must be at least 1.")
-    step = min(stride, room)
+    step = room - min(stride, greatest_overlap(room))
     more = max(0, -(-(count - room) // step))
     starts = np.arange(more + 1, dtype=np.int64) * step
     return np.stack([starts, np.minimum(starts + room, count)], axis=1)
+
+
+def greatest_overlap(room: int) -> int:
+    """Most pieces by which windows of `room` pieces may overlap."""
+    return room * 2 // 3
 
 
 def best_windows(spans: Integers, count: int) -> Integers:
