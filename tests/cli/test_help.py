@@ -71,7 +71,7 @@ def test_an_official_task_has_its_own_help(capsys: pytest.CaptureFixture[str]) -
     text = shown(capsys, "finetune", "squad2")
     assert "--data DIR" in text
     assert "--skip-misplaced" in text
-    for flag in ("--train", "--dev", "--question", "--strict-tags", "--weights"):
+    for flag in ("--train", "--dev", "--question", "--strict-tags", "--class-weights"):
         assert flag not in text
 
 

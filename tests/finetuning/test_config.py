@@ -41,7 +41,7 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         epsilon=1e-6,
         clip_norm=1.0,
         dropout=0.1,
-        weights="none",
+        class_weights="none",
         steps=0,
         hours=0.0,
         patience=0,
@@ -194,8 +194,8 @@ SHARE = "at least 0 and below 1"
             "max_length is 600, but the model reads 512 tokens at most; give 512 or less.",
         ),
         (
-            {"task": "stsb", "kind": "regression", "weights": "balanced"},
-            "weights='balanced' is for classes; task 'stsb' has none: leave it out.",
+            {"task": "stsb", "kind": "regression", "class_weights": "balanced"},
+            "class_weights='balanced' is for classes; task 'stsb' has none: leave it out.",
         ),
         (
             {"features": (-1, -2)},
@@ -264,7 +264,7 @@ def test_the_edges_of_the_ranges_are_allowed():
     assert config_of(kind="token-classification", max_length=9, stride=6).stride == 6
     assert config_of(examples=10, batch_size=1024).batch_size == 1024
     assert config_of(epochs=10_000, learning_rate=0.1).epochs == 10_000
-    assert config_of(weights="balanced", long_texts="windows").weights == "balanced"
+    assert config_of(class_weights="balanced", long_texts="windows").class_weights == "balanced"
     assert config_of(kind="token-classification", features=(-4, -1), combine="sum").features == (
         -4,
         -1,

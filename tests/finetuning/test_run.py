@@ -535,14 +535,14 @@ def test_the_baseline_gives_what_is_most_frequent_where_it_is_scored():
 
 def test_class_weights_have_the_mean_one(folder):
     data = data_of("classification")
-    weights_C = class_weights(config_of(folder, weights="balanced"), data, PLACE)
+    weights_C = class_weights(config_of(folder, class_weights="balanced"), data, PLACE)
     assert weights_C.tolist() == [1.5, 0.75]  # 16 early, 32 late
     assert float(weights_C[data.train.targets].mean()) == 1.0
     assert class_weights(config_of(folder), data, PLACE) is None
 
 
 def test_class_weights_are_in_the_loss(folder, whole, tmp_path):
-    go(config_of(folder, weights="balanced", epochs=1), tmp_path)
+    go(config_of(folder, class_weights="balanced", epochs=1), tmp_path)
     assert losses(tmp_path)[0] != losses(whole[0])[0]
 
 

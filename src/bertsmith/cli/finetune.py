@@ -14,7 +14,7 @@ from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import Stopped, UsageError
 from bertsmith.core.runtime import world_from_environment
 from bertsmith.core.stop import signal_of
-from bertsmith.finetuning.config import FinetuneConfig, Weights
+from bertsmith.finetuning.config import ClassWeights, FinetuneConfig
 from bertsmith.models.head_config import Combine
 from bertsmith.pretraining.config import InitialWeights
 from bertsmith.tasks.examples import LongTexts
@@ -153,7 +153,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         default=None,
         shown="0",
     )
-    weights: Weights | None = flag(
+    class_weights: ClassWeights | None = flag(
         "balanced: rare classes weigh as much as frequent ones in the loss.",
         group="Training",
         default=None,

@@ -10,7 +10,7 @@ from bertsmith.pretraining.config import InitialWeights
 from bertsmith.tasks.examples import MAX_QUESTION_LENGTH, Limits, LongTexts
 from bertsmith.training.config import OptimizerConfig
 
-Weights = Literal["none", "balanced"]
+ClassWeights = Literal["none", "balanced"]
 
 
 class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,7 +44,7 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     epsilon: float = 1e-6
     clip_norm: float = 1.0
     dropout: float = 0.1
-    weights: Weights = "none"
+    class_weights: ClassWeights = "none"
     """`balanced`: every class counts as much as every other in the loss, however rare."""
     steps: int = 0
     """Most optimizer steps; 0: no limit but `epochs`."""

@@ -166,9 +166,9 @@ def _check(config: FinetuneConfig, positions: int) -> None:
             f"overlap by {overlap} at most; give {overlap} or less."
         )
     kind = kind_named(config.kind)
-    if config.weights == "balanced" and "weights" not in kind.settings:
+    if config.class_weights == "balanced" and "class_weights" not in kind.settings:
         raise UsageError(
-            f"{option('weights', 'balanced')} is for classes; task '{config.task}' has none: "
+            f"{option('class_weights', 'balanced')} is for classes; task '{config.task}' has none: "
             "leave it out."
         )
     if config.features and "features" not in kind.settings:

@@ -78,7 +78,7 @@ def head_of(
 
 def class_weights(config: FinetuneConfig, data: TaskData, place: Place) -> torch.Tensor | None:
     """By which rare classes count as much as frequent ones in the loss; None: they do not."""
-    if config.weights == "none":
+    if config.class_weights == "none":
         return None
     weights = data.task.kind.class_weights(data.train, data.labels)
     return torch.tensor(weights, dtype=torch.float32, device=place.device)

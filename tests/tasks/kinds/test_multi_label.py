@@ -169,7 +169,7 @@ def test_a_fine_tuning_learns_the_topics(
     save_model(tmp_path / "model", BertForPretraining(SHAPE), TOKENIZER, card="")
     train, dev = put(tmp_path / "train.csv", news(320, 1)), put(tmp_path / "dev.csv", news(60, 2))
     flags = "--label-separator | --learning-rate 3e-3 --epochs 12 --batch-size 8 --dropout 0"
-    flags += " --weights balanced --precision fp32 --json"
+    flags += " --class-weights balanced --precision fp32 --json"
     out = tmp_path / "topics"
     files = ["--train", train, "--dev", dev, "--model", tmp_path / "model", "--out", out]
     assert main(["finetune", "multi-label", *map(str, files), *flags.split()]) == 0

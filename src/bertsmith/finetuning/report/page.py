@@ -76,7 +76,7 @@ def _about(result: FinetuneResult, example: Example) -> str:
     if config.features:
         layers = ", ".join(map(str, config.features))
         how += f", on layers {layers} of a model that itself stayed as it was"
-    if config.weights == "balanced":
+    if config.class_weights == "balanced":
         how += ", every class counting alike"
     about = f"{result.model}, fine-tuned to {goal}"
     if config.initial_weights is not None:

@@ -92,7 +92,7 @@ class Classification(TextKind):
 
     name = "classification"
     prediction = ClassAnswer
-    settings = TextKind.settings | {"weights", "join_labels"}
+    settings = TextKind.settings | {"class_weights", "join_labels"}
     metrics: ClassVar[Mapping[str, Metric]] = {
         "accuracy": ACCURACY,
         "f1": Metric(
