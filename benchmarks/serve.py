@@ -1,17 +1,27 @@
-"""The HTTP service under load, beside plain FastAPI with `transformers`, interleaved, on a CPU.
+"""The HTTP service under load beside others, interleaved, on a CPU.
 
-    python benchmarks/serve.py [--classifier FOLDER] [--rounds 5] [--seconds 10] [--out FILE.json]
+    python benchmarks/serve.py [--classifier FOLDER] [--only bertsmith,fastapi] [--clients 1,32]
+        [--rounds 5] [--seconds 10] [--out FILE.json]
 
 MiniLM gives vectors for texts of 4 to 120 words; with `--classifier`, a fine-tuned model classifies
-them too. The peer answers each request alone, in FastAPI's thread pool. In each round both servers
-take every load in turn: a lone client, 32 clients, and 320 clients. What is refused (503) is
-counted apart from what is answered. Both run all the time; the one that is not asked idles.
+them too. Contenders:
+
+- `bertsmith`, `bertsmith-bf16`: `bertsmith serve`, with `--precision bf16` the second;
+- `fastapi`: FastAPI with `transformers`, each request alone in the thread pool;
+- `fastapi-1`: the same with one thread inside each operation, the better setting under load;
+- `litserve`: LitServe with `transformers`, batches of up to 32, padded (`pip install litserve`);
+- `sentence-transformers`: behind FastAPI, for vectors alone.
+
+`model` is no server: our model, called in its own process, with one text at a time for a lone
+client and with 32 for more clients, which is the ceiling. In each round every contender takes every
+load in turn. All run all the time; who is not asked idles. Clients, servers and whatever else the
+machine does share its cores, so a row also has the processor time that a server spent on a request.
 """
 
 import argparse
 import asyncio
+import importlib.util
 import json
-import random
 import socket
 import statistics
 import subprocess
@@ -21,83 +31,39 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import torch
+import psutil
+from serve_load import Seen, bodies, cpu_seconds, load, texts
+from serve_peers import FIELDS
 
 from bertsmith.checkpoints.sources import resolve
+from bertsmith.inference.predictor import Model
 
-WORDS = "the old river was cold and they walked to a small town where nobody had ever been".split()
-CLIENTS = (1, 32, 320)
-
-
-def texts(count: int) -> list[str]:
-    """Texts of real, mixed lengths, the same for everybody."""
-    draw = random.Random(0)
-    lengths = [min(120, int(draw.lognormvariate(2.7, 0.8)) + 4) for _ in range(count)]
-    return [" ".join(draw.choices(WORDS, k=length)) for length in lengths]
-
-
-def peer(folder: str, port: int, task: str) -> None:
-    """FastAPI with `transformers`."""
-    import uvicorn
-    from fastapi import FastAPI
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    kind = AutoModel if task == "embeddings" else AutoModelForSequenceClassification
-    model = kind.from_pretrained(folder).eval()
-    app = FastAPI()
-
-    @app.post("/v1/{path}")
-    def answer(path: str, body: dict[str, str]) -> Any:
-        text = body.get("input") or body["text"]
-        with torch.inference_mode():
-            found = model(**tokenizer(text, truncation=True, max_length=256, return_tensors="pt"))
-        if task == "embeddings":
-            return {"embedding": found.last_hidden_state.mean(1)[0].tolist()}
-        return {"probabilities": found.logits.softmax(-1)[0].tolist()}
-
-    uvicorn.run(app, port=port, log_level="error")
+HERE = Path(__file__).parent
+NEEDS = {
+    "model": "bertsmith",
+    "bertsmith": "bertsmith",
+    "bertsmith-bf16": "bertsmith",
+    "fastapi": "transformers",
+    "fastapi-1": "transformers",
+    "litserve": "litserve",
+    "sentence-transformers": "sentence_transformers",
+}
 
 
-async def load(url: str, task: str, clients: int, seconds: float) -> dict[str, float]:
-    """What `clients`, each with one request at a time, get in `seconds`."""
-    work = texts(4096)
-    times: list[float] = []
-    refused = failed = 0
-    end = time.monotonic() + seconds
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-
-    async def client(number: int, opened: httpx.AsyncClient) -> None:
-        nonlocal refused, failed
-        place = number * 127
-        while (begin := time.monotonic()) < end:
-            text, place = work[place % len(work)], place + 1
-            body = {"input": text} if task == "embeddings" else {"text": text}
-            try:
-                answer = await opened.post(f"{url}/v1/{task}", json=body)
-            except httpx.HTTPError:
-                failed += 1
-                continue
-            if answer.status_code == 200:
-                times.append(time.monotonic() - begin)
-            elif answer.status_code == 503:
-                refused += 1
-                await asyncio.sleep(0.1)
-            else:
-                failed += 1
-
-    begin = time.monotonic()
-    async with httpx.AsyncClient(limits=limits, timeout=60) as opened:
-        await asyncio.gather(*(client(number, opened) for number in range(clients)))
-    passed = time.monotonic() - begin
-    ranked = sorted(times) or [float("nan")]
-    return {
-        "per_second": len(times) / passed,
-        "p50_ms": 1000 * statistics.median(ranked),
-        "p99_ms": 1000 * ranked[int(0.99 * (len(ranked) - 1))],
-        "refused": refused,
-        "failed": failed,
-    }
+def call_model(folder: str, task: str, clients: int, seconds: float) -> None:
+    """Prints the row of our model in this process."""
+    model, work = Model(folder), texts(4096)
+    function = model.embed if task == "embeddings" else model.predict
+    size = 1 if clients == 1 else 32
+    for place in range(3):
+        function(work[place : place + size])
+    seen, begin, place = Seen(), time.monotonic(), 0
+    while (seconds_so_far := time.monotonic() - begin) < seconds:
+        function(work[place : place + size])
+        seen.times += [time.monotonic() - begin - seconds_so_far] * size
+        place = (place + size) % (len(work) - size)
+    seen.seconds = time.monotonic() - begin
+    print(json.dumps(seen.row()))
 
 
 def free_port() -> int:
@@ -108,63 +74,111 @@ def free_port() -> int:
         return port
 
 
-def contest(folder: str, task: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """A row for each round, load and server."""
-    ports = {"bertsmith": free_port(), "fastapi": free_port()}
-    ours = [sys.executable, "-m", "bertsmith", "serve", folder, "--port", str(ports["bertsmith"])]
-    theirs = [sys.executable, __file__, "--peer", f"{ports['fastapi']}:{task}:{folder}"]
-    started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in (ours, theirs)]
+def start(name: str, folder: str, task: str, port: int) -> "subprocess.Popen[bytes]":
+    """Starts a contender and waits until it answers."""
+    file = "serve_litserve.py" if name == "litserve" else "serve_peers.py"
+    command = [sys.executable, str(HERE / file), name, task, folder, str(port)]
+    if name.startswith("bertsmith"):
+        command = [sys.executable, "-m", "bertsmith", "serve", folder, "--port", str(port)]
+        command += ["--precision", "bf16"] if name.endswith("bf16") else []
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 180
+    while True:
+        try:
+            url = f"http://127.0.0.1:{port}/v1/{task}"
+            httpx.post(url, json={FIELDS[task]: "a"}, timeout=60).raise_for_status()
+            return process
+        except httpx.HTTPError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+
+
+def contest(
+    folder: str, task: str, names: list[str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """A row for each round, load and contender."""
+    ports = {name: free_port() for name in names if name != "model"}
+    started: dict[str, subprocess.Popen[bytes]] = {}
     rows = []
+    work = bodies(FIELDS[task])
     try:
-        text = {"input": "a"} if task == "embeddings" else {"text": "a"}
-        for port in ports.values():
-            until = time.monotonic() + 120
-            while True:
-                try:
-                    httpx.post(f"http://127.0.0.1:{port}/v1/{task}", json=text).raise_for_status()
-                    break
-                except httpx.HTTPError:
-                    if time.monotonic() > until:
-                        raise
-                    time.sleep(0.5)
-        for number in range(rounds):
-            for clients in CLIENTS:
-                for name, port in ports.items():
-                    found = asyncio.run(load(f"http://127.0.0.1:{port}", task, clients, seconds))
-                    rows.append({"task": task, "round": number, "clients": clients, "server": name})
-                    rows[-1] |= found
-                    print(json.dumps(rows[-1]), flush=True)
+        for name, port in ports.items():
+            started[name] = start(name, folder, task, port)
+        for number in range(options.rounds):
+            for clients in options.clients:
+                for name in names:
+                    row = {"task": task, "round": number, "clients": clients, "server": name}
+                    if name == "model":
+                        command = ["--call", task, folder, str(clients), str(options.seconds)]
+                        found = subprocess.check_output([sys.executable, __file__, *command])
+                        row |= json.loads(found)
+                    else:
+                        process = psutil.Process(started[name].pid)
+                        before = cpu_seconds(process)
+                        seen = asyncio.run(
+                            load(ports[name], f"/v1/{task}", work, clients, options.seconds)
+                        )
+                        spent = cpu_seconds(process) - before
+                        row |= seen.row() | {"cpu_ms": 1000 * spent / max(1, len(seen.times))}
+                    rows.append(row)
+                    print(json.dumps(row), flush=True)
     finally:
-        for process in started:
-            process.terminate()
-            process.wait(60)
+        for name, one in started.items():
+            if name == "litserve":  # It leaves its workers behind.
+                for process in psutil.Process(one.pid).children(recursive=True):
+                    process.kill()
+            one.terminate()
+            one.wait(60)
     return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """A table of medians, with the least and most requests a second."""
+    lines = ["| task | clients | | requests/s | p50 ms | p99 ms | processor ms | other answers |"]
+    lines.append("|---" * 8 + "|")
+    for task, clients, name in dict.fromkeys((r["task"], r["clients"], r["server"]) for r in rows):
+        mine = [
+            row
+            for row in rows
+            if (row["task"], row["clients"], row["server"]) == (task, clients, name)
+        ]
+        middle = {
+            key: statistics.median(row.get(key, float("nan")) for row in mine)
+            for key in ("per_second", "p50_ms", "p99_ms", "cpu_ms")
+        }
+        rates = [row["per_second"] for row in mine]
+        others = sum(sum(row["others"].values()) for row in mine)
+        lines.append(
+            f"| {task} | {clients} | {name} | {middle['per_second']:.1f} ({min(rates):.1f}.."
+            f"{max(rates):.1f}) | {middle['p50_ms']:.1f} | {middle['p99_ms']:.0f} | "
+            f"{middle['cpu_ms']:.1f} | {others} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Runs the contests and prints the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--classifier", type=Path)
+    parser.add_argument("--only", default=",".join(NEEDS), help="contenders, joined by commas")
+    parser.add_argument("--clients", default="1,32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("--call", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.peer:
-        port, task, folder = options.peer.split(":", 2)
-        peer(folder, int(port), task)
+    if options.call:
+        task, folder, clients, seconds = options.call
+        call_model(folder, task, int(clients), float(seconds))
         return
-    rows = contest(str(resolve("minilm")), "embeddings", options.rounds, options.seconds)
+    options.clients = [int(clients) for clients in options.clients.split(",")]
+    names = [name for name in options.only.split(",") if importlib.util.find_spec(NEEDS[name])]
+    rows = contest(str(resolve("minilm")), "embeddings", names, options)
     if options.classifier:
-        rows += contest(str(options.classifier), "classify", options.rounds, options.seconds)
-    for task in dict.fromkeys(row["task"] for row in rows):
-        for clients in CLIENTS:
-            for name in ("bertsmith", "fastapi"):
-                key = {"task": task, "clients": clients, "server": name}
-                mine = [row for row in rows if key.items() <= row.items()]
-                numbers = ("per_second", "p50_ms", "p99_ms", "refused", "failed")
-                median = {one: statistics.median(row[one] for row in mine) for one in numbers}
-                print(key, {one: round(value, 2) for one, value in median.items()})
+        names = [name for name in names if name != "sentence-transformers"]
+        rows += contest(str(options.classifier), "classify", names, options)
+    print(summary(rows))
     if options.out:
         options.out.write_text(json.dumps(rows, indent=1))
 

@@ -31,7 +31,7 @@ def run(scenario: Callable[[SlowEngine, Batcher], Any], **settings: Any) -> None
     async def begin() -> None:
         engine = SlowEngine()
         limits = {"max_batch_tokens": 10, "max_waiting": 8} | settings
-        batcher = Batcher(engine, **limits)  # type: ignore[arg-type]
+        batcher = Batcher([engine], **limits)  # type: ignore[list-item]
         batcher.start()
         try:
             await scenario(engine, batcher)
@@ -126,3 +126,53 @@ def test_a_model_that_is_down_fails_what_it_had_and_answers_again_later() -> Non
         assert await submit(batcher, "b") == [b"B"]
 
     run(scenario)
+
+
+def run_two(scenario: Callable[[list[SlowEngine], Batcher], Any]) -> None:
+    async def begin() -> None:
+        engines = [SlowEngine(), SlowEngine()]
+        batcher = Batcher(engines, max_batch_tokens=10, max_waiting=8)  # type: ignore[arg-type]
+        batcher.start()
+        try:
+            await scenario(engines, batcher)
+        finally:
+            await batcher.stop()
+
+    asyncio.run(begin())
+
+
+def test_two_workers_compute_beside_each_other() -> None:
+    async def scenario(engines: list[SlowEngine], batcher: Batcher) -> None:
+        tasks = []
+        for text in "abcd":
+            tasks.append(submit(batcher, text))
+            await asyncio.sleep(0.01)
+        assert [[batch.items for batch in engine.batches] for engine in engines] == [
+            [["a"]],
+            [["b"]],
+        ]
+        # Only the first had the cores to itself.
+        assert [engine.batches[0].alone for engine in engines] == [True, False]
+        engines[1].go.set()
+        assert [(await task)[0] for task in tasks[1:]] == [b"B", b"C", b"D"]
+        engines[0].go.set()
+        assert await tasks[0] == [b"A"]
+
+    run_two(scenario)
+
+
+def test_a_worker_that_is_down_leaves_its_batch_to_the_other() -> None:
+    async def scenario(engines: list[SlowEngine], batcher: Batcher) -> None:
+        first, second = engines
+        first.fault = "worker died"
+        first.go.set()
+        second.go.set()
+        assert await submit(batcher, "a") == [b"A"]
+        assert [len(engine.batches) for engine in engines] == [1, 1]
+        assert batcher.fault == ""
+        second.fault = "worker died"
+        with pytest.raises(Unavailable, match="worker died"):
+            await submit(batcher, "b")
+        assert batcher.fault == "worker died"
+
+    run_two(scenario)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bertsmith.cli.command import MODEL, Command, Result
 from bertsmith.cli.options import flag, word
+from bertsmith.core.runtime import Precision
 
 
 @dataclass(kw_only=True)
@@ -31,7 +32,16 @@ class Serve(Command):
     )
     timeout: float = flag("Seconds until a request's deadline.", group="Serving", default=30.0)
     threads: int = flag("Cores that each model computes with; 0: all.", group="Serving", default=0)
-
+    workers: int = flag(
+        "Processes of each model; 0: as many as there are cores for, at most 4.",
+        group="Serving",
+        default=0,
+    )
+    precision: Precision = flag(
+        "bf16 is faster on hardware that has it and changes answers slightly.",
+        group="Serving",
+        default="fp32",
+    )
     runs: Path | None = flag(
         "Folder of trainings whose curves the playground draws.", group="Serving", default=None
     )
@@ -52,6 +62,8 @@ class Serve(Command):
             port=self.port,
             key_file=self.key_file,
             threads=self.threads,
+            workers=self.workers,
+            precision=self.precision,
             runs=() if self.runs is None else (self.runs,),
             limits=Limits(seconds=self.timeout),
         )

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from bertsmith.serving import requests
 from bertsmith.serving.batching import Busy, Expired
 from bertsmith.serving.endpoints import Endpoints, add_any, add_pretrained, add_tasks, as_json
-from bertsmith.serving.engine import Engine, Source, Unavailable
+from bertsmith.serving.engine import Compute, Source, Unavailable
 from bertsmith.serving.metrics import Metrics
 from bertsmith.serving.middleware import fault_body
 from bertsmith.serving.models import Limits, Models
@@ -31,25 +31,25 @@ log = logging.getLogger("bertsmith.serving")
 
 
 def build_app(
-    sources: Sequence[Source], *, threads: int, limits: Limits, runs: Sequence[Path] = ()
+    sources: Sequence[Source], *, compute: Compute, limits: Limits, runs: Sequence[Path] = ()
 ) -> FastAPI:
     """The application, which loads its models when it starts.
 
     Args:
         sources: the models, the first being the default.
-        threads: cores that each model computes with.
+        compute: what each of them is computed with.
         limits: how much the service takes on.
         runs: folders of trainings to draw.
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    models = Models([Engine(source, threads=threads) for source in sources], metrics, limits)
-    metrics.watch(models.batchers, models.engines)
+    models = Models(sources, compute, metrics, limits)
+    metrics.watch(models.batchers)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for engine in models.engines.values():
+            for engine in models.engines:
                 stack.callback(engine.close)
                 if engine.served is None:
                     await engine.start()
@@ -164,7 +164,7 @@ def _add_health(app: FastAPI, models: Models, registry: CollectorRegistry) -> No
     @app.get("/readyz", name="ready")
     async def ready() -> Response:
         """Whether every model can answer."""
-        down = {name: one.fault for name, one in models.engines.items() if one.fault}
+        down = {name: one.fault for name, one in models.batchers.items() if one.fault}
         return as_json({"status": "down" if down else "ok", "models": down}, 503 if down else 200)
 
     @app.get("/metrics", name="metrics")

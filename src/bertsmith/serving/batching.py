@@ -1,8 +1,8 @@
 """Requests of many clients to batches of one model.
 
-While the model is idle a request is answered at once. While it computes, requests wait in line; the
-next batch is the oldest of them and all others of the same operation and settings, up to a budget
-of tokens. Nothing is padded inside a batch, so lengths may mix.
+While a worker of the model is idle a request is answered at once. While all compute, requests wait
+in line; the next batch is the oldest of them and all others of the same operation and settings, up
+to a budget of tokens. Nothing is padded inside a batch, so lengths may mix.
 
 A request is refused at the door when the line is so long that its deadline would pass, and dropped
 from the line when its client has gone.
@@ -22,6 +22,8 @@ _FIRST_RATE = 500.0
 """Tokens a second, before the first batch is timed."""
 _MEMORY = 0.8
 """Weight of the past in the measured rate."""
+_RETRY_SECONDS = 5.0
+"""Until a worker that is down may take a batch again, while another answers."""
 
 
 class Busy(Exception):
@@ -54,41 +56,52 @@ class _Item:
 
 
 class Batcher:
-    """The line before one engine."""
+    """The line before the engines of one model."""
 
     def __init__(
         self,
-        engine: Engine,
+        engines: Sequence[Engine],
         *,
         max_batch_tokens: int,
         max_waiting: int,
         on_batch: Callable[[int, int, float], object] = lambda items, tokens, seconds: None,
     ) -> None:
         """At most `max_waiting` inputs; `on_batch` gets each batch's inputs, tokens, seconds."""
-        self._engine = engine
+        self.engines = engines
         self._max_batch_tokens = max_batch_tokens
         self._max_waiting = max_waiting
         self._on_batch = on_batch
         self._line: deque[_Item] = deque()
         self._arrived = asyncio.Event()
         self._rate = _FIRST_RATE
-        self._busy_tokens = 0
-        self._task: asyncio.Task[None] | None = None
+        self._busy: dict[Engine, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def waiting(self) -> int:
         """Inputs in line."""
         return len(self._line)
 
+    @property
+    def restarts(self) -> int:
+        """How often a worker was started again."""
+        return sum(engine.restarts for engine in self.engines)
+
+    @property
+    def fault(self) -> str:
+        """Why the model cannot answer; empty while one of its workers can."""
+        faults = [engine.fault for engine in self.engines]
+        return faults[0] if all(faults) else ""
+
     def start(self) -> None:
         """Begins to answer."""
-        self._task = asyncio.create_task(self._serve())
+        self._tasks = [asyncio.create_task(self._serve(engine)) for engine in self.engines]
 
     async def stop(self) -> None:
         """Ends; whoever still waits is told that the model is down."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for item in self._line:
             if not item.answer.done():
                 item.answer.set_exception(Unavailable("The service is shutting down."))
@@ -116,11 +129,12 @@ class Batcher:
             Expired: the deadline passed.
             Unavailable: the model is down.
         """
-        ahead = self._busy_tokens + sum(item.tokens for item in self._line)
-        wait = (ahead + sum(tokens)) / self._rate
+        ahead = sum(self._busy.values()) + sum(item.tokens for item in self._line)
+        rate = self._rate * len(self.engines)
+        wait = (ahead + sum(tokens)) / rate
         # An idle model takes whatever comes: nothing is known to be late.
         if ahead and (wait > seconds or len(self._line) + len(values) > self._max_waiting):
-            raise Busy(max(0.1, ahead / self._rate))
+            raise Busy(max(0.1, ahead / rate))
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + seconds
         items = [
@@ -136,14 +150,15 @@ class Batcher:
             for item in items:
                 item.answer.cancel()
 
-    async def _serve(self) -> None:
+    async def _serve(self, engine: Engine) -> None:
         while True:
             batch = self._next()
             if not batch:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            await self._answer(batch)
+            if not await self._answer(engine, batch):
+                await asyncio.sleep(_RETRY_SECONDS)
 
     def _next(self) -> list[_Item]:
         """The next batch, out of the line; empty when nobody waits."""
@@ -167,24 +182,36 @@ class Batcher:
         self._line = others
         return batch
 
-    async def _answer(self, batch: list[_Item]) -> None:
-        self._busy_tokens = sum(item.tokens for item in batch)
+    async def _answer(self, engine: Engine, batch: list[_Item]) -> bool:
+        """Answers a batch; or leaves it to the other workers of the model, and returns False."""
+        operation, settings = batch[0].operation, batch[0].settings
+        tokens = sum(item.tokens for item in batch)
+        job = Batch(
+            operation,
+            [item.value for item in batch],
+            settings,
+            tokens=tokens,
+            alone=not self._busy and not self._line,
+        )
+        self._busy[engine] = tokens
         begin = time.monotonic()
-        values = [item.value for item in batch]
         try:
-            answers = await self._engine.answer(
-                Batch(batch[0].operation, values, batch[0].settings)
-            )
+            answers = await engine.answer(job)
         except Unavailable as error:
+            if not self.fault:
+                self._line.extendleft(reversed(batch))
+                self._arrived.set()
+                return False
             for item in batch:
                 if not item.answer.done():
                     item.answer.set_exception(Unavailable(str(error)))
-            return
+            return True
         finally:
-            tokens, self._busy_tokens = self._busy_tokens, 0
+            del self._busy[engine]
         seconds = max(time.monotonic() - begin, 1e-6)
         self._rate = _MEMORY * self._rate + (1 - _MEMORY) * tokens / seconds
         self._on_batch(len(batch), tokens, seconds)
         for item, answer in zip(batch, answers, strict=True):
             if not item.answer.done():
                 item.answer.set_result(answer)
+        return True

@@ -1,4 +1,4 @@
-"""One served model: a worker process that holds it, and what the event loop knows of the two.
+"""A worker process that holds a served model, and what the event loop knows of it.
 
 A worker that dies is started again and the batch is tried once more; a model that cannot be loaded
 again (its folder is gone) stays down, and says why.
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertsmith.core.errors import BertsmithError, SystemFault
+from bertsmith.core.runtime import Precision
 from bertsmith.core.workers import Worker
 from bertsmith.serving.operations import Batch, Load, Refused, Served, answer
 
@@ -30,17 +31,26 @@ class Source:
     """Its folder, or a name that `checkpoints.sources.resolve` takes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What a model is computed with."""
+
+    cores: int
+    workers: int
+    """Processes, among which the cores are shared out."""
+    precision: Precision = "fp32"
+
+
 class Engine:
     """A worker process and the thread that waits for it."""
 
-    def __init__(self, source: Source, *, threads: int) -> None:
-        """`threads`: cores that the worker computes with."""
+    def __init__(self, source: Source, compute: Compute) -> None:
         self.source = source
+        self._compute = compute
         self.restarts = 0
         self.served: Served | None = None
         self.fault = ""
         """Why the model cannot answer; empty while it can."""
-        self._threads = threads
         self._worker: Worker | None = None
         # The pipe blocks; a thread of its own keeps the event loop free.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"engine {source.name}")
@@ -74,10 +84,19 @@ class Engine:
     # In the engine's thread.
 
     def _load(self) -> tuple[Worker, Served]:
-        worker = Worker.start(threads=self._threads)
+        cores, workers = self._compute.cores, self._compute.workers
+        worker = Worker.start(threads=cores)
         try:
             worker.send(answer)
-            worker.send(Load(self.source.name, self.source.folder))
+            worker.send(
+                Load(
+                    self.source.name,
+                    self.source.folder,
+                    precision=self._compute.precision,
+                    cores=cores,
+                    share=max(1, cores // workers),
+                )
+            )
             served: Served = worker.receive()
         except BaseException:
             worker.stop()

@@ -8,7 +8,6 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bertsmith.serving.batching import Batcher
-from bertsmith.serving.engine import Engine
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -40,7 +39,7 @@ class Metrics:
             "bertsmith_busy_seconds", "Seconds spent computing.", ("model",), registry=registry
         )
 
-    def watch(self, batchers: Mapping[str, Batcher], engines: Mapping[str, Engine]) -> None:
+    def watch(self, batchers: Mapping[str, Batcher]) -> None:
         """Adds what is read when Prometheus asks."""
         waiting = Gauge(
             "bertsmith_waiting_inputs", "Inputs in line.", ("model",), registry=self._registry
@@ -53,8 +52,7 @@ class Metrics:
         )
         for name, batcher in batchers.items():
             waiting.labels(name).set_function(partial(getattr, batcher, "waiting"))
-        for name, engine in engines.items():
-            restarts.labels(name).set_function(partial(getattr, engine, "restarts"))
+            restarts.labels(name).set_function(partial(getattr, batcher, "restarts"))
 
     def batch_hook(self, model: str) -> Callable[[int, int, float], None]:
         """What a batcher calls after each batch."""

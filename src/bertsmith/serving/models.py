@@ -1,4 +1,4 @@
-"""The served models by name, each with its engine and the line before it."""
+"""The served models by name, each with its engines and the line before them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fastapi import HTTPException
 
 from bertsmith.serving.batching import Batcher
-from bertsmith.serving.engine import Engine
+from bertsmith.serving.engine import Compute, Engine, Source
 from bertsmith.serving.metrics import Metrics
 from bertsmith.serving.operations import Served
 
@@ -30,22 +30,29 @@ class Limits:
 class Models:
     """The served models, by name."""
 
-    def __init__(self, engines: Sequence[Engine], metrics: Metrics, limits: Limits) -> None:
-        self.engines = {engine.source.name: engine for engine in engines}
+    def __init__(
+        self, sources: Sequence[Source], compute: Compute, metrics: Metrics, limits: Limits
+    ) -> None:
         self.batchers = {
-            name: Batcher(
-                engine,
+            source.name: Batcher(
+                [Engine(source, compute) for _ in range(compute.workers)],
                 max_batch_tokens=limits.max_batch_tokens,
                 max_waiting=limits.max_waiting,
-                on_batch=metrics.batch_hook(name),
+                on_batch=metrics.batch_hook(source.name),
             )
-            for name, engine in self.engines.items()
+            for source in sources
         }
+
+    @property
+    def engines(self) -> list[Engine]:
+        """Of all models."""
+        return [engine for batcher in self.batchers.values() for engine in batcher.engines]
 
     @property
     def served(self) -> list[Served]:
         """What is loaded."""
-        return [engine.served for engine in self.engines.values() if engine.served is not None]
+        firsts = [batcher.engines[0].served for batcher in self.batchers.values()]
+        return [served for served in firsts if served is not None]
 
     def named(self, name: str | None, operation: str) -> str:
         """The model that a request means.
@@ -58,10 +65,10 @@ class Models:
             if not able:
                 raise HTTPException(400, f"No served model can answer /v1/{operation}.")
             return able[0]
-        if name not in self.engines:
-            known = ", ".join(self.engines)
+        if name not in self.batchers:
+            known = ", ".join(self.batchers)
             raise HTTPException(404, f"There is no model {name!r} here; served: {known}.")
-        served = self.engines[name].served
+        served = self.batchers[name].engines[0].served
         if served is not None and operation not in served.operations:
             paths = ", ".join(f"/v1/{path}" for path in served.operations)
             raise HTTPException(400, f"{name} cannot answer /v1/{operation}; it answers {paths}.")

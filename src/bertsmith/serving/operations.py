@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
 from bertsmith.core.errors import BertsmithError
+from bertsmith.core.runtime import Precision
 from bertsmith.inference.inspection import inspect
 from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, generating_model, next_sentence_model
@@ -30,6 +32,11 @@ class Load:
 
     name: str
     folder: str
+    precision: Precision
+    cores: int
+    """To compute with while the model's other workers are idle."""
+    share: int
+    """To compute with while they are busy."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,10 @@ class Batch:
     operation: str
     items: list[Any]
     settings: dict[str, Any]
+    tokens: int
+    """About how many the items have."""
+    alone: bool
+    """Whether the model's other workers are idle."""
 
 
 @dataclass(frozen=True)
@@ -66,37 +77,55 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """Of the vocabulary, the part that is Chinese; the playground shows fitting models first."""
 
 
-_MODELS: dict[str, Model] = {}
-"""The one model of this process, by the name it is served under."""
+_MANY = 1 << 15
+"""Tokens times width from which two cores are faster than one: below, they wait for each other."""
+
+
+class Loaded:
+    """A worker's model."""
+
+    def __init__(self, load: Load) -> None:
+        """Raises `BertsmithError` if the model cannot be loaded."""
+        self._load = load
+        self._model = Model(load.folder, precision=load.precision)
+        self.served = _describe(load.name, self._model)
+
+    def answer(self, batch: Batch) -> list[bytes | Refused]:
+        """JSON for each input, in order."""
+        many = batch.tokens * self._model.config.hidden_size >= _MANY
+        cores = self._load.cores if batch.alone and many else self._load.share
+        if cores != torch.get_num_threads():
+            torch.set_num_threads(cores)
+        return self._each(batch.operation, batch.items, batch.settings)
+
+    def _each(
+        self, operation: str, items: Sequence[Any], settings: dict[str, Any]
+    ) -> list[bytes | Refused]:
+        try:
+            return list(
+                map(msgspec.json.encode, OPERATIONS[operation](self._model, items, settings))
+            )
+        except BertsmithError as error:
+            if len(items) == 1:
+                return [Refused(str(error))]
+        # One of them is at fault: each for itself.
+        return [found for item in items for found in self._each(operation, [item], settings)]
+
+
+_LOADED: list[Loaded] = []
+"""The one model of this process."""
 
 
 def answer(job: Load | Batch) -> Served | list[bytes | Refused]:
-    """A worker's function: loads its model, then answers each batch, JSON for each input.
+    """A worker's function: loads its model, then answers each batch.
 
     Raises:
         BertsmithError: the model cannot be loaded.
     """
     if isinstance(job, Load):
-        _MODELS.clear()
-        _MODELS[job.name] = Model(job.folder)
-        return _describe(job.name, _MODELS[job.name])
-    [model] = _MODELS.values()
-    return _answer_batch(model, job)
-
-
-def _answer_batch(model: Model, batch: Batch) -> list[bytes | Refused]:
-    function = OPERATIONS[batch.operation]
-    try:
-        return list(map(msgspec.json.encode, function(model, batch.items, batch.settings)))
-    except BertsmithError as error:
-        if len(batch.items) == 1:
-            return [Refused(str(error))]
-    # One of them is at fault: each for itself.
-    return [
-        found
-        for item in batch.items
-        for found in _answer_batch(model, Batch(batch.operation, [item], batch.settings))
-    ]
+        _LOADED[:] = [Loaded(job)]
+        return _LOADED[0].served
+    return _LOADED[0].answer(job)
 
 
 def _describe(name: str, model: Model) -> Served:
@@ -168,7 +197,8 @@ def _embeddings(model: Model, texts: Sequence[str], settings: dict[str, Any]) ->
     vectors = model.embed(texts, prompt=settings["prompt"], normalize=settings["normalize"])
     if settings["encoding_format"] == "base64":
         return [b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
-    return [[float(value) for value in vector] for vector in vectors]
+    rows: list[Any] = vectors.tolist()
+    return rows
 
 
 def _log_likelihood(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
@@ -176,7 +206,6 @@ def _log_likelihood(model: Model, texts: Sequence[str], settings: dict[str, Any]
 
 
 def _generate(model: Model, texts: Sequence[str], settings: dict[str, Any]) -> list[Any]:
-
     return [model.generate(text, **settings) for text in texts]
 
 

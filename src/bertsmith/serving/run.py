@@ -7,24 +7,28 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.errors import UsageError
-from bertsmith.core.runtime import core_count
+from bertsmith.core.runtime import Precision, core_count
 from bertsmith.serving.app import build_app
-from bertsmith.serving.engine import Source
+from bertsmith.serving.engine import Compute, Engine, Source
 from bertsmith.serving.middleware import Guard
 from bertsmith.serving.models import Limits
 
 KEY_VARIABLE = "BERTSMITH_API_KEY"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DRAIN_SECONDS = 30
+_MOST_WORKERS = 4
+"""Of a model, unless the user says how many: each holds the weights."""
 
 
 class _Impatient(HttpToolsProtocol):
@@ -105,6 +109,8 @@ def serve(
     port: int = 8000,
     key_file: Path | None = None,
     threads: int = 0,
+    workers: int = 0,
+    precision: Precision = "fp32",
     runs: Sequence[Path] = (),
     limits: Limits | None = None,
 ) -> None:
@@ -117,6 +123,8 @@ def serve(
         key_file: file with the key that requests must bring; else the environment variable
             `BERTSMITH_API_KEY`, else none.
         threads: cores that each model computes with; 0: all.
+        workers: processes of each model; 0: as many as there are cores for, at most 4.
+        precision: `bf16` is faster on hardware that has it and changes answers slightly.
         runs: folders of trainings whose curves the playground draws.
         limits: how much the service takes on.
 
@@ -137,11 +145,11 @@ def serve(
             host,
         )
     listening = _listen(host, port)
-    app = build_app(sources, threads=threads or core_count(), limits=limits, runs=runs)
-    engines = app.state.models.engines
+    compute = _share_out(threads or core_count(), workers, len(sources), precision)
+    app = build_app(sources, compute=compute, limits=limits, runs=runs)
     # uvicorn ends by raising the signal again that ended it; nothing is left to do for it then.
-    with _signals_end_nothing():
-        asyncio.run(_serve(app, engines, listening, key, limits))
+    with _signals_end_nothing(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(app, listening, key, limits))
 
 
 @contextlib.contextmanager
@@ -155,14 +163,13 @@ def _signals_end_nothing() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def _serve(
-    app: Any, engines: dict[str, Any], listening: socket.socket, key: str | None, limits: Limits
-) -> None:
+async def _serve(app: FastAPI, listening: socket.socket, key: str | None, limits: Limits) -> None:
     log = logging.getLogger("bertsmith.serving")
+    engines: list[Engine] = app.state.models.engines
     try:
         # Loaded before the first connection is taken: a model that fails ends the command.
-        await asyncio.gather(*(engine.start() for engine in engines.values()))
-        for name in engines:
+        await asyncio.gather(*(engine.start() for engine in engines))
+        for name in app.state.models.batchers:
             log.info("model %s is loaded", name)
         host, port = listening.getsockname()[:2]
         log.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
@@ -181,8 +188,25 @@ async def _serve(
         )
         await uvicorn.Server(config).serve(sockets=[listening])
     finally:
-        for engine in engines.values():
+        for engine in engines:
             engine.close()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, as for the command `uvicorn`."""
+    return uvicorn.Config("", loop="auto").get_loop_factory()
+
+
+def _share_out(cores: int, workers: int, models: int, precision: Precision) -> Compute:
+    """Cores and workers of each model.
+
+    Single cores beside each other get more done than cores that wait for each other inside every
+    operation, the more so while the network's requests want some of them too.
+    """
+    if not workers:
+        # A GPU computes one batch at a time.
+        workers = 1 if torch.cuda.is_available() else min(_MOST_WORKERS, cores // models)
+    return Compute(cores=cores, workers=max(1, workers), precision=precision)
 
 
 def _listen(host: str, port: int) -> socket.socket:
