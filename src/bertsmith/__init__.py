@@ -20,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.api.checkpoints import convert as convert
+from bertsmith.api.checkpoints import export as export
 from bertsmith.api.checkpoints import extend_tokenizer as extend_tokenizer
 from bertsmith.api.models import compare as compare
 from bertsmith.api.models import evaluate as evaluate
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from bertsmith.finetuning.result import FinetuneResult as FinetuneResult
     from bertsmith.inference.evaluation import CorpusScores as CorpusScores
     from bertsmith.inference.evaluation import Evaluation as Evaluation
+    from bertsmith.inference.export.job import Exported as Exported
     from bertsmith.inference.fill_mask import Filled as Filled
     from bertsmith.inference.generation import Written as Written
     from bertsmith.inference.likelihood import SentenceScore as SentenceScore
@@ -69,6 +71,7 @@ _TYPES = {
     "finetuning.config": ("FinetuneConfig",),
     "finetuning.result": ("FinetuneResult",),
     "inference.evaluation": ("CorpusScores", "Evaluation"),
+    "inference.export.job": ("Exported",),
     "inference.fill_mask": ("Filled",),
     "inference.generation": ("Written",),
     "inference.likelihood": ("SentenceScore",),

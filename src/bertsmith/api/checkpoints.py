@@ -1,18 +1,20 @@
-"""Models between programs and domains: `convert`, `extend_tokenizer`.
+"""Models between programs and domains: `convert`, `export`, `extend_tokenizer`.
 
 Thin functions with typed keywords; jobs are imported when they are called.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from bertsmith.api.arguments import StrPath, paths_of
+from bertsmith.api.arguments import StrPath, as_file, columns_of, paths_of
 
 if TYPE_CHECKING:
     from bertsmith.checkpoints.convert import Conversion
     from bertsmith.checkpoints.extend import Extended
+    from bertsmith.inference.export.job import Exported
+    from bertsmith.text.tables import Table
 
 
 def convert(
@@ -57,6 +59,69 @@ def convert(
         allow_pickle=allow_pickle,
         dry_run=dry_run,
     )
+
+
+def export(
+    model: StrPath,
+    out: StrPath,
+    *,
+    to: Literal["onnx", "openvino"] = "onnx",
+    head: Literal["own", "embedding"] = "own",
+    pooling: Literal["mean", "cls"] = "mean",
+    layers: Sequence[int] = (-1,),
+    int8: bool = False,
+    calibration_data: "StrPath | Table | None" = None,
+    dev: "StrPath | Table | None" = None,
+    max_loss: float = 0.5,
+    show: Callable[[str], object] = print,
+    **columns: Any,
+) -> "Exported":
+    """Exports a BERT for ONNX Runtime or OpenVINO, checked against the model; `load` takes it.
+
+    Args:
+        model: a folder or a name, as `load` takes it.
+        out: a new folder.
+        to: `onnx`, which both runtimes read, or `openvino`, that one's own format.
+        head: `own`: the outputs of the model's heads; `embedding`: vectors of texts.
+        pooling: of vectors.
+        layers: of vectors: layers to average; 0 the embeddings, -1 the last.
+        int8: compute the large products in int8.
+        calibration_data: with `int8`: a file or table of texts like those that the model will read.
+        dev: labelled file or table, or a folder of official files, to score before and after.
+        max_loss: points that the score may fall, in percent of the metric.
+        show: gets a line about each step that takes long.
+        columns: names of columns as in `finetune`; by default those of the fine-tuning.
+
+    Raises:
+        UsageError: `out` exists, the model cannot be exported, or int8 costs more than `max_loss`.
+        FolderError: the model is damaged.
+        MissingExtra: a package is not installed.
+
+    Example::
+
+        done = bertsmith.export("tiny-en", "tiny-onnx")
+        print(bertsmith.load("tiny-onnx").fill_mask("A [MASK].").blanks[0].candidates[0].token)
+    """
+    from bertsmith.inference.export.job import Request
+    from bertsmith.inference.export.job import export as run
+    from bertsmith.inference.predictor import Model
+
+    with (
+        as_file(calibration_data, "calibration_data") as texts,
+        as_file(dev, "dev") as dev_file,
+    ):
+        request = Request(
+            to=to,
+            head=head,
+            pooling=pooling,
+            layers=tuple(layers),
+            int8=int8,
+            calibration_data=texts,
+            dev=dev_file,
+            max_loss=max_loss,
+            columns=columns_of(**columns) if columns else None,
+        )
+        return run(Model(model, device="cpu"), Path(out), request, show=show)
 
 
 def extend_tokenizer(

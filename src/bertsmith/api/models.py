@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from bertsmith.inference.predictor import Model
     from bertsmith.text.tables import Table
 
+Backend = Literal["torch", "onnx", "openvino"]
 
-def load(model: StrPath, *, device: str = "auto", precision: Precision = "auto") -> "Model":
+
+def load(
+    model: StrPath,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    backend: Backend | None = None,
+) -> "Model":
     """Loads a pre-trained or fine-tuned model, ready to answer.
 
     Args:
@@ -26,10 +34,13 @@ def load(model: StrPath, *, device: str = "auto", precision: Precision = "auto")
         device: `cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one.
         precision: `fp32` (also `auto`), or `bf16`: faster where the hardware has it, and answers
             change slightly.
+        backend: what computes predictions, vectors and masks: `torch`, `onnx` or `openvino`; None:
+            torch, and of an exported model the runtime that it was exported to.
 
     Raises:
-        UsageError: there is no such model or device.
+        UsageError: there is no such model or device, or the backend cannot compute it.
         FolderError: the folder is damaged.
+        MissingExtra: the backend is not installed.
 
     Example::
 
@@ -39,7 +50,7 @@ def load(model: StrPath, *, device: str = "auto", precision: Precision = "auto")
     """
     from bertsmith.inference.predictor import Model
 
-    return Model(model, device=device, precision=precision)
+    return Model(model, device=device, precision=precision, backend=backend)
 
 
 def finetune(

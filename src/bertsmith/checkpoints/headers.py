@@ -128,10 +128,7 @@ def existing(path: Path) -> Path:
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if path.with_name(EXPORT).exists():
-        raise FolderError(
-            f"{path.parent} is an exported model, which only answers; give the folder that it "
-            "was exported from."
-        )
+        raise exported(path.parent)
     pickled = path.with_name("pytorch_model.bin")
     hint = (
         f"{pickled.name} beside it is a pickle, which can run code, so bertsmith does not read "
@@ -140,6 +137,14 @@ def existing(path: Path) -> Path:
         else "check that the folder is the right one"
     )
     raise FolderError(f"{path} is missing; {hint}.")
+
+
+def exported(folder: Path) -> FolderError:
+    """The error for an exported folder where weights are needed."""
+    return FolderError(
+        f"{folder} is an exported model, which only answers; give the folder that it was exported "
+        "from."
+    )
 
 
 def damaged(path: Path, error: Exception) -> FolderError:

@@ -17,6 +17,7 @@ from bertsmith.cli.compare import Compare
 from bertsmith.cli.convert import Convert
 from bertsmith.cli.embed import Embed
 from bertsmith.cli.evaluate import Evaluate
+from bertsmith.cli.export import Export
 from bertsmith.cli.fill import Fill
 from bertsmith.cli.finetune import Finetune
 from bertsmith.cli.flags import in_flags
@@ -70,7 +71,7 @@ SECTIONS: dict[str, dict[str, type[Command]]] = {
     },
     "Compare": {"compare": Compare},
     "Serve": {"serve": Serve},
-    "Convert": {"convert": Convert},
+    "Convert": {"convert": Convert, "export": Export},
 }
 """Every command under its heading in the help."""
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}

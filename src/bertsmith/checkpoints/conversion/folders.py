@@ -13,9 +13,11 @@ from torch import Tensor
 from bertsmith.checkpoints.conversion.pickles import pickled_files, read_pickles
 from bertsmith.checkpoints.conversion.source import Source, bert_architecture, check_tokenizer
 from bertsmith.checkpoints.headers import (
+    EXPORT,
     TASK_CONFIG,
     WEIGHTS,
     Stored,
+    exported,
     has_weights,
     read_headers,
     weight_files,
@@ -128,6 +130,8 @@ def _pickled(folder: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     files = pickled_files(folder)
     if files:
         return read_pickles(files, allow_pickle=allow_pickle)
+    if (folder / EXPORT).is_file():
+        raise exported(folder)
     elsewhere = [name for name in _ELSEWHERE if (folder / name).is_file()]
     if elsewhere:
         raise FolderError(

@@ -75,7 +75,7 @@ class GraphBackend:
     def task_scores(self, batch: TaskBatch) -> Tensor:
         """As `Backend.task_scores`."""
         assert self.head is not None
-        inputs = _padded(batch.packed, self.config.max_position_embeddings)
+        inputs = padded_inputs(batch.packed, self.config.max_position_embeddings)
         if self.head.level == "span":
             found = self._run(None, inputs, "start_logits", "end_logits")
             return _tokens(torch.stack(found, -1), inputs)
@@ -87,13 +87,13 @@ class GraphBackend:
 
     def states(self, packed: Packed, layers: Layers) -> Tensor:
         """As `Backend.states`."""
-        inputs = _padded(packed, self.config.max_position_embeddings)
+        inputs = padded_inputs(packed, self.config.max_position_embeddings)
         [hidden_BLD] = self._run(layers, inputs, "last_hidden_state")
         return _tokens(hidden_BLD, inputs)
 
     def word_log_probabilities(self, packed: Packed, places_P: Tensor) -> Tensor:
         """As `Backend.word_log_probabilities`."""
-        inputs = _padded(packed, self.config.max_position_embeddings)
+        inputs = padded_inputs(packed, self.config.max_position_embeddings)
         name = "prediction_logits" if self.judges_pairs else "logits"
         [logits_BLV] = self._run(None, inputs, name)
         predicts_P = places_P - 1 if self.objective == "forward" else places_P
@@ -101,7 +101,7 @@ class GraphBackend:
 
     def pair_scores(self, packed: Packed) -> Tensor:
         """As `Backend.pair_scores`."""
-        inputs = _padded(packed, self.config.max_position_embeddings)
+        inputs = padded_inputs(packed, self.config.max_position_embeddings)
         name = "logits" if self.objective is None else "seq_relationship_logits"
         [scores_BC] = self._run(None, inputs, name)
         return scores_BC
@@ -119,7 +119,7 @@ def _whole(length: int) -> int:
     return -(-length // _STEP) * _STEP
 
 
-def _padded(packed: Packed, longest: int) -> Arrays:
+def padded_inputs(packed: Packed, longest: int) -> Arrays:
     """The inputs of a graph, int64 [B, L] each, `longest` at most."""
     shape = (packed.sequences, min(_whole(packed.longest), longest))
     lengths_B = packed.starts.diff().numpy()

@@ -16,6 +16,7 @@ from bertsmith.inference.backends.backend import BackendName
 from bertsmith.inference.backends.graph_backend import GraphBackend
 from bertsmith.inference.backends.opening import RUNS, Runtime, opener
 from bertsmith.models.config import Objective
+from bertsmith.models.modules.graph import VectorPooling
 
 GRAPHS: dict[Runtime, str] = {"onnx": "model.onnx", "openvino": "openvino_model.xml"}
 """The file of the graph, by its format."""
@@ -37,6 +38,14 @@ class Export(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether it judges next sentences."""
     layers: tuple[int, ...] | None = None
     """Whose mean its states are, from 0, the embeddings; None: it gives the outputs of heads."""
+    pooling: VectorPooling | None = None
+    """Of its sentence embedding."""
+
+
+def graph_files(folder: Path, format: Runtime) -> list[Path]:
+    """The files of a graph: OpenVINO keeps its weights apart."""
+    graph = folder / GRAPHS[format]
+    return [graph] if format == "onnx" else [graph, graph.with_suffix(".bin")]
 
 
 def is_export(folder: Path) -> bool:
@@ -51,9 +60,9 @@ def read_export(folder: Path) -> Export:
         FolderError: it is damaged, or the graph is not there.
     """
     export = read_json(folder / EXPORT, Export)
-    graph = folder / GRAPHS[export.format]
-    if not graph.is_file():
-        raise FolderError(f"{graph} is missing; export the model again.")
+    for path in graph_files(folder, export.format):
+        if not path.is_file():
+            raise FolderError(f"{path} is missing; export the model again.")
     return export
 
 

@@ -22,7 +22,7 @@ OPSET = 17
 _IR_VERSION = 8
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """int64 [B, L] each, as `transformers` names them."""
-Pooling = Literal["mean", "cls"]
+VectorPooling = Literal["mean", "cls"]
 """The mean over a text's tokens, or its first token."""
 
 
@@ -41,7 +41,7 @@ class Output:
 class Vectors:
     """How the states of a text become its vector."""
 
-    pooling: Pooling = "mean"
+    pooling: VectorPooling = "mean"
     layers: tuple[int, ...] = (-1,)
     """Averaged; 0: the embeddings; negative from the last, -1."""
 
