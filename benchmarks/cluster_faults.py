@@ -7,7 +7,7 @@ a supervisor starts `torchrun` and starts it again when it ends, as a cluster's 
 hosts share a small file system that holds the run. Faults come at random steps, in random order:
 
     worker       kill -9 of a training process
-    host         kill -9 of everything on a host, which is back after two seconds
+    host         kill -9 of everything on a host, which is back after two seconds (elastic: 25)
     rendezvous   the same, of the host that keeps the rendezvous
     cut          a host's network is silent for some seconds, or for longer than processes wait
     disk         the shared file system is full for some seconds
@@ -26,6 +26,7 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -179,7 +180,7 @@ class Run:
 
     def __init__(self, network: Network, corpus: Path, out: Path, work: Path, **how: Any) -> None:
         self.network, self.out, self.work = network, out, work
-        self.steps = how["steps"]
+        self.steps, self.elastic = how["steps"], how["elastic"]
         arguments = [
             *("-m", "bertsmith", "pretrain", f"--data={corpus}", f"--out={out}"),
             *(f"--size={work / 'shape.json'}", f"--steps={self.steps}", "--batch-size=12"),
@@ -215,6 +216,12 @@ class Run:
                 raise TimeoutError(f"no step {step:,} within {limit:g} seconds; see {self.work}")
             time.sleep(0.05)
 
+    def worlds(self) -> dict[str, int]:
+        """How often the run was started, by the number of its processes."""
+        text = "".join(host.log.read_text() for host in self.hosts)
+        sizes = re.findall(r"parameters\) on cpu in fp32(?:, (\d+) processes)?\.", text)
+        return dict(sorted(Counter(size or "1" for size in sizes).items()))
+
     def finish(self) -> float:
         """Waits for the end; returns the seconds since the start."""
         for host in self.hosts:
@@ -234,7 +241,8 @@ class Run:
             if pid is not None:
                 kill(pid)
         elif kind in ("host", "rendezvous"):
-            self.hosts[victim].down_until = time.monotonic() + 2
+            # Longer than the others wait for it, where they may go on without it.
+            self.hosts[victim].down_until = time.monotonic() + (25 if self.elastic else 2)
             for pid in self.network.processes(victim):
                 kill(pid)
         elif kind == "cut":
@@ -371,6 +379,7 @@ def main() -> None:
             "seconds_undisturbed": round(usual_seconds, 1),
             "seconds_lost_per_fault": round((seconds - usual_seconds) / max(1, len(kinds)), 1),
             "steps_since_checkpoint": disturbed.redone,
+            "starts_by_processes": disturbed.worlds(),
             "launcher_starts": [host.starts for host in disturbed.hosts],
             "same_losses": ours == theirs,
             "same_weights": weights[0] == weights[1],

@@ -207,7 +207,7 @@ def test_files_and_flags_that_are_mentioned_exist(name, capsys):
         # A part in capitals stands for a name of the user's.
         named = any(part.isupper() for part in path.split("/"))
         assert named or any(p.exists() or p.with_suffix(".py").exists() for p in places), path
-    known = ["--quiet", "--nproc-per-node", "--version"]
+    known = ["--quiet", "--max-restarts", "--nnodes", "--nproc-per-node", "--version"]
     for command in COMMANDS:
         assert main([*command.split(), "--help"]) == 0
         known += re.findall(r"--[a-z0-9-]+", capsys.readouterr().out)
