@@ -22,6 +22,8 @@ from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 from bertsmith.training.parallel import precision
 
+pytest.register_assert_rewrite("pages")
+
 # Tests are many small operations, on which two threads lose time waiting for each other.
 torch.set_num_threads(1)
 
@@ -32,6 +34,14 @@ def signals_that_are_not_ignored() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def pages_in_english() -> Iterator[None]:
+    """Pages are asserted in English, whatever the locale of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "C.UTF-8")
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

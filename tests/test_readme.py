@@ -257,7 +257,7 @@ def test_the_labelled_files_on_the_page_of_the_tasks_can_be_learned_from(tmp_pat
     monkeypatch.chdir(tmp_path)
     jobs = []
 
-    def finetune(job, out, *, resume):
+    def finetune(job, out, *, resume, language):
         jobs.append(job)
         raise KeyboardInterrupt
 

@@ -40,7 +40,7 @@ def test_a_resume_of_nothing_says_so_and_glue_submit_comes_next(
     assert run("info", out) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  dev ")]
     assert line.split("(")[0].split() == ["dev", "accuracy", told.out.split("accuracy: ")[1][:6]]
-    assert ", always the most frequent answer 0.5000" in line
+    assert ", baseline 0.5000" in line
 
 
 @pytest.mark.parametrize(("lives", "again"), [(False, ""), (True, "with --resume ")])
@@ -51,7 +51,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupted(job: object, out: Path, *, resume: bool) -> None:
+    def interrupted(job: object, out: Path, *, resume: bool, language: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("bertsmith.finetuning.job.finetune", interrupted)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import write_toy_corpus
 from official_files import mrpc, sts_b
+from pages import check_chinese
 
 from bertsmith.checkpoints.folder import load_pretraining
 from bertsmith.cli.main import main
@@ -30,6 +31,7 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.minimal_pairs import minimal_pairs
 from bertsmith.inference.predictor import Model
 from bertsmith.pretraining.setup import save_untrained
+from bertsmith.reports.language import written_in
 from bertsmith.training.schedule import Phase
 
 # Much is trained here, perhaps beside other work.
@@ -227,8 +229,8 @@ def test_the_page_stands_alone_and_tells_all(done):
         assert system.title in html
     found = next(one for one in result.differences if (one.task, one.second) == ("mrpc", "gpt"))
     side = "yes" if found.value > 0 else "no"
-    said = side if found.is_sure else "cannot be told"
-    assert f"<td>GPT</td><td>{said} ({100 * found.value:+.1f})</td>" in html
+    answer = side if found.is_sure else "undecided"
+    assert f"<td>GPT</td><td>{answer} ({100 * found.value:+.1f})</td>" in html
     for verdict in result.verdicts:
         assert f"<b>{verdict.answer}</b><span>{verdict.task}</span>" in html
     for heading in (
@@ -236,13 +238,27 @@ def test_the_page_stands_alone_and_tells_all(done):
         "Scores",
         "The systems",
         "price",
-        "table 5",
-        "can see",
-        "Where they look",
+        "Table 5",
+        "each model sees",
+        "Attention",
     ):
         assert heading in html
     saved = json.loads((out / RESULT).read_text())
     assert [system["name"] for system in saved["systems"]] == [s.name for s in result.systems]
+
+
+def test_a_chinese_page_has_the_same_numbers_and_no_english_heading(done):
+    result, out = done
+    pages = {}
+    for language in ("en", "zh"):
+        with written_in(language):
+            write_page(result, out / f"{language}.html")
+        pages[language] = (out / f"{language}.html").read_text()
+        (out / f"{language}.html").unlink()
+    sentences = {one.text for row in result.insight.sentences.values() for one in row}
+    names = {"BERT", "GPT", "ELMo", *result.plan.tasks, *sentences}
+    # Chinese counts in units of 10^8.
+    check_chinese(pages["en"], pages["zh"].replace("33 亿", "3.3"), names)
 
 
 def test_verdicts_are_of_every_task_and_stand_in_the_summary(done):
@@ -278,7 +294,7 @@ def test_where_no_model_has_learned_anything_the_top_says_so(done):
 
     assert (result.little is None) == (best >= 0.3)
     assert learned(0.31).little is None
-    assert "is 0.29 nats a word better than guessing by frequency" in learned(0.29).little
+    assert "0.29 nats per word over the unigram baseline" in learned(0.29).little
     assert learned(0.29).summary()[0].startswith("Warning: No model has learned")
     task = result.tasks[0]
     foreign = msgspec.structs.replace(
@@ -287,13 +303,13 @@ def test_where_no_model_has_learned_anything_the_top_says_so(done):
             msgspec.structs.replace(system, unknown={task.name: 0.967}) for system in result.systems
         ],
     )
-    assert f"{task.title}: 96.7% of the pieces of train are unknown" in foreign.warnings[-1]
+    assert foreign.warnings[-1].startswith(f"{task.title}: 96.7% of the training tokens")
     assert f"Warning: {foreign.warnings[-1]}" in foreign.summary()
     write_page(foreign, out / "foreign.html")
-    assert "96.7% of the pieces of train are unknown" in (out / "foreign.html").read_text()
+    assert "96.7% of the training tokens" in (out / "foreign.html").read_text()
     write_page(learned(0.29), out / "little.html")
     html = (out / "little.html").read_text()
-    assert html.index("0.29 nats a word better") < html.index("Does BERT win here?")
+    assert html.index("0.29 nats per word") < html.index("Does BERT win here?")
     (out / "little.html").unlink()
 
 
@@ -331,11 +347,11 @@ def test_an_existing_folder_needs_resume_and_the_same_settings(done, files):
         compare(plan(files, epochs=2), out, resume=True)
     with pytest.raises(UsageError, match=r"has ablations=\('left-to-right', 'left-to-right"):
         compare(plan(files, ablations=("untrained",)), out, resume=True)
-    with pytest.raises(UsageError, match="has seeds=2, which you leave out"):
+    with pytest.raises(UsageError, match="has seeds=2, but the new settings do not"):
         compare(plan(files, seeds=1), out, resume=True)
     with pytest.raises(UsageError, match="limit: 4 -> 5"):
         compare(plan(files, limit=5), out, resume=True)
-    with pytest.raises(UsageError, match=r"has minimal_pairs='.*', which you leave out"):
+    with pytest.raises(UsageError, match=r"has minimal_pairs='.*', but the new settings do not"):
         compare(plan(files, minimal_pairs=None, limit=None), out, resume=True)
 
 
@@ -442,35 +458,35 @@ def test_what_a_budget_cannot_teach_is_told_beforehand(files, tmp_path, measured
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fact"),
     [
         ({"limit": 0}, "limit is 0; it must be at least 1"),
-        ({"minimal_pairs": None}, "limit is of minimal pairs; give minimal_pairs"),
-        ({"hours": 2.0}, "hours is for everything, budget for each pre-training"),
+        ({"minimal_pairs": None}, "limit works only with minimal_pairs"),
+        ({"hours": 2.0}, "hours limits the whole comparison, budget each pre-training"),
         ({"hours": -1.0, "budget": ""}, "hours is -1; it must be above 0"),
         ({"hours": math.nan, "budget": ""}, "hours is nan; it must be above 0"),
-        ({"ablations": ("no-nps",)}, "'no-nps' is none (perhaps you meant 'no-nsp')"),
-        ({"models": ("bert", "gtp")}, "'gtp' is none (perhaps you meant 'gpt')"),
-        ({"models": ("bert",), "ablations": ()}, "One system is no comparison"),
-        ({"models": ("gpt", "elmo")}, "ablations are of the BERT"),
-        ({"models": (), "ablations": ()}, "models is empty; choose from bert, gpt, elmo"),
-        ({"tasks": ("mprc",)}, "'mprc' is none (perhaps you meant 'mrpc')"),
+        ({"ablations": ("no-nps",)}, "'no-nps' (perhaps you meant 'no-nsp')"),
+        ({"models": ("bert", "gtp")}, "'gtp' (perhaps you meant 'gpt')"),
+        ({"models": ("bert",), "ablations": ()}, "only one system; name at least two models"),
+        ({"models": ("gpt", "elmo")}, "add bert to models"),
+        ({"models": (), "ablations": ()}, "models is empty; name some of bert, gpt, elmo"),
+        ({"tasks": ("mprc",)}, "'mprc' (perhaps you meant 'mrpc')"),
         ({"tasks": ()}, "tasks is empty"),
         ({"tasks": ("mrpc", "mrpc")}, "tasks names 'mrpc' twice"),
         ({"budget": "tokens=10"}, "fewer tokens than one evaluation reads; give at least tokens="),
         ({"budget": "hours=0.001"}, "4 seconds, too short for one evaluation"),
-        ({"budget": "euros=5"}, "budget is 'euros=5'; write what each pre-training gets"),
+        ({"budget": "euros=5"}, "budget is 'euros=5', expected"),
         ({"seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"seeds": 1001}, "seeds is 1001; it must be at most 1,000"),
-        ({"budget": "tokens=1e300"}, "budget='tokens=1e+300' is 2e+297 steps, more than anybody"),
+        ({"budget": "tokens=1e300"}, "budget='tokens=1e+300' is 2e+297 steps"),
         ({"batch_size": 10**9}, "batch_size is 1000000000; it must be at most 131,072"),
         ({"size": "huge"}, "size='huge': not a preset"),
     ],
 )
-def test_bad_plans_are_told_and_leave_nothing(files, tmp_path, changes, said):
+def test_bad_plans_are_refused_and_leave_nothing(files, tmp_path, changes, fact):
     with pytest.raises(UsageError) as caught:
         compare(plan(files, **changes), tmp_path / "out")
-    assert said in str(caught.value)
+    assert fact in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

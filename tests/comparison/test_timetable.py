@@ -8,8 +8,8 @@ from bertsmith.comparison.timetable import (
     Speed,
     Speeds,
     make_timetable,
+    timetable_lines,
     tokens_within,
-    told,
 )
 from bertsmith.core.errors import UsageError
 
@@ -70,21 +70,21 @@ def test_pretrainings_on_the_clock_have_their_times():
     assert table.reserve == pytest.approx(0.1 * table.seconds)
 
 
-def test_the_plan_is_told_step_by_step():
+def test_the_plan_is_shown_step_by_step():
     tokens = dict.fromkeys(("bert", "elmo"), 3_360_000.0)
     table = make_timetable(SPEEDS, seeds=3, hours=1.0, tokens=tokens)
-    lines = told(table, PLAN, corpus_tokens=6_720_000)
+    lines = timetable_lines(table, PLAN, corpus_tokens=6_720_000)
     text = "\n".join(lines)
     [bert] = [line for line in lines if "10,000 tokens/s" in line]
     assert bert.split()[:6] == ["BERT", "6", "min", "26", "s", "3.36M"]
     [elmo] = [line for line in lines if "2,000 tokens/s" in line]
-    assert elmo.endswith("5.0 times as slow as BERT")
-    assert "0.5 times the corpus each" in text
+    assert elmo.endswith("5.0 times slower than BERT")
+    assert "0.5 passes over the corpus each" in text
     assert [line.strip() for line in lines if line.startswith("  ") and line[2] != " "] == [
         "Pre-training",
         "Fine-tuning on rte, 3 seeds",
         "Fine-tuning on sst-2, 3 seeds",
         "Minimal pairs",
-        "Everything",
+        "Whole comparison",
     ]
-    assert lines[-1].split() == ["in", "all", "59", "min", "56", "s"]
+    assert lines[-1].split() == ["total", "59", "min", "56", "s"]

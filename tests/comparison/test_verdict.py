@@ -29,8 +29,8 @@ def verdict(outcomes, systems=SYSTEMS):
         (BETTER, BETTER, BETTER, "yes"),
         (BETTER, BETTER, WORSE, "no"),
         (WORSE, UNSURE, BETTER, "no"),
-        (BETTER, BETTER, UNSURE, "cannot be told"),
-        (UNSURE, UNSURE, UNSURE, "cannot be told"),
+        (BETTER, BETTER, UNSURE, "undecided"),
+        (UNSURE, UNSURE, UNSURE, "undecided"),
     ],
 )
 def test_bert_wins_where_it_beats_every_rival(gpt, elmo, untrained, answer):
@@ -38,7 +38,7 @@ def test_bert_wins_where_it_beats_every_rival(gpt, elmo, untrained, answer):
     assert one.answer == answer
     assert one.rivals == ("gpt", "elmo", "untrained")
     assert one.against["no-nsp"] == "no"
-    assert one.against["gpt"] == {BETTER: "yes", WORSE: "no", UNSURE: "cannot be told"}[gpt]
+    assert one.against["gpt"] == {BETTER: "yes", WORSE: "no", UNSURE: "undecided"}[gpt]
 
 
 def test_with_ablations_alone_all_are_rivals():
@@ -47,7 +47,7 @@ def test_with_ablations_alone_all_are_rivals():
 
 
 def test_one_run_tells_nothing():
-    assert verdict({"gpt": (0.5, None)}, ("bert", "gpt")).answer == "cannot be told"
+    assert verdict({"gpt": (0.5, None)}, ("bert", "gpt")).answer == "undecided"
 
 
 def test_a_pair_may_stand_either_way_round():

@@ -60,7 +60,7 @@ def test_a_file_of_ones_own(small_model: Path, tmp_path: Path) -> None:
     assert [row.support for row in scores.rows] == [25, 25]
     assert found.lines()[0] == "own.csv: 50 examples"
     assert found.lines()[1].startswith(f"  accuracy: {right:.4f} (95% interval ")
-    assert found.lines()[1].endswith("), always the most frequent answer 0.5000")
+    assert found.lines()[1].endswith("), baseline 0.5000")
     assert scores.baseline == {"accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
 
 

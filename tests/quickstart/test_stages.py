@@ -7,17 +7,22 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
+from pages import check_chinese
 from safetensors.numpy import load_file
 
 from bertsmith.cli.main import main
+from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import Corpus
+from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
 from bertsmith.quickstart import stages as quickstart
 from bertsmith.quickstart.comparison import Attempt, Comparison
-from bertsmith.quickstart.page import Outcome, held_out_blanks, smoothed
+from bertsmith.quickstart.page import Outcome, held_out_blanks, smoothed, write_report
 from bertsmith.quickstart.sample_tasks import SampleTask
 from bertsmith.quickstart.stages import PLANS, STAGES
+from bertsmith.reports.language import written_in
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.progress import read_metrics
 
 ANIMALS = ("lion", "lamb", "ox", "dove", "serpent")
 
@@ -72,19 +77,40 @@ def test_the_report_shows_curves_blanks_and_baselines(done):
     html = (done / "report.html").read_text(encoding="utf-8")
     assert html.count("<svg ") == 3
     assert html.count('class="blank"') == len(PLANS["en"].blanks) + quickstart.BLANKS_FROM_TEXT
-    assert "guessing by frequency" in html
-    assert "always the more frequent answer" in html
+    assert "unigram baseline" in html
+    assert "majority baseline" in html
     for stage, _ in STAGES:
         assert f"<td>{stage}</td>" in html
     assert not re.search(r"<(script|link|img)\b|https?://(?!www\.w3\.org/)", html)
 
 
+def test_a_chinese_page_has_the_same_numbers_and_no_english_heading(done, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(done, folder)
+    assert main(["quickstart", "--out", str(folder), "--minutes", "0.01", "--json"]) == 0
+    outcome = msgspec.json.decode(capsys.readouterr().out, type=Outcome)
+    english = (folder / "report.html").read_text(encoding="utf-8")
+    config = read_json(folder / "model" / "pretrain.json", PretrainConfig)
+    with written_in("zh"):
+        write_report(outcome, config, read_metrics(folder / "model" / "metrics.jsonl"))
+    names = {"king_james", "world_english", "label"}
+    chinese = (folder / "report.html").read_text(encoding="utf-8")
+    guesses = re.compile("<ol>.*?</ol>", re.DOTALL)
+    check_chinese(guesses.sub("", english), guesses.sub("", chinese), names)
+
+
+def test_without_a_choice_the_language_is_the_folders_or_the_locales(done, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert quickstart._open(tmp_path / "new", 9.0, None).state.language == "zh"
+    assert quickstart._open(done, 0.01, None).state.language == "en"
+
+
 def test_the_report_shows_both_fine_tunings(done):
     html = (done / "report.html").read_text(encoding="utf-8")
-    assert "What pre-training bought" in html
-    assert "on the same 128 examples in the same order" in html
-    assert '<a href="tuned/report.html">from the pre-trained model</a>' in html
-    assert '<a href="tuned-untrained/report.html">from its initial weights</a>' in html
+    assert "The effect of pre-training" in html
+    assert "same 128 examples, same order" in html
+    assert '<a href="tuned/report.html">with pre-training</a>' in html
+    assert '<a href="tuned-untrained/report.html">without pre-training</a>' in html
     for report in re.findall(r'<a href="([^"]+)"', html):
         assert (done / report).is_file()
     assert "<th>king_james</th><th>world_english</th><th>label</th>" in html
@@ -124,9 +150,9 @@ def test_both_fine_tunings_differ_in_nothing_but_their_first_weights(done):
 def test_a_rerun_does_nothing_twice_and_prints_the_same_result(done, capsys):
     before = (done / "model" / "model.safetensors").stat().st_mtime_ns
     assert main(["quickstart", "--out", str(done), "--minutes", "0.01", "--json"]) == 0
-    told = capsys.readouterr()
-    assert told.err.count("done before") == len(STAGES)
-    outcome = json.loads(told.out)
+    printed = capsys.readouterr()
+    assert printed.err.count("already done") == len(STAGES)
+    outcome = json.loads(printed.out)
     assert (done / "model" / "model.safetensors").stat().st_mtime_ns == before
     assert outcome["steps"] >= 1
     assert outcome["vocab_size"] == 1000
@@ -153,11 +179,11 @@ def test_a_stage_that_was_interrupted_runs_again(done, tmp_path, capsys):
     del state["seconds"]["pre-training"]
     (done / "quickstart.json").write_text(json.dumps(state))
     assert main(["quickstart", "--out", str(done), "--minutes", "0.01"]) == 0
-    told = capsys.readouterr()
-    assert told.err.count("done before") == len(STAGES) - 1
-    assert "Next:" in told.out
-    assert f"bertsmith fill {done}/model" in told.out
-    assert f"bertsmith evaluate {done}/tuned --data {done}/task/dev.csv" in told.out
+    printed = capsys.readouterr()
+    assert printed.err.count("already done") == len(STAGES) - 1
+    assert "Next:" in printed.out
+    assert f"bertsmith fill {done}/model" in printed.out
+    assert f"bertsmith evaluate {done}/tuned --data {done}/task/dev.csv" in printed.out
 
 
 def test_a_folder_that_was_moved_shows_and_continues(done, tmp_path, capsys):
@@ -265,14 +291,12 @@ def compared(*, difference, interval, sure=True, steps=300, fresh_steps=300):
 
 def test_the_verdict_says_what_the_interval_allows():
     helped = compared(difference=0.125, interval=(0.081, 0.169))
-    assert helped.verdict() == ("Pre-training helped: +12.5 points (95% interval +8.1 to +16.9).")
-    assert compared(difference=0.01, interval=(-0.02, 0.04), sure=False).verdict() == (
-        "Whether pre-training helped is within the noise of 592 dev examples: +1.0 points (95% "
-        "interval -2.0 to +4.0). The pre-trained model itself is not surely better than always "
-        "giving the more frequent answer (50.0%); give it more minutes."
-    )
+    assert helped.verdict() == "Pre-training helped: +12.5 points (95% interval +8.1 to +16.9)."
+    noise = compared(difference=0.01, interval=(-0.02, 0.04), sure=False).verdict()
+    assert "within the noise of 592 dev examples: +1.0 points (95% interval -2.0 to +4.0)" in noise
+    assert "majority baseline (50.0%)" in noise
     assert compared(difference=-0.1, interval=(-0.15, -0.05)).verdict() == (
-        "Pre-training did harm here: -10.0 points (95% interval -15.0 to -5.0)."
+        "Pre-training hurt: -10.0 points (95% interval -15.0 to -5.0)."
     )
     uneven = compared(difference=0.125, interval=(0.081, 0.169), fresh_steps=200)
     assert "only 200 of 300 steps" in uneven.verdict()
@@ -283,18 +307,17 @@ def test_the_verdict_says_what_the_interval_allows():
 def test_what_came_of_it_in_words_that_need_no_explanation(done, capsys):
     assert main(["quickstart", "--out", str(done), "--minutes", "0.01", "--json"]) == 0
     outcome = msgspec.json.decode(capsys.readouterr().out, type=Outcome)
-    said = msgspec.structs.replace(
+    learned = msgspec.structs.replace(
         outcome,
         evaluation=outcome.evaluation | {"mlm_accuracy": 0.312},
         baseline=outcome.baseline | {"mlm_accuracy": 0.077},
         task=compared(difference=0.19, interval=(0.14, 0.24)),
     )
-    assert said.in_short() == (
-        "It learned: it fills in 31% of the hidden words correctly; always saying the most "
-        "frequent one gets 8%. Pre-training brought 19 points on a small task (70% right with it, "
-        "51% without)."
-    )
-    noise = msgspec.structs.replace(said, task=compared(difference=0.01, interval=(-0.02, 0.04)))
+    facts = ("has learned: it predicts 31%", "gives 8%", "19 points", "70% accuracy", "51% without")
+    assert all(fact in learned.in_short() for fact in facts)
+    with written_in("zh"):
+        assert all(fact in learned.in_short() for fact in ("31%", "8%", "19 个", "70%", "51%"))
+    noise = msgspec.structs.replace(learned, task=compared(difference=0.01, interval=(-0.02, 0.04)))
     assert "Pre-training" not in noise.in_short()
-    nothing = msgspec.structs.replace(said, evaluation=said.baseline)
-    assert nothing.in_short().startswith("It has not learned yet: it fills in 8%")
+    nothing = msgspec.structs.replace(learned, evaluation=learned.baseline)
+    assert nothing.in_short().startswith("The model has not learned yet: it predicts 8%")

@@ -54,7 +54,7 @@ def test_the_chart_shows_the_sizes_of_the_bins_from_the_first_on():
     bins = [Bin(0.5, 0.6, 12, 0.55, 0.7), Bin(0.9, 1.0, 3456, 0.97, 0.95)]
     svg = calibration_chart(bins, title="How sure")
     texts = ["".join(node.itertext()) for node in ET.fromstring(svg).iter() if "text" in node.tag]
-    assert {"12", "3,456", "50%", "100%", "confidence of the answer"} <= set(texts)
+    assert {"12", "3,456", "50%", "100%", "confidence"} <= set(texts)
     assert "40%" not in texts
     assert calibration_chart(bins, title="How sure") == svg
 

@@ -42,7 +42,9 @@ CHARTS = {
     "line": _line,
     "confusion": lambda: confusion_chart([[5, 1], [0, 3]], ["正面", "<b> $x$"], title="c"),
     "scatter": lambda: scatter_chart([1, 2, 5], [1.5, 2, 4], title="s"),
-    "histogram": lambda: histogram_chart([3, 4, 4, 9], title="h", x_label="输入长度"),
+    "histogram": lambda: histogram_chart(
+        [3, 4, 4, 9], title="h", x_label="输入长度", y_label="样本"
+    ),
     "dots": lambda: dots_chart([Dots("批大小 & 32", [0.8, 0.9])], title="d", x_label="F1"),
 }
 
@@ -109,7 +111,7 @@ def test_percents_have_the_digits_their_steps_need():
 def test_a_confusion_says_how_often_and_how_bad():
     svg = confusion_chart([[1500, 500], [0, 16]], ["no", "yes"], title="c")
     assert [text for text in _texts(svg) if text[0].isdigit()] == ["1,500", "500", "0", "16"]
-    assert _texts(svg)[-2:] == ["said", "true"]
+    assert _texts(svg)[-2:] == ["predicted", "true"]
     # 0.04 + 0.56 times the root of the share: 3/4 and 1 are right, 1/4 and 0 are not.
     assert _filled(svg, BLUE) == [0.525, 0.6]
     assert _filled(svg, ORANGE) == [0.32, 0.04]
@@ -128,7 +130,7 @@ def test_of_many_classes_the_most_confused_are_shown_without_zeros():
     texts = _texts(confusion_chart(counts, labels, title="c"))
     # 5 to 24 have the most mistakes: every one of them but the last is taken for the next.
     assert [text for text in texts if text.startswith("class")] == 2 * labels[5:25]
-    assert "said (the 20 of 25 classes with most mistakes)" in texts
+    assert "predicted (the 20 of 25 classes with most mistakes)" in texts
     assert texts.count("12k") == 20
     assert texts.count("7") == 19
     assert "0" not in texts
@@ -162,14 +164,14 @@ def test_few_points_are_shown_one_by_one_and_many_stay_readable():
     svg = scatter_chart(gold.tolist(), (gold + draws.normal(0, 0.4, 20_000)).tolist(), title="s")
     assert len(_filled(svg, BLUE)) < 300
     assert len(svg) < 60_000
-    [said] = [text for text in _texts(svg) if text.startswith("a dot")]
-    assert re.fullmatch(r"a dot: 1 to \d{3} examples", said)
+    [key] = [text for text in _texts(svg) if text.startswith("each dot")]
+    assert re.fullmatch(r"each dot: 1 to \d{3} examples", key)
 
 
 def test_points_of_one_place_are_one_stronger_dot():
     svg = scatter_chart([1, 1, 1, 3], [1, 1, 1, 3], title="s")
     assert _filled(svg, BLUE) == [0.95, 0.35]
-    assert "a dot: 1 to 3 examples" in _texts(svg)
+    assert "each dot: 1 to 3 examples" in _texts(svg)
 
 
 def test_a_scatter_without_a_pair_is_refused():
@@ -181,7 +183,7 @@ def test_a_scatter_without_a_pair_is_refused():
 
 def _histogram(lengths, limit=None):
     mark = None if limit is None else Mark(f"limit {limit}", limit)
-    return histogram_chart(lengths, title="h", x_label="tokens", limit=mark)
+    return histogram_chart(lengths, title="h", x_label="tokens", y_label="inputs", limit=mark)
 
 
 def test_a_histogram_counts_what_is_longer_than_the_limit():
@@ -192,7 +194,7 @@ def test_a_histogram_counts_what_is_longer_than_the_limit():
 
 
 @pytest.mark.parametrize(
-    ("lengths", "limit", "said"),
+    ("lengths", "limit", "words"),
     [
         ([5, 6, 7], 512, "limit 512 →"),
         ([5, 6, 7], 2, "limit 2: 3 longer (100.0%)"),
@@ -201,11 +203,11 @@ def test_a_histogram_counts_what_is_longer_than_the_limit():
         ([*range(10, 110), 5000], None, "1 more, up to 5,000 →"),
     ],
 )
-def test_limits_and_tails_out_of_view_are_told(lengths, limit, said):
-    assert said in _texts(_histogram(lengths, limit))
+def test_limits_and_tails_out_of_view_are_shown(lengths, limit, words):
+    assert words in _texts(_histogram(lengths, limit))
 
 
-def test_every_length_is_in_a_bar_or_told():
+def test_every_length_is_in_a_bar_or_counted():
     lengths = [1, 2, 3] * 30 + [40] * 9 + [41]
     svg = _histogram(lengths, limit=20)
     assert "limit 20: 10 longer (10.0%)" in _texts(svg)

@@ -7,7 +7,7 @@ from bertsmith.reports.page import Blank, Card, Fact, Passage, Report, Stretch
 
 
 def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
-    page = Report("A <b> report", "sub & title", language="zh")
+    page = Report("A <b> report", "sub & title")
     page.facts([Fact("51.2%", "accuracy", "chance 50%")])
     page.section("Numbers", "1 < 2")
     page.table(["name", "count"], [["<i>", 1234567], ["x", 2]], caption="counts")
@@ -18,7 +18,7 @@ def test_a_page_is_self_contained_and_escapes_what_it_is_given(tmp_path):
     page.commands(["bertsmith info <folder>"])
     page.write(tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert html.startswith('<!doctype html>\n<html lang="zh">')
+    assert html.startswith('<!doctype html>\n<html lang="en">')
     assert "<title>A &lt;b&gt; report</title>" in html
     assert '<td class="n">1,234,567</td>' in html
     assert "<td>&lt;i&gt;</td>" in html

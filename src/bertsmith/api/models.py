@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.api.arguments import Precision, StrPath, as_file, check_names, columns_of
+from bertsmith.core.runtime import PageLanguage
 
 if TYPE_CHECKING:
     from bertsmith.comparison.result import Compared
@@ -82,6 +83,7 @@ def finetune(
     precision: Precision | None = None,
     resume: bool = False,
     show: Callable[[str], object] | None = None,
+    language: PageLanguage | None = None,
     **settings: Any,
 ) -> "FinetuneResult":
     """Fine-tunes a model on labelled data and writes the best one, with a report, to `out`.
@@ -117,6 +119,7 @@ def finetune(
         precision: `auto` trains in bf16 where that is faster.
         resume: continue an interrupted fine-tuning in `out`.
         show: gets each note on the data; None prints them on standard error.
+        language: language of the report, `en` or `zh`; None: that of the locale.
         settings: any other field of `FinetuneConfig`, e.g. `dropout`, `patience`, `max_length`.
 
     Raises:
@@ -176,7 +179,7 @@ def finetune(
             sweep=sweep,
             settings={name: value for name, value in given.items() if value is not None},
         )
-        return run(job, Path(out), resume=resume, show=show)
+        return run(job, Path(out), resume=resume, show=show, language=language)
 
 
 def evaluate(
@@ -227,6 +230,7 @@ def compare(
     size: str = "mini",
     resume: bool = False,
     engine: Literal["local", "ray"] = "local",
+    language: PageLanguage | None = None,
     **settings: Any,
 ) -> "Compared":
     """Pre-trains and fine-tunes BERT, GPT and ELMo under one budget, and compares them in a report.
@@ -244,6 +248,7 @@ def compare(
         size: the BERT's preset, which the others match.
         resume: continue the comparison in `out`.
         engine: `ray` runs on the machines of a Ray cluster.
+        language: language of the report, `en` or `zh`; None: that of the locale.
         settings: any other field of the plan, e.g. `epochs`, `minimal_pairs`.
 
     Raises:
@@ -272,4 +277,4 @@ def compare(
         size=size,
         **settings,
     )
-    return run(plan, Path(out), resume=resume, engine=engine)
+    return run(plan, Path(out), resume=resume, engine=engine, language=language)

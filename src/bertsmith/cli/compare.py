@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertsmith.cli.command import Command, Result, with_next
-from bertsmith.cli.options import flag
+from bertsmith.cli.options import flag, page_language_flag
 from bertsmith.cli.pretrain import parse_phases
-from bertsmith.core.runtime import Engine
+from bertsmith.core.runtime import Engine, PageLanguage
 from bertsmith.models.config_files import CONFIGS
 
 
@@ -93,6 +93,7 @@ class Compare(Command):
         default="local",
     )
     out: Path = flag("Folder for all runs and the result.", group="Output", metavar="DIR")
+    language: PageLanguage | None = page_language_flag()
     dry_run: bool = flag(
         "Measure speeds, print the plan with its times, and stop.", group="Output", default=False
     )
@@ -126,6 +127,8 @@ class Compare(Command):
         if self.dry_run:
             table, lines = foresee(plan, self.out, resume=self.resume, engine=self.engine)
             return Result(table, "\n".join(lines))
-        done = compare(plan, self.out, resume=self.resume, engine=self.engine)
+        done = compare(
+            plan, self.out, resume=self.resume, engine=self.engine, language=self.language
+        )
         text = [*done.summary(), "", f"The page is {done.report}."]
         return Result(done, with_next(text, ["info", str(self.out)]))

@@ -9,10 +9,10 @@ import msgspec
 
 from bertsmith.cli.columns import ColumnOptions
 from bertsmith.cli.command import MODEL, Help, Result, with_next
-from bertsmith.cli.options import Option, flag, word
+from bertsmith.cli.options import Option, flag, page_language_flag, word
 from bertsmith.cli.training import TrainingOptions
 from bertsmith.core.errors import Stopped, UsageError
-from bertsmith.core.runtime import world_from_environment
+from bertsmith.core.runtime import PageLanguage, world_from_environment
 from bertsmith.core.stop import signal_of
 from bertsmith.finetuning.config import ClassWeights, FinetuneConfig
 from bertsmith.models.head_config import Combine
@@ -171,6 +171,7 @@ class Finetune(TrainingOptions, ColumnOptions):
     out: Path = flag(
         "Folder for the best model, the results and the report.", group="Output", metavar="DIR"
     )
+    language: PageLanguage | None = page_language_flag()
 
     @classmethod
     def help_for(cls, words: Sequence[str]) -> Help:
@@ -211,7 +212,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         if self.resume and is_new and world_from_environment().first:
             say(f"{self.out} has no fine-tuning to resume; starting a new one.")
         try:
-            done = finetune(self._job(), self.out, resume=self.resume)
+            done = finetune(self._job(), self.out, resume=self.resume, language=self.language)
         except KeyboardInterrupt as interrupt:
             again = "with --resume " if (self.out / JOB).is_file() else ""
             kept = "finished runs and the last checkpoint are"

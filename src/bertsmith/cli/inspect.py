@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertsmith.cli.command import MODEL, Command, Result
-from bertsmith.cli.options import flag, word
+from bertsmith.cli.options import flag, page_language_flag, word
 from bertsmith.core.runtime import PageLanguage
 
 
@@ -21,20 +21,18 @@ class Inspect(Command):
     text: str = word("Text, at most 128 tokens with TEXT_B.", metavar="TEXT")
     text_b: str | None = word("Second text, segment B.", metavar="TEXT_B", default=None)
     out: Path = flag("Page to write.", group="Output", default=Path("inspection.html"))
-    language: PageLanguage | None = flag(
-        "Language of the page. Default: that of the locale.", group="Output", default=None
-    )
+    language: PageLanguage | None = page_language_flag()
     top_k: int = flag("Number of predictions for each token.", group="Output", default=5)
 
     def run(self) -> Result:
         """Inspects; with --json nothing is written."""
         import msgspec
 
-        from bertsmith.core.runtime import page_language
         from bertsmith.core.storage import write_bytes
         from bertsmith.inference.inspection import inspect
         from bertsmith.inference.predictor import Model
         from bertsmith.reports.inspector import inspector_page
+        from bertsmith.reports.language import written_in
 
         found = Model(self.model)
         answer = inspect(
@@ -47,7 +45,7 @@ class Inspect(Command):
             top_k=self.top_k,
         )
         if not self.json:
-            language = self.language or page_language()
-            page = inspector_page(msgspec.json.encode(answer), model=self.model, language=language)
+            with written_in(self.language):
+                page = inspector_page(msgspec.json.encode(answer), model=self.model)
             write_bytes(self.out, page.encode())
         return Result(answer, f"The page is in {self.out}; open it in a browser.")

@@ -200,6 +200,11 @@ def _written(default: Any) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def page_language_flag() -> Any:
+    """`--language` of the commands that write a page."""
+    return flag("Language of the page.", group="Output", default=None, shown="that of the locale")
+
+
 def enumerated(words: Sequence[str], last: str) -> str:
     """`a, b or c`."""
     *others, final = words

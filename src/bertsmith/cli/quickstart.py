@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from bertsmith.cli.command import Command, Result
 from bertsmith.cli.options import flag
+from bertsmith.core.runtime import PageLanguage
 
 
 @dataclass(kw_only=True)
@@ -15,7 +15,12 @@ class Quickstart(Command):
     minutes: float = flag(
         "Total time, set-up not counted.", group="Length", default=9.0, metavar="M"
     )
-    language: Literal["en", "zh"] = flag("Language of the text.", group="Data", default="en")
+    language: PageLanguage | None = flag(
+        "Language of the text and of the pages.",
+        group="Data",
+        default=None,
+        shown="that of the locale",
+    )
     out: Path = flag(
         "Folder for all results; a rerun continues there.",
         group="Output",

@@ -1,1 +1,1 @@
-"""`compare`: BERT, GPT and ELMo, and BERT without parts of itself, under one budget."""
+"""`compare`: BERT, GPT, ELMo and ablations of BERT under one budget."""

@@ -1,14 +1,13 @@
-"""Which differences between systems are larger than the noise.
+"""Which differences between systems are significant.
 
-A score has two sources of chance that were measured: which examples the dev part happens to have,
-and which seed a fine-tuning had. The first is a paired bootstrap: a resample draws examples, the
-same for both systems, and the difference of the systems' means over their runs is taken inside it
-(Efron and Tibshirani 1993; Berg-Kirkpatrick et al. 2012). The second is added to each resample:
-runs are few, so how far their mean lies from the mean of many is drawn from Student's t, with as
-many degrees of freedom as the system has runs, less one (the Behrens-Fisher problem). With one run
-there is no telling, and no interval.
+Two sources of noise are measured: the choice of dev examples and the fine-tuning seed. The first is
+covered by a paired bootstrap: each resample draws the same examples for both systems and takes the
+difference of their means over runs (Efron and Tibshirani 1993; Berg-Kirkpatrick et al. 2012). The
+second is added to each resample: the error of a mean over few runs is drawn from Student's t, with
+one degree of freedom less than the system has runs (the Behrens-Fisher problem). A single run says
+nothing about this noise, so it has no interval.
 
-A third source was not measured: each system was pre-trained once.
+A third source is not measured: each system is pre-trained only once.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from bertsmith.tasks import metrics
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000
-# Draws of the seeds' luck for each resample: the ends of Student's t are far out.
+# Draws of the seed noise per resample; Student's t has heavy tails.
 _DRAWS = 20
 
 
@@ -35,11 +34,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     second: str
     value: float
     interval: tuple[float, float] | None
-    """95%, over examples and fine-tuning seeds; None where a system has one run."""
+    """95% interval over examples and fine-tuning seeds; None if a system has a single run."""
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
@@ -47,18 +46,18 @@ class Scores(msgspec.Struct, frozen=True):
     """A system's scores on a task."""
 
     runs_S: Floats
-    """Of each run, on all examples."""
+    """Score of each run on all examples."""
     resampled_RS: Floats
-    """Of each run, in each resample of the examples."""
+    """Score of each run in each resample of the examples."""
 
 
 def scores_of(names: Sequence[str], gold: Any, predictions: Sequence[Any]) -> Scores:
-    """A system's scores on N examples and on resamples of them, the same for every system.
+    """A system's scores on N examples and on resamples of them; resamples are the same for all.
 
     Args:
-        names: metrics, whose mean is the score; one that is undefined counts as 0.
-        gold: right answers to N examples, as `tasks.metrics` has them.
-        predictions: of each run, its answers to them.
+        names: metrics, whose mean is the score; an undefined one counts as 0.
+        gold: references of N examples, as in `tasks.metrics`.
+        predictions: predictions of each run.
     """
     runs = [metrics.main(metrics.score(names, gold, predicted)) for predicted in predictions]
     columns = []
@@ -77,9 +76,9 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
 
 
 def paired_interval(first: Scores, second: Scores) -> tuple[float, float]:
-    """95% interval of the first system's mean score minus the second's, over examples alone.
+    """95% interval of the first system's mean score minus the second's, over examples only.
 
-    The seeds' luck is not in it: right for one run each, where it is not known.
+    It ignores the noise of seeds, which is unknown if each system has a single run.
     """
     values_R = first.resampled_RS.mean(1) - second.resampled_RS.mean(1)
     low, high = np.quantile(values_R, [0.025, 0.975])
@@ -89,7 +88,7 @@ def paired_interval(first: Scores, second: Scores) -> tuple[float, float]:
 def difference(first: Scores, second: Scores) -> tuple[float, tuple[float, float] | None]:
     """The first system's mean score minus the second's, and its 95% interval.
 
-    Both are on the same resamples; they may have different numbers of runs.
+    Both must use the same resamples; the numbers of runs may differ.
     """
     value = float(first.runs_S.mean() - second.runs_S.mean())
     if min(len(first.runs_S), len(second.runs_S)) < 2:

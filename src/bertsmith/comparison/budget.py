@@ -1,6 +1,6 @@
-"""How much each system may be trained, and what a step of it costs.
+"""The budget of each pre-training, and what a step costs.
 
-A training step is three times its forward pass (`models.operations`).
+A training step costs three forward passes (`models.operations`).
 """
 
 import math
@@ -13,6 +13,7 @@ from bertsmith.models.config import ModelConfig
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.models.operations import Step
 from bertsmith.pretraining.config import ENDLESS_STEPS
+from bertsmith.reports.language import t
 
 Unit = Literal["tokens", "flops", "hours"]
 UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")
@@ -22,17 +23,17 @@ _FORWARD_AND_BACKWARD = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """What every pre-training gets."""
+    """The budget of every pre-training."""
 
     unit: Unit
     amount: float
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`tokens=5e6`, `flops=1e14` or `hours=0.1`.
+        """Reads `tokens=5e6`, `flops=1e14` or `hours=0.1`.
 
         Raises:
-            UsageError: it is written otherwise, or is nothing.
+            UsageError: the text has another form, or the amount is not positive.
         """
         name, _, number = text.partition("=")
         unit = next((unit for unit in UNITS if unit == name.strip()), None)
@@ -42,26 +43,26 @@ class Budget:
             amount = 0.0
         if unit is None or not 0 < amount < float("inf"):
             raise UsageError(
-                f"{option('budget')} is '{text}'; write what each pre-training gets: tokens=5e6, "
-                "flops=1e14 or hours=0.1."
+                f"{option('budget')} is '{text}', expected the budget of each pre-training, such "
+                "as tokens=5e6, flops=1e14 or hours=0.1."
             )
         return cls(unit, amount)
 
     @property
-    def told(self) -> str:
-        """For people."""
+    def description(self) -> str:
+        """E.g. `5,000,000 tokens`, in the current language."""
         if self.unit == "hours":
-            return f"{self.amount:g} hours"
+            return t("{amount:g} hours", amount=self.amount)
         if self.unit == "tokens":
-            return f"{self.amount:,.0f} tokens"
-        return f"{self.amount:.3g} operations"
+            return t("{amount:,.0f} tokens", amount=self.amount)
+        return t("{amount:.3g} operations", amount=self.amount)
 
     def __str__(self) -> str:
         return f"{self.unit}={self.amount:g}"
 
 
 def mean_step(steps: Sequence[Sequence[TextBatch]]) -> Step:
-    """What a step holds, the mean over the micro-batches of some."""
+    """Mean contents of a step, over the micro-batches of some steps."""
     batches = [batch for step in steps for batch in step]
     lengths = [length for batch in batches for length in batch.packed.lengths]
     predictions = sum(
@@ -82,30 +83,29 @@ def training_flops(config: ModelConfig, step: Step) -> float:
 
 
 def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> int:
-    """Steps that a budget in tokens or operations pays for.
+    """The number of steps that a budget in tokens or operations pays for.
 
     Args:
-        budget: of tokens or flops.
-        tokens: of a step, on average.
-        flops: of a step, on average.
+        budget: a budget in tokens or flops.
+        tokens: mean tokens per step.
+        flops: mean operations per step.
         least: tokens of one evaluation.
 
     Raises:
-        UsageError: it does not pay for as many tokens as one evaluation reads.
+        UsageError: the budget is smaller than one evaluation, or absurdly large.
     """
     cost = {"tokens": tokens, "flops": flops}[budget.unit]
     if budget.amount / cost > ENDLESS_STEPS:
         raise UsageError(
-            f"{option('budget', budget)} is {budget.amount / cost:.0e} steps, more than anybody "
-            f"can wait for; a step here has {tokens:.0f} tokens and {flops:.1e} operations: give "
-            "less."
+            f"{option('budget', budget)} is {budget.amount / cost:.0e} steps of {tokens:.0f} "
+            f"tokens and {flops:.1e} operations, which never end; give less."
         )
     steps = round(budget.amount / cost)
     if steps * tokens < least:
         needed = math.ceil(least / tokens) * cost
         rounding = 10 ** (math.floor(math.log10(needed)) - 1)
         raise UsageError(
-            f"{option('budget', budget)} pays for {steps} steps, fewer tokens than one evaluation "
+            f"{option('budget', budget)} is only {steps} steps, fewer tokens than one evaluation "
             f"reads; give at least {budget.unit}={math.ceil(needed / rounding) * rounding:.2g}."
         )
     return steps

@@ -1,7 +1,7 @@
-"""The runs of a comparison side by side on Ray: all pre-trainings, and fine-tunings as they end.
+"""The runs of a comparison in parallel on Ray; fine-tunings start when their pre-training ends.
 
-Every run is a task of its own that continues in its own folder, so a process that dies costs what
-it had not saved: Ray starts it again, on another machine if need be.
+Every run is a Ray task that continues in its own folder. If its process dies, Ray restarts it,
+possibly on another machine, and only unsaved steps are lost.
 """
 
 import os
@@ -35,56 +35,56 @@ from bertsmith.core.errors import (
     option,
 )
 from bertsmith.core.extras import require
-from bertsmith.core.runtime import SPIN_COUNT, core_count
+from bertsmith.core.runtime import SPIN_COUNT, PageLanguage, core_count
 from bertsmith.core.stop import stop_signal
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.training.progress import read_metrics
 
 _ADDRESS = "RAY_ADDRESS"
-_LOOK_SECONDS = 1.0
-_TELL_SECONDS = 20.0
+_POLL_SECONDS = 1.0
+_REPORT_SECONDS = 20.0
 _SAVE_SECONDS = 60.0
-"""That runs get to write their checkpoints when all is to stop."""
+"""Time for the runs to write their checkpoints when the comparison is stopped."""
 _TRIES = 3
-"""More, of a run whose process died or was told to end."""
+"""Restarts of a run whose process died or was stopped."""
 
 
 def check_side_by_side(plan: Plan) -> None:
-    """Refuses what cannot be done side by side.
+    """Refuses a plan that cannot run in parallel.
 
     Raises:
         MissingExtra: Ray is not installed.
-        UsageError: the budget of each pre-training is time.
+        UsageError: the budget of each pre-training is a time.
     """
     _ray()
     if plan.budget and Budget.parse(plan.budget).unit == "hours":
         raise UsageError(
-            f"{option('engine', 'ray')}: runs side by side slow each other down, so "
-            f"{option('budget', plan.budget)} would not be the same for all; give tokens or "
-            "flops, e.g. tokens=5e6."
+            f"{option('engine', 'ray')}: parallel runs slow each other down, so "
+            f"{option('budget', plan.budget)} would be unfair; give tokens or flops, e.g. "
+            "tokens=5e6."
         )
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    return require("ray", extra="cluster", purpose="Running side by side")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray must not send usage reports.
+    return require("ray", extra="cluster", purpose="Running in parallel")
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A task that was handed to Ray."""
+    """A task submitted to Ray."""
 
     title: str
     tunes: tuple[str, str] | None = None
-    """System and task of a fine-tuning."""
+    """(system, task) of a fine-tuning."""
 
 
 class Cluster:
-    """The machines of a Ray that `RAY_ADDRESS` names, or this machine's cores; a context manager.
+    """The Ray cluster at `RAY_ADDRESS`, or a local one of this machine's cores; a context manager.
 
     Raises:
         MissingExtra: Ray is not installed.
-        SystemFault: from `with`, when the cluster does not answer or does not start.
+        SystemFault: from `with`, if the cluster does not answer or does not start.
     """
 
     def __init__(self) -> None:
@@ -92,18 +92,18 @@ class Cluster:
 
     def __enter__(self) -> Self:
         address = os.environ.get(_ADDRESS)
-        # Its own start counts all cores of the machine, not those that this process may use.
+        # Ray would count all cores of the machine, not those that this process may use.
         where: dict[str, Any] = {} if address else {"address": "local", "num_cpus": core_count()}
         try:
             self._ray.init(
                 include_dashboard=None if address else False,
                 log_to_driver=False,
                 logging_level="ERROR",
-                # See `runtime.share_cores`; workers of a cluster do not have our environment.
+                # See `runtime.share_cores`; workers of a cluster do not inherit our environment.
                 runtime_env={"env_vars": {"GOMP_SPINCOUNT": SPIN_COUNT} if address else {}},
                 **where,
             )
-        except Exception as error:  # Ray has no class for it
+        except Exception as error:  # Ray has no error class for this.
             why = str(error).strip().partition("\n")[0]
             if address:
                 raise SystemFault(
@@ -119,20 +119,23 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self._ray.shutdown()
 
-    def side_by_side(self, plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
-        """Does all runs.
+    def side_by_side(
+        self, plan: Plan, todo: list[Pretraining], out: Path, say: Say, language: PageLanguage
+    ) -> Tuned:
+        """Does all runs in parallel.
 
         Args:
-            plan: what is compared; with absolute paths.
+            plan: settings of the comparison, with absolute paths.
             todo: the pre-trainings.
             out: folder of the comparison, absolute.
-            say: is told what was done.
+            say: called with a line for each finished run.
+            language: language of the reports.
 
         Raises:
-            SystemFault: no machine has room for a run, or a run failed where it cannot be helped.
-            Stopped: SIGINT or SIGTERM came; the runs were asked to save what they had.
-            FolderError: a machine does not see the folders, or a run's is damaged.
-            BertsmithError: what else a run raised.
+            SystemFault: no machine has room for a run, or a run failed for good.
+            Stopped: SIGINT or SIGTERM was received; the runs were told to save.
+            FolderError: a machine cannot access the folders, or a run's folder is damaged.
+            BertsmithError: any other error of a run.
         """
         ray = self._ray
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -141,11 +144,11 @@ class Cluster:
         waiting: list[Any] = []
         with stop_signal() as stop:
             try:
-                runs = self._submit(plan, todo, out, cores, gpus)
-                waiting, told = list(runs), time.monotonic()
+                runs = self._submit(plan, todo, out, cores, gpus, language)
+                waiting, reported = list(runs), time.monotonic()
                 say(f"{len(runs)} runs on Ray, each on {cores} core{'s' * (cores > 1)}")
                 while waiting:
-                    ended, waiting = ray.wait(waiting, timeout=_LOOK_SECONDS)
+                    ended, waiting = ray.wait(waiting, timeout=_POLL_SECONDS)
                     done = f"{len(runs) - len(waiting)} of {len(runs)}"
                     for reference in ended:
                         run = runs[reference]
@@ -157,9 +160,9 @@ class Cluster:
                         say(f"[{done} done] {run.title}")
                     if stop.number:
                         raise Stopped(stop.number, f"with {done} runs done")
-                    if time.monotonic() - told > _TELL_SECONDS:
-                        told = time.monotonic()
-                        if line := how_far(todo, out):
+                    if time.monotonic() - reported > _REPORT_SECONDS:
+                        reported = time.monotonic()
+                        if line := progress_line(todo, out):
                             say(line)
             except BaseException:
                 self._let_save(waiting, say)
@@ -167,10 +170,16 @@ class Cluster:
         return tuned
 
     def _submit(
-        self, plan: Plan, todo: list[Pretraining], out: Path, cores: int, gpus: int
+        self,
+        plan: Plan,
+        todo: list[Pretraining],
+        out: Path,
+        cores: int,
+        gpus: int,
+        language: PageLanguage,
     ) -> dict[Any, _Run]:
-        """All runs by their references; a fine-tuning waits for its pre-training."""
-        # A machine that is shut down asks its runs to end, which they take for a stop.
+        """Submits all runs, by reference; fine-tunings wait for their pre-training."""
+        # A machine that shuts down terminates its runs, which report it as a stop.
         remote = self._ray.remote(
             num_cpus=cores, num_gpus=gpus, max_retries=_TRIES, retry_exceptions=[Stopped]
         )
@@ -183,13 +192,13 @@ class Cluster:
         for task in plan.tasks:
             for system in plan.systems:
                 after = pretrained[system.pretrained]
-                reference = tune.remote(after, plan, system, task, out, cores)
+                reference = tune.remote(after, plan, system, task, out, cores, language)
                 title = tuning_title(plan, system, task)
                 runs[reference] = _Run(title, (system.name, task))
         return runs
 
     def _result(self, reference: Any, run: _Run) -> Any:
-        """What a run returned, or its error as it was raised."""
+        """The result of a run; re-raises its error."""
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
@@ -206,32 +215,32 @@ class Cluster:
             ) from error
         except errors.RayError as error:
             raise SystemFault(
-                f"The process of a run died {_TRIES + 1} times ({run.title}), perhaps for want of "
-                f"memory; run the same command with {option('resume', True)}, without "
-                f"{option('engine', 'ray')} where it happens again."
+                f"The process of a run died {_TRIES + 1} times ({run.title}), perhaps because it "
+                f"ran out of memory; repeat the command with {option('resume', True)}. If it dies "
+                f"again, leave out {option('engine', 'ray')}."
             ) from error
 
     def _let_save(self, waiting: list[Any], say: Say) -> None:
-        """Asks the runs to stop and waits for their checkpoints."""
+        """Stops the runs and waits for their checkpoints."""
         if not waiting:
             return
-        say("waiting for the runs to save what they have")
+        say("waiting for the runs to save their checkpoints")
         for reference in waiting:
             self._ray.cancel(reference)
         _, late = self._ray.wait(waiting, num_returns=len(waiting), timeout=_SAVE_SECONDS)
         if late:
-            say(f"{len(late)} runs took too long to save; they go on from what they saved before")
+            say(f"{len(late)} runs did not save in time; they will continue from older checkpoints")
 
 
 def share(machines: Sequence[dict[str, float]], runs: int) -> tuple[int, int]:
-    """Cores and GPUs of a run: as many cores as let all that fit at once still do so.
+    """Cores and GPUs per run: the most cores that do not reduce the number of parallel runs.
 
     Args:
-        machines: what each has, as Ray tells it.
-        runs: how many should be done at once.
+        machines: resources of each machine, as Ray reports them.
+        runs: number of runs to do at once.
 
     Raises:
-        SystemFault: no machine has a core.
+        SystemFault: no machine offers a core.
     """
     with_gpu = [machine for machine in machines if machine.get("GPU", 0) >= 1]
     gpus = 1 if with_gpu else 0
@@ -245,15 +254,15 @@ def share(machines: Sequence[dict[str, float]], runs: int) -> tuple[int, int]:
     wanted = min(runs, at_once(1))
     if not wanted:
         raise SystemFault(
-            "No machine of the Ray cluster offers a core; start it with some, or run the same "
-            f"command without {option('engine', 'ray')}."
+            "No machine of the Ray cluster offers a core; add machines, or repeat the command "
+            f"without {option('engine', 'ray')}."
         )
     largest = max(size for size, _ in sizes)
     return max(cores for cores in range(1, largest + 1) if at_once(cores) >= wanted), gpus
 
 
-def how_far(todo: Sequence[Pretraining], out: Path) -> str:
-    """The pre-trainings that have begun and are not done; empty if there are none."""
+def progress_line(todo: Sequence[Pretraining], out: Path) -> str:
+    """Progress of the running pre-trainings; empty if there are none."""
     shown = []
     for one in todo:
         folder = model_folder(out, one.system)
@@ -269,24 +278,30 @@ def how_far(todo: Sequence[Pretraining], out: Path) -> str:
 
 
 def _pretrain(todo: Pretraining, out: Path, cores: int) -> None:
-    _settle(cores, out, todo.config.data)
+    _set_up(cores, out, todo.config.data)
     do_pretraining(todo, out)
 
 
 def _tune(
-    after: None, plan: Plan, system: System, task: str, out: Path, cores: int
+    after: None,
+    plan: Plan,
+    system: System,
+    task: str,
+    out: Path,
+    cores: int,
+    language: PageLanguage,
 ) -> tuple[FinetuneResult, list[str]]:
-    """Also what there is to know of the data; `after` is what the pre-training returned."""
-    _settle(cores, out, plan.corpus, plan.data)
-    told: list[str] = []
-    return do_tuning(plan, system, task, out, told.append), told
+    """The result and the notes on the data; `after` makes Ray wait for the pre-training."""
+    _set_up(cores, out, plan.corpus, plan.data)
+    notes: list[str] = []
+    return do_tuning(plan, system, task, out, notes.append, language), notes
 
 
-def _settle(cores: int, *folders: Path | str) -> None:
+def _set_up(cores: int, *folders: Path | str) -> None:
     torch.set_num_threads(cores)
     for folder in folders:
         if not Path(folder).is_dir():
             raise FolderError(
-                f"{os.uname().nodename} does not see {folder}; the corpus, the data and "
-                f"{option('out')} must be at the same paths on every machine of the cluster."
+                f"{os.uname().nodename} cannot access {folder}; the corpus, the data and "
+                f"{option('out')} must have the same paths on every machine of the cluster."
             )

@@ -1,4 +1,4 @@
-"""Sentences by which the models are shown, made up for this, in the language of the vocabulary."""
+"""Example sentences for the probes, in the language of the vocabulary."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Meaning:
-    """A word that means two things, in a sentence of each."""
+    """An ambiguous word, with a sentence for each meaning."""
 
     word: str
     texts: tuple[str, str]
@@ -16,7 +16,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Examples:
-    """What is shown."""
+    """The sentences of one language."""
 
     sentences: list[str]
     meanings: list[Meaning]
@@ -55,6 +55,6 @@ _CHINESE = Examples(
 
 
 def examples(tokenizer: Tokenizer) -> Examples:
-    """Chinese ones where a good part of the vocabulary is, else English ones."""
+    """Chinese examples if more than a tenth of the vocabulary are ideographs, otherwise English."""
     ideographs = sum(len(piece) == 1 and is_ideograph(piece) for piece in tokenizer.bare)
     return _CHINESE if ideographs > len(tokenizer) // 10 else _ENGLISH

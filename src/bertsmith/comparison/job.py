@@ -1,4 +1,4 @@
-"""The job: pre-trainings and fine-tunings of all systems, then the numbers and the page."""
+"""The job: pre-trains and fine-tunes all systems, then writes the numbers and the page."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,13 +32,13 @@ from bertsmith.comparison.timetable import (
     Speeds,
     Timetable,
     make_timetable,
+    timetable_lines,
     tokens_within,
-    told,
 )
 from bertsmith.comparison.verdict import verdicts
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.core.runtime import Engine, derive_seed
+from bertsmith.core.runtime import Engine, PageLanguage, derive_seed, page_language
 from bertsmith.core.storage import read_json, write_json
 from bertsmith.core.terminal import say
 from bertsmith.corpus.shards import Corpus
@@ -46,6 +46,7 @@ from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning.data import Parts, Source
 from bertsmith.models.config import FamilyName, ModelConfig
 from bertsmith.reports import svg
+from bertsmith.reports.language import written_in
 
 PLAN = "plan.json"
 TIMETABLE = "timetable.json"
@@ -55,44 +56,52 @@ REPORT = "compare.html"
 
 @dataclass(frozen=True)
 class _Ready:
-    """A comparison that nothing is wrong with, as far as can be seen before it begins."""
+    """A comparison that has passed every check possible before it starts."""
 
     plan: Plan
-    """With its budget."""
+    """The plan with its budget."""
     corpus: Corpus
     parts: dict[str, Parts]
     model_configs: dict[FamilyName, ModelConfig]
     todo: dict[str, Pretraining]
-    """By system."""
+    """System -> its pre-training."""
     pairs: CheckedPairs | None
     """Minimal pairs to score."""
     timetable: Timetable | None
-    """Where speeds were measured, now or when the comparison began."""
+    """The planned times, if speeds were measured, now or when the comparison started."""
 
 
-def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "local") -> Compared:
+def compare(
+    plan: Plan,
+    out: Path,
+    *,
+    resume: bool = False,
+    engine: Engine = "local",
+    language: PageLanguage | None = None,
+) -> Compared:
     """Trains and scores all systems of a plan, and writes `compare.json` and `compare.html`.
 
     Args:
-        plan: what is compared.
-        out: folder of the comparison; must not hold anything unless `resume`.
-        resume: continue in `out`: what is done is not done again. There may be more systems, tasks
-            or seeds than before.
-        engine: `local` does one run after the other here, `ray` several at a time on a cluster,
-            all of whose machines see `out`, the corpus and the data at the same paths.
+        plan: settings of the comparison.
+        out: folder of the comparison; must be empty unless `resume`.
+        resume: continue in `out` and skip finished runs. Systems, tasks and seeds may be added.
+        engine: `local` does one run after the other here; `ray` does several at a time on a
+            cluster whose machines all see `out`, the corpus and the data at the same paths.
+        language: language of the pages; None: that of the locale.
 
     Raises:
-        MissingExtra: Ray is asked for and not installed.
-        UsageError: an unknown name, a budget too small or one that Ray cannot keep, or, on a
-            resume, other settings.
-        DataError: files that cannot be read.
+        MissingExtra: `engine` is `ray`, and Ray is not installed.
+        UsageError: a name is unknown, the budget is too small or cannot be kept on Ray, or the
+            settings differ from those of the comparison to resume.
+        DataError: files cannot be read.
         FolderError: the corpus or a run is missing or damaged.
-        DivergedError: a loss or the gradient of a run stopped being finite.
+        DivergedError: the loss or the gradient of a run is no longer finite.
         Stopped: SIGINT or SIGTERM ended it; everything so far was saved.
         SystemFault: the disk is full, memory ran out, ...
     """
     began = time.monotonic()
-    # 1. Everything that can be wrong in what the user gave, before anything is written.
+    language = language or page_language()
+    # 1. Check everything the user gave before anything is written.
     if engine == "ray":
         out, plan = out.resolve(), plan.resolved()
     ready = _prepare(plan, out, resume=resume, engine=engine)
@@ -110,9 +119,9 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
             write_json(out / TIMETABLE, ready.timetable)
         write_json(out / PLAN, plan)
         write_model_configs(out, ready.model_configs)
-        tuned = do_all(plan, list(todo.values()), out, say)
+        tuned = do_all(plan, list(todo.values()), out, say, language)
 
-    # 3. The numbers and the page; the result comes last: the comparison is done.
+    # 3. The numbers and the page. The result is written last and marks the comparison as finished.
     systems = [
         about_system(plan, system, todo[system.pretrained], out, tuned) for system in plan.systems
     ]
@@ -145,16 +154,17 @@ def compare(plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "lo
         timetable=ready.timetable,
         seconds=time.monotonic() - began,
     )
-    write_page(result, out / REPORT)
+    with written_in(language):
+        write_page(result, out / REPORT)
     write_json(out / RESULT, result)
     return result
 
 
 def _start_notes(ready: _Ready, out: Path) -> Iterator[str]:
-    """What to report when the comparison begins."""
+    """Lines to print before the comparison starts."""
     plan = ready.plan
     if ready.timetable is not None:
-        yield from told(ready.timetable, plan, ready.corpus.manifest.tokens("train"))
+        yield from timetable_lines(ready.timetable, plan, ready.corpus.manifest.tokens("train"))
     trained = sum(one.system.is_trained for one in ready.todo.values())
     tunings = len(plan.systems) * len(plan.tasks) * plan.seeds
     yield f"Plan: {trained} pre-trainings, then {tunings} fine-tunings. Output: {out}."
@@ -163,23 +173,23 @@ def _start_notes(ready: _Ready, out: Path) -> Iterator[str]:
 def foresee(
     plan: Plan, out: Path, *, resume: bool = False, engine: Engine = "local"
 ) -> tuple[Timetable, list[str]]:
-    """What `compare` would do and when, also for people; measures speeds and writes nothing.
+    """Plans a comparison without running it: its timetable, also as text; writes nothing.
 
     The arguments and errors are those of `compare`.
     """
     ready = _prepare(plan, out, resume=resume, engine=engine, measured=True)
     assert ready.timetable is not None
-    lines = told(ready.timetable, ready.plan, ready.corpus.manifest.tokens("train"))
+    lines = timetable_lines(ready.timetable, ready.plan, ready.corpus.manifest.tokens("train"))
     if resume:
-        lines.append("What is done already is not done again, whatever its time here.")
+        lines.append("Finished runs are skipped; their times are still listed.")
     return ready.timetable, lines
 
 
 def _prepare(
     plan: Plan, out: Path, *, resume: bool, engine: Engine, measured: bool = False
 ) -> _Ready:
-    """Reads and checks everything; measures speeds where the budget or `measured` asks for it."""
-    svg.matplotlib("figure")  # the page at the end must not be what fails
+    """Reads and checks everything; measures speeds if there is no budget yet, or if `measured`."""
+    svg.matplotlib("figure")  # Or the page would fail after all the work.
     plan = _with_budget(plan.check(), out, resume=resume)
     if engine == "ray":
         check_side_by_side(plan)
@@ -197,7 +207,7 @@ def _prepare(
     model_configs = matched_configs(plan.size, vocab_size=corpus.manifest.vocab_size)
     sampled = [sample(plan, system, model_configs, corpus) for system in _pretrained(plan.systems)]
     if plan.budget:
-        # A budget that is too small is told before anything is measured.
+        # Refuses a budget that is too small before measuring.
         todo = [with_length(plan, one, out) for one in sampled]
     timetable = None
     if measured or not plan.budget:
@@ -219,10 +229,7 @@ def _prepare(
 
 
 def _with_budget(plan: Plan, out: Path, *, resume: bool) -> Plan:
-    """The plan with the budget that it has had from the beginning, or with hours to plan it from.
-
-    On a resume the budget was planned before, and is kept.
-    """
+    """The plan with the budget of the comparison to resume, or with hours to plan one from."""
     if resume and not plan.budget and (out / PLAN).is_file():
         old = read_json(out / PLAN, Plan)
         hours = old.hours if plan.hours is None else plan.hours
@@ -245,17 +252,17 @@ def _timetable(plan: Plan, todo: Sequence[Pretraining], speeds: Speeds) -> Timet
 
 
 def _warn_of_little(plan: Plan, todo: Sequence[Pretraining]) -> None:
-    """Says so where no system reads enough to learn anything."""
+    """Warns if no system reads enough to learn anything."""
     tokens = [one.config.steps * one.mean_tokens(plan.phases) for one in todo if one.config.steps]
     if tokens and max(tokens) < FEWEST_TOKENS:
         say(
-            f"Warning: the budget {plan.budget} is {max(tokens):,.0f} tokens; with fewer than "
-            f"{FEWEST_TOKENS:,} a model learns little more than how often each word occurs, and "
-            f"differences between systems mean little. Give more."
+            f"Warning: the budget {plan.budget} is only {max(tokens):,.0f} tokens. With fewer than "
+            f"{FEWEST_TOKENS:,}, a model learns little more than word frequencies, and differences "
+            "between systems mean little. Give more."
         )
 
 
-# What may grow on a resume, because what is done stays done; paths may differ.
+# A resume may extend these, because finished runs stay valid; paths may differ.
 _GROWING = ("models", "ablations", "tasks", "seeds", "minimal_pairs")
 _FREE = frozenset({"corpus", "data", *_GROWING})
 
@@ -273,11 +280,11 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
         _check_grown(old, plan)
         folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"limit"})
     elif resume:
-        say(f"{out} holds no comparison yet: a new one begins.")
+        say(f"{out} holds no comparison yet; starting a new one.")
 
 
 def _check_grown(old: Plan, new: Plan) -> None:
-    """Refuses to lose what an earlier call has compared."""
+    """Refuses a plan that drops something an earlier call has compared."""
     for name in _GROWING:
         before, now = getattr(old, name), getattr(new, name)
         if name == "seeds":
@@ -288,16 +295,15 @@ def _check_grown(old: Plan, new: Plan) -> None:
         else:
             lost = [one for one in before if one not in now]
         if lost:
-            left_out = option(name, tuple(lost) if isinstance(before, tuple) else before)
+            dropped = option(name, tuple(lost) if isinstance(before, tuple) else before)
             raise UsageError(
-                f"{option('resume')}: the comparison has "
-                f"{left_out}, which you "
-                "leave out; give at least what it has, or compare in another folder."
+                f"{option('resume')}: the comparison has {dropped}, but the new settings do not; "
+                "keep what it has, or choose another folder."
             )
 
 
 def _pretrained(systems: list[System]) -> list[System]:
-    """Those whose pre-training must be done: of each system its own, or the one that it uses."""
+    """The systems to pre-train: each one, or the system whose pre-trained model it uses."""
     known = {system.name: system for rows in ABLATIONS.values() for system in rows}
     needed = [known[system.trained_as] if system.trained_as else system for system in systems]
     return list({system.name: system for system in needed}.values())

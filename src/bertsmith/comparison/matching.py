@@ -1,4 +1,4 @@
-"""Shapes of the three systems with as many parameters as each other, within 5%."""
+"""Configs of the three models with the same number of parameters, within 5%."""
 
 import torch
 
@@ -12,13 +12,13 @@ _CLOSE = 0.05
 
 
 def matched_configs(size: str, *, vocab_size: int) -> dict[FamilyName, ModelConfig]:
-    """The BERT of a preset, and a GPT and an ELMo of like size.
+    """The BERT of a preset, and a GPT and an ELMo of the same size.
 
-    GPT has the preset's layers and width. ELMo is half as wide a direction, so that both together
-    have BERT's width, and its LSTMs take the parameters that are left.
+    GPT has the preset's layers and width. Each direction of ELMo has half BERT's width, and its
+    LSTMs use the remaining parameters.
 
     Raises:
-        UsageError: `size` is no preset, or no ELMo or GPT comes within 5% of its BERT.
+        UsageError: `size` is not a preset, or no ELMo or GPT comes within 5% of its BERT.
     """
     reference = CONFIGS[DEFAULT_FAMILY].named(size, vocab_size=vocab_size)
     wanted = count_parameters(reference)
@@ -32,14 +32,14 @@ def matched_configs(size: str, *, vocab_size: int) -> dict[FamilyName, ModelConf
         found = count_parameters(model_config)
         if abs(found - wanted) > _CLOSE * wanted:
             raise UsageError(
-                f"{option('size', size)} with a vocabulary of {vocab_size:,}: the {name} would "
-                f"have {found:,} parameters, the BERT has {wanted:,}, which differ by more than "
-                "5%; choose another size, or train a larger vocabulary."
+                f"{option('size', size)} with a vocabulary of {vocab_size:,}: {name} would have "
+                f"{found:,} parameters and bert {wanted:,}, which differ by more than 5%; choose "
+                "another size, or train a larger vocabulary."
             )
     return model_configs
 
 
 def count_parameters(model_config: ModelConfig, *, pair_task: bool = True) -> int:
-    """Of the model with its pre-training heads, nothing of it being made."""
+    """Parameters of a model with its pre-training heads, counted without allocating it."""
     with torch.device("meta"):
         return parameter_count(build(model_config, pieces=(), pair_task=pair_task))

@@ -1,4 +1,4 @@
-"""The numbers of a comparison, from what its runs left behind."""
+"""The numbers of a comparison, read from the folders of its runs."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from bertsmith.training.progress import read_metrics
 
 
 def about_task(result: FinetuneResult) -> TaskAbout:
-    """What there is to say of a task, from any system's fine-tuning."""
+    """Describes a task, from any system's fine-tuning."""
     found = [result.baseline.get(name) for name in result.deciding_metrics]
     defined = [value for value in found if value is not None]
     return TaskAbout(
@@ -41,14 +41,16 @@ def about_system(
     out: Path,
     tuned: Tuned,
 ) -> SystemResult:
-    """What a system came to, from its pre-training's folder and its fine-tunings."""
+    """The result of a system, from its pre-training's folder and its fine-tunings."""
     folder = model_folder(out, system)
     records = read_metrics(folder / "metrics.jsonl") if system.is_trained else []
     of_kind = {row["kind"]: row for row in records}
     steps = [row for row in records if row["kind"] == "train"]
     lengths = Counter(row["length"] for row in steps)
     tokens = steps[-1]["tokens"] if steps else 0
-    asked = sum(count * todo.steps[length].word_predictions for length, count in lengths.items())
+    predicted = sum(
+        count * todo.steps[length].word_predictions for length, count in lengths.items()
+    )
     read = sum(count * todo.steps[length].tokens for length, count in lengths.items())
     results = {task: tuned[system.name, task] for task in plan.tasks}
     return SystemResult(
@@ -65,7 +67,7 @@ def about_system(
         tokens=tokens,
         flops=sum(count * todo.flops(length) for length, count in lengths.items()),
         seconds=steps[-1]["elapsed"] if steps else 0.0,
-        predictions_per_token=asked / read if read else 0.0,
+        predictions_per_token=predicted / read if read else 0.0,
         evaluation=_numbers(of_kind.get("evaluation", {})),
         baseline=_numbers(of_kind.get("baseline", {})),
         curve=_curve(records),
@@ -94,7 +96,7 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _curve(records: list[dict[str, Any]]) -> Curve:
-    """Held-out losses, with the tokens and seconds of the training step before each."""
+    """Held-out losses with the tokens and seconds at the last training step before each."""
     curve = Curve(tokens=[], seconds=[], loss=[])
     tokens, seconds = 0, 0.0
     for row in records:
@@ -113,7 +115,7 @@ def _curve(records: list[dict[str, Any]]) -> Curve:
 
 
 def differences(plan: Plan, tuned: Tuned, parts: Mapping[str, Parts]) -> list[Difference]:
-    """Of every pair of systems, on every task and on the mean of them."""
+    """Differences of every pair of systems, on every task and on their mean."""
     scores: dict[tuple[str, str], Scores] = {}
     for (name, task), result in tuned.items():
         labels, kind = parts[task].labels, parts[task].task.kind

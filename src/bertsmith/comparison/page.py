@@ -1,4 +1,4 @@
-"""`compare.html`: who won, by how much, what it cost, and what each can see."""
+"""`compare.html`: the scores of the systems, their differences, their cost, and a look inside."""
 
 from pathlib import Path
 
@@ -9,24 +9,17 @@ from bertsmith.comparison.page_probing import write_insight
 from bertsmith.comparison.page_verdict import write_verdict
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.published import TABLE_5, TABLE_8
-from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, word
+from bertsmith.comparison.result import ONE_PRETRAINING, Compared, SystemResult, task_name, word
 from bertsmith.comparison.systems import MODELS, REFERENCE
 from bertsmith.comparison.timetable import Timetable
-from bertsmith.core.terminal import duration
 from bertsmith.reports.charts import Dots, Mark, Series, dots_chart, line_chart
+from bertsmith.reports.language import listed, spent, t
 from bertsmith.reports.page import Fact, Report
 from bertsmith.tasks.metrics import METRICS
 
-_WHEN = ("planned", "actual")
-
-_SIDE_BY_SIDE = (
-    "Runs lay side by side, so that times are of machines that other runs shared, and say less "
-    "than tokens and operations."
-)
-
 
 def write_page(result: Compared, path: Path) -> None:
-    """Writes the page, whole or not at all.
+    """Writes the page in the current language.
 
     Raises:
         SystemFault: the file cannot be written.
@@ -34,43 +27,77 @@ def write_page(result: Compared, path: Path) -> None:
     """
     plan = result.plan
     page = Report(
-        "BERT, GPT and ELMo under one budget",
-        f"{len(result.systems)} systems, pre-trained on the same {result.corpus_documents:,} "
-        f"documents ({result.corpus_tokens:,} tokens) with the same vocabulary of "
-        f"{result.vocab_size:,} pieces, {Budget.parse(plan.budget).told} each, and fine-tuned "
-        f"on the same examples with {plan.seeds} seeds each.",
+        t("BERT, GPT and ELMo under one budget"),
+        t(
+            "{systems} systems, pre-trained on the same {documents:,} documents ({tokens:,} "
+            "tokens) with the same vocabulary of {pieces:,} pieces for {budget} each, and "
+            "fine-tuned on the same examples with {seeds} seeds each.",
+            systems=len(result.systems),
+            documents=result.corpus_documents,
+            tokens=result.corpus_tokens,
+            pieces=result.vocab_size,
+            budget=Budget.parse(plan.budget).description,
+            seeds=plan.seeds,
+        ),
     )
     write_verdict(page, result)
     page.facts(
         [
             Fact(
                 f"{100 * _mean_score(result, system):.1f}",
-                system.title,
-                f"mean of {len(result.tasks)} tasks; {system.tokens:,} tokens in "
-                f"{duration(system.seconds)}",
+                t(system.title),
+                t(
+                    "mean of {count} tasks; {tokens:,} tokens in {time}",
+                    count=len(result.tasks),
+                    tokens=system.tokens,
+                    time=spent(system.seconds),
+                ),
             )
             for system in result.systems
             if system.name in MODELS
         ]
     )
     _scores(page, result)
+    _differences(page, result)
     if result.pairs:
         write_pairs(page, result)
     _systems(page, result)
-    _price(page, result)
+    _objectives(page, result)
     _published(page, result)
     write_insight(page, result)
-    page.section(
-        "How this was measured",
-        "Every system is pre-trained by the same loop with the same optimizer, schedule, batch "
-        f"size and order of lengths, at {_rate(plan)}. Parameters of the pre-trained models are "
-        "matched within 5%; what is trained in fine-tuning is each system's own way and stands in "
-        "its row. A fine-tuning's score is that of its best epoch on dev. An interval is of dev "
-        "examples (a paired bootstrap) and of fine-tuning seeds (Student's t, because they are "
-        f"few). {ONE_PRETRAINING} Of twenty intervals one leaves out 0 by chance. Operations are "
-        f"counted in matrix products only. {_SIDE_BY_SIDE if result.engine == 'ray' else ''}",
-    )
+    page.section(t("Method"), _method(result))
     page.write(path)
+
+
+def _method(result: Compared) -> str:
+    sentences = [
+        t(
+            "All systems are pre-trained by the same loop with the same optimizer, schedule, batch "
+            "size and sequence lengths, at {rate}. The pre-trained models have the same number of "
+            "parameters within 5%; each is fine-tuned in its own way (see “The systems”). The "
+            "score of a fine-tuning is that of its best epoch on dev. The intervals are over dev "
+            "examples (paired bootstrap) and fine-tuning seeds (Student's t). One interval in "
+            "twenty excludes 0 by chance. Operations are those of matrix products only.",
+            rate=_rate(result.plan),
+        ),
+        t(ONE_PRETRAINING),
+    ]
+    if result.engine == "ray":
+        sentences.append(
+            t(
+                "Runs shared machines, so times are less reliable than counts of tokens and "
+                "operations."
+            )
+        )
+    return t(" ").join(sentences)
+
+
+def _rate(plan: Plan) -> str:
+    if plan.learning_rate is None:
+        return t("the recipe's learning rate for its width and initial weights")
+    return t(
+        "a learning rate of {rate:g}, which may not be the best for each", rate=plan.learning_rate
+    )
 
 
 def _mean_score(result: Compared, system: SystemResult) -> float:
@@ -79,59 +106,71 @@ def _mean_score(result: Compared, system: SystemResult) -> float:
 
 def _scores(page: Report, result: Compared) -> None:
     page.section(
-        "Scores",
-        "Mean and standard deviation over the seeds, in percent. A task's score is the mean of its "
-        "metrics.",
+        t("Scores"),
+        t(
+            "Mean and standard deviation over seeds, in percent. The score of a task is the mean "
+            "of its metrics."
+        ),
     )
     page.table(
-        ["system", *(task.name for task in result.tasks), "mean"],
+        [t("system"), *(task.name for task in result.tasks), t("mean")],
         [
             [
-                system.title,
+                t(system.title),
                 *(
-                    system.scores[task.name].told + "*" * bool(system.degenerate[task.name])
+                    system.scores[task.name].percent + "*" * bool(system.degenerate[task.name])
                     for task in result.tasks
                 ),
                 f"{100 * _mean_score(result, system):.1f}",
             ]
             for system in result.systems
         ],
-        caption="* some runs came out no better than always giving the most frequent answer",
+        caption=t("* some runs are no better than the majority baseline"),
     )
     for task in result.tasks:
         marks = []
         if task.baseline is not None:
-            marks.append(Mark("most frequent answer", task.baseline))
-        metrics = " and ".join(METRICS[name].title for name in task.metrics)
+            marks.append(Mark(t("majority baseline"), task.baseline))
+        metrics = listed([t(METRICS[name].title) for name in task.metrics])
         page.picture(
             dots_chart(
-                [Dots(system.title, system.runs[task.name]) for system in result.systems],
-                title=f"Scores on {task.title}",
-                x_label=f"{metrics} on dev",
+                [Dots(t(system.title), system.runs[task.name]) for system in result.systems],
+                title=t("Scores on {task}", task=task.title),
+                x_label=t("{score} on {split}", score=metrics, split="dev"),
                 marks=marks,
                 percent=True,
             ),
-            f"{task.title}: {task.train_examples:,} training examples, {task.dev_examples:,} dev "
-            "examples, one dot a seed.",
+            t(
+                "{task}: {train:,} training examples, {dev:,} dev examples; one dot per seed.",
+                task=task.title,
+                train=task.train_examples,
+                dev=task.dev_examples,
+            ),
         )
-    titles = {system.name: system.title for system in result.systems}
+
+
+def _differences(page: Report, result: Compared) -> None:
+    titles = {system.name: t(system.title) for system in result.systems}
     page.section(
-        "Which differences are larger than the noise",
-        "The first system's score minus the second's, in points, with a 95% interval over dev "
-        "examples and fine-tuning seeds (minimal pairs: over the pairs). Only an interval that "
-        "leaves out 0 says that one is better here. "
-        f"{ONE_PRETRAINING}",
+        t("Significant differences"),
+        t(
+            "Score of the first system minus that of the second in points, with a 95% interval "
+            "over dev examples and fine-tuning seeds (for minimal pairs, over the pairs). A "
+            "difference is significant if its interval excludes 0."
+        )
+        + t(" ")
+        + t(ONE_PRETRAINING),
     )
     page.table(
-        ["first", "second", "task", "points", "95% interval", "larger than the noise"],
+        [t("first"), t("second"), t("task"), t("points"), t("95% interval"), t("significant")],
         [
             [
                 titles[found.first],
                 titles[found.second],
-                found.task,
+                task_name(found.task),
                 f"{100 * found.value:+.1f}",
                 _interval(found),
-                "yes" if found.is_sure else "",
+                t("yes") if found.is_sure else "",
             ]
             for found in result.differences
             if found.first == REFERENCE or {found.first, found.second} <= MODELS.keys()
@@ -140,59 +179,68 @@ def _scores(page: Report, result: Compared) -> None:
 
 
 def _interval(found: Difference) -> str | None:
-    """None where there is one run, of which nothing is known."""
+    """None for single runs, whose noise is unknown."""
     if found.interval is None:
         return None
     low, high = found.interval
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+    return t("{low:+.1f} to {high:+.1f}", low=100 * low, high=100 * high)
 
 
 def _systems(page: Report, result: Compared) -> None:
-    page.section("The systems", "What each is, and what its pre-training cost.")
+    page.section(t("The systems"), t("What they are, and what their pre-training cost."))
     page.table(
-        ["system", "a word is predicted from", "objective", "trained in fine-tuning"],
+        [t("system"), t("a word is predicted from"), t("objective"), t("fine-tuned")],
         [
-            [system.title, system.direction, system.objective, system.tuned_as]
+            [t(system.title), t(system.direction), t(system.objective), t(system.tuned_as)]
             for system in result.systems
         ],
     )
+    costs = "parameters", "steps", "tokens", "10^12 operations", "time", "seconds per fine-tuning"
     page.table(
-        ["system", "parameters", "steps", "tokens", "10^12 operations", "time", "tuning, seconds"],
+        [t("system"), *map(t, costs)],
         [
             [
-                system.title,
+                t(system.title),
                 system.parameters,
                 system.steps,
                 system.tokens,
                 f"{system.flops / 1e12:.1f}",
-                duration(system.seconds),
-                ", ".join(
-                    f"{task} {seconds:.0f}" for task, seconds in system.tuning_seconds.items()
-                ),
+                spent(system.seconds),
+                listed([f"{task} {took:.0f}" for task, took in system.tuning_seconds.items()]),
             ]
             for system in result.systems
         ],
-        caption="What it cost: pre-training, and a fine-tuning of each task",
+        caption=t("Cost of pre-training, and of one fine-tuning on each task"),
     )
     if result.timetable is not None:
-        _foreseen(page, result, result.timetable)
+        _planned_times(page, result, result.timetable)
 
 
-def _foreseen(page: Report, result: Compared, table: Timetable) -> None:
-    """What was planned, and what it took."""
+def _planned_times(page: Report, result: Compared, table: Timetable) -> None:
+    """Planned and actual times."""
+    plan = t("the comparison measured the speed of this machine and planned its times.")
+    if table.hours:
+        plan = t(
+            "the comparison measured the speed of this machine and planned {hours:g} hours.",
+            hours=table.hours,
+        )
     page.text(
-        "Before it began, the comparison measured the speed of this machine and planned "
-        + (f"{table.hours:g} hours" if table.hours else "its times")
-        + ". What other work on the machine did to the times shows in the second column of each."
+        t(
+            "Before it started, {plan} Other work on the machine makes actual times longer.",
+            plan=plan,
+        )
+    )
+    headings = (
+        "pre-training, planned",
+        "pre-training, actual",
+        "fine-tuning, planned",
+        "fine-tuning, actual",
     )
     page.table(
-        [
-            "system",
-            *(f"{what}, {when}" for what in ("pre-training", "fine-tuning") for when in _WHEN),
-        ],
+        [t("system"), *map(t, headings)],
         [
             [
-                system.title,
+                t(system.title),
                 _span(table.pretraining.get(system.name)),
                 _span(system.seconds if system.pretrained == system.name else None),
                 _span(sum(row.get(system.name, 0.0) for row in table.tuning.values())),
@@ -205,28 +253,31 @@ def _foreseen(page: Report, result: Compared, table: Timetable) -> None:
             ]
             for system in result.systems
         ],
-        caption="Planned and actual times; a fine-tuning's are of all tasks and seeds",
+        caption=t("Planned and actual times; fine-tuning on all tasks with all seeds"),
     )
 
 
 def _span(seconds: float | None) -> str | None:
-    return duration(seconds) if seconds else None
+    return spent(seconds) if seconds else None
 
 
-def _price(page: Report, result: Compared) -> None:
+def _objectives(page: Report, result: Compared) -> None:
     trained = [system for system in result.systems if system.curve.loss]
     page.section(
-        "The objective's price",
-        "A model of masked words is asked for few of the words that it reads, a one-way model for "
-        "all of them (ELMo for all of them twice). So it learns from fewer predictions a token, "
-        "but each is made with both sides in view. Losses of different objectives answer different "
-        "questions: compare a curve with its own start, not with another's height.",
+        t("The price of the objective"),
+        t(
+            "A masked language model predicts only a few of the words it reads, a one-way model "
+            "all of them (ELMo all of them twice). It learns from fewer predictions per token, but "
+            "sees both sides for each. Losses of different objectives are not comparable: compare "
+            "a curve with its own start, not with another curve."
+        ),
     )
+    columns = "predictions per token", "held-out loss, nats", "unigram baseline", "accuracy"
     page.table(
-        ["system", "predictions per token", "held-out loss, nats", "by frequency", "right"],
+        [t("system"), *map(t, columns)],
         [
             [
-                system.title,
+                t(system.title),
                 f"{system.predictions_per_token:.2f}",
                 *(
                     f"{word(numbers, 'loss'):.2f}"
@@ -238,47 +289,50 @@ def _price(page: Report, result: Compared) -> None:
             if system.pretrained == system.name
         ],
     )
-    for what, x_label in (("tokens", "tokens read, millions"), ("seconds", "seconds of training")):
+    for what, title, x_label in (
+        ("tokens", "Held-out loss by tokens", "millions of tokens read"),
+        ("seconds", "Held-out loss by time", "seconds of training"),
+    ):
         scale = 1e6 if what == "tokens" else 1.0
         page.picture(
             line_chart(
                 [
                     Series(
-                        system.title,
+                        t(system.title),
                         [value / scale for value in getattr(system.curve, what)],
                         system.curve.loss,
                     )
                     for system in trained
                     if system.pretrained == system.name
                 ],
-                title=f"Held-out loss against {what}",
-                x_label=x_label,
-                y_label="nats a predicted word",
+                title=t(title),
+                x_label=t(x_label),
+                y_label=t("nats per predicted word"),
             ),
-            "The mean of the word objectives on held-out text.",
+            t("Mean of the word objectives on held-out text."),
         )
 
 
 def _published(page: Report, result: Compared) -> None:
     ours = {system.name: system for system in result.systems}
     tasks = [task.name for task in result.tasks]
+    here = [t("{task}, here", task=task) for task in tasks]
     if ours.keys() & TABLE_5.keys() - {REFERENCE}:
         shared = sorted({task for row in TABLE_5.values() for task in row} & set(tasks))
         page.section(
-            "The paper's table 5 at this scale",
-            "What next sentence and the right-hand side are worth. The paper's numbers are those "
-            "of BERT base after 3.3 billion words, in accuracy (SQuAD: F1); the scores here are "
-            "the tasks' own. What can be compared is the sign and order of the differences.",
+            t("Table 5 of the paper at this scale"),
+            t(
+                "The effect of next sentence prediction and of the right-hand context. The paper's "
+                "numbers are accuracies (SQuAD: F1) of BERT base after 3.3 billion words; scores "
+                "here are those of the tasks. Compare the sign and the order of the differences."
+            ),
         )
+        paper = [t("{task} accuracy, paper", task=task) for task in shared]
         page.table(
-            [
-                "system",
-                *(f"{task}, here" for task in tasks),
-                *(f"{task} accuracy, paper" for task in shared),
-            ],
+            [t("system"), *here, *paper],
             [
                 [
-                    ours[name].title,
+                    t(ours[name].title),
                     *(f"{100 * ours[name].scores[task].mean:.1f}" for task in tasks),
                     *(f"{row[task]:.1f}" for task in shared),
                 ]
@@ -288,22 +342,17 @@ def _published(page: Report, result: Compared) -> None:
         )
     if ours.keys() & TABLE_8.keys() - {REFERENCE}:
         page.section(
-            "The paper's table 8 at this scale",
-            "What a predicted word is replaced by in pre-training.",
+            t("Table 8 of the paper at this scale"),
+            t("What replaces a predicted word in pre-training."),
         )
+        columns = "MNLI, paper", "NER, paper", "NER from features, paper"
         page.table(
-            [
-                "system",
-                *(f"{task}, here" for task in tasks),
-                "MNLI, paper",
-                "NER, paper",
-                "NER from features, paper",
-            ],
+            [t("system"), *here, *map(t, columns)],
             [
                 [
-                    ours[name].title
+                    t(ours[name].title)
                     if name != REFERENCE
-                    else "BERT, 80% [MASK], 10% kept, 10% random",
+                    else t("BERT, 80% [MASK], 10% kept, 10% random"),
                     *(f"{100 * ours[name].scores[task].mean:.1f}" for task in tasks),
                     *(f"{value:.1f}" for value in row),
                 ]
@@ -311,9 +360,3 @@ def _published(page: Report, result: Compared) -> None:
                 if name in ours
             ],
         )
-
-
-def _rate(plan: Plan) -> str:
-    if plan.learning_rate is None:
-        return "the recipe's learning rate for its width and initial weights"
-    return f"a learning rate of {plan.learning_rate:g}, which need not be the best of each"

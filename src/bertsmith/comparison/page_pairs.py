@@ -2,29 +2,37 @@
 
 from bertsmith.comparison.result import Compared
 from bertsmith.inference.pair_scores import MeanScore
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Report
 
 
 def write_pairs(page: Report, result: Compared) -> None:
-    """By phenomenon, one column a system."""
-    titles = {system.name: system.title for system in result.systems}
+    """Writes accuracy by phenomenon, one column per system."""
+    titles = {system.name: t(system.title) for system in result.systems}
     first = next(iter(result.pairs.values()))
-    what = f"the first {first.limit:,} pairs of each paradigm" if first.limit else "all pairs"
+    which = t("all pairs")
+    if first.limit:
+        which = t("the first {count:,} pairs of each paradigm", count=first.limit)
     page.section(
-        "Minimal pairs",
-        "How often a pre-trained model, without fine-tuning, finds the grammatical sentence of a "
-        f"pair likelier than the ungrammatical one, in percent: {what}, {first.overall.pairs:,} in "
-        f"all; means over paradigms, chance is {100 * first.chance:.0f}. Ties are wrong. "
-        "A BERT that sees both sides predicts each piece with the rest of its word hidden too, the "
-        "other models predict it from their side: between kinds of models the way of scoring "
-        "differs too.",
+        t("Minimal pairs"),
+        t(
+            "How often a pre-trained model, without fine-tuning, gives the grammatical sentence of "
+            "a pair a higher probability than the ungrammatical one, in percent ({which}, "
+            "{count:,} in total). Values are means over paradigms; chance is {chance:.0f}; ties "
+            "are wrong. BERT predicts each piece with the rest of its word hidden; the other "
+            "models predict it from one side. Scores of different kinds of models therefore differ "
+            "in method too.",
+            which=which,
+            count=first.overall.pairs,
+            chance=100 * first.chance,
+        ),
     )
     found = list(result.pairs.values())
-    # All were asked the same pairs, in the same order.
+    # All systems scored the same pairs in the same order.
     rows = [list(row) for row in zip(*(one.phenomena for one in found), strict=True)]
     rows.append([one.agreement for one in found if one.agreement is not None])
     page.table(
-        ["phenomenon", "pairs", *(titles[name] for name in result.pairs)],
+        [t("phenomenon"), t("pairs"), *(titles[name] for name in result.pairs)],
         [
             [
                 row[0].name.replace("_", " "),
@@ -34,11 +42,16 @@ def write_pairs(page: Report, result: Compared) -> None:
             for row in rows
             if row
         ]
-        + [["all", first.overall.pairs, *(_with_interval(one.overall) for one in found)]],
-        caption="In the last row with a 95% interval over the draw of the pairs",
+        + [[t("all"), first.overall.pairs, *(_with_interval(one.overall) for one in found)]],
+        caption=t("Last row: with a 95% interval over the choice of pairs"),
     )
 
 
 def _with_interval(one: MeanScore) -> str:
     low, high = one.interval
-    return f"{100 * one.score:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return t(
+        "{score:.1f} ({low:.1f} to {high:.1f})",
+        score=100 * one.score,
+        low=100 * low,
+        high=100 * high,
+    )

@@ -6,39 +6,50 @@ from bertsmith.comparison.probing import WordUse
 from bertsmith.comparison.result import Compared
 from bertsmith.inference.likelihood import SentenceScore
 from bertsmith.reports.heatmap import heat_chart
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Report
 
-_SIDES = {"masked": "from both sides", "forward": "from the left", "backward": "from the right"}
+_SIDES = {
+    "masked": "{system}, both sides",
+    "forward": "{system}, from the left",
+    "backward": "{system}, from the right",
+}
 
 _ENDS = ("[CLS]", "[SEP]")
 
 
 def write_insight(page: Report, result: Compared) -> None:
-    """Writes them."""
-    titles = {system.name: system.title for system in result.systems}
+    """Writes what the models predict, distinguish and look at."""
+    titles = {system.name: t(system.title) for system in result.systems}
     found = result.insight
     page.section(
-        "What each can see",
-        "The probability of every word of a sentence, given what the model may look at. A model "
-        "that sees both sides is asked for each word in turn, with that word hidden.",
+        t("What each model sees"),
+        t(
+            "The probability of every word given the context the model sees. A model that sees "
+            "both sides predicts each word in turn, with that word hidden."
+        ),
     )
     for number in range(len(next(iter(found.sentences.values()), []))):
         _sentence(page, {titles[name]: row[number] for name, row in found.sentences.items()})
     if any(found.uses.values()):
         page.section(
-            "One word, two meanings",
-            "A word in two sentences, and the sentences of the corpus in which the model's state "
-            "for it is most alike (cosine). A model that tells the meanings apart finds other "
-            "sentences for one than for the other.",
+            t("One word, two meanings"),
+            t(
+                "A word in two sentences, and the corpus sentences in which its contextual "
+                "embedding is most similar (cosine). A model that distinguishes the meanings finds "
+                "different sentences for each."
+            ),
         )
         for name, uses in found.uses.items():
             _uses(page, titles[name], uses)
     page.section(
-        "Where they look",
-        "Attention of the last layer, the mean over its heads: how much each word (row) takes from "
-        "each other (column). A model that reads from the left has nothing above the diagonal. "
-        "ELMo has no attention: for it, how much a word's probability changes with each other "
-        "word's vector (the size of the gradient).",
+        t("Attention"),
+        t(
+            "Attention of the last layer, averaged over its heads: how much each word (row) takes "
+            "from each other word (column). A left-to-right model has nothing above the diagonal. "
+            "ELMo has no attention; its map shows saliency, the gradient of a word's "
+            "log-probability with respect to each other word's vector."
+        ),
     )
     for name, look in found.looks.items():
         page.picture(
@@ -46,11 +57,11 @@ def write_insight(page: Report, result: Compared) -> None:
                 look.weights,
                 look.tokens,
                 look.tokens,
-                title=f"Where {titles[name]} looks",
-                row_label="word",
-                column_label="looks at",
+                title=t("Attention of {system}", system=titles[name]),
+                row_label=t("word"),
+                column_label=t("looks at"),
             ),
-            f"{titles[name]}: {look.kind}.",
+            t("{system}: {kind}.", system=titles[name], kind=t(look.kind)),
         )
     if found.independence:
         _independence(page, result)
@@ -63,7 +74,7 @@ def _sentence(page: Report, scores: dict[str, SentenceScore]) -> None:
         for side in _SIDES
         if side in scored.totals
     ]
-    # Two systems may leave out different ends; the words themselves are everywhere.
+    # Systems may differ in the special tokens they score, but not in the words.
     words = next(iter(scores.values())).tokens
     names = [token.token for token in words if token.token not in _ENDS]
     cells = {}
@@ -71,14 +82,14 @@ def _sentence(page: Report, scores: dict[str, SentenceScore]) -> None:
         tokens = [token for token in scores[title].tokens if token.token not in _ENDS]
         cells[title, side] = [token.nats.get(side) for token in tokens]
     page.table(
-        ["word", *(f"{title}, {_SIDES[side]}" for title, side in columns)],
+        [t("word"), *(t(_SIDES[side], system=title) for title, side in columns)],
         [
             [name, *(_chance(cells[column][row]) for column in columns)]
             for row, name in enumerate(names)
         ]
         + [
             [
-                "all, log-probability in nats",
+                t("sentence, log-probability in nats"),
                 *(f"{scores[title].totals[side]:.1f}" for title, side in columns),
             ]
         ],
@@ -96,7 +107,7 @@ def _chance(nats: float | None) -> str | None:
 def _uses(page: Report, title: str, uses: list[WordUse]) -> None:
     if uses:
         page.table(
-            ["word", "in", "nearest in the corpus", "cosine"],
+            [t("word"), t("sentence"), t("nearest in the corpus"), t("cosine")],
             [
                 [use.word, use.text, near.text, round(near.similarity, 3)]
                 for use in uses
@@ -107,16 +118,19 @@ def _uses(page: Report, title: str, uses: list[WordUse]) -> None:
 
 
 def _independence(page: Report, result: Compared) -> None:
-    titles = {system.name: system.title for system in result.systems}
+    titles = {system.name: t(system.title) for system in result.systems}
     page.section(
-        "What independence costs",
-        "Masked words are predicted as if they were independent of each other. Here two and three "
-        "words side by side are hidden in held-out sentences: their log-probability with each word "
-        "on its own, and one after the other, each seeing those before it (the chain rule). The "
-        "difference is what the assumption loses; a one-way model does not make it.",
+        t("The cost of independent predictions"),
+        t(
+            "A masked language model predicts hidden words independently of each other. Here two "
+            "and three adjacent words of held-out sentences are hidden and scored in two ways: "
+            "independently, and one after the other, each given those before it (chain rule). The "
+            "gap is the cost of the independence assumption, which one-way models do not make."
+        ),
     )
+    columns = "words", "samples", "independent, nats", "joint, nats", "gap, nats"
     page.table(
-        ["system", "words", "places", "independent, nats", "joint, nats", "gap, nats"],
+        [t("system"), *map(t, columns)],
         [
             [
                 titles[name],
@@ -129,5 +143,5 @@ def _independence(page: Report, result: Compared) -> None:
             for name, rows in result.insight.independence.items()
             for row in rows
         ],
-        caption="Means over the places; ± the standard error of the gap",
+        caption=t("Means over the samples; ±: standard error of the gap"),
     )

@@ -1,61 +1,68 @@
-"""The top of `compare.html`: whether BERT wins, by how much, and what the models had learned."""
+"""The top of `compare.html`: whether BERT wins, by how much, and what the models have learned."""
 
-from bertsmith.comparison.result import Compared
+from bertsmith.comparison.result import Compared, task_name
 from bertsmith.comparison.systems import REFERENCE
 from bertsmith.comparison.verdict import Verdict
+from bertsmith.reports.language import listed, t
 from bertsmith.reports.page import Fact, Report
 
 
 def write_verdict(page: Report, result: Compared) -> None:
-    """A card for each task, then BERT against each other system; nothing without BERT."""
+    """Writes a fact for each task, then BERT against each other system; nothing without BERT."""
     for warning in result.warnings:
-        page.text(f"Warning. {warning}")
+        page.text(t("Warning: {warning}", warning=warning))
     if not result.verdicts:
         return
-    titles = {system.name: system.title for system in result.systems}
-    names = [titles[name] for name in result.verdicts[0].rivals]
+    titles = {system.name: t(system.title) for system in result.systems}
+    rivals = listed([titles[name] for name in result.verdicts[0].rivals])
     page.section(
-        "Does BERT win here?",
-        f"Against {', '.join(names)}. Yes: its score is higher than that of each of them, by more "
-        "than the noise of examples and fine-tuning seeds; no: that of one of them is higher.",
+        t("Does BERT win here?"),
+        t(
+            "Compared with {rivals}. Yes: BERT scores significantly higher than each of them. No: "
+            "one of them scores significantly higher. The noise of examples and fine-tuning seeds "
+            "is taken into account.",
+            rivals=rivals,
+        ),
     )
     page.facts(
         [
             Fact(
-                one.answer,
-                one.task,
-                result.reasons(one) or "every difference is within the noise",
+                t(one.answer),
+                task_name(one.task),
+                result.reasons(one) or t("no difference is significant"),
             )
             for one in result.verdicts
         ]
     )
     others = [system for system in result.systems if system.name != REFERENCE]
     page.table(
-        ["Is BERT better than", *(one.task for one in result.verdicts)],
+        [t("Is BERT better than"), *(task_name(one.task) for one in result.verdicts)],
         [
             [
-                other.title,
+                titles[other.name],
                 *(_cell(result, one, other.name) for one in result.verdicts),
             ]
             for other in others
         ],
-        caption="In brackets BERT's score minus the other's, in points",
+        caption=t("In brackets: BERT's score minus the other's, in points"),
     )
     page.text(
-        "A model can bring to a task what it has learned before; the next table says how far that "
-        "went. BERT is asked for a part of the words that it reads, with others hidden too: where "
-        "all have read little the others may be ahead. What is trained for the task matters as "
-        "much: ELMo's network compares the texts of a pair word by word, which BERT and GPT must "
-        "learn. The paper's BERT, base size and 3.3 billion words forty times over, is far beyond "
-        "that (its appendix C.1 finds masked words slower at first and better soon after)."
+        t(
+            "A task can only profit from what pre-training has taught; the next table shows how "
+            "far that went. BERT predicts only some of the words it reads, with others hidden, so "
+            "after little text the other models can be ahead. What is trained for the task matters "
+            "as much: ELMo's task network compares the two texts of a pair word by word, which "
+            "BERT and GPT have to learn. The paper's BERT read 3.3 billion words forty times "
+            "(appendix C.1 finds masked words slower at first and better soon after)."
+        )
     )
     page.table(
-        ["system", "predicted words", "better than guessing by frequency"],
+        [t("system"), t("predicted words"), t("gain over the unigram baseline")],
         [
             [
-                system.title,
+                titles[system.name],
                 round(system.predictions_per_token * system.tokens),
-                f"{system.gain:+.2f} nats a word",
+                t("{gain:+.2f} nats per word", gain=system.gain),
             ]
             for system in result.systems
             if system.evaluation and system.pretrained == system.name
@@ -72,4 +79,4 @@ def _cell(result: Compared, verdict: Verdict, other: str) -> str | None:
         if one.task == verdict.task and {one.first, one.second} == {REFERENCE, other}
     )
     value = found.value if found.first == REFERENCE else -found.value
-    return f"{verdict.against[other]} ({100 * value:+.1f})"
+    return t("{answer} ({points:+.1f})", answer=t(verdict.against[other]), points=100 * value)

@@ -1,4 +1,4 @@
-"""Minimal pairs as a task of the comparison: each pre-trained model is scored once, as it is."""
+"""Minimal pairs as a task of the comparison: each pre-trained model is scored once."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ _FOLDER = "minimal-pairs"
 
 
 def scored(systems: list[System]) -> list[System]:
-    """Those with a pre-trained model of their own that can be asked with `[MASK]`."""
+    """The systems that have their own pre-trained model and have seen `[MASK]`."""
     return [one for one in systems if not one.trained_as and one.knows_masks]
 
 
@@ -37,7 +37,7 @@ class CheckedPairs:
 
 
 def check_pairs(plan: Plan, tokenizer: Tokenizer) -> CheckedPairs | None:
-    """Reads all pairs and checks them; None where the plan has none.
+    """Reads and checks all pairs; None if the plan has none.
 
     Raises:
         DataError, UsageError: as `read_pairs`.
@@ -51,16 +51,16 @@ def check_pairs(plan: Plan, tokenizer: Tokenizer) -> CheckedPairs | None:
 def score_pairs(
     plan: Plan, out: Path, pairs: CheckedPairs, say: Callable[[str], object]
 ) -> dict[str, MinimalPairsResult]:
-    """The result of each system, kept in `out/minimal-pairs/` and not computed twice.
+    """System -> result. Results are stored in `out/minimal-pairs/` and not computed twice.
 
     Args:
-        plan: with minimal pairs.
-        out: folder of the comparison, whose pre-trainings are done.
-        pairs: as checked.
-        say: told which system it is the turn of.
+        plan: plan with minimal pairs.
+        out: folder of the comparison, with all pre-trainings finished.
+        pairs: the checked pairs.
+        say: called with a line for each system.
 
     Raises:
-        DataError: a sentence is longer than a model reads.
+        DataError: a sentence is longer than a model's maximum.
         FolderError: a model is damaged.
     """
     assert plan.minimal_pairs is not None
@@ -70,7 +70,7 @@ def score_pairs(
         if file.is_file():
             kept = read_json(file, MinimalPairsResult)
             if kept.fingerprint == pairs.fingerprint:
-                # The folder may have moved since.
+                # The folder may have been moved.
                 found[system.name] = msgspec.structs.replace(kept, model=str(model))
                 continue
         say(f"{system.title}: {pairs.count:,} minimal pairs")
@@ -89,11 +89,11 @@ def score_pairs(
 
 
 def pair_differences(found: Mapping[str, MinimalPairsResult]) -> list[Difference]:
-    """Of every pair of systems, the mean over paradigms.
+    """Differences of every pair of systems in their mean over paradigms.
 
-    The 95% interval is over the draw of the pairs, made of both systems' intervals (Newcombe 1998,
-    method 10; Zou and Donner 2008). It takes them as independent: of the same pairs, on which
-    models mostly agree, it is too wide rather than too narrow.
+    The 95% interval over the choice of the pairs combines both systems' intervals (Newcombe 1998,
+    method 10; Zou and Donner 2008) as if they were independent. Models mostly agree on the same
+    pairs, so it is rather too wide than too narrow.
     """
     differences = []
     for (first, one), (second, other) in combinations(found.items(), 2):

@@ -1,4 +1,4 @@
-"""What a comparison does: which systems, on what, under which budget. Written as `plan.json`."""
+"""The settings of a comparison: systems, data and budget. Written as `plan.json`."""
 
 from pathlib import Path
 from typing import Any
@@ -14,55 +14,55 @@ from bertsmith.tasks.datasets.registry import TASKS
 from bertsmith.training.schedule import Phase
 
 POSITIONS = 512
-"""Tokens that a preset of each architecture reads."""
-# Twenty evaluations of a short run must not cost more than the training.
+"""Maximum input length of the presets, in tokens."""
+# Small, so that twenty evaluations of a short run cost less than its training.
 _EVALUATED = 256
-# Seeds, and epochs; more than anybody means.
+# Upper limits that catch typing errors.
 _MOST = 1000
 _MOST_HOURS = 10**5
 HOURS = 2.0
-"""For everything, where nothing is said."""
+"""Default time for the whole comparison."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides what a comparison computes."""
+    """All settings that decide what a comparison computes."""
 
     corpus: str
-    """Folder written by `bertsmith prepare`; its tokenizer is everybody's."""
+    """Folder written by `bertsmith prepare`; all systems use its tokenizer."""
     tasks: tuple[str, ...]
-    """Rows of the table of tasks."""
+    """Names of official tasks."""
     data: str
     """Folder of the tasks' official files."""
     models: tuple[str, ...] = tuple(MODELS)
     ablations: tuple[str, ...] = ()
     hours: float | None = None
-    """For everything; None: `budget` was given."""
+    """Time for the whole comparison; None if `budget` is given."""
     budget: str = ""
-    """What each pre-training gets (see `Budget.parse`); empty until it is planned from `hours`."""
+    """Budget of each pre-training (see `Budget.parse`); empty until it is planned from `hours`."""
     seeds: int = 3
     """Fine-tunings of each system on each task."""
     minimal_pairs: str | None = None
-    """A `.jsonl` file, or a folder of them, on which the pre-trained models are scored."""
+    """A `.jsonl` file of minimal pairs, or a folder of such files, to score the models on."""
     limit: int | None = None
-    """Of the minimal pairs: the first so many of each paradigm; None: all."""
+    """Maximum number of minimal pairs per paradigm; None: all."""
     size: str = "mini"
-    """A preset: the BERT's, which the others are matched to."""
+    """Preset of the BERT; the other models are matched to it."""
     batch_size: int | None = None
-    """Sequences of a pre-training step; None: the recipe's."""
+    """Sequences per pre-training step; None: the recipe's."""
     phases: tuple[Phase, ...] = (Phase(1.0, 128),)
     learning_rate: float | None = None
-    """Of the pre-trainings; None: the recipe's for each, by its width."""
+    """Peak learning rate of the pre-trainings; None: the recipe's for each width."""
     epochs: int = 3
-    """Of the fine-tunings."""
+    """Epochs of each fine-tuning."""
     seed: int = 0
 
     @property
     def systems(self) -> list[System]:
-        """What is compared."""
+        """The compared systems."""
         return chosen(self.models, self.ablations)
 
     def pretraining(self, system: System, size: str, **length: Any) -> PretrainConfig:
-        """A system's settings; `length` is its `steps` or its `hours`."""
+        """The settings of a system's pre-training; `length` is `steps` or `hours`."""
         shared = {
             "batch_size": self.batch_size,
             "phases": self.phases,
@@ -83,7 +83,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {"epochs": self.epochs, "seed": self.seed, **system.tuning}
 
     def resolved(self) -> "Plan":
-        """The same with paths that mean the same wherever they are read."""
+        """The plan with absolute paths."""
         paths = {
             name: str(Path(path).resolve())
             for name in ("corpus", "data", "minimal_pairs")
@@ -92,10 +92,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.structs.replace(self, **paths)
 
     def check(self) -> "Plan":
-        """Refuses what cannot be compared; returns it with its budget spelled one way.
+        """Checks the plan; returns it with its budget in a canonical spelling.
 
         Raises:
-            UsageError: an unknown name, or a number out of range.
+            UsageError: a name is unknown, or a number is out of range.
         """
         for name in ("tasks", "models", "ablations"):
             names = getattr(self, name)
@@ -105,8 +105,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         for task in self.tasks:
             if task not in TASKS:
                 raise UsageError(
-                    f"{option('tasks')}: '{task}' is none{nearest(task, TASKS)}; choose from "
-                    f"{', '.join(TASKS)}, with commas between them."
+                    f"{option('tasks')}: unknown task '{task}'{nearest(task, TASKS)}; choose from "
+                    f"{', '.join(TASKS)}, separated by commas."
                 )
         if not self.tasks:
             raise UsageError(f"{option('tasks')} is empty; name at least one, e.g. mrpc,rte.")
@@ -123,23 +123,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         if max(phase.length for phase in self.phases) > POSITIONS:
             raise UsageError(
-                f"{option('phases')} asks for sequences of "
-                f"{max(phase.length for phase in self.phases)} tokens, but the presets have "
+                f"{option('phases')} has sequences of "
+                f"{max(phase.length for phase in self.phases)} tokens, but the presets have only "
                 f"{POSITIONS} positions; shorten the phase."
             )
         for system in self.systems:
             self.pretraining(system, self.size, steps=1)
         if self.limit is not None and self.minimal_pairs is None:
             raise UsageError(
-                f"{option('limit')} is of minimal pairs; give {option('minimal_pairs')}, or "
-                "leave it out."
+                f"{option('limit')} works only with {option('minimal_pairs')}; add it, or remove "
+                f"{option('limit')}."
             )
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"{option('limit')} is {self.limit}; it must be at least 1.")
         if self.hours is not None and self.budget:
             raise UsageError(
-                f"{option('hours')} is for everything, {option('budget')} for each pre-training; "
-                "give one of them."
+                f"{option('hours')} limits the whole comparison, {option('budget')} each "
+                "pre-training; give only one of them."
             )
         if self.hours is not None and not 0 < self.hours <= _MOST_HOURS:
             raise UsageError(
@@ -148,5 +148,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         if not self.budget:
             return self
-        # As everybody would write it, so that a resume compares budgets and not spellings.
+        # A resume then compares budgets, not spellings.
         return msgspec.structs.replace(self, budget=str(Budget.parse(self.budget)))

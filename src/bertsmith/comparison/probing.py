@@ -1,12 +1,12 @@
-"""What each model can see: the words of a sentence, a word in two meanings, two blanks at once.
+"""Probes the models: word probabilities, word senses, attention, independence of masked words.
 
-- Every word's probability from the left, from the right, from both (`inference.likelihood`).
-- Where an ambiguous word, in a sentence of each meaning, lies nearest to in other sentences of the
-  corpus (Peters et al. 2018, table 4).
-- Where a model looks: attention (BERT, GPT), and for ELMo, which has none, the size of the gradient
-  of a word's log-probability by each token's vector.
-- What the masked-word objective's assumption costs, that several blanks are independent: the same
-  words filled in one after the other, each seeing those before it (Yang et al. 2019, section 2).
+- The probability of every word from the left, from the right, from both (`inference.likelihood`).
+- The corpus sentences in which an ambiguous word is most similar to its use in a sentence of each
+  meaning (Peters et al. 2018, table 4).
+- Attention (BERT, GPT); for ELMo, which has none, the gradient norm of a word's log-probability
+  with respect to each token's vector.
+- The cost of predicting several masked words independently, against filling them in one after the
+  other (Yang et al. 2019, section 2).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ from bertsmith.models.modules.packed import PretrainBatch, pack
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-# Tokens of the training text in which an ambiguous word is looked for.
+# Tokens of the training text that are searched for an ambiguous word.
 _READ = 2_000_000
 _CANDIDATES = 400
 _NEAREST = 3
-# Tokens around an occurrence that are its sentence.
+# Tokens around an occurrence that are shown.
 _AROUND = 24
 _BLANKS = 200
 _BLANK_WORDS = (2, 3)
@@ -41,15 +41,15 @@ _LONGEST = 64
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """A sentence of the corpus in which the word is used alike."""
+    """A corpus sentence in which the word is used similarly."""
 
     text: str
     similarity: float
-    """Cosine of the two states of the word."""
+    """Cosine of the word's two contextual embeddings."""
 
 
 class WordUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A word in one sentence, and where it lies nearest to."""
+    """A word in one sentence, and its nearest uses in the corpus."""
 
     word: str
     text: str
@@ -57,23 +57,23 @@ class WordUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model looks at when it reads one sentence."""
+    """The attention or saliency map of a model for one sentence."""
 
     tokens: list[str]
     kind: str
     """`attention` or `saliency`."""
     weights: list[list[float]]
-    """Row: the token that is read or predicted; column: what is looked at. Rows add up to 1."""
+    """Row: the token that is read or predicted; column: the token it looks at. Rows sum to 1."""
 
 
 class Independence(msgspec.Struct, frozen=True, kw_only=True):
-    """Several blanks side by side, filled independently and one after the other."""
+    """Adjacent masked words, predicted independently and one after the other."""
 
     words: int
     blanks: int
-    """How many places in held-out text."""
+    """Number of samples from held-out text."""
     independent: float
-    """Mean log-probability of all the words of a place, each on its own, in nats."""
+    """Mean log-probability of the words of a sample, each predicted independently, in nats."""
     joint: float
     """The same by the chain rule, from left to right."""
     gap_error: float
@@ -81,27 +81,27 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gap(self) -> float:
-        """Nats that the assumption costs."""
+        """Cost of the independence assumption in nats."""
         return self.joint - self.independent
 
 
 class Insight(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, by system."""
+    """All probes, by system."""
 
     sentences: dict[str, list[SentenceScore]]
     uses: dict[str, list[WordUse]]
     looks: dict[str, Look]
     independence: dict[str, list[Independence]]
-    """Of the models that fill in blanks."""
+    """Only of masked language models."""
 
 
 def look_inside(models: dict[str, Path], corpus: Corpus, say: Callable[[str], object]) -> Insight:
-    """Looks at each of the models.
+    """Probes each of the models.
 
     Args:
         models: system -> folder of its pre-trained model.
-        corpus: what they were trained on.
-        say: told which model it is the turn of.
+        corpus: their training corpus.
+        say: called with a line for each model.
 
     Raises:
         FolderError: a model is damaged.
@@ -110,7 +110,7 @@ def look_inside(models: dict[str, Path], corpus: Corpus, say: Callable[[str], ob
     shown = examples(tokenizer)
     found = Insight(sentences={}, uses={}, looks={}, independence={})
     for name, folder in models.items():
-        say(f"looking inside {name}")
+        say(f"probing {name}")
         model, _ = load_pretraining(folder)
         found.sentences[name] = score_sentences(model, tokenizer, shown.sentences)
         found.uses[name] = [
@@ -124,7 +124,7 @@ def look_inside(models: dict[str, Path], corpus: Corpus, say: Callable[[str], ob
                 independence(model, tokenizer, corpus.split("heldout"), words)
                 for words in _BLANK_WORDS
             ]
-            # Held-out text may have no such place, of which there is nothing to say.
+            # Short held-out text may have no sample.
             found.independence[name] = [one for one in measured if one.blanks]
     return found
 
@@ -138,7 +138,7 @@ def word_uses(
 ) -> list[WordUse]:
     """The word in each of the two sentences, and its nearest uses in the text.
 
-    None where the word is no single piece of the vocabulary, or too rare in the text.
+    Empty if the word is not a single piece of the vocabulary, or too rare in the text.
     """
     pieces = tokenizer.encode(meaning.word).ids
     if len(pieces) != 1:
@@ -170,10 +170,10 @@ def word_uses(
 
 
 def occurrences(split: Split, tokenizer: Tokenizer, piece: int) -> list[list[int]]:
-    """Stretches of the text around a word of one piece, as ids: whole words, evenly spread."""
+    """Spans of text around a word of one piece, as ids: whole words, evenly spread."""
     count = min(split.token_count, _READ)
     ids_T = split.gather(np.array([0]), np.array([count])).astype(np.int64)
-    # A word ends before the next one begins; at both edges of the text one may be cut.
+    # A word ends where the next one starts; words at the edges of the text may be cut.
     begins_T = np.append(tokenizer.word_starts(ids_T), True)
     places = np.flatnonzero((ids_T == piece) & begins_T[:-1] & begins_T[1:])
     if len(places) > _CANDIDATES:
@@ -185,7 +185,7 @@ def occurrences(split: Split, tokenizer: Tokenizer, piece: int) -> list[list[int
 
 
 def _states_of(model: Pretrained, rows: list[list[int]], piece: int) -> Tensor:
-    """The state of the piece in each row (its middle one), of length 1, [rows, D]."""
+    """The normalized state of the middle occurrence of the piece in each row, [rows, D]."""
     encoder = encoder_of(model)
     states = []
     for start in range(0, len(rows), 64):
@@ -207,7 +207,7 @@ def _middle(places: Sequence[int]) -> int:
 
 
 def look(model: Pretrained, tokenizer: Tokenizer, text: str) -> Look:
-    """Attention of the last layer, the mean over its heads; for an ELMo the saliency."""
+    """Attention of the last layer, averaged over its heads; for ELMo, the saliency."""
     ids = encode.single(tokenizer, text).ids
     tokens = tokenizer.tokens(ids)
     recurrent = recurrent_model(model)
@@ -224,10 +224,10 @@ def look(model: Pretrained, tokenizer: Tokenizer, text: str) -> Look:
 
 
 def independence(model: Pretrained, tokenizer: Tokenizer, split: Split, words: int) -> Independence:
-    """The gap between joint and independent filling of `words` words side by side.
+    """The gap between joint and independent predictions of `words` adjacent words.
 
-    The places are taken evenly from the held-out sentences: whole words of one piece each, in the
-    middle of a sentence.
+    Samples are evenly spread over the held-out sentences: words of one piece each, in the middle of
+    a sentence.
     """
     independent, joint = [], []
     for ids, place in _blanks(tokenizer, split, words):
@@ -260,7 +260,7 @@ def _filled(model: Pretrained, seen: list[int], right: list[int], places: range)
 
 
 def _blanks(tokenizer: Tokenizer, split: Split, words: int) -> list[tuple[list[int], int]]:
-    """Framed sentences, and where in each the blanks begin."""
+    """Sentences with `[CLS]` and `[SEP]`, and the index of the first masked word in each."""
     starts = split.sentence_starts(np.arange(split.sentence_count + 1))
     lengths = np.diff(starts)
     fitting = np.flatnonzero((lengths >= words + 8) & (lengths <= _LONGEST))

@@ -2,17 +2,17 @@
 
 A comparison's folder::
 
-    plan.json            what is compared, written first
-    timetable.json       when each part should be done, where the budget was planned
-    shapes/              the configs of the three, of like size
+    plan.json            settings, written first
+    timetable.json       planned times, if speeds were measured
+    shapes/              configs of the three models, matched in size
     pretraining/SYSTEM/  a pre-training run and its model
     tuning/SYSTEM/TASK/  a fine-tuning job over the seeds
-    minimal-pairs/       each pre-trained model's result, where minimal pairs are scored
-    compare.json         everything that came out
-    compare.html         the same to look at
+    minimal-pairs/       each pre-trained model's result on minimal pairs, if there are any
+    compare.json         the result
+    compare.html         the result as a page
 
-Each run is the one that `bertsmith pretrain` and `bertsmith finetune` make, continues where it was
-stopped, and is skipped where it is done.
+Each run is an ordinary `bertsmith pretrain` or `bertsmith finetune`: an interrupted one continues,
+a finished one is skipped.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +26,7 @@ from bertsmith.comparison.budget import Budget, mean_step, steps_of, training_fl
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
 from bertsmith.core.errors import Stopped, UsageError, option
+from bertsmith.core.runtime import PageLanguage
 from bertsmith.core.stop import StopSignal, stop_signal
 from bertsmith.core.storage import write_json
 from bertsmith.corpus.shards import Corpus
@@ -40,47 +41,47 @@ from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.training.schedule import Phase
 
-# Steps of each phase from which a mean step is taken.
+# Steps of each phase over which the mean is taken.
 _SAMPLED = 32
 _FEWEST_SECONDS = 20.0
-# Paths of a pre-training's settings: the folder may have moved since.
+# Paths among the pre-training settings; the folder may have been moved.
 _MOVED = frozenset({"data", "size"})
 
 Say = Callable[[str], object]
 Tuned = dict[tuple[str, str], FinetuneResult]
-"""System and task -> its fine-tunings."""
+"""(system, task) -> result of its fine-tunings."""
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """A system's pre-training: its settings, and what a step of each length is."""
+    """A system's pre-training: its settings, and the mean step of each phase."""
 
     system: System
     config: PretrainConfig
     model_config: ModelConfig
     steps: dict[int, Step]
-    """Longest input of a phase -> a mean step of it."""
+    """Maximum length of a phase -> its mean step."""
 
     @property
     def title(self) -> str:
-        """What is done, for people."""
-        what = "pre-training" if self.system.is_trained else "fresh weights"
+        """The line to print when it starts."""
+        what = "pre-training" if self.system.is_trained else "initial weights"
         return f"{self.system.title}: {what}"
 
     def flops(self, length: int) -> float:
-        """Floating-point operations of a step of that phase."""
+        """Floating-point operations per step of the phase with this length."""
         return training_flops(self.model_config, self.steps[length])
 
     def mean_tokens(self, phases: Sequence[Phase]) -> float:
-        """Tokens of a step, the mean over the phases."""
+        """Tokens per step, averaged over the phases."""
         return sum(phase.share * self.steps[phase.length].tokens for phase in phases)
 
     def mean_flops(self, phases: Sequence[Phase]) -> float:
-        """Floating-point operations of a step, the mean over the phases."""
+        """Floating-point operations per step, averaged over the phases."""
         return sum(phase.share * self.flops(phase.length) for phase in phases)
 
     def with_shape(self, out: Path) -> "Pretraining":
-        """The same of the config that is written in the folder `out`."""
+        """The same pre-training with the config file in `out` as its size."""
         size = str(model_config_file(out, self.config.model))
         return replace(self, config=msgspec.structs.replace(self.config, size=size))
 
@@ -88,11 +89,11 @@ class Pretraining:
 def sample(
     plan: Plan, system: System, model_configs: Mapping[FamilyName, ModelConfig], corpus: Corpus
 ) -> Pretraining:
-    """What a step of a system's pre-training is; how many there are is not known yet.
+    """A system's pre-training with its mean steps; its length is not known yet.
 
     Raises:
         UsageError: the settings do not fit.
-        DataError: the corpus is too small for an example.
+        DataError: the corpus is too small for one example.
     """
     trial = plan.pretraining(system, plan.size, steps=1)
     sampled = setup.first_steps(trial, corpus, _SAMPLED)
@@ -101,7 +102,7 @@ def sample(
 
 
 def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
-    """The same with as many steps or hours as the plan's budget pays for; writes nothing.
+    """The same pre-training with as many steps or hours as the budget allows; writes nothing.
 
     Raises:
         UsageError: the budget is too small.
@@ -120,8 +121,8 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
         }
     elif budget.amount * 3600 < _FEWEST_SECONDS:
         raise UsageError(
-            f"{option('budget', budget)} is {budget.amount * 3600:.0f} seconds, too short for one "
-            f"evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
+            f"{option('budget', budget)} is only {budget.amount * 3600:.0f} seconds, too short for "
+            f"one evaluation; give at least hours={_FEWEST_SECONDS / 3600:.2g}."
         )
     size = str(model_config_file(out, trial.model))
     config = msgspec.structs.replace(trial, size=size, **{"steps": None, "hours": None} | length)
@@ -129,37 +130,34 @@ def with_length(plan: Plan, todo: Pretraining, out: Path) -> Pretraining:
 
 
 def write_model_configs(out: Path, model_configs: Mapping[FamilyName, ModelConfig]) -> None:
-    """Writes the configs as `--size` takes them."""
+    """Writes the configs as files that pre-training accepts as a size."""
     (out / "shapes").mkdir(exist_ok=True)
     for name, model_config in model_configs.items():
         write_json(model_config_file(out, name), config_keys(model_config))
 
 
 def model_config_file(out: Path, model: FamilyName) -> Path:
-    """Where the config of a family is."""
+    """Path of a family's config."""
     return out / "shapes" / f"{model}.json"
 
 
 def model_folder(out: Path, system: System) -> Path:
-    """Where a system's pre-trained model is."""
+    """Folder of a system's pre-trained model."""
     return out / "pretraining" / system.pretrained
 
 
 def tuning_folder(out: Path, system: System, task: str) -> Path:
-    """Where a system's fine-tunings on a task are."""
+    """Folder of a system's fine-tunings on a task."""
     return out / "tuning" / system.name / task
 
 
 def tuning_title(plan: Plan, system: System, task: str) -> str:
-    """What is done, for people."""
+    """The line to print when the fine-tunings on a task start."""
     return f"{system.title}: {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}"
 
 
 def do_pretraining(todo: Pretraining, out: Path) -> None:
-    """Trains a system, or makes its fresh weights where it is not trained at all.
-
-    Nothing is done where it is done.
-    """
+    """Pre-trains a system, or saves initial weights for an untrained one, unless done before."""
     folder = model_folder(out, todo.system)
     done = (folder / "config.json").is_file()
     if not todo.system.is_trained:
@@ -173,8 +171,10 @@ def do_pretraining(todo: Pretraining, out: Path) -> None:
     pretrain.run(todo.config, folder, resume=run.begun)
 
 
-def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> FinetuneResult:
-    """Fine-tunes a system on a task; `show` is told what there is to know of the data."""
+def do_tuning(
+    plan: Plan, system: System, task: str, out: Path, show: Say, language: PageLanguage
+) -> FinetuneResult:
+    """Fine-tunes a system on a task; `show` is called with each note on the data."""
     folder = tuning_folder(out, system, task)
     job = Job(
         source=Source(task=task, data=plan.data),
@@ -182,11 +182,14 @@ def do_tuning(plan: Plan, system: System, task: str, out: Path, show: Say) -> Fi
         seeds=plan.seeds,
         settings=plan.tuning(system),
     )
-    return finetune(job, folder, resume=(folder / "job.json").is_file(), show=show)
+    resume = (folder / "job.json").is_file()
+    return finetune(job, folder, resume=resume, show=show, language=language)
 
 
-def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) -> Tuned:
-    """Does all runs in this process; all systems on a task before the next task.
+def one_after_another(
+    plan: Plan, todo: list[Pretraining], out: Path, say: Say, language: PageLanguage
+) -> Tuned:
+    """Does all runs in this process: all systems on one task, then the next task.
 
     Raises:
         Stopped: SIGINT or SIGTERM came; everything so far was saved.
@@ -194,7 +197,7 @@ def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) 
     """
     tuned = {}
     pairs = [(task, system) for task in plan.tasks for system in plan.systems]
-    # A run listens by itself; this is for a signal that comes between two.
+    # Runs handle signals themselves; this catches a signal between two of them.
     with stop_signal() as stop:
         for number, one in enumerate(todo, 1):
             _go_on(stop, f"before pre-training {number} of {len(todo)}")
@@ -203,9 +206,9 @@ def one_after_another(plan: Plan, todo: list[Pretraining], out: Path, say: Say) 
         for number, (task, system) in enumerate(pairs, 1):
             _go_on(stop, f"before fine-tuning {number} of {len(pairs)}")
             say(f"[{number} of {len(pairs)}] {tuning_title(plan, system, task)}")
-            # What there is to know of the data is the same for all systems.
+            # The notes on the data are the same for all systems.
             show: Say = say if system == plan.systems[0] else lambda line: None
-            tuned[system.name, task] = do_tuning(plan, system, task, out, show)
+            tuned[system.name, task] = do_tuning(plan, system, task, out, show, language)
         _go_on(stop, "before the page")
     return tuned
 

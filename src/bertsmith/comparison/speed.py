@@ -1,6 +1,6 @@
-"""How fast this machine is: some steps of every pre-training and fine-tuning, by the real loop.
+"""Measures the speed of this machine: a few steps of every pre-training and fine-tuning.
 
-What is measured is thrown away; nothing outside a temporary folder is written.
+The steps run in the real training loop. Only a temporary folder is written.
 """
 
 import os
@@ -51,10 +51,10 @@ from bertsmith.training.parallel.precision import choose_micro_tokens, explainin
 from bertsmith.training.progress import Reporter
 from bertsmith.training.schedule import Phase, Schedule
 
-# Code for new shapes is compiled in the first steps.
+# The first steps are slower because kernels for new shapes are compiled.
 _WARM_STEPS, _WARM_SECONDS = 3, 1.0
 _FEWEST_STEPS, _SECONDS = 2, 1.5
-# Examples of a part that are looked at: enough for a mean step, and soon tokenized.
+# Examples sampled from a split: enough for a mean step, and quick to tokenize.
 _EXAMPLES = 1000
 # Minimal pairs of each paradigm.
 _PAIRS = 3
@@ -72,23 +72,23 @@ def measure(
     """Times every pre-training, and every kind of fine-tuning on every task.
 
     Args:
-        plan: what is compared.
+        plan: settings of the comparison.
         todo: the pre-trainings; their lengths do not matter.
-        model_configs: of the families.
-        corpus: what is trained on.
+        model_configs: family -> config.
+        corpus: the training corpus.
         parts: task -> its examples.
-        pairs: how many minimal pairs there are to score.
-        say: is told what is measured.
+        pairs: number of minimal pairs to score.
+        say: called with a line for each system.
 
     Raises:
-        DataError: the corpus is too small for an example.
-        Stopped: SIGINT or SIGTERM came.
+        DataError: the corpus is too small for one example.
+        Stopped: SIGINT or SIGTERM was received.
         SystemFault: memory ran out, ...
     """
     began = time.monotonic()
     pretraining: dict[str, Speed] = {}
     tunings: dict[str, dict[str, float]] = {task: {} for task in parts}
-    alike: dict[tuple[str, str], float] = {}
+    known: dict[tuple[str, str], float] = {}
     scoring: dict[str, float] = {}
     try:
         for one in todo:
@@ -106,14 +106,14 @@ def measure(
                     if system.pretrained != one.system.name:
                         continue
                     for task, examples in parts.items():
-                        # Systems of one kind differ in their weights only.
+                        # Systems of one kind differ only in their weights.
                         key = (_kind(plan, system, one), task)
-                        if key not in alike:
-                            alike[key] = measure_tuning(plan, system, model, examples)
-                        tunings[task][system.name] = alike[key]
+                        if key not in known:
+                            known[key] = measure_tuning(plan, system, model, examples)
+                        tunings[task][system.name] = known[key]
     except Stopped as stopped:
         raise Stopped(
-            stopped.number, "while speeds were measured", again="", kept="nothing had to be"
+            stopped.number, "while measuring speeds", again="", kept="nothing had to be"
         ) from None
     order = [system.name for system in plan.systems]
     speeds = Speeds(
@@ -131,8 +131,8 @@ def _busy() -> str:
     if load < cores + 1:
         return ""
     return (
-        f" beside other work (load {load:.0f} on {cores} core{'s' * (cores > 1)}): the plan holds "
-        "while it lasts"
+        f" beside other work (load {load:.0f} on {cores} core{'s' * (cores > 1)}); planned times "
+        "assume that it continues"
     )
 
 
@@ -144,12 +144,12 @@ def _kind(plan: Plan, system: System, one: Pretraining) -> str:
 def measure_pretraining(
     todo: Pretraining, phases: Sequence[Phase], corpus: Corpus, out: Path
 ) -> Speed:
-    """Trains for some steps of each phase, evaluates once, and saves the model as a run would.
+    """Trains a few steps of each phase, evaluates once, and saves the model as a run would.
 
     Args:
-        todo: whose pre-training.
-        phases: of the plan.
-        corpus: what is trained on.
+        todo: the pre-training to measure.
+        phases: phases of the plan.
+        corpus: the training corpus.
         out: a folder with the configs.
     """
     began = time.monotonic()
@@ -189,7 +189,7 @@ def measure_pretraining(
 
 
 def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> float:
-    """Seconds of one fine-tuning, from some steps and a part of the evaluation."""
+    """Seconds of one fine-tuning, estimated from a few steps and part of the evaluation."""
     draw = np.random.default_rng(derive_seed(plan.seed, "speed"))
     few = replace(
         parts,
@@ -232,13 +232,13 @@ def measure_tuning(plan: Plan, system: System, model: Path, parts: Parts) -> flo
                 began = time.monotonic()
                 scorer.outputs(features)
                 spent = (time.monotonic() - began) * len(parts.evaluated[part]) / len(rows)
-                # The other parts are scored once, by the best epoch.
+                # The other splits are scored only once, by the best epoch.
                 evaluations += spent * (config.epochs if part == data.deciding else 1)
     return setup + steps * step + evaluations
 
 
 def measure_pairs(plan: Plan, model: Path, pairs: int) -> float:
-    """Seconds of scoring so many minimal pairs, from a few of each paradigm."""
+    """Seconds to score `pairs` minimal pairs, estimated from a few of each paradigm."""
     assert plan.minimal_pairs is not None
     predictor = Model(model)
     began = time.monotonic()
@@ -258,7 +258,7 @@ def _some(rows: list[Example], draw: np.random.Generator) -> list[Example]:
 
 
 def time_steps(parallel: Parallel[Any], batches: Batches) -> float:
-    """Seconds of a training step, after some to warm up; the model's weights hardly move."""
+    """Seconds per training step after warming up; the weights of the model hardly change."""
     watch = _Watch()
     train(
         parallel,
@@ -266,7 +266,7 @@ def time_steps(parallel: Parallel[Any], batches: Batches) -> float:
             parallel.model, OptimizerConfig(weight_decay=0.01, beta1=0.9, beta2=0.98, epsilon=1e-6)
         ),
         [batches],
-        # Of so long a warm-up the learning rate stays at nearly nothing.
+        # With such a long warm-up the learning rate stays close to 0.
         schedule=Schedule(
             steps=ENDLESS_STEPS, hours=None, learning_rate=1e-4, warmup=0.9, phases=(Phase(1, 8),)
         ),
@@ -284,7 +284,7 @@ def time_steps(parallel: Parallel[Any], batches: Batches) -> float:
 
 @dataclass
 class _Watch:
-    """Asked before every step whether there were enough."""
+    """Called before every step; returns whether there were enough steps."""
 
     now: Callable[[], float] = time.monotonic
     _times: list[float] = field(default_factory=list)
@@ -302,5 +302,5 @@ class _Watch:
 
     @property
     def seconds(self) -> float:
-        """Of a step, the mean of those that were not for warming up."""
+        """Mean seconds per step after warming up."""
         return (self._times[-1] - self._times[self._warm]) / (len(self._times) - 1 - self._warm)

@@ -1,6 +1,6 @@
-"""What is compared: the three systems, and BERT's ablations (paper, section 5.1 and appendix C.2).
+"""The systems: BERT, GPT, ELMo, and ablations of BERT (paper, section 5.1 and appendix C.2).
 
-A system differs from `bert` in what its row says and in nothing else.
+A system differs from `bert` only in what its row says.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,33 +17,33 @@ class System:
     name: str
     title: str
     direction: str
-    """What a word is predicted from."""
+    """The context from which a word is predicted."""
     objective: str
-    tuned_as: str = "all of it, with one new layer"
-    """What is trained in fine-tuning."""
+    tuned_as: str = "all layers and a new output layer"
+    """What fine-tuning trains."""
     pretraining: dict[str, Any] = field(default_factory=dict)
-    """Settings that differ from the BERT's."""
+    """Pre-training settings that differ from BERT's."""
     tuning: dict[str, Any] = field(default_factory=dict)
-    """The same, of the fine-tuning."""
+    """Fine-tuning settings that differ from BERT's."""
     trained_as: str = ""
-    """Another system whose pre-trained model it uses; empty: it has its own."""
+    """Name of another system whose pre-trained model it uses; empty: it has its own."""
     is_trained: bool = True
 
     @property
     def knows_masks(self) -> bool:
-        """Whether it has seen `[MASK]` in pre-training, so that it can be asked with it."""
+        """Whether it has seen `[MASK]` in pre-training, which scoring words needs."""
         return bool(self.pretraining.get("mask_mix", (1,))[0])
 
     @property
     def pretrained(self) -> str:
-        """The system whose pre-training this one begins with."""
+        """Name of the system whose pre-trained model it uses."""
         return self.trained_as or self.name
 
 
 REFERENCE = "bert"
-"""The system that the others are compared with."""
+"""The system that all others are compared with."""
 
-_BOTH, _LEFT = "both sides at once", "the left"
+_BOTH, _LEFT = "both sides", "the left side"
 _MLM = "masked words"
 
 MODELS = {
@@ -53,24 +53,24 @@ MODELS = {
         title="GPT",
         direction=_LEFT,
         objective="next word",
-        tuned_as="all of it, with one new layer, and half the loss of the next word; both orders "
-        "of a pair where none comes first",
+        tuned_as="all layers and a new output layer, plus half the language-model loss; symmetric "
+        "pairs in both orders",
         pretraining={"model": "gpt"},
     ),
     "elmo": System(
         name="elmo",
         title="ELMo",
-        direction="the left, and apart from it the right",
-        objective="next word, and word before",
-        tuned_as="nothing of it, but a network of the task's own (BiLSTM and attention), at a rate "
-        "of 1e-3",
+        direction="the left side and, separately, the right side",
+        objective="next word, previous word",
+        tuned_as="only a task network (BiLSTM and attention) on the frozen model, learning rate "
+        "1e-3",
         pretraining={"model": "elmo"},
     ),
 }
 
 
 def _mix(mask: int, same: int, random: int) -> System:
-    """A row of the paper's table 8, whose order of the three is this one."""
+    """A row of the paper's table 8, in its order of the three shares."""
     return System(
         name=f"masking-{mask}-{same}-{random}",
         title=f"BERT, {mask}% [MASK], {same}% kept, {random}% random",
@@ -88,12 +88,12 @@ _MASKING = [
     _mix(0, 0, 100),
 ]
 
-# `untrained` has the initial weights of `bert`, so what lies between the two was learned.
+# `untrained` has the initial weights of `bert`, so the difference is what pre-training taught.
 ABLATIONS: dict[str, list[System]] = {
     "untrained": [
         System(
             name="untrained",
-            title="BERT, initial weights only",
+            title="BERT without pre-training",
             direction=_BOTH,
             objective="none",
             is_trained=False,
@@ -102,7 +102,7 @@ ABLATIONS: dict[str, list[System]] = {
     "paper-weights": [
         System(
             name="paper-weights",
-            title="BERT from the paper's initial weights",
+            title="BERT with the paper's initial weights",
             direction=_BOTH,
             objective=f"{_MLM}, next sentence",
             pretraining={"initial_weights": "paper"},
@@ -138,10 +138,10 @@ ABLATIONS: dict[str, list[System]] = {
     "left-to-right+bilstm": [
         System(
             name="left-to-right+bilstm",
-            title="BERT, left to right, and a BiLSTM",
-            direction="the left; the BiLSTM of the fine-tuning sees both sides",
+            title="BERT, left to right, with a BiLSTM",
+            direction="the left side; the BiLSTM added in fine-tuning sees both sides",
             objective="next word",
-            tuned_as="all of it, with a new BiLSTM and one new layer",
+            tuned_as="all layers, a new BiLSTM and a new output layer",
             pretraining={"left_to_right": True},
             tuning={"bilstm": True},
             trained_as="left-to-right",
@@ -152,7 +152,7 @@ ABLATIONS: dict[str, list[System]] = {
 
 
 def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
-    """The systems by the names that a user gives, each once, the models first.
+    """The systems with these names, models first.
 
     Raises:
         UsageError: a name is unknown, or there is nothing to compare.
@@ -168,22 +168,23 @@ def chosen(models: Sequence[str], ablations: Sequence[str]) -> list[System]:
         systems |= {system.name: system for system in ABLATIONS[name]}
     if ablations and REFERENCE not in systems:
         raise UsageError(
-            f"{option('ablations')} are of the BERT, which is not in {option('models')}; name "
-            "bert too."
+            f"{option('ablations')} need the unchanged BERT to compare with; add bert to "
+            f"{option('models')}."
         )
     if not models:
         raise UsageError(
-            f"{option('models')} is empty; choose from {', '.join(MODELS)}, with commas."
+            f"{option('models')} is empty; name some of {', '.join(MODELS)}, separated by commas."
         )
     if len(systems) < 2:
         raise UsageError(
-            f"One system is no comparison; name two {option('models')}, or {option('ablations')}."
+            f"There is only one system; name at least two {option('models')}, or add "
+            f"{option('ablations')}."
         )
     return list(systems.values())
 
 
 def _unknown(flag: str, name: str, known: Iterable[str]) -> str:
     return (
-        f"{flag}: '{name}' is none{nearest(name, known)}; choose from {', '.join(known)}, with "
-        "commas between them."
+        f"{flag}: unknown name '{name}'{nearest(name, known)}; choose from {', '.join(known)}, "
+        "separated by commas."
     )

@@ -1,4 +1,4 @@
-"""A comparison of so many hours: what every pre-training gets, and when each part is done.
+"""Plans a comparison within given hours: tokens of every pre-training, and times of all parts.
 
 A pure function of measured speeds (`speed`); written as `timetable.json` beside the plan.
 """
@@ -14,68 +14,68 @@ from bertsmith.core.terminal import amount, duration
 from bertsmith.training.loop import EVALUATION_SHARE, EVALUATIONS
 
 FEWEST_TOKENS = 300_000
-"""Below about this many a model knows little more than how often each word occurs."""
+"""Below about this many, a model learns little more than word frequencies."""
 _RESERVE = 0.1
 _LEAST_RESERVE = 60.0
-# A system that takes so many times as long as the fastest is named.
+# Systems slower than the fastest by this factor are pointed out.
 _SLOW = 2.0
 
 
 class Speed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pre-training costs on this machine."""
+    """Measured costs of a pre-training on this machine."""
 
     tokens: float
-    """Of a step, the mean over the phases."""
+    """Tokens per step, averaged over the phases."""
     step: float
-    """Seconds of a step, the mean over the phases."""
+    """Seconds per step, averaged over the phases."""
     evaluation: float
-    """Seconds of a held-out evaluation."""
+    """Seconds per held-out evaluation."""
     setup: float
     """Seconds before the first step."""
 
     @property
     def rate(self) -> float:
-        """Tokens per second of the training steps."""
+        """Training speed in tokens per second, without evaluations."""
         return self.tokens / self.step
 
     @property
     def fixed(self) -> float:
-        """Seconds that do not depend on the tokens."""
+        """Seconds that do not depend on the number of tokens."""
         return self.setup + (EVALUATIONS + 1) * self.evaluation
 
     def seconds(self, tokens: float) -> float:
-        """Of a whole pre-training."""
+        """Seconds of a whole pre-training."""
         return self.fixed + tokens / self.rate
 
 
 class Speeds(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured."""
+    """All measured costs."""
 
     pretraining: dict[str, Speed]
-    """By system, of those that are trained."""
+    """System -> costs of its pre-training."""
     tuning: dict[str, dict[str, float]]
-    """Task -> system -> seconds of one fine-tuning."""
+    """Task -> system -> seconds per fine-tuning."""
     pairs: dict[str, float] = {}
-    """Seconds of scoring the minimal pairs, by pre-trained system."""
+    """Pre-trained system -> seconds to score the minimal pairs."""
     measuring: float
-    """Seconds that measuring took."""
+    """Seconds spent on measuring."""
 
 
 class Timetable(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done, and how long each part should take."""
+    """All parts of a comparison with their planned times."""
 
     hours: float | None
-    """What it was made for; None: the budget is each pre-training's."""
+    """Hours it was planned for; None if each pre-training has its own budget."""
     tokens: dict[str, float]
-    """Of each pre-training."""
+    """System -> tokens of its pre-training."""
     rates: dict[str, float]
-    """Tokens per second of each pre-training's steps."""
+    """System -> training speed in tokens per second."""
     pretraining: dict[str, float]
-    """Seconds, by system."""
+    """System -> seconds."""
     tuning: dict[str, dict[str, float]]
     """Task -> system -> seconds of the fine-tunings with all seeds."""
     pairs: dict[str, float]
-    """Seconds, by system."""
+    """System -> seconds."""
     measuring: float
     """Seconds."""
     reserve: float
@@ -83,19 +83,19 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> float:
-        """Of everything."""
+        """Seconds of the whole comparison."""
         tunings = sum(sum(row.values()) for row in self.tuning.values())
         parts = (sum(self.pretraining.values()), tunings, sum(self.pairs.values()))
         return sum(parts) + self.measuring + self.reserve
 
 
 def tokens_within(hours: float, speeds: Speeds, *, seeds: int) -> float:
-    """Tokens of each pre-training with which everything is done in so many hours.
+    """Tokens per pre-training that keep the whole comparison within `hours`.
 
     The same number for every system, rounded down to three digits.
 
     Raises:
-        UsageError: no model would learn anything from so few.
+        UsageError: the tokens are too few to learn anything.
     """
     rows = speeds.pretraining.values()
     reserve = _reserve(hours * 3600)
@@ -109,8 +109,8 @@ def tokens_within(hours: float, speeds: Speeds, *, seeds: int) -> float:
         needed = max(needed / (1 - _RESERVE), needed + _LEAST_RESERVE) / 3600
         raise UsageError(
             f"{option('hours', float(f'{hours:g}'))} leaves {tokens:,.0f} tokens for each of "
-            f"{len(rows)} pre-trainings, after {duration(tunings)} of fine-tuning; with fewer "
-            f"than {FEWEST_TOKENS:,} a model learns little more than how often each word occurs. "
+            f"{len(rows)} pre-trainings, after {duration(tunings)} of fine-tuning. With fewer "
+            f"than {FEWEST_TOKENS:,}, a model learns little more than word frequencies. "
             f"Give at least {option('hours', math.ceil(20 * needed) / 20)}, or fewer "
             f"{option('seeds')}, {option('tasks')} or systems."
         )
@@ -126,13 +126,13 @@ def make_timetable(
     tokens: Mapping[str, float] | None = None,
     clock: float | None = None,
 ) -> Timetable:
-    """When each part is done.
+    """The planned times of all parts.
 
     Args:
-        speeds: as measured.
+        speeds: measured costs.
         seeds: fine-tunings of each system on each task.
-        hours: of everything, where the budget was made for them.
-        tokens: of each pre-training; exclusive with `clock`.
+        hours: time for the whole comparison, if the budget was planned from it.
+        tokens: system -> tokens of its pre-training; give this or `clock`.
         clock: seconds of each pre-training.
     """
     rows = speeds.pretraining
@@ -163,10 +163,10 @@ def _reserve(seconds: float) -> float:
     return max(_RESERVE * seconds, _LEAST_RESERVE)
 
 
-def told(table: Timetable, plan: Plan, corpus_tokens: int) -> list[str]:
-    """The timetable for people, in the order in which things are done."""
+def timetable_lines(table: Timetable, plan: Plan, corpus_tokens: int) -> list[str]:
+    """The timetable as text, in order of execution."""
     titles = {system.name: system.title for system in plan.systems}
-    # A system that uses another's pre-training may be there without that other.
+    # A system may use the pre-training of another one that is not compared itself.
     titles = {name: titles.get(name, name) for name in (*table.pretraining, *titles)}
     width = max(map(len, titles.values()))
 
@@ -175,34 +175,34 @@ def told(table: Timetable, plan: Plan, corpus_tokens: int) -> list[str]:
 
     fastest = max(table.rates, key=lambda name: table.rates[name])
     total = sum(table.pretraining.values())
-    lines = ["Plan, from speeds measured on this machine:", "  Pre-training"]
+    lines = ["Planned times, from speeds measured on this machine:", "  Pre-training"]
     for name, seconds in table.pretraining.items():
         tokens = table.tokens[name]
         note = f"{amount(tokens)} tokens at {table.rates[name]:,.0f} tokens/s"
         slower = table.rates[fastest] / table.rates[name]
         if slower >= _SLOW:
-            note += f", {slower:.1f} times as slow as {titles[fastest]}"
+            note += f", {slower:.1f} times slower than {titles[fastest]}"
         lines.append(row(titles[name], seconds, note))
     lines += [
-        row(titles[system.name], 0, "initial weights only")
+        row(titles[system.name], 0, "not trained")
         for system in plan.systems
         if not system.is_trained
     ]
     read = max(table.tokens.values()) / corpus_tokens
-    lines.append(row("together", total, f"{_few_digits(read)} times the corpus each"))
+    lines.append(row("total", total, f"{_few_digits(read)} passes over the corpus each"))
     for task, seconds_of in table.tuning.items():
         lines.append(f"  Fine-tuning on {task}, {plan.seeds} seed{'s' * (plan.seeds > 1)}")
         lines += [row(titles[name], seconds) for name, seconds in seconds_of.items()]
         if len(table.tuning) > 1 or len(seconds_of) > 1:
-            lines.append(row("together", sum(seconds_of.values())))
+            lines.append(row("total", sum(seconds_of.values())))
     if table.pairs:
         lines.append("  Minimal pairs")
         lines += [row(titles[name], seconds) for name, seconds in table.pairs.items()]
     lines += [
-        "  Everything",
-        row("measuring, done", table.measuring),
+        "  Whole comparison",
+        row("measuring (done)", table.measuring),
         row("reserve", table.reserve, "loading, the page, other work on the machine"),
-        row("in all", table.seconds),
+        row("total", table.seconds),
     ]
     return lines
 

@@ -1,4 +1,4 @@
-"""Whether BERT wins: yes, no, or it cannot be told, by the intervals of the differences."""
+"""Whether BERT wins: yes, no or undecided, by the intervals of the differences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -8,34 +8,35 @@ import msgspec
 from bertsmith.comparison.bootstrap import Difference
 from bertsmith.comparison.systems import REFERENCE
 
-Answer = Literal["yes", "no", "cannot be told"]
+Answer = Literal["yes", "no", "undecided"]
 
 _RIVALS = ("gpt", "elmo", "untrained")
-"""Whom BERT must beat: the other models, and itself without pre-training."""
+"""The systems BERT must beat: the other models, and itself without pre-training."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one task."""
+    """Whether BERT wins on one task."""
 
     task: str
     answer: Answer
     """`yes`: better than every rival; `no`: worse than one of them."""
     rivals: tuple[str, ...]
     against: dict[str, Answer]
-    """Whether BERT is better than each other system that was scored on this task."""
+    """Other system -> whether BERT is better."""
 
 
 def verdicts(
     tasks: Sequence[str], systems: Sequence[str], differences: Iterable[Difference]
 ) -> list[Verdict]:
-    """A verdict on each task; none where BERT is not compared.
+    """A verdict on each task; none if BERT is not compared.
 
-    Rivals are GPT, ELMo and the BERT without pre-training, as far as they are there, or else all.
+    The rivals are those of GPT, ELMo and the BERT without pre-training that are compared; without
+    any of them, all other systems.
 
     Args:
-        tasks: as the differences name them.
-        systems: names of all that were compared.
-        differences: of every pair on every task.
+        tasks: tasks, as the differences name them.
+        systems: names of all compared systems.
+        differences: differences of every pair of systems on every task.
     """
     others = [name for name in systems if name != REFERENCE]
     if REFERENCE not in systems:
@@ -53,15 +54,15 @@ def verdicts(
 
 
 def answer(found: Difference, name: str) -> Answer:
-    """Whether the system of that name is the better one of the two."""
+    """Whether system `name` is the better one of the two."""
     if not found.is_sure:
-        return "cannot be told"
+        return "undecided"
     return "yes" if (found.value > 0) == (found.first == name) else "no"
 
 
 def overall(against: Mapping[str, Answer], rivals: Sequence[str]) -> Answer:
-    """One answer for all rivals."""
+    """One answer against all rivals."""
     answers = {against[name] for name in rivals if name in against}
     if "no" in answers:
         return "no"
-    return "yes" if answers == {"yes"} else "cannot be told"
+    return "yes" if answers == {"yes"} else "undecided"

@@ -18,11 +18,11 @@ Engine = Literal["local", "ray"]
 
 
 PageLanguage = Literal["en", "zh"]
-"""Language of reports and pages."""
+"""Language of report pages."""
 
 
 def page_language() -> PageLanguage:
-    """The locale's language if it is one of ours, otherwise English."""
+    """The language of the locale if pages are available in it, otherwise English."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if value := os.environ.get(name):
             return "zh" if value.startswith("zh") else "en"

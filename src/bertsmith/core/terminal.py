@@ -99,12 +99,15 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, units: tuple[str, str, str] = ("h", "min", "s")) -> str:
     """`8 s`, `12 min 42 s`, `3 h 05 min`."""
+    hours, minutes, rest = units
     whole = round(seconds)
     if whole >= 3600:
-        return f"{whole // 3600} h {whole // 60 % 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+        return f"{whole // 3600} {hours} {whole // 60 % 60:02d} {minutes}"
+    if whole >= 60:
+        return f"{whole // 60} {minutes} {whole % 60:02d} {rest}"
+    return f"{whole} {rest}"
 
 
 def percent(probability: float) -> str:

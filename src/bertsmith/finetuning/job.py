@@ -26,7 +26,7 @@ from bertsmith.checkpoints.folder import CONFIG
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.core.runtime import derive_seed
+from bertsmith.core.runtime import PageLanguage, derive_seed
 from bertsmith.core.storage import atomic_path, read_json, write_json
 from bertsmith.core.terminal import say
 from bertsmith.finetuning import data as finetune_data
@@ -43,6 +43,7 @@ from bertsmith.finetuning.result import FinetuneResult, summarise
 from bertsmith.finetuning.run import RunResult
 from bertsmith.models.family import build_for_task, check_segments, is_known_to_transformers
 from bertsmith.reports import svg
+from bertsmith.reports.language import written_in
 from bertsmith.tasks import metrics
 from bertsmith.tasks.inspection import Inspection
 from bertsmith.training.parallel.place import Place, join
@@ -75,7 +76,12 @@ def job_folder(out: Path) -> JobFolder:
 
 
 def finetune(
-    job: Job, out: Path, *, resume: bool = False, show: Callable[[str], object] | None = None
+    job: Job,
+    out: Path,
+    *,
+    resume: bool = False,
+    show: Callable[[str], object] | None = None,
+    language: PageLanguage | None = None,
 ) -> FinetuneResult:
     """Fine-tunes and writes the best model to `out`. Under `torchrun`, call it in every process.
 
@@ -83,7 +89,8 @@ def finetune(
         job: what to do.
         out: folder of the job; must not hold anything unless `resume`.
         resume: continue in `out`.
-        show: is told what is worth knowing of the data; by default it is printed on stderr.
+        show: called with each line on the data; by default they are printed on stderr.
+        language: language of the report; None: that of the locale.
 
     Raises:
         UsageError: settings that do not fit the task, the model or, on a resume, the old ones.
@@ -118,7 +125,7 @@ def finetune(
             runs.do(one, f"seed {one.seed}" if job.seeds > 1 else "")
 
         # 3. The best of them.
-        return place.first_decides(lambda: _finish(out, ready, runs))
+        return place.first_decides(lambda: _finish(out, ready, runs, language))
 
 
 @dataclass(frozen=True)
@@ -306,7 +313,7 @@ def _begin(out: Path, job: Job, ready: _Ready) -> None:
         write_json(out / "split.json", {"file": job.source.train, "dev": numbers})
 
 
-def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
+def _finish(out: Path, ready: _Ready, runs: _Runs, language: PageLanguage | None) -> FinetuneResult:
     """The model folder, the numbers, the page; config.json comes last: the job is over."""
     parts, data = ready.parts, ready.data
     alike = runs.of_best_setting
@@ -352,7 +359,8 @@ def _finish(out: Path, ready: _Ready, runs: _Runs) -> FinetuneResult:
         in_transformers=is_known_to_transformers(read_json(source / CONFIG, dict[str, Any])),
     )
     write_json(out / RESULTS, result)
-    write_report(result, examples=examples, predictions=predictions)
+    with written_in(language):
+        write_report(result, examples=examples, predictions=predictions)
     # A folder with another model's files in it must not look whole.
     (out / "config.json").unlink(missing_ok=True)
     for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):

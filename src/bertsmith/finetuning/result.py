@@ -1,4 +1,4 @@
-"""What a fine-tuning came to: its runs, the scores over seeds, and the same in words."""
+"""The result of a fine-tuning: its runs, their scores over seeds, and a summary as text."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,39 +6,39 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.terminal import clock
+from bertsmith.core.terminal import duration
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Lengths
 from bertsmith.finetuning.run import RunResult
 from bertsmith.tasks.inspection import Inspection
 from bertsmith.tasks.kind import TaskKind
 from bertsmith.tasks.kinds.registry import kind_named
-from bertsmith.tasks.metric import UNDEFINED, told
-from bertsmith.tasks.metrics import METRICS, told_beside
+from bertsmith.tasks.metric import UNDEFINED, score_text
+from bertsmith.tasks.metrics import METRICS, score_line
 from bertsmith.tasks.scoring import Scores
 
 REMEDY = "Try another learning rate, more epochs or more examples."
-"""What to do where nothing was learned."""
+"""Advice if nothing was learned."""
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One metric over the seeds of the best setting, degenerate runs left out."""
+    """One metric over the seeds of the best setting, without degenerate runs."""
 
     mean: float
     deviation: float
-    """Of the sample; 0 for a single run."""
+    """Sample standard deviation; 0 for a single run."""
     best: float
     runs: int
 
     @property
-    def told(self) -> str:
-        """Mean and, of several runs, deviation, in percent."""
+    def percent(self) -> str:
+        """Mean in percent, with the deviation if there are several runs."""
         deviation = f" ± {100 * self.deviation:.1f}" if self.runs > 1 else ""
         return f"{100 * self.mean:.1f}{deviation}"
 
 
 class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a job came to (`results.json`)."""
+    """The result of a job (`results.json`)."""
 
     out: str
     """The model folder."""
@@ -50,29 +50,29 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """As `FinetuneConfig.model`."""
     labels: tuple[str, ...]
     deciding: str
-    """The part by which the best run was chosen."""
+    """The split that selected the best run."""
     deciding_metrics: tuple[str, ...]
-    """Their mean is a run's score."""
+    """The metrics whose mean is the score of a run."""
     inspection: Inspection
     lengths: Lengths
     baseline: Scores
-    """Scores on the deciding part of always giving the most frequent answer."""
+    """Scores of the baseline on the selecting split."""
     config: FinetuneConfig
-    """Of the best run."""
+    """Settings of the best run."""
     runs: list[RunResult]
-    """In the order in which they ran."""
+    """All runs in order of execution."""
     best: int
-    """Number of the best run, from 0."""
+    """Index of the best run."""
     summary: dict[str, dict[str, Summary]]
-    """Part -> metric -> over the seeds of the best setting."""
+    """Split -> metric -> summary over the seeds of the best setting."""
     degenerate: list[str]
-    """Names of runs that were no better than the most frequent answer; left out of the summary."""
+    """Names of the runs no better than the baseline; the summary leaves them out."""
     intervals: dict[str, tuple[float, float]]
-    """Metric -> 95% bootstrap interval of the best run on the deciding part, over its examples."""
+    """Metric -> 95% bootstrap interval over the examples of the selecting split, best run."""
     seconds: float
-    """Of all runs together, evaluations counted."""
+    """Time of all runs, with evaluations."""
     in_transformers: bool = True
-    """Whether `transformers` has a model that gives the same outputs."""
+    """Whether `transformers` has a model with the same outputs."""
 
     @property
     def task_kind(self) -> TaskKind:
@@ -81,7 +81,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def best_run(self) -> RunResult:
-        """The run whose model was kept."""
+        """The run whose model is kept."""
         return self.runs[self.best]
 
     def summary_lines(self) -> list[str]:
@@ -89,7 +89,7 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         best = self.best_run
         origin = f"from {self.model}"
         if self.config.initial_weights is not None:
-            origin = f"of a BERT ({self.model}) without pre-training"
+            origin = f"of a BERT without pre-training ({self.model})"
         lines = [f"{self.title}: {len(self.runs)} run{'s' * (len(self.runs) > 1)} {origin}"]
         for part, scores in best.scores.items():
             for name, value in scores.items():
@@ -99,36 +99,36 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         if None in best.scores[self.deciding].values():
             lines.append(f"  {UNDEFINED}")
         if self.degenerate:
-            left_out = len(self.degenerate) < len(self.runs)
-            runs = f"{len(self.degenerate)} of {len(self.runs)} runs"
+            failed, count = len(self.degenerate), len(self.runs)
+            runs = f"{failed} of {count} runs are" if count > 1 else "the run is"
+            left_out = " and left out of all means" if failed < count else ""
             lines.append(
-                f"  {runs if len(self.runs) > 1 else 'the run'} came out no better than always "
-                f"giving the {self.task_kind.usual_answer}{' and count in no mean' * left_out}: "
+                f"  {runs} no better than the baseline ({self.task_kind.baseline_name}){left_out}: "
                 f"{', '.join(self.degenerate)}"
             )
-            if not left_out:
+            if failed == count:
                 lines.append(f"  {REMEDY}")
         return [
             *lines,
             f"  best run: {Path(best.out).name}, epoch {best.best_epoch:g}, "
-            f"{best.examples_per_second:,.0f} examples a second, {clock(self.seconds)} in all",
-            f"The model is in {self.out}; the report is {self.report}.",
+            f"{best.examples_per_second:,.0f} examples/s, {duration(self.seconds)} in total",
+            f"Model: {self.out}. Report: {self.report}.",
         ]
 
     def _score_line(self, part: str, name: str, value: float | None) -> str:
         interval = baseline = None
         if part == self.deciding:
             interval, baseline = self.intervals.get(name), self.baseline.get(name)
-        line = told_beside(name, value, interval, baseline)
+        line = score_line(value, interval, baseline)
         found = self.summary[part][name]
         if found.runs > 1:
-            mean, deviation = told(found.mean), told(found.deviation)
-            line += f"; {found.runs} seeds: {mean} +- {deviation}"
+            mean, deviation = score_text(found.mean), score_text(found.deviation)
+            line += f"; {found.runs} seeds: {mean} ± {deviation}"
         return line
 
 
 def summarise(values: Sequence[float | None]) -> Summary:
-    """Mean and deviation of a metric over runs; an undefined value counts as 0."""
+    """Summarises a metric over runs; an undefined value counts as 0."""
     defined = [0.0 if value is None else value for value in values]
     deviation = statistics.stdev(defined) if len(defined) > 1 else 0.0
     return Summary(statistics.mean(defined), deviation, max(defined), len(defined))

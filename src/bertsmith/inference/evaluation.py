@@ -23,7 +23,7 @@ from bertsmith.tasks.examples import Example
 from bertsmith.tasks.kind import Prediction
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.metric import UNDEFINED, Row
-from bertsmith.tasks.metrics import METRICS, told_beside
+from bertsmith.tasks.metrics import METRICS, score_line
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.scoring import Scores, baseline
 from bertsmith.tasks.task_config import Columns
@@ -67,7 +67,7 @@ class Evaluation(msgspec.Struct, frozen=True):
             truncated = f", {found.truncated:,} of which are truncated" if found.truncated else ""
             lines.append(f"{part}: {found.examples:,} examples{truncated}")
             for name, value in found.scores.items():
-                words = told_beside(name, value, found.intervals.get(name), found.baseline[name])
+                words = score_line(value, found.intervals.get(name), found.baseline[name])
                 lines.append(f"  {METRICS[name].title}: {words}")
             if None in found.scores.values():
                 lines.append(f"  {UNDEFINED}")

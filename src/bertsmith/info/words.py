@@ -4,7 +4,7 @@ from bertsmith.core.errors import RESUME
 from bertsmith.info.model import ModelInfo, PartScores, TokenizerInfo
 from bertsmith.info.path import ComparisonInfo, CorpusInfo, Info, RunInfo, TextInfo
 from bertsmith.models.config_files import CONFIGS
-from bertsmith.tasks.metrics import METRICS, told_beside
+from bertsmith.tasks.metrics import METRICS, score_line
 from bertsmith.text.rows import LONGEST_DOCUMENT
 from bertsmith.text.tokenizer.tokenizer import MANY_UNKNOWN
 
@@ -131,7 +131,7 @@ def _shape(info: ModelInfo) -> str:
 def _score(name: str, found: PartScores) -> str:
     """A metric with its confidence interval and baseline, if known."""
     interval, usual = found.intervals.get(name), found.baseline.get(name)
-    words = told_beside(name, found.scores[name], interval, usual)
+    words = score_line(found.scores[name], interval, usual)
     return f"{METRICS[name].title} {words}"
 
 

@@ -1,1 +1,1 @@
-"""`quickstart`: real text to a small BERT, fine-tuned, in minutes and without a network."""
+"""`quickstart`: from real text to a small fine-tuned BERT in minutes, offline."""

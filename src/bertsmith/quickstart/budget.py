@@ -1,64 +1,61 @@
-"""How the minutes of a quickstart are shared out, from how much of them is left.
+"""Divides the minutes of a quickstart among its stages.
 
-Pre-training and the first fine-tuning each get a share when they begin, and their clocks hold them
-to it. The second fine-tuning does the steps of the first and may take all that is left but for the
-report, in case the machine has become slower: the first gets less than half of what both have.
+Pre-training and the first fine-tuning each get a share of the remaining time when they start, and
+stop on time. The second fine-tuning does as many steps as the first. It may take all remaining time
+except the report's, because the machine may have become slower; the first therefore gets less than
+half of the time for both.
 """
 
 from dataclasses import dataclass
 
 FEWEST_EXAMPLES = 128
-# What filling the blanks and drawing the report takes on a slow machine.
+# Seconds to fill the blanks and draw the report on a slow machine.
 _REPORT = 25.0
-# Loading, the last evaluation and writing, before it has been measured; and, as a multiple of the
-# time of the stages before the pre-training, on a slow machine, to a share of the whole.
+# Estimated seconds for loading, the last evaluation and writing. On a slow machine: a multiple of
+# the time of the stages before the pre-training, up to a share of the total.
 _OVERHEAD, _OVERHEAD_BY_STAGES, _OVERHEAD_SHARE = 5.0, 3.0, 0.15
-# Both fine-tunings together.
+# For both fine-tunings: a share of the total, up to so many seconds.
 _TUNING_SHARE, _TUNING = 0.3, 135.0
 _OF_FIRST = 0.38
-# Of the time of a fine-tuning, what is planned to be needed.
+# Share of a fine-tuning's time that its planned steps should need.
 _PLANNED = 0.8
 _SHORTEST = 3.0
-# Reading an example costs a third of training on it: no gradients.
+# A forward pass costs a third of a training step.
 _READING = 3
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Shares of a quickstart of so many minutes; everything else is in seconds."""
+    """The budget of a quickstart of `minutes`; all other times are in seconds."""
 
     minutes: float
 
     @property
     def tuning(self) -> float:
-        """What both fine-tunings together get at least, everything counted."""
+        """Minimum for both fine-tunings together, with all overhead."""
         return min(_TUNING_SHARE * 60 * self.minutes, _TUNING)
 
     def pretraining(self, left: float) -> float:
-        """On the clock of the pre-training.
-
-        Args:
-            left: until the quickstart should be over.
-        """
+        """Time limit of the pre-training, with `left` seconds until the end of the quickstart."""
         total = 60 * self.minutes
         overhead = min(_OVERHEAD_BY_STAGES * (total - left), _OVERHEAD_SHARE * total)
         return max(left - _REPORT - self.tuning - max(overhead, _OVERHEAD), _SHORTEST)
 
     def first_tuning(self, left: float, overhead: float) -> float:
-        """On the clock of the first fine-tuning.
+        """Time limit of the first fine-tuning.
 
         Args:
-            left: until the quickstart should be over.
-            overhead: of the pre-training: what its stage took beyond its clock.
+            left: seconds until the end of the quickstart.
+            overhead: seconds that pre-training took beyond its limit.
         """
         return max(_OF_FIRST * (left - _REPORT) - max(overhead, _OVERHEAD), _SHORTEST)
 
     def second_tuning(self, left: float, overhead: float) -> float:
-        """The most on the clock of the second fine-tuning, which does the steps of the first.
+        """Time limit of the second fine-tuning, which does as many steps as the first.
 
         Args:
-            left: until the quickstart should be over.
-            overhead: of the first: what it took beyond its clock.
+            left: seconds until the end of the quickstart.
+            overhead: seconds that the first fine-tuning took beyond its limit.
         """
         overhead = max(overhead, _OVERHEAD)
         return max(left - max(_REPORT, 0.5 * overhead) - overhead, _SHORTEST)
@@ -67,14 +64,14 @@ class Budget:
 def affordable_examples(
     seconds: float, tokens_per_second: float, *, epochs: int, dev: int, tokens: int
 ) -> int:
-    """How many training examples a fine-tuning should get through in time, at least a few.
+    """The number of training examples that fit into a fine-tuning's time, at least a few.
 
     Args:
-        seconds: on its clock.
-        tokens_per_second: of the pre-training, which trains about as fast.
-        epochs: passes over the examples, each with an evaluation.
-        dev: examples of an evaluation.
-        tokens: of an example, about.
+        seconds: time limit of the fine-tuning.
+        tokens_per_second: speed of the pre-training; fine-tuning is about as fast.
+        epochs: passes over the examples, each followed by an evaluation.
+        dev: number of dev examples.
+        tokens: approximate tokens per example.
     """
     found = _PLANNED * seconds * tokens_per_second / (epochs * tokens) - dev / _READING
     return max(int(found), FEWEST_EXAMPLES)

@@ -1,4 +1,4 @@
-"""Both fine-tunings of a quickstart side by side: scores, difference, and the page's section."""
+"""Compares the two fine-tunings of a quickstart: scores, difference, and their page section."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from bertsmith.finetuning.job import REPORT, RESULTS
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.quickstart.task import PRETRAINED, UNTRAINED, TaskPlan
 from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Report
 from bertsmith.tasks.examples import TextExample
 from bertsmith.tasks.kinds.classification import CLASSIFICATION
@@ -24,89 +25,102 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One of the two fine-tunings."""
 
     model: str
-    """What it began with."""
+    """Folder of the model it started from."""
     out: str
     report: str
     accuracy: float
-    """Of the best epoch on dev."""
+    """Dev accuracy of the best epoch."""
     interval: tuple[float, float]
-    """95%, by the bootstrap over dev examples."""
+    """95% bootstrap interval over dev examples."""
     steps: int
-    """Of the optimizer."""
+    """Optimizer steps."""
     epochs: list[float]
-    """Done at each evaluation."""
+    """Epochs finished at each evaluation."""
     by_epoch: list[float]
     """Dev accuracy at each evaluation."""
     seconds: float
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Both fine-tunings side by side."""
+    """The fine-tunings with and without pre-training."""
 
     question: str
     about_dev: str
     columns: list[str]
     examples: list[list[str]]
-    """A few of dev, by column."""
+    """A few dev examples, by column."""
     train_examples: int
     dev_examples: int
     baseline: float
-    """Dev accuracy of always giving the more frequent answer."""
+    """Dev accuracy of the majority baseline."""
     pretrained: Attempt
     untrained: Attempt
     difference: float
-    """Dev accuracy of the first minus that of the second."""
+    """Dev accuracy with pre-training minus that without."""
     interval: tuple[float, float]
-    """95%, by the bootstrap over dev examples, each drawn with both models' answers to it."""
+    """95% interval of the difference, by a paired bootstrap over dev examples."""
 
     @property
     def attempts(self) -> list[tuple[str, Attempt]]:
-        """Both, by what they began with."""
-        return [("the pre-trained model", self.pretrained), ("its initial weights", self.untrained)]
+        """Both fine-tunings, each with a name in the current language."""
+        return [
+            (t("with pre-training"), self.pretrained),
+            (t("without pre-training"), self.untrained),
+        ]
 
     @property
     def is_even(self) -> bool:
-        """Whether both were trained for as many steps."""
+        """Whether both did the same number of steps."""
         return self.pretrained.steps == self.untrained.steps
 
     @property
     def is_clear(self) -> bool:
-        """Whether the difference is fair and outside the noise."""
+        """Whether the comparison is fair and the difference significant."""
         low, high = self.interval
         return self.is_even and not low <= 0 <= high
 
     def verdict(self) -> str:
-        """Whether pre-training helped, in a sentence or two."""
+        """Whether pre-training helped, in a sentence or two of the current language."""
         low, high = (100 * end for end in self.interval)
-        points = f"{100 * self.difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f})"
+        points = t(
+            "{points:+.1f} points (95% interval {low:+.1f} to {high:+.1f})",
+            points=100 * self.difference,
+            low=low,
+            high=high,
+        )
         if not self.is_even:
-            found = (
-                "Not a fair comparison: the machine became slower, and there was time for only "
-                f"{self.untrained.steps:,} of {self.pretrained.steps:,} steps without "
-                f"pre-training. The pre-trained model stands at {points}."
+            found = t(
+                "The comparison is not fair: the machine became slower, which left time for only "
+                "{untrained:,} of {pretrained:,} steps without pre-training. Difference: {points}.",
+                untrained=self.untrained.steps,
+                pretrained=self.pretrained.steps,
+                points=points,
             )
         elif low > 0:
-            found = f"Pre-training helped: {points}."
+            found = t("Pre-training helped: {points}.", points=points)
         elif high < 0:
-            found = f"Pre-training did harm here: {points}."
+            found = t("Pre-training hurt: {points}.", points=points)
         else:
-            found = (
-                f"Whether pre-training helped is within the noise of {self.dev_examples:,} dev "
-                f"examples: {points}."
+            found = t(
+                "The effect of pre-training is within the noise of {count:,} dev examples: "
+                "{points}.",
+                count=self.dev_examples,
+                points=points,
             )
         if self.pretrained.interval[0] <= self.baseline:
-            found += (
-                " The pre-trained model itself is not surely better than always giving the more "
-                f"frequent answer ({self.baseline:.1%}); give it more minutes."
+            found += t(" ") + t(
+                "The pre-trained model is not significantly better than the majority baseline "
+                "({baseline:.1%}); give it more minutes.",
+                baseline=self.baseline,
             )
         return found
 
 
 def compare(plan: TaskPlan, out: Path) -> Comparison:
-    """What both fine-tunings in the quickstart's folder `out` came to.
+    """Compares the two fine-tunings in the quickstart's folder `out`.
 
     Raises:
-        FolderError: a result of theirs is missing or damaged.
+        FolderError: one of their results is missing or damaged.
     """
     pretrained, untrained = _read(plan, out, *PRETRAINED), _read(plan, out, *UNTRAINED)
     found, columns = pretrained.result, plan.columns
@@ -135,7 +149,7 @@ class _Read:
     examples: list[TextExample]
     attempt: Attempt
     scores: Scores
-    """Accuracy of the best epoch's answers to dev."""
+    """Dev accuracy of the best epoch."""
 
 
 def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
@@ -169,42 +183,47 @@ def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
 
 def write_comparison(page: Report, task: Comparison, out: Path) -> None:
     """Writes the comparison as a section of the page in the quickstart's folder `out`."""
+    setting = t(
+        "The pre-trained model was fine-tuned to answer this. So was a model with the same initial "
+        "weights but no pre-training: same settings, same {count:,} examples, same order.",
+        count=task.train_examples,
+    )
     page.section(
-        "What pre-training bought",
-        f"{task.question} The pre-trained model was fine-tuned to tell, and so was a model of the "
-        "same initial weights without pre-training: with the same settings, on the same "
-        f"{task.train_examples:,} examples in the same order. {task.about_dev}",
+        t("The effect of pre-training"),
+        t(" ").join([t(task.question), setting, t(task.about_dev)]),
     )
     page.text(task.verdict())
+    columns = "model", "dev accuracy", "95% interval", "steps", "seconds of training"
     page.table(
-        ["fine-tuned from", "right on dev", "95% interval", "steps", "seconds of training"],
+        [t(name) for name in columns],
         [
             [
                 name,
                 f"{one.accuracy:.1%}",
-                f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+                t("{low:.1%} to {high:.1%}", low=one.interval[0], high=one.interval[1]),
                 f"{one.steps:,}",
                 f"{one.seconds:.0f}",
             ]
             for name, one in task.attempts
         ]
-        + [["always the more frequent answer", f"{task.baseline:.1%}", None, None, None]],
+        + [[t("majority baseline"), f"{task.baseline:.1%}", None, None, None]],
     )
     page.picture(
         line_chart(
             [Series(name, one.epochs, one.by_epoch) for name, one in task.attempts],
-            title="Fine-tuning",
-            x_label="epochs (passes over the training examples)",
-            y_label="dev examples right",
-            marks=[Mark("always the more frequent answer", task.baseline)],
+            title=t("Fine-tuning"),
+            x_label=t("epochs"),
+            y_label=t("dev accuracy"),
+            marks=[Mark(t("majority baseline"), task.baseline)],
             percent=True,
         ),
-        "After each epoch; the best one counts, for both alike. The intervals say what is due to "
-        f"which {task.dev_examples:,} examples the dev part happens to have; each fine-tuning was "
-        "done once, and another seed would move both lines too.",
+        t(
+            "Dev accuracy after each epoch; the best epoch counts. The intervals cover the choice "
+            "of the {count:,} dev examples only. Each fine-tuning was done once, and another seed "
+            "would move both lines.",
+            count=task.dev_examples,
+        ),
     )
-    page.table(task.columns, task.examples, caption="The first dev examples")
-    page.text("More on each fine-tuning, with its confusions and its surest errors:")
-    page.links(
-        [(f"from {name}", str(Path(one.report).relative_to(out))) for name, one in task.attempts]
-    )
+    page.table(task.columns, task.examples, caption=t("The first dev examples"))
+    page.text(t("Reports of the fine-tunings, with confusion matrix and errors:"))
+    page.links([(name, str(Path(one.report).relative_to(out))) for name, one in task.attempts])

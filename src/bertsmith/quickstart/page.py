@@ -1,4 +1,4 @@
-"""What a quickstart came to: its numbers, its blanks, and the page that shows them."""
+"""The result of a quickstart: numbers, filled blanks, and the page that shows them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,15 @@ from bertsmith.corpus.shards import Corpus
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.quickstart.comparison import Attempt, Comparison, write_comparison
 from bertsmith.reports.charts import Mark, Series, line_chart
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Blank, Fact, Report
 
-# Sentences of this many pieces are long enough to guess from and short enough to read.
+# Sentences of this many pieces give enough context and are short enough to read.
 _PIECES = (12, 32)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a quickstart, as `--json` prints it."""
+    """The result of a quickstart."""
 
     out: str
     report: str
@@ -35,38 +36,55 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     tokens_trained: int
     tokens_per_second: float
     evaluation: dict[str, float]
-    """Held-out `mlm_loss` (nats), `mlm_accuracy`, `nsp_accuracy`, ... at the end."""
+    """Final held-out `mlm_loss` (nats), `mlm_accuracy`, `nsp_accuracy`, ..."""
     baseline: dict[str, float]
-    """The same for guessing by frequency."""
+    """The same numbers of the baselines: unigrams and the majority class."""
     seconds: dict[str, float]
-    """Time by stage."""
+    """Stage -> time."""
     own_blanks: list[Blank]
     text_blanks: list[Blank]
     task: Comparison
-    """The same small task from the pre-trained and from an untrained model."""
+    """A small task, fine-tuned with and without pre-training."""
 
     def in_short(self) -> str:
-        """What came of it, for a reader who knows nothing of losses."""
+        """The result for readers who do not know losses, in the current language."""
         right, guessed = self.evaluation["mlm_accuracy"], self.baseline["mlm_accuracy"]
         task = self.task
         if right <= guessed:
-            found = (
-                f"It has not learned yet: it fills in {right:.0%} of the hidden words correctly, "
-                f"and always saying the most frequent one gets {guessed:.0%}. Give it more "
-                "minutes."
+            found = t(
+                "The model has not learned yet: it predicts {right:.0%} of the masked words "
+                "correctly, no more than always guessing the most frequent word ({guessed:.0%}). "
+                "Give it more minutes.",
+                right=right,
+                guessed=guessed,
             )
         else:
-            found = (
-                f"It learned: it fills in {right:.0%} of the hidden words correctly; always saying "
-                f"the most frequent one gets {guessed:.0%}."
+            found = t(
+                "The model has learned: it predicts {right:.0%} of the masked words correctly; "
+                "always guessing the most frequent word gives {guessed:.0%}.",
+                right=right,
+                guessed=guessed,
             )
         if not task.is_clear:
             return found
-        did = "brought" if task.difference > 0 else "cost"
+        effect = (
+            "Pre-training gained {points:.0f} points on a small task ({pretrained:.0%} accuracy "
+            "with it, {untrained:.0%} without)."
+        )
+        if task.difference < 0:
+            effect = (
+                "Pre-training lost {points:.0f} points on a small task ({pretrained:.0%} accuracy "
+                "with it, {untrained:.0%} without)."
+            )
         return (
-            f"{found} Pre-training {did} {abs(100 * task.difference):.0f} points on a small task "
-            f"({task.pretrained.accuracy:.0%} right with it, {task.untrained.accuracy:.0%} "
-            "without)."
+            found
+            + t(" ")
+            + t(
+                effect,
+                points=abs(100 * task.difference),
+                pretrained=task.pretrained.accuracy,
+                untrained=task.untrained.accuracy,
+            )
         )
 
     def summary(self) -> list[str]:
@@ -76,14 +94,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return [
             f"Trained a BERT of {self.parameters:,} parameters on {self.source}.",
             self.in_short(),
-            f"  held-out masked words: loss {now['mlm_loss']:.2f} nats (by frequency "
-            f"{base['mlm_loss']:.2f}), {now['mlm_accuracy']:.1%} right (by frequency "
-            f"{base['mlm_accuracy']:.1%})",
-            f"  next sentence: {now['nsp_accuracy']:.1%} right (by frequency "
-            f"{base['nsp_accuracy']:.1%})",
+            f"  masked words: loss {now['mlm_loss']:.2f} nats (baseline {base['mlm_loss']:.2f}), "
+            f"accuracy {now['mlm_accuracy']:.1%} (baseline {base['mlm_accuracy']:.1%})",
+            f"  next sentence: accuracy {now['nsp_accuracy']:.1%} "
+            f"(baseline {base['nsp_accuracy']:.1%})",
             f"  {first.text}  ->  {', '.join(token for token, _ in first.guesses)}",
             f"Fine-tuned it on {task.train_examples:,} examples of a small task: {task.question}",
-            *(f"  from {_told(name, attempt)}" for name, attempt in task.attempts),
+            *(f"  {_attempt_line(name, attempt)}" for name, attempt in task.attempts),
             f"  {task.verdict()}",
             f"Time: {sum(self.seconds.values()) / 60:.1f} minutes",
             "",
@@ -96,13 +113,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-def _told(name: str, attempt: Attempt) -> str:
+def _attempt_line(name: str, attempt: Attempt) -> str:
     low, high = attempt.interval
-    return f"{name}: {attempt.accuracy:.1%} right on dev (95% interval {low:.1%} to {high:.1%})"
+    return f"{name}: dev accuracy {attempt.accuracy:.1%} (95% interval {low:.1%} to {high:.1%})"
 
 
 def next_commands(outcome: Outcome) -> list[str]:
-    """What to try now: the models that were made, then the same on one's own text and labels."""
+    """Commands to try: the new models, then the same steps on the user's own text and labels."""
     model, tuned = outcome.model, outcome.task.pretrained.out
     dev = str(Path(outcome.out) / "task" / "dev.csv")
     return [
@@ -121,11 +138,11 @@ def next_commands(outcome: Outcome) -> list[str]:
 
 
 def held_out_blanks(corpus: Corpus, count: int) -> list[tuple[str, str]]:
-    """Sentences of the held-out documents, spread over them, with one word hidden in each.
+    """Sentences spread over the held-out documents, each with one word masked.
 
-    Nothing is picked by hand: the sentences lie at equal distances, and the hidden word is the
-    longest one that is a single piece (the first of them; in Chinese, where all are equally long,
-    the middle character).
+    Nothing is picked by hand: the sentences are at equal distances, and the masked word is the
+    longest single piece (the first of equals; in Chinese, where all are equally long, the middle
+    character).
     """
     split, tokenizer = corpus.split("heldout"), corpus.tokenizer
     starts = split.sentence_starts(np.arange(split.sentence_count + 1))
@@ -194,58 +211,71 @@ def collect(
 def write_report(
     outcome: Outcome, config: PretrainConfig, metrics: Sequence[dict[str, Any]]
 ) -> None:
-    """Writes `report.html`, one self-contained page; `metrics` are the run's records."""
-    now, base, task = outcome.evaluation, outcome.baseline, outcome.task
-    page = Report(
-        "A BERT of your own, in a few minutes",
-        f"Trained from nothing on {outcome.source}, with nothing but this machine. "
-        f"{outcome.in_short()}",
-        language=outcome.language,
-    )
-    page.facts(
-        [
-            Fact(
-                f"{now['mlm_accuracy']:.0%}",
-                "of the words hidden in unseen text guessed right",
-                f"always saying the most frequent word: {base['mlm_accuracy']:.0%}",
-            ),
-            Fact(
-                f"{100 * task.difference:+.0f} points",
-                "from pre-training, on a small task",
-                f"{task.pretrained.accuracy:.0%} right with it, {task.untrained.accuracy:.0%} "
-                f"without{'' if task.is_clear else '; within the noise'}",
-            ),
-            Fact(
-                f"{now['mlm_loss']:.2f}",
-                "held-out loss, nats a masked word",
-                f"guessing by frequency: {base['mlm_loss']:.2f}",
-            ),
-            Fact(
-                f"{sum(outcome.seconds.values()) / 60:.1f} min",
-                "for everything",
-                f"{outcome.tokens_per_second:,.0f} tokens a second in training",
-            ),
-        ]
-    )
+    """Writes `report.html`, one self-contained page in the current language.
+
+    Args:
+        outcome: the result.
+        config: settings of the pre-training.
+        metrics: its records.
+    """
+    about = t("Trained from scratch on {source}, on this machine alone.", source=t(outcome.source))
+    page = Report(t("Your own BERT in a few minutes"), about + t(" ") + outcome.in_short())
+    page.facts(_facts(outcome))
     page.section(
-        "Filling in blanks",
-        "Sentences made up for this page. Each list is what the model holds likely for the blank, "
-        "with its probability; the word that was meant is set in bold where it is among the first "
-        "five.",
+        t("Filling in blanks"),
+        t(
+            "Sentences written for this page, with the model's predictions for the blank and their "
+            "probabilities. The original word is bold if it is among the first five."
+        ),
     )
     page.blanks(outcome.own_blanks)
     page.section(
-        "In text it has never seen",
-        "Sentences from the held-out documents, taken at equal distances, the longest word hidden: "
-        "not the easy ones. The word that was meant is what stands in the text.",
+        t("On text it has never seen"),
+        t(
+            "Sentences of the held-out documents, taken at equal distances, with the longest word "
+            "masked: not the easy ones."
+        ),
     )
     page.blanks(outcome.text_blanks)
     _curves(page, outcome.baseline, config, metrics)
     write_comparison(page, outcome.task, Path(outcome.out))
     _tables(page, outcome, config)
-    page.section("Go on")
+    page.section(t("Next steps"))
     page.commands(next_commands(outcome))
     page.write(Path(outcome.report))
+
+
+def _facts(outcome: Outcome) -> list[Fact]:
+    now, base, task = outcome.evaluation, outcome.baseline, outcome.task
+    effect = t(
+        "{pretrained:.0%} accuracy with it, {untrained:.0%} without",
+        pretrained=task.pretrained.accuracy,
+        untrained=task.untrained.accuracy,
+    )
+    if not task.is_clear:
+        effect = t("; ").join([effect, t("within the noise")])
+    return [
+        Fact(
+            f"{now['mlm_accuracy']:.0%}",
+            t("of the words masked in unseen text predicted correctly"),
+            t("most frequent word: {share:.0%}", share=base["mlm_accuracy"]),
+        ),
+        Fact(
+            t("{points:+.0f} points", points=100 * task.difference),
+            t("from pre-training on a small task"),
+            effect,
+        ),
+        Fact(
+            f"{now['mlm_loss']:.2f}",
+            t("held-out loss in nats per masked word"),
+            t("unigram baseline: {loss:.2f}", loss=base["mlm_loss"]),
+        ),
+        Fact(
+            t("{minutes:.1f} min", minutes=sum(outcome.seconds.values()) / 60),
+            t("in total"),
+            t("{speed:,.0f} tokens per second in training", speed=outcome.tokens_per_second),
+        ),
+    ]
 
 
 def _curves(
@@ -258,67 +288,94 @@ def _curves(
     evaluated = [row for row in metrics if row["kind"] == "evaluation"]
     minutes = {row["step"]: row["elapsed"] / 60 for row in trained} | {0: 0.0}
     at = [minutes[row["step"]] for row in evaluated]
-    axis = "minutes of pre-training"
+    axis = t("minutes of pre-training")
     page.section(
-        "How it learned",
-        f"In training {config.mask_share:.0%} of the tokens are hidden, in the evaluation 15% as "
-        "in the paper, so the two losses are not of equally hard questions.",
+        t("Training"),
+        t(
+            "Training masks {share:.0%} of the tokens, the evaluation 15% as in the paper, so the "
+            "two losses are not directly comparable.",
+            share=config.mask_share,
+        ),
     )
     page.picture(
         line_chart(
             [
                 Series(
-                    "training",
+                    t("training"),
                     [minutes[row["step"]] for row in trained],
                     smoothed([row["mlm"] for row in trained]),
                 ),
-                Series("held-out", at, [row["mlm_loss"] for row in evaluated]),
+                Series(t("held-out"), at, [row["mlm_loss"] for row in evaluated]),
             ],
-            title="Loss of the masked words",
+            title=t("Masked-word loss"),
             x_label=axis,
-            y_label="nats a word",
-            marks=[Mark("guessing by frequency", base["mlm_loss"])],
+            y_label=t("nats per word"),
+            marks=[Mark(t("unigram baseline"), base["mlm_loss"])],
         ),
-        "Loss of the masked words. A model that knew only how frequent words are would stay at "
-        "the dashed line.",
+        t(
+            "Loss on the masked words. A model that only knows word frequencies stays at the "
+            "dashed line."
+        ),
     )
     page.picture(
         line_chart(
-            [Series("right", at, [row["nsp_accuracy"] for row in evaluated])],
-            title="Next-sentence prediction",
+            [Series(t("accuracy"), at, [row["nsp_accuracy"] for row in evaluated])],
+            title=t("Next sentence prediction"),
             x_label=axis,
-            y_label="held-out pairs right",
-            marks=[Mark("always the more frequent answer", base["nsp_accuracy"])],
+            y_label=t("held-out accuracy"),
+            marks=[Mark(t("majority baseline"), base["nsp_accuracy"])],
             percent=True,
         ),
-        "Does segment B follow segment A, or is it from another document? It is the slower of the "
-        "two objectives to learn, and the first to need more text. In the end it tells "
-        f"{evaluated[-1]['nsp_accuracy']:.1%} of the pairs right.",
+        t(
+            "Does segment B follow segment A, or is it from another document? Of the two "
+            "objectives this one is slower to learn and needs more text. Final accuracy: "
+            "{accuracy:.1%}.",
+            accuracy=evaluated[-1]["nsp_accuracy"],
+        ),
     )
 
 
 def _tables(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
-    page.section("What was made, and what it took")
+    page.section(t("Data and cost"))
+    documents = t(
+        "{train:,}, plus {heldout:,} held out",
+        train=outcome.documents,
+        heldout=outcome.heldout_documents,
+    )
+    tokens = t(
+        "{tokens:,}, vocabulary of {pieces:,} pieces",
+        tokens=outcome.tokens,
+        pieces=outcome.vocab_size,
+    )
+    model = t(
+        "size {size}, {parameters:,} parameters", size=config.size, parameters=outcome.parameters
+    )
+    training = t(
+        "recipe {recipe}, {steps:,} steps of {batch} sequences, {tokens:,} tokens ({passes:.1f} "
+        "times the text)",
+        recipe=config.recipe,
+        steps=outcome.steps,
+        batch=config.batch_size,
+        tokens=outcome.tokens_trained,
+        passes=outcome.tokens_trained / outcome.tokens,
+    )
     page.table(
         ["", ""],
         [
-            ["text", outcome.source],
-            ["documents", f"{outcome.documents:,} and {outcome.heldout_documents:,} held out"],
-            ["tokens", f"{outcome.tokens:,}, vocabulary of {outcome.vocab_size:,} pieces"],
-            ["model", f"size {config.size}, {outcome.parameters:,} parameters"],
-            [
-                "training",
-                f"recipe {config.recipe}, {outcome.steps:,} steps of {config.batch_size} "
-                f"sequences, {outcome.tokens_trained:,} tokens "
-                f"({outcome.tokens_trained / outcome.tokens:.1f} times the text)",
-            ],
+            [t("text"), t(outcome.source)],
+            [t("documents"), documents],
+            [t("tokens"), tokens],
+            [t("model"), model],
+            [t("training"), training],
         ],
     )
-    page.table(["stage", "seconds"], [[name, took] for name, took in outcome.seconds.items()])
+    page.table(
+        [t("stage"), t("seconds")], [[t(name), took] for name, took in outcome.seconds.items()]
+    )
 
 
 def smoothed(values: Sequence[float], *, keep: float = 0.95) -> list[float]:
-    """An exponential moving average, without the pull towards its start."""
+    """A bias-corrected exponential moving average."""
     average, weight, smooth = 0.0, 0.0, []
     for value in values:
         average = keep * average + (1 - keep) * value

@@ -1,10 +1,10 @@
-"""Labelled examples that need no network: two small tasks from the packages behind `samples`.
+"""Two small labelled tasks from the packages of `samples`, so they work offline.
 
 - English: is a verse of the King James Version the same verse as one of the World English Bible?
-- Chinese: is a customer's review positive or negative?
+- Chinese: is a customer review positive or negative?
 
-The dev part is made of the chapters and reviews that `samples.kept_apart` leaves out of the text,
-so that neither the training part nor a model pre-trained on that text has seen any of it.
+Dev examples come from the chapters and reviews that `samples.kept_apart` keeps out of the text. So
+neither the training examples nor a model pre-trained on the text have seen any of them.
 """
 
 from collections import Counter, defaultdict
@@ -25,9 +25,9 @@ from bertsmith.quickstart.samples import (
 SAME, DIFFERENT = "same", "different"
 
 _WORDS = range(8, 21)
-"""Words of a verse: enough to recognise it by, and few enough for short inputs."""
+"""Words per verse: enough to recognize it, and few enough for short inputs."""
 _CHARACTERS = range(8, 61)
-"""Characters of a review."""
+"""Characters per review."""
 
 Rows = list[tuple[str, ...]]
 _Pair = tuple[str, str]
@@ -36,10 +36,10 @@ _Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class SampleTask:
-    """A classification task; the label stands in the last column.
+    """A classification task; the label is the last column.
 
-    Every other row of a part has one label, and what comes first was drawn first: so any beginning
-    of a part is a balanced, random sample of it.
+    The labels of a split alternate and its rows are shuffled, so any prefix is a balanced random
+    sample.
     """
 
     columns: tuple[str, ...]
@@ -48,20 +48,20 @@ class SampleTask:
 
 
 def sample_task(language: SampleLanguage) -> SampleTask:
-    """The task of a language, the same rows every time.
+    """The task of a language; always the same rows.
 
     Raises:
-        MissingExtra: a package that ships the text is not installed.
-        DataError: it is installed but its text file is gone.
+        MissingExtra: a package with the text is not installed.
+        DataError: a package is installed, but its text file is missing.
     """
     return same_verse() if language == "en" else sentiment()
 
 
 def same_verse() -> SampleTask:
-    """Pairs of a King James and a World English verse, every verse in one pair only.
+    """Pairs of a King James and a World English verse; every verse is in one pair only.
 
-    Half are the same verse. A quarter has its neighbour in the chapter instead, with its names and
-    its subject; a quarter a verse of about the same length from anywhere.
+    Half of the pairs are the same verse. In a quarter the second is the neighbouring verse, with
+    the same names and subject; in a quarter, a verse of similar length from another chapter.
     """
     parts: dict[bool, dict[int, _Pair]] = {False: {}, True: {}}
     for verse, pair in _parallel_verses():
@@ -74,7 +74,7 @@ def same_verse() -> SampleTask:
 
 
 def _parallel_verses() -> Iterator[tuple[int, _Pair]]:
-    """Verses that both editions have, short enough, and that no other verse repeats."""
+    """Short verses that both editions have and that no other verse repeats."""
     king_james, world_english = verses_of("kjv"), verses_of("web")
     times = Counter(chain(king_james.values(), world_english.values()))
     for verse, modern in world_english.items():
@@ -85,7 +85,7 @@ def _parallel_verses() -> Iterator[tuple[int, _Pair]]:
 
 
 def _pairs(verses: dict[int, _Pair]) -> Rows:
-    # Verses always share a fate with another one: both keep their own, or they exchange them.
+    # Verses come in couples: both members keep their own translation, or they swap.
     couples = []
     for _, group in groupby(verses, key=chapter):
         numbers = list(group)
@@ -106,7 +106,7 @@ def _pairs(verses: dict[int, _Pair]) -> Rows:
 
 
 def _equally_long(verses: dict[int, int]) -> list[tuple[int, int]]:
-    """Couples of two chapters that are about equally long; takes verses with their lengths."""
+    """Couples of verses from two chapters with similar lengths; `verses` maps verse to length."""
     waiting = sorted(verses, key=lambda verse: (verses[verse], derive_seed(verse)))
     couples = []
     while waiting:
@@ -119,9 +119,9 @@ def _equally_long(verses: dict[int, int]) -> list[tuple[int, int]]:
 
 
 def sentiment() -> SampleTask:
-    """Short reviews, each once, equally many of both labels.
+    """Short reviews without repeats, equally many of both labels.
 
-    Reviews that differ in punctuation only are one, and those that stand in both files are none.
+    Reviews that differ only in punctuation count as one; those in both files are skipped.
     """
     labels: defaultdict[str, set[str]] = defaultdict(set)
     texts: dict[str, str] = {}
@@ -143,5 +143,5 @@ def sentiment() -> SampleTask:
 
 
 def _alternating(some: Sequence[tuple[str, ...]], others: Sequence[tuple[str, ...]]) -> Rows:
-    """One of each in turn, as long as there are both."""
+    """One of each in turn, until either runs out."""
     return list(chain.from_iterable(zip(some, others, strict=False)))

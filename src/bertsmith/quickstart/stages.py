@@ -1,8 +1,8 @@
-"""Real text to a small trained BERT, fine-tuned on a small task, and a report, offline, in minutes.
+"""The stages: text, vocabulary, corpus, pre-training, two fine-tunings, report; all offline.
 
-A list of stages, each of which leaves its result in the folder and is skipped when it is there, so
-that a rerun continues. The time is a budget for the whole, see `budget`: fine-tuning gets a share
-of it, and pre-training what the stages before it, that share and the report leave.
+Each stage writes its result to the folder and is skipped if it is there, so a rerun continues. The
+minutes are for the whole quickstart (see `budget`): fine-tuning gets a share, and pre-training what
+the earlier stages, that share and the report leave.
 """
 
 import time
@@ -16,7 +16,7 @@ import msgspec
 from bertsmith.checkpoints.folder import parameter_count
 from bertsmith.core.errors import Stopped, UsageError, nearest, option
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.core.runtime import core_count
+from bertsmith.core.runtime import core_count, page_language
 from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
 from bertsmith.core.terminal import say
 from bertsmith.corpus.prepare import prepare
@@ -30,6 +30,7 @@ from bertsmith.quickstart.page import Outcome, collect, held_out_blanks, write_r
 from bertsmith.quickstart.sample_tasks import sample_task
 from bertsmith.quickstart.samples import SOURCES, SampleLanguage, sample
 from bertsmith.quickstart.task import PRETRAINED, TaskPlan, fine_tune
+from bertsmith.reports.language import written_in
 from bertsmith.reports.page import Blank
 from bertsmith.tasks.task_config import Columns
 from bertsmith.text.tokenizer.train import train_tokenizer
@@ -41,7 +42,7 @@ EVALUATED_SEQUENCES = 400
 BLANKS_FROM_TEXT = 8
 
 
-# What learned most in eight minutes on two cores (docs/log.md): two layers, and short inputs first.
+# The best settings found for eight minutes on two cores (docs/log.md): two layers, short inputs.
 SETTINGS: dict[str, Any] = {
     "size": "tiny",
     "batch_size": 32,
@@ -50,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-# Twice the rate, or half the batch, learns nothing; dropout only slows it down (docs/log.md).
+# Twice the rate or half the batch learns nothing; dropout only slows learning (docs/log.md).
 _TUNING: dict[str, Any] = {
     "batch_size": 16,
     "learning_rate": 5e-4,
@@ -62,15 +63,15 @@ _TUNING: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs between the languages."""
+    """The settings of a language."""
 
     vocab_size: int
     settings: dict[str, Any]
     """Settings of the pre-training; chosen by measurement, see docs/results."""
     blanks: tuple[tuple[str, str], ...]
-    """Sentences of our own and the word that was meant."""
+    """Sentences with a blank, and the original word."""
     task: TaskPlan
-    """What the model is fine-tuned on."""
+    """The fine-tuning task."""
 
 
 PLANS: dict[SampleLanguage, Plan] = {
@@ -88,8 +89,8 @@ PLANS: dict[SampleLanguage, Plan] = {
         task=TaskPlan(
             question="Is a verse of the King James Version the same verse as one of the World "
             "English Bible?",
-            about_dev="The dev verses are from chapters that neither the training examples nor the "
-            "text of the pre-training has.",
+            about_dev="The dev verses come from chapters that are in neither the training examples "
+            "nor the pre-training text.",
             columns=Columns(text="king_james", text_pair="world_english"),
             settings=_TUNING,
             tokens=45,
@@ -107,9 +108,9 @@ PLANS: dict[SampleLanguage, Plan] = {
             ("我喜欢吃苹[MASK]。", "果"),
         ),
         task=TaskPlan(
-            question="Is a customer's review positive or negative?",
-            about_dev="The dev reviews are neither among the training examples nor in the text of "
-            "the pre-training, not even with other punctuation.",
+            question="Is a customer review positive or negative?",
+            about_dev="The dev reviews are in neither the training examples nor the pre-training "
+            "text, not even with other punctuation.",
             columns=Columns(text="review"),
             settings=_TUNING,
             tokens=35,
@@ -119,47 +120,48 @@ PLANS: dict[SampleLanguage, Plan] = {
 
 
 class State(msgspec.Struct, forbid_unknown_fields=True):
-    """What a quickstart folder is and how far it has come (`quickstart.json`)."""
+    """Settings and progress of a quickstart (`quickstart.json`)."""
 
     language: SampleLanguage
+    """Language of the text and of the pages."""
     minutes: float
     hours: float | None = None
-    """Length of the pre-training, once it has begun."""
+    """Length of the pre-training, once it has started."""
     examples: int | None = None
-    """How many the fine-tunings train on, once they have begun."""
+    """Number of training examples of the fine-tunings, once they have started."""
     tuning_hours: dict[str, float] = {}
-    """Longest time of each fine-tuning that has begun, by its folder."""
+    """Folder of each fine-tuning that has started -> its time limit."""
     seconds: dict[str, float] = {}
-    """Time of each stage that is done."""
+    """Finished stage -> its time."""
 
 
 @dataclass
 class Work:
-    """A quickstart under way."""
+    """A running quickstart."""
 
     out: Path
     state: State
     deadline: float
-    """On the monotonic clock."""
+    """Time of the monotonic clock."""
 
     @property
     def plan(self) -> Plan:
-        """What is done for the language."""
+        """The settings of the language."""
         return PLANS[self.state.language]
 
     @property
     def text(self) -> Path:
-        """The text as one file."""
+        """File with the whole text."""
         return self.out / "text" / f"{self.state.language}.txt"
 
     @property
     def budget(self) -> Budget:
-        """How the time is shared out."""
+        """The division of the time."""
         return Budget(self.state.minutes)
 
     @property
     def folder(self) -> JobFolder:
-        """Where it all is."""
+        """The output folder."""
         return JobFolder(self.out, "a quickstart", "quickstart.json")
 
     @property
@@ -172,18 +174,21 @@ class Work:
         write_json(self.folder.settings, self.state)
 
 
-def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "en") -> Outcome:
-    """Writes text, trains a vocabulary, prepares a corpus, pre-trains and fine-tunes, reports.
+def quickstart(
+    out: Path, *, minutes: float = 9.0, language: SampleLanguage | None = None
+) -> Outcome:
+    """Trains a tokenizer, pre-trains and fine-tunes a BERT on sample text, and writes a report.
 
     Args:
-        out: folder for everything; a rerun with the same settings continues there.
-        minutes: time for the whole.
-        language: of the text.
+        out: folder for all results; a rerun with the same settings continues there.
+        minutes: total time.
+        language: language of the text and of the pages; None: the one of the folder to continue,
+            otherwise that of the locale.
 
     Raises:
-        UsageError: bad settings, or a folder that holds something else.
-        MissingExtra: the packages that ship the text, or matplotlib, are not installed.
-        Stopped: SIGINT or SIGTERM came while training; run it again to continue.
+        UsageError: a setting is wrong, or the folder holds something else.
+        MissingExtra: a package with the text, or matplotlib, is not installed.
+        Stopped: SIGINT or SIGTERM was received while training; a rerun continues.
         SystemFault: the disk is full, ...
     """
     began = time.monotonic()
@@ -193,15 +198,16 @@ def quickstart(out: Path, *, minutes: float = 9.0, language: SampleLanguage = "e
         try:
             _do_stages(work)
         except Stopped as stop:
-            # It has no `resume`.
+            # The quickstart needs no option to resume.
             raise Stopped(stop.number, stop.where, again="") from stop
-        return _report(work)
+        with written_in(work.state.language):
+            return _report(work)
 
 
 def _do_stages(work: Work) -> None:
     for number, (name, stage) in enumerate(STAGES, 1):
         if name in work.state.seconds:
-            say(f"[{number}/{len(STAGES)}] {name}: done before")
+            say(f"[{number}/{len(STAGES)}] {name}: already done")
             continue
         say(f"[{number}/{len(STAGES)}] {name} ...")
         stage_began = time.monotonic()
@@ -210,20 +216,19 @@ def _do_stages(work: Work) -> None:
         work.save()
 
 
-def _open(out: Path, minutes: float, language: SampleLanguage) -> Work:
+def _open(out: Path, minutes: float, language: SampleLanguage | None) -> Work:
     if minutes <= 0:
         raise UsageError(f"{option('minutes')} is {minutes}; it must be above 0.")
-    if language not in PLANS:
+    if language is not None and language not in PLANS:
         raise UsageError(
-            f"{option('language', language)}{nearest(language, PLANS)}; choose one of "
-            f"{', '.join(PLANS)}."
+            f"{option('language', language)}: unknown language{nearest(language, PLANS)}; choose "
+            f"one of {', '.join(PLANS)}."
         )
-    state = State(language, minutes)
-    work = Work(out, state, deadline=0.0)
+    work = Work(out, State(language or page_language(), minutes), deadline=0.0)
     work.folder.check()
     if work.folder.begun:
         work.state = read_json(work.folder.settings, State)
-        changes = changed_fields(work.state, state)
+        changes = changed_fields(work.state, State(language or work.state.language, minutes))
         work.folder.refuse([one for one in changes if one.startswith(("language:", "minutes:"))])
     return work
 
@@ -270,7 +275,7 @@ def _config(work: Work) -> PretrainConfig:
 
 def _fine_tune(work: Work) -> None:
     state, plan, task = work.state, work.plan.task, sample_task(work.state.language)
-    # In a stage that was stopped and went on, less than its clock: the budget has a least value.
+    # Too small if the stage was interrupted; the budget has a minimum for that.
     overhead = state.seconds.get("pre-training", 0.0) - 3600 * (state.hours or 0.0)
     if state.examples is None:
         trained = read_metrics(work.out / "model" / "metrics.jsonl")
@@ -293,7 +298,15 @@ def _fine_tune(work: Work) -> None:
             work.save()
         return state.tuning_hours[tuned]
 
-    fine_tune(plan, task, work.out, pretrained=_config(work), examples=state.examples, hours=hours)
+    fine_tune(
+        plan,
+        task,
+        work.out,
+        pretrained=_config(work),
+        examples=state.examples,
+        hours=hours,
+        language=state.language,
+    )
 
 
 STAGES: list[tuple[str, Callable[[Work], None]]] = [

@@ -1,13 +1,13 @@
-"""What pre-training bought: one small task, fine-tuned with pre-training and without.
+"""The effect of pre-training: one small task, fine-tuned with and without it.
 
-Both models begin with the same initial weights and have one tokenizer; they are fine-tuned with the
-same settings on the same examples in the same order, for as many steps, under the same first output
-layer. What is left is what pre-training did to their encoders. In the quickstart's folder::
+Both models have the same tokenizer and the same initial weights before pre-training. They are
+fine-tuned with the same settings and initial output layer on the same examples in the same order,
+for the same number of steps. Any difference comes from pre-training. In the quickstart's folder::
 
     task/train.csv dev.csv    the examples
-    untrained/                the pre-trained model as it was before its first step
-    tuned/                    the fine-tuning of the pre-trained model, see `finetune`
-    tuned-untrained/          the same of the untrained one
+    untrained/                the model before its first pre-training step
+    tuned/                    fine-tuning of the pre-trained model
+    tuned-untrained/          fine-tuning of the untrained model
 """
 
 import csv
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.checkpoints.folder import CONFIG
+from bertsmith.core.runtime import PageLanguage
 from bertsmith.core.storage import write_bytes
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.job import Job, finetune
@@ -28,24 +29,24 @@ from bertsmith.quickstart.sample_tasks import SampleTask
 from bertsmith.tasks.kinds.classification import CLASSIFICATION
 from bertsmith.tasks.task_config import Columns
 
-# Folder of the model and folder of its fine-tuning.
+# Folders of a model and of its fine-tuning.
 PRETRAINED = ("model", "tuned")
 UNTRAINED = ("untrained", "tuned-untrained")
 
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """What is fine-tuned for a language, and how."""
+    """The task of a language and the settings of its fine-tuning."""
 
     question: str
-    """What is asked of an example."""
+    """The question that the label answers."""
     about_dev: str
-    """Where the dev examples are from, a sentence."""
+    """A sentence on the origin of the dev examples."""
     columns: Columns
     settings: dict[str, Any]
     """Settings of the fine-tuning; chosen by measurement, see docs/log.md."""
     tokens: int
-    """Of an input, about."""
+    """Approximate tokens per input."""
 
 
 def fine_tune(
@@ -56,24 +57,26 @@ def fine_tune(
     pretrained: PretrainConfig,
     examples: int,
     hours: Callable[[str, float], float],
+    language: PageLanguage,
 ) -> None:
-    """Writes the examples and does both fine-tunings; continues where an earlier call was stopped.
+    """Writes the examples and does both fine-tunings; continues an interrupted call.
 
     Args:
-        plan: of the task.
+        plan: the task and its settings.
         task: its examples.
-        out: the quickstart's folder, which holds a pre-trained `model`.
-        pretrained: settings of its pre-training, whose initial weights it is compared with.
-        examples: of the training part that are used, from its beginning; or all, if it has fewer.
-        hours: the longest time of a fine-tuning, asked when it is to begin, by its folder and by
-            the seconds that the one before took beyond its clock.
+        out: folder of the quickstart, with a pre-trained `model`.
+        pretrained: settings of the pre-training; its initial weights are the untrained model.
+        examples: number of training examples to use, from the start.
+        hours: (folder, seconds that the previous one took beyond its limit) -> time limit of a
+            fine-tuning; called when it starts.
+        language: language of the reports.
 
     Raises:
         MissingExtra: matplotlib is not installed.
-        Stopped: SIGINT or SIGTERM came; run it again to continue.
+        Stopped: SIGINT or SIGTERM was received; repeat the call to continue.
         SystemFault: the disk is full, ...
     """
-    # An even number: every other example has one label.
+    # An even number keeps the alternating labels balanced.
     _write_csv(out / "task" / "train.csv", task.columns, task.train[: examples // 2 * 2])
     _write_csv(out / "task" / "dev.csv", task.columns, task.dev)
     if not (out / "untrained" / CONFIG).is_file():
@@ -89,12 +92,12 @@ def fine_tune(
                 columns=plan.columns,
             ),
             model=str(out / model),
-            # The second does the steps that the first had time for.
+            # The second does as many steps as the first had time for.
             settings=plan.settings | {"hours": limit, "steps": steps},
         )
-        # What there is to know of the data is told once.
+        # The notes on the data are the same for both.
         show = (lambda line: None) if tuned == UNTRAINED[1] else None
-        done = finetune(job, out / tuned, resume=True, show=show).best_run
+        done = finetune(job, out / tuned, resume=True, show=show, language=language).best_run
         steps = done.steps
         overhead = time.monotonic() - began - min(done.seconds, 3600 * limit)
 

@@ -1,1 +1,1 @@
-"""Charts and pages."""
+"""Charts and self-contained HTML pages, in English and Chinese."""

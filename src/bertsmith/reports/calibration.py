@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says: the numbers, and the diagram of them."""
+"""Calibration: whether a model's confidence matches its accuracy, as numbers and as a diagram."""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bertsmith.reports.language import t
 from bertsmith.reports.svg import DASHED, PALETTE, as_percent, canvas, note, to_svg
 
 _RIGHT, _WRONG = PALETTE[:2]
@@ -13,39 +14,40 @@ _RIGHT, _WRONG = PALETTE[:2]
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers given with a confidence above `low`, up to `high`."""
+    """The predictions with a confidence above `low`, up to `high`."""
 
     low: float
     high: float
     count: int
     confidence: float
-    """Mean of the count's confidences."""
+    """Mean confidence of these predictions."""
     accuracy: float
-    """Share of the count that is right."""
+    """Share of correct ones among them."""
 
 
 def calibration(
     confidences: Sequence[float], rights: Sequence[bool], bins: int = 10
 ) -> tuple[list[Bin], float]:
-    """Whether a model is right as often as it says.
+    """Bins of equal width, and the expected calibration error.
 
-    Bins of equal width and the expected calibration error of Guo et al. 2017 (arXiv 1706.04599,
-    section 2): the gap between confidence and accuracy, averaged over the answers.
+    The error is the gap between confidence and accuracy, averaged over the predictions (Guo et al.
+    2017, arXiv 1706.04599, section 2).
 
     Args:
-        confidences: the probability of each given answer, 0 to 1.
-        rights: whether it was right.
-        bins: how many there are; those without answers are left out of the result.
+        confidences: the probability of each prediction, 0 to 1.
+        rights: whether the prediction is correct.
+        bins: number of bins; empty ones are not returned.
 
     Raises:
-        ValueError: no answers, two numbers of them, or a confidence that is not a probability.
+        ValueError: there is no prediction, the lengths differ, or a confidence is not a
+            probability.
     """
     sure, right = np.asarray(confidences, np.float64), np.asarray(rights, bool)
     if sure.shape != right.shape or not sure.size:
         raise ValueError(f"found {sure.size} confidences and {right.size} answers, expected pairs")
-    # A softmax in single precision may come to a little more than one.
+    # A softmax in single precision may slightly exceed one.
     if not bool(np.all((sure >= 0) & (sure <= 1 + 1e-5))):
-        raise ValueError("a confidence lies outside 0 to 1")
+        raise ValueError("a confidence is outside 0 to 1")
     edges = np.arange(bins + 1) / bins
     number = np.searchsorted(edges[1:-1], sure)
     found = [
@@ -64,10 +66,10 @@ def calibration(
 
 
 def calibration_chart(bins: Sequence[Bin], *, title: str) -> str:
-    """A reliability diagram: how often answers of a confidence are right, and how many there are.
+    """A reliability diagram: accuracy by confidence, above the number of predictions.
 
-    On the diagonal a model is right as often as it says; the gaps to it are orange. A dot is the
-    larger the more answers it stands for; their number is written below it.
+    A well-calibrated model is on the diagonal; gaps to it are orange. The size of a dot shows how
+    many predictions it stands for; the count is written below it.
 
     Raises:
         ValueError: there are no bins.
@@ -85,14 +87,15 @@ def calibration_chart(bins: Sequence[Bin], *, title: str) -> str:
         most = max(part.count for part in bins)
         areas = [12 + 60 * part.count / most for part in bins]
         axes.scatter(sure, right, s=areas, color=_RIGHT, linewidth=0, clip_on=False, zorder=3)
-        note(axes, "below the line: surer than right", (1, 1), "axes fraction", (0, 7), ha="right")
-        axes.set(xlim=(low, 1), ylim=(low, 1), ylabel="right")
+        hint = t("below the line: overconfident")
+        note(axes, hint, (1, 1), "axes fraction", (0, 7), ha="right")
+        axes.set(xlim=(low, 1), ylim=(low, 1), ylabel=t("accuracy"))
         for part in bins:
             middle, width = (part.low + part.high) / 2, part.high - part.low
             sizes.bar(middle, part.count, width=0.92 * width, color=_RIGHT, alpha=0.55)
             note(sizes, f"{part.count:,}", (middle, part.count), "data", (0, 3), ha="center")
         sizes.margins(y=0.35)
-        sizes.set(xlabel="confidence of the answer", ylabel="answers", yticks=[])
+        sizes.set(xlabel=t("confidence"), ylabel=t("predictions"), yticks=[])
         for axis in (axes.xaxis, axes.yaxis, sizes.xaxis):
             as_percent(axis)
         return to_svg(figure, title)

@@ -1,7 +1,7 @@
-"""Charts as SVG elements: drawn by matplotlib, inked by the page they stand on.
+"""Charts as SVG elements, drawn by matplotlib in the page's own text and grid colours.
 
-Ink and grid come from the page and the other colours read well on both, so that one chart serves
-light and dark screens. Text stays text, in the page's font. The same chart is the same bytes.
+One chart therefore serves light and dark screens. Text stays text, in the page's font. The same
+chart is always the same bytes.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bertsmith.reports.language import t
 from bertsmith.reports.svg import (
     DASHED,
     FONT,
@@ -48,13 +49,11 @@ class Series:
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    faint: bool = False
-    """Drawn thin and pale: raw values behind a smoothed line."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A line across a chart to compare with: a baseline, chance or a limit."""
+    """A dashed reference line across a chart: a baseline, chance or a limit."""
 
     name: str
     at: float
@@ -62,7 +61,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Dots:
-    """The scores of one row: several runs of the same thing."""
+    """One row of dots: the scores of several runs of the same setting."""
 
     name: str
     scores: Sequence[float]
@@ -77,14 +76,14 @@ def line_chart(
     marks: Sequence[Mark] = (),
     percent: bool = False,
 ) -> str:
-    """A line chart as an SVG element; values that are not finite are left out.
+    """A line chart as an SVG element; values that are not finite are skipped.
 
     Args:
         series: lines, drawn in order.
-        title: said by screen readers.
-        x_label: what x is, with its unit.
-        y_label: what y is, with its unit.
-        marks: dashed horizontal lines with their name at the right.
+        title: text for screen readers.
+        x_label: label of the x axis, with its unit.
+        y_label: label of the y axis, with its unit.
+        marks: dashed horizontal lines, named at the right.
         percent: y is a share; the axis shows percent.
 
     Raises:
@@ -92,19 +91,16 @@ def line_chart(
     """
     with canvas(title, 3.4) as figure:
         axes = figure.add_subplot()
-        solid = 0
-        for line in series:
+        for number, line in enumerate(series):
             points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(y)]
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],
-                color=PALETTE[solid % len(PALETTE)],
-                linewidth=0.8 if line.faint else 2.0,
-                alpha=0.35 if line.faint else 1.0,
-                marker="o" if not line.faint and len(points) < 3 else None,
-                label=None if line.faint else padded(line.name),
+                color=PALETTE[number % len(PALETTE)],
+                linewidth=2.0,
+                marker="o" if len(points) < 3 else None,
+                label=padded(line.name),
             )
-            solid += not line.faint
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.margins(x=0.01, y=0.08)
         for mark in marks:
@@ -116,25 +112,25 @@ def line_chart(
             note(axes, mark.name, (1, mark.at), _SIDE, away, ha="right")
         if percent:
             as_percent(axes.yaxis)
-        if sum(not line.faint for line in series) > 1:
+        if len(series) > 1:
             axes.legend(frameon=False, labelcolor=INK, fontsize=FONT)
         return to_svg(figure, title)
 
 
 def confusion_chart(counts_CC: ArrayLike, labels: Sequence[str], *, title: str) -> str:
-    """How often each class was taken for which, as a map with the counts written in.
+    """A confusion matrix with the counts written in its cells.
 
-    Blue is right, orange wrong, and the stronger the larger the share of the true class. Of more
-    than 20 classes, the 20 that take part in most mistakes are shown, and the chart says so. With
-    more than 10, zeros are left blank and counts from 10,000 on are in thousands.
+    Blue is correct, orange wrong; a stronger colour is a larger share of the true class. Of more
+    than 20 classes, only the 20 with most mistakes are shown, and the chart says so. With more
+    than 10, zeros are left blank and counts from 10,000 on are in thousands.
 
     Args:
-        counts_CC: examples by true class (rows) and given class (columns).
-        labels: the classes' names, in the order of both.
-        title: said by screen readers.
+        counts_CC: examples by true class (rows) and predicted class (columns).
+        labels: names of the classes, in the order of rows and columns.
+        title: text for screen readers.
 
     Raises:
-        ValueError: not as many rows and columns as labels.
+        ValueError: the counts are not a square of as many classes as labels.
         MissingExtra: matplotlib is not installed.
     """
     counts = np.asarray(counts_CC, np.int64)
@@ -161,7 +157,7 @@ def confusion_chart(counts_CC: ArrayLike, labels: Sequence[str], *, title: str) 
                 if not written[y][x]:
                     continue
                 colour = _RIGHT if row == column else _WRONG
-                # By the root, or all but the worst mistakes would look like none.
+                # Of the square root; otherwise only the worst mistakes would show.
                 alpha = round(0.04 + 0.56 * math.sqrt(shares[row, column]), 3)
                 style = {"color": colour, "alpha": alpha, "linewidth": 0, "clip_on": False}
                 axes.add_patch(rectangle((x + 0.02, y + 0.03), 0.96, 0.94, **style))
@@ -179,29 +175,28 @@ def confusion_chart(counts_CC: ArrayLike, labels: Sequence[str], *, title: str) 
         axes.set_yticks(middles, names)
         slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
         axes.set_xticks(middles, names, **slant)
-        cut = f" (the {size} of {len(labels)} classes with most mistakes)"
-        name_edges(figure, axes, "said" + cut * (size < len(labels)), "true")
+        columns = t("predicted")
+        if size < len(labels):
+            columns = t(
+                "predicted (the {size} of {count} classes with most mistakes)",
+                size=size,
+                count=len(labels),
+            )
+        name_edges(figure, axes, columns, t("true"))
         return to_svg(figure, title, grid="", spines=())
 
 
-def scatter_chart(
-    gold: Sequence[float],
-    predicted: Sequence[float],
-    *,
-    title: str,
-    x_label: str = "true",
-    y_label: str = "said",
-) -> str:
-    """What was said against what is true, with the line where both are equal.
+def scatter_chart(true: Sequence[float], predicted: Sequence[float], *, title: str) -> str:
+    """Predicted against true numbers, with the line where both are equal.
 
-    Points that would cover each other become one at their mean, the stronger the more they are.
-    Pairs that are not finite are left out.
+    Points that would cover each other become one at their mean; a stronger colour stands for more
+    points. Pairs that are not finite are skipped.
 
     Raises:
-        ValueError: not as many of one as of the other, or no finite pair.
+        ValueError: the lengths differ, or no pair is finite.
         MissingExtra: matplotlib is not installed.
     """
-    pairs = np.array(list(zip(gold, predicted, strict=True)), np.float64).reshape(-1, 2)
+    pairs = np.array(list(zip(true, predicted, strict=True)), np.float64).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
     if not len(pairs):
         raise ValueError("a scatter chart needs a point")
@@ -214,10 +209,10 @@ def scatter_chart(
         axes = figure.add_subplot()
         axes.scatter(*means, s=18, color=_RIGHT, alpha=strength, linewidth=0)
         if held.max() > 1:
-            said = f"a dot: 1 to {held.max():,} examples"
-            note(axes, said, (1, 0), "axes fraction", (-4, 6), ha="right")
+            key = t("each dot: 1 to {most:,} examples", most=int(held.max()))
+            note(axes, key, (1, 0), "axes fraction", (-4, 6), ha="right")
         axes.plot([low, high], [low, high], **DASHED)
-        axes.set(xlim=(low, high), ylim=(low, high), xlabel=x_label, ylabel=y_label)
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel=t("true"), ylabel=t("predicted"))
         return to_svg(figure, title, grid="both")
 
 
@@ -226,12 +221,12 @@ def histogram_chart(
     *,
     title: str,
     x_label: str,
-    y_label: str = "examples",
+    y_label: str,
     limit: Mark | None = None,
 ) -> str:
-    """How many examples are how long, and how many are longer than a limit.
+    """A histogram of lengths, and how many are longer than a limit.
 
-    A long tail is cut off and told in words, so that the bulk stays readable.
+    A long tail is cut off and given as a count, so that the bulk stays readable.
 
     Raises:
         ValueError: there are no lengths.
@@ -247,7 +242,7 @@ def histogram_chart(
     top = max(float(np.quantile(values, 0.99)), 1.25 * border)
     top = most if most <= 1.25 * top and not near else max(top, border + 1)
     width = max(1, math.ceil((top - least + 1) / _BARS))
-    # Edges lie between whole numbers, one of them at the limit: no bar is half too long.
+    # Edges are between whole numbers and one is at the limit, so no bar is half too long.
     first = border - width * math.ceil((border - least + 1) / width)
     edges = np.arange(first, top + width, width) + 0.5
     counts, _ = np.histogram(values, edges)
@@ -263,16 +258,21 @@ def histogram_chart(
         if limit and near:
             axes.axvline(border + 0.5, **DASHED)
             longer = int((values > border).sum())
-            said = f"{limit.name}: {longer:,} longer ({longer / values.size:.1%})"
+            words = t(
+                "{limit}: {count:,} longer ({share:.1%})",
+                limit=limit.name,
+                count=longer,
+                share=longer / values.size,
+            )
             right = border > (edges[0] + edges[-1]) / 2
             away, side = (-5, "right") if right else (5, "left")
-            note(axes, said, (border + 0.5, 1), _TOP, (away, -3), ha=side, va="top")
+            note(axes, words, (border + 0.5, 1), _TOP, (away, -3), ha=side, va="top")
         elif limit:
             note(axes, f"{limit.name} →", (1, 1), "axes fraction", (-2, -3), ha="right", va="top")
         beyond = int((values > edges[-1]).sum())
         if beyond:
-            said = f"{beyond:,} more, up to {most:,} →"
-            note(axes, said, (1, 1), "axes fraction", (-2, 4), ha="right")
+            words = t("{count:,} more, up to {most:,} →", count=beyond, most=most)
+            note(axes, words, (1, 1), "axes fraction", (-2, 4), ha="right")
         axes.set(xlim=(edges[0], edges[-1]), xlabel=x_label, ylabel=y_label)
         axes.locator_params(integer=True)
         return to_svg(figure, title)
@@ -286,10 +286,10 @@ def dots_chart(
     marks: Sequence[Mark] = (),
     percent: bool = False,
 ) -> str:
-    """The scores of several runs as dots, a row a group, with mean and standard deviation.
+    """The scores of several runs as dots, one row per group, with mean and standard deviation.
 
-    The deviation is that of a sample (n - 1) and left out for one run; scores that are not finite
-    are left out and counted.
+    The deviation is the sample's (n - 1); a single run has none. Scores that are not finite are
+    counted as failed.
 
     Raises:
         ValueError: there are no groups.
@@ -307,22 +307,23 @@ def dots_chart(
         for row, group in enumerate(groups):
             scores = np.asarray(group.scores, np.float64)
             kept = scores[np.isfinite(scores)]
-            said = _spread(kept, percent=percent)
+            words = _spread(kept, percent=percent)
             if len(kept) < len(scores):
-                said += f", {len(scores) - len(kept)} failed"
-            note(axes, said, (1, row), _SIDE, (8, 0), va="center")
+                failed = len(scores) - len(kept)
+                words = t("{scores}, {count} failed", scores=words, count=failed)
+            note(axes, words, (1, row), _SIDE, (8, 0), va="center")
             if not len(kept):
                 continue
             mean, deviation = float(kept.mean()), float(kept.std(ddof=1)) if len(kept) > 1 else 0.0
             around = [mean - deviation, mean + deviation]
             axes.plot(around, [row, row], color=INK, alpha=0.6)
             axes.plot([mean, mean], [row - 0.28, row + 0.28], color=INK, linewidth=2)
-            # Equal scores would hide each other: the runs of a row lie a little apart.
+            # Equal scores would hide each other, so the runs of a row are drawn a little apart.
             apart = 0.12 * np.linspace(-1, 1, len(kept)) if len(kept) > 1 else np.zeros(1)
             axes.scatter(kept, row + apart, s=30, color=_RIGHT, alpha=0.7, linewidth=0, zorder=3)
             ends += [*kept.tolist(), *around]
         low, high = _range(ends)
-        # The names stand one above the other, those at the sides highest, each ending at its line.
+        # Names are stacked, the outermost on top; each ends at its line.
         for level, mark in enumerate(sorted(marks, key=lambda mark: abs(2 * mark.at - low - high))):
             up = 1 + (0.04 + _LINE * level) / tall
             axes.axvline(mark.at, ymax=up + 0.7 * _LINE / tall, clip_on=False, **DASHED)
@@ -337,23 +338,23 @@ def dots_chart(
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Where an axis begins and ends that is to hold these values."""
+    """The limits of an axis that shows these values."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     edge = 0.05 * (high - low) or 0.05 * abs(low) or 0.5
     return low - edge, high + edge
 
 
 def _count(count: int, classes: int) -> str:
-    """What is written in a cell; with many classes there is little room."""
+    """The text of a cell; with many classes there is little room."""
     if classes <= _FEW_CLASSES:
         return f"{count:,}"
     return f"{count / 1000:.0f}k" if count >= 10_000 else str(count or "")
 
 
 def _spread(scores: NDArray[np.float64], *, percent: bool) -> str:
-    """Mean and deviation in words."""
+    """Mean and deviation as text."""
     if not len(scores):
-        return "no score"
+        return t("no score")
     scale, digits = (100, 1) if percent else (1, 3)
-    said = f"{scale * scores.mean():.{digits}f}"
-    return said + (f" ± {scale * scores.std(ddof=1):.{digits}f}" if len(scores) > 1 else "")
+    mean = f"{scale * scores.mean():.{digits}f}"
+    return mean + (f" ± {scale * scores.std(ddof=1):.{digits}f}" if len(scores) > 1 else "")

@@ -1,4 +1,4 @@
-"""A heat map as an SVG element: how much each of some tokens weighs for each of others."""
+"""A heat map as an SVG element, e.g. of attention weights between tokens."""
 
 from collections.abc import Sequence
 
@@ -31,18 +31,18 @@ def heat_chart(
     row_label: str,
     column_label: str,
 ) -> str:
-    """A square for each pair, the stronger the larger its weight is against the map's largest.
+    """A grid of squares; a stronger colour is a larger weight, relative to the largest one.
 
     Args:
-        weights: of each row's token the weight of each column's, at least 0 [rows, columns].
+        weights: weight of each column's token for each row's token, at least 0 [rows, columns].
         rows: the tokens at the side.
         columns: the tokens below.
-        title: said by screen readers.
-        row_label: what the rows are.
-        column_label: what the columns are.
+        title: text for screen readers.
+        row_label: label of the rows.
+        column_label: label of the columns.
 
     Raises:
-        ValueError: not as many weights as names, or no weight.
+        ValueError: the shape does not fit the names, or there is no weight.
         MissingExtra: matplotlib is not installed.
     """
     values = np.asarray(weights, np.float64)
@@ -53,7 +53,7 @@ def heat_chart(
     left = 0.35 + max(map(em, names)) * FONT / POINTS
     below = 0.4 + _SLANT * max(map(em, below_names)) * FONT / POINTS
     cell = min(_CELL, (WIDTH - left - 0.1) / len(columns))
-    # What the map does not need is left free at its right, so that cells are square.
+    # Unused width is left free at the right, so that cells are square.
     right = WIDTH - left - cell * len(columns)
     height = cell * len(rows) + below + 0.1
     with canvas(title, height, margins=(left, below, right, 0.1)) as figure:

@@ -1,28 +1,24 @@
-"""The page of the inspector: its drawing code and one answer in a single file of HTML, offline."""
+"""The inspector's page: drawing code and data in one HTML file that works offline."""
 
 from html import escape
 from importlib import resources
 
-from bertsmith.core.runtime import PageLanguage
-
-_TITLES = {"en": "Inside {}", "zh": "{} 的内部"}
+from bertsmith.reports.language import current_language, t
 
 
 def asset(name: str) -> str:
-    """The text of a file in `reports/web`, which the playground serves as well."""
+    """The text of a file in `reports/web`, which the playground serves too."""
     return (resources.files("bertsmith.reports") / "web" / name).read_text(encoding="utf-8")
 
 
-def inspector_page(answer: bytes, *, model: str, language: PageLanguage) -> str:
-    """A page that draws `answer`, the JSON of an `Inspection`.
+def inspector_page(answer: bytes, *, model: str) -> str:
+    """A page that draws `answer`, the JSON of an `Inspection` in UTF-8, in the current language.
 
-    Args:
-        answer: JSON in UTF-8.
-        model: what the user calls the model, for the heading.
-        language: of headings and notes.
+    `model` is the name that the user gave; it stands in the heading.
     """
-    title = escape(_TITLES[language].format(model))
-    # Inside a script element only "</" could end it too early.
+    language = current_language()
+    title = escape(t("Inside {model}", model=model))
+    # Inside a script element only "</" could end it early.
     data = answer.decode().replace("</", "<\\/")
     script = asset("inspector.js")
     return f"""<!doctype html>

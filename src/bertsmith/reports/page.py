@@ -1,7 +1,7 @@
-"""Tables, texts and pictures to one self-contained HTML file: no network, no script, one style.
+"""A report page: tables, texts and charts in one self-contained HTML file, without any script.
 
-A report is a list of sections; what is put in is escaped. Pictures are the SVG of
-`bertsmith.reports.charts`, inlined. The page reads well on light and on dark screens.
+A report is a list of sections. Everything put in is escaped; charts are inlined SVG. The page
+reads well on light and dark screens.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bertsmith.core.storage import write_bytes
+from bertsmith.reports.language import current_language, t
 from bertsmith.reports.svg import PALETTE
 
-# An unmarked part of a text that is longer is cut in its middle, at this many characters a side.
+# An unmarked part of a text longer than _UNCUT characters keeps only _SIDE of them at each end.
 _UNCUT, _SIDE = 700, 300
 
 
@@ -29,59 +30,58 @@ class Fact:
 
 @dataclass(frozen=True)
 class Blank:
-    """A sentence with a blank (`[MASK]`) and what was guessed for it."""
+    """A sentence with a blank (`[MASK]`) and the model's predictions for it."""
 
     text: str
     guesses: Sequence[tuple[str, float]]
     """Token and probability, best first."""
     answer: str = ""
-    """The word that stood there, if known; the guess that equals it is set in bold."""
+    """The original word, if known; a prediction equal to it is set in bold."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A highlighted part of a text, in characters; stretches may overlap."""
+    """A highlighted span of a text, in characters; spans may overlap."""
 
     start: int
     end: int
     label: str = ""
-    """Set small behind it, e.g. the kind of an entity."""
+    """Shown small after it, e.g. the type of an entity."""
     tone: int = 0
-    """Which colour: a place in `canvas.PALETTE`, counted on from its beginning after its end."""
+    """Index into `svg.PALETTE`; starts over after its end."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A text to read, whole or with stretches highlighted."""
+    """A text to read, with or without highlighted spans."""
 
     text: str
     stretches: Sequence[Stretch] = ()
     name: str = ""
-    """What the text is to the example, e.g. `question`."""
+    """Role of the text in the example, e.g. `question`."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """An example: what is to be said about it, and its texts."""
+    """An example: a heading and its texts."""
 
     title: str
-    """E.g. `true: neutral, said: entailment (98%)`."""
+    """E.g. `true: neutral, predicted: entailment (98%)`."""
     passages: Sequence[Passage]
 
 
 @dataclass
 class Report:
-    """A page that grows section by section and is written once.
+    """A page that is filled section by section and written once, in the current language.
 
     Args:
         title: heading and window title.
         subtitle: one or two sentences under the heading.
-        language: the page's language, e.g. `en` or `zh`.
     """
 
     title: str
     subtitle: str = ""
-    language: str = "en"
+    language: str = field(default_factory=current_language, init=False)
     _parts: list[str] = field(default_factory=list)
 
     def facts(self, facts: Sequence[Fact]) -> None:
@@ -108,7 +108,7 @@ class Report:
         self._parts.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
 
     def links(self, targets: Sequence[tuple[str, str]]) -> None:
-        """A list of links, each what it is called and where it leads from the page's folder."""
+        """A list of links: names, and targets relative to the page's folder."""
         items = "".join(
             f'<li><a href="{escape(quote(target), quote=True)}">{escape(name)}</a></li>'
             for name, target in targets
@@ -118,10 +118,10 @@ class Report:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], *, caption: str = ""
     ) -> None:
-        """A table; columns of numbers are set to the right. None is shown as a dash.
+        """A table; numbers are aligned right, None is shown as a dash.
 
         Raises:
-            ValueError: a row has another number of cells than there are columns.
+            ValueError: a row does not have one cell per column.
         """
         if any(len(row) != len(columns) for row in rows):
             raise ValueError(f"every row of the table needs {len(columns)} cells")
@@ -147,20 +147,20 @@ class Report:
         )
 
     def blanks(self, blanks: Sequence[Blank]) -> None:
-        """Sentences with a blank, each with its ranked guesses as bars, two in a row."""
+        """Sentences with a blank, each with its ranked predictions as bars, two in a row."""
         cards = "".join(map(_blank_card, blanks))
         self._parts.append(f'<div class="blanks">{cards}</div>')
 
     def texts(self, cards: Sequence[Card]) -> None:
-        """Examples to read, one below the other; long parts without a stretch are shortened.
+        """Examples to read, one below the other; long parts without highlights are shortened.
 
         Raises:
-            ValueError: a stretch does not lie in its text.
+            ValueError: a highlight is outside its text.
         """
         self._parts.append("".join(map(_text_card, cards)))
 
     def picture(self, svg: str, caption: str = "") -> None:
-        """A picture made by `bertsmith.reports.charts`."""
+        """A chart made by `reports.charts`."""
         note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f"<figure>{svg}{note}</figure>")
 
@@ -176,7 +176,7 @@ class Report:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the page, whole or not at all.
+        """Writes the page atomically.
 
         Raises:
             SystemFault: the file cannot be written.
@@ -191,9 +191,10 @@ def _blank_card(blank: Blank) -> str:
         f'<i style="width:{100 * share:.1f}%"></i><em>{100 * share:.1f}%</em></li>'
         for token, share in blank.guesses
     )
-    told = f'<p class="answer">{escape(blank.answer)}</p>' if blank.answer else ""
+    original = t("original: {word}", word=blank.answer)
+    answer = f'<p class="answer">{escape(original)}</p>' if blank.answer else ""
     sentence = escape(blank.text).replace("[MASK]", gap)
-    return f'<div class="blank"><p>{sentence}</p>{told}<ol>{bars}</ol></div>'
+    return f'<div class="blank"><p>{sentence}</p>{answer}<ol>{bars}</ol></div>'
 
 
 def _text_card(card: Card) -> str:
@@ -206,11 +207,11 @@ def _text_card(card: Card) -> str:
 
 
 def _highlighted(passage: Passage) -> str:
-    """The text as HTML, cut wherever a stretch begins or ends, so that stretches may overlap."""
+    """The text as HTML, cut wherever a highlight starts or ends, so that they may overlap."""
     text, stretches = passage.text, passage.stretches
     for part in stretches:
         if not 0 <= part.start < part.end <= len(text):
-            raise ValueError(f"{part} does not lie in a text of {len(text)} characters")
+            raise ValueError(f"{part} is not in a text of {len(text)} characters")
     cuts = sorted({0, len(text)}.union(*((part.start, part.end) for part in stretches)))
     html = []
     for start, end in pairwise(cuts):
@@ -232,7 +233,7 @@ def _tone(part: Stretch) -> str:
 
 
 def _tones(over: Sequence[Stretch]) -> str:
-    """The colour of the first stretch as background, and a line below for each."""
+    """CSS for overlapping highlights: the first one's background, and a line below for each."""
     lines = ",".join(f"0 {2 + 3 * place}px {_tone(part)}" for place, part in enumerate(over))
     return f"--tone:{_tone(over[0])};box-shadow:{lines}"
 
@@ -245,7 +246,7 @@ def _cell(value: object) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return t("yes") if value else t("no")
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -280,7 +281,7 @@ th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:ta
 margin:1rem 0}.blank{padding:.8rem 1rem;display:flex;flex-direction:column}
 .blank ol{margin-top:auto}
 .blank p{margin:0 0 .5rem}
-.blank .answer{color:var(--soft);font-size:.9rem}.blank .answer:before{content:"meant: "}
+.blank .answer{color:var(--soft);font-size:.9rem}
 mark{background:var(--accent);color:var(--card);border-radius:4px;padding:0 .15rem}
 .blank ol{list-style:none;margin-bottom:0;padding:0}
 .blank li{display:grid;grid-template-columns:7rem 1fr 3.6rem;align-items:center;gap:.6rem}

@@ -1,8 +1,8 @@
-"""What charts are drawn on: a matplotlib figure that becomes an SVG element of a page.
+"""Makes a matplotlib figure into an SVG element of a page.
 
-Ink and grid come from the page and the tones read well on both, so that one chart serves light and
-dark screens. Text stays text, in the page's font. The same chart is the same bytes, whatever
-matplotlib is told by the user's own settings.
+Text and grid colours are the page's own, and the palette reads well on light and dark screens.
+Text stays text, in the page's font. The same chart is always the same bytes: the user's matplotlib
+settings are ignored.
 """
 
 import io
@@ -26,9 +26,9 @@ PALETTE = (
     "#c24a7b",
     "#6d7782",
 )
-"""Tones that stand out (3:1, as WCAG 2.2 asks of graphics) on the page's light and dark cards."""
+"""Tones with a contrast of 3:1 (WCAG 2.2, graphics) on the page's light and dark cards."""
 
-# Two colours that nothing else uses; the SVG text is searched for them and the page's own put in.
+# Placeholders that no chart uses otherwise; `to_svg` replaces them by the page's own colours.
 INK = "#0d0e0f"
 GRID = "#d1d2d3"
 
@@ -38,18 +38,18 @@ DASHED: dict[str, Any] = {
     "linestyle": (0, (4, 3)),
     "alpha": 0.65,
 }
-"""How a line looks that is only there to compare with."""
+"""Style of reference lines."""
 
 WIDTH = 7.2
-"""Inches. A page makes it its full width, so that a point is the same size in every chart."""
+"""Inches. Every chart fills the width of the page, so text has one size in all of them."""
 
 FONT = 9.0
 """Points."""
 
 POINTS = 72.0
-"""In an inch."""
+"""Points per inch."""
 
-# What matplotlib writes besides the picture; the ids of groups are the same in every chart.
+# What matplotlib writes besides the picture, and ids of groups, which repeat in every chart.
 _METADATA = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->\n?", re.DOTALL)
 _GROUP = re.compile(r'<g id="[^"]*"(/?)>')
 
@@ -70,14 +70,14 @@ def canvas(
     *,
     margins: tuple[float, float, float, float] | None = None,
 ) -> Iterator[Any]:
-    """A figure without axes; give it some, draw, and end with `to_svg`, inside the block.
+    """A figure without axes: add axes, draw, and call `to_svg`, all inside the block.
 
     Args:
-        title: gives the ids of the chart, which must differ on a page.
+        title: seed of the element ids, which must be unique on a page.
         height: inches.
-        margins: inches at the left, bottom, right and top that are kept for labels; without, what
-            matplotlib measures. It has no Chinese font, so labels of the user's at the left or
-            below need a margin from `em`.
+        margins: inches at the left, bottom, right and top for labels; None: as matplotlib
+            measures. It has no Chinese font, so user labels at the left or below need a margin
+            from `em`.
     """
     settings = {
         "font.sans-serif": "DejaVu Sans",
@@ -107,9 +107,9 @@ def to_svg(
 
     Args:
         figure: made by `canvas`.
-        title: said by screen readers.
-        grid: which axis has lines: `x`, `y`, `both` or none (``).
-        spines: the edges that are drawn.
+        title: text for screen readers.
+        grid: axes with grid lines: `x`, `y`, `both` or none (``).
+        spines: edges to draw.
     """
     for axes in figure.axes:
         for name, spine in axes.spines.items():
@@ -137,14 +137,14 @@ def note(
     away: tuple[float, float],
     **alignment: str,
 ) -> None:
-    """A few words beside a place.
+    """Writes a few words beside a point.
 
     Args:
-        axes: where.
+        axes: axes to write on.
         text: the words.
-        at: the place.
-        within: coordinates of the place, as `Axes.annotate` has them.
-        away: distance from it, points.
+        at: the point.
+        within: coordinate system of the point, as in `Axes.annotate`.
+        away: offset from it in points.
         alignment: `ha` and `va`.
     """
     axes.annotate(
@@ -161,7 +161,7 @@ def note(
 
 
 def name_edges(figure: Any, axes: Any, below: str, left: str) -> None:
-    """Names of the axes at the edges of the figure, clear of labels of any length."""
+    """Writes the names of the axes at the edges of the figure, clear of long labels."""
     box, height = axes.get_position(), figure.get_figheight()
     style: dict[str, Any] = {"fontsize": 10, "color": INK}
     middle_x, middle_y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
@@ -170,17 +170,17 @@ def name_edges(figure: Any, axes: Any, below: str, left: str) -> None:
 
 
 def as_percent(axis: Any) -> None:
-    """Shows shares as percent, with as many digits as its steps need."""
+    """Shows shares as percent, with as many digits as the ticks need."""
     axis.set_major_formatter(matplotlib("ticker").FuncFormatter(lambda x, _: f"{100 * x:.4g}%"))
 
 
 def em(text: str) -> float:
-    """The width of a text, roughly, in units of the size of its font."""
+    """The approximate width of a text in units of its font size."""
     return sum(1.05 if unicodedata.east_asian_width(c) in "WF" else 0.62 for c in text)
 
 
 def short(text: str, *, most: float = 15) -> str:
-    """A label on one line that is at most so wide, in em; its middle, which tells least, goes."""
+    """A label on one line of at most `most` em; a longer one loses its middle."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     if em(line) <= most:
         return line
@@ -192,6 +192,6 @@ def short(text: str, *, most: float = 15) -> str:
 
 
 def padded(text: str) -> str:
-    """A label with the room at its end that matplotlib does not measure (see `canvas`)."""
+    """A label with extra room at its end, as matplotlib measures Chinese too narrow."""
     wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
     return text + "\N{NO-BREAK SPACE}" * round(1.3 * wide)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bertsmith.core.errors import DataError, UsageError
 from bertsmith.models.head_config import Level, Loss
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks.decode import Outputs
 from bertsmith.tasks.examples import Example, Limits
@@ -91,23 +92,19 @@ class TaskKind(ABC):
     """What a model can be asked, e.g. `a text or a pair of texts`."""
     pipeline: ClassVar[str]
     """The task's name on the Hugging Face hub."""
-    usual_answer: ClassVar[str] = "most frequent answer"
-    """What the baseline always gives."""
-    baseline_words: ClassVar[str]
-    """The same as a phrase, e.g. `always the most frequent class`."""
-    loss_words: ClassVar[str] = (
-        "the model's surprise at the right answers (minus the logarithm of their probability)"
-    )
+    baseline_name: ClassVar[str]
+    """What the baseline always predicts, e.g. `majority class`."""
+    loss_words: ClassVar[str] = "negative log-probability of the correct answer, in nats"
     counted: ClassVar[str] = ""
     """What `Example.counted` counts, e.g. `class`."""
     unit: ClassVar[str] = "example"
-    """What has a label."""
+    """The unit that has a label."""
     inputs: ClassVar[str] = "inputs"
-    """What becomes one row of tokens, or several."""
+    """The unit that becomes one row of tokens, or several."""
     cut_inputs: ClassVar[str] = "inputs"
-    """What loses its end."""
-    wrong: ClassVar[str] = "Wrong answers"
-    """What examples with an error are called."""
+    """The unit that is cut when it is too long."""
+    wrong: ClassVar[str] = "Wrong predictions"
+    """Heading of the examples with an error."""
 
     @property
     def is_number(self) -> bool:
@@ -329,14 +326,13 @@ class TaskKind(ABC):
 
     @abstractmethod
     def baseline(self, references: Any) -> Any:
-        """Predictions that are always the `usual_answer` of these references.
+        """Predictions that are always the most frequent of these references (see `baseline_name`).
 
-        Of these themselves, not those of the training part, or giving another class every time
-        could look better than it.
+        The most frequent of the training split could score lower than another constant.
         """
 
     def is_constant(self, references: Any, predictions: Any) -> bool:
-        """Whether the predictions are nearly all the same, which the metrics do not tell."""
+        """Whether the predictions are nearly all the same, if the metrics cannot tell."""
         return False
 
     def table(self, references: Any, predictions: Any, labels: Sequence[str]) -> list[Row]:
@@ -355,11 +351,11 @@ class TaskKind(ABC):
             DataError: so it is, by file and line.
         """
 
-    # --- Words and pictures of a report ---
+    # --- The report, in the current language ---
 
     @abstractmethod
     def goal(self, labels: Sequence[str], example: Example) -> str:
-        """What a model is fine-tuned to do, after `fine-tuned to`."""
+        """What a model is fine-tuned to do; follows `fine-tuned to`."""
 
     @abstractmethod
     def transformers_code(self, folder: str, example: Example) -> list[str]:
@@ -367,22 +363,26 @@ class TaskKind(ABC):
 
     @abstractmethod
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes sections on what the model gets right."""
+        """Writes sections on which predictions are correct."""
 
     def about_errors(self, count: int, total: int, most: int) -> str:
-        """What stands above the cards of `count` errors, of which `most` are shown."""
-        return (
-            f"{self.wrong}: {count:,} of {total:,}. Below are those that the model was surest of, "
-            f"{most} at most; some may be errors of the labels."
+        """The paragraph above the cards of `count` errors, of which at most `most` are shown."""
+        return t(
+            "{what}: {count:,} of {total:,}. The most confident ones are shown, {most} at most; "
+            "some may be labelling errors.",
+            what=t(self.wrong),
+            count=count,
+            total=total,
+            most=most,
         )
 
     @abstractmethod
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> NDArray[np.float64]:
-        """How bad each answer is, -1 where it is right [N]."""
+        """Severity of each error, -1 for correct predictions [N]."""
 
     @abstractmethod
     def card(self, example: Any, answer: Any) -> Card:
-        """A wrong answer to read."""
+        """An example with its wrong prediction."""
 
 
 def is_lines(path: Path | str) -> bool:

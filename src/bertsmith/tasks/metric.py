@@ -1,7 +1,7 @@
-"""What a score is: sums over examples, and a function of the sums.
+"""The contract of a metric: sums over examples, and a function of these sums.
 
-The value over all examples, over a bootstrap resample and over one example so come from the same
-lines. References and predictions have one entry for each of N examples; which, a kind says.
+The same code therefore scores all examples, a bootstrap resample or a single example. References
+and predictions have one entry for each of N examples; the kind of task defines what it is.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 UNDEFINED = (
-    "A correlation tells whether predictions rise where the right numbers rise; these predictions "
-    "(or the right numbers) are all the same, so nothing rises, and the correlation is undefined "
-    "rather than 0."
+    "The correlation is undefined because all predictions, or all labels, are the same number."
 )
 """Why `pearson` and `spearman` may have no value."""
 
 
-def told(score: float | None) -> str:
-    """A score in words; an error may be of any size."""
+def score_text(score: float | None) -> str:
+    """A score as text; an error may be of any magnitude."""
     if score is None:
         return "undefined"
     is_usual = score == 0 or 1e-4 <= abs(score) < 1e4
@@ -35,18 +33,18 @@ class Metric:
 
     title: str
     statistics: Callable[[Any, Any], Floats]
-    """(references, predictions) -> what each example adds to K sums [N, K], or that by which `sums`
-    knows it."""
+    """(references, predictions) -> each example's addend to K sums [N, K], or whatever `sums`
+    takes in its place."""
     value: Callable[[Floats], float | None]
-    """Sums [K] -> the score; None: undefined."""
+    """Sums [K] -> the score; None if undefined."""
     sums: Callable[[Floats, Floats], Floats] = lambda statistics, weights_RN: (
         weights_RN @ statistics
     )
     """(statistics, weights of the examples [R, N]) -> their sums [R, K]."""
     is_error: bool = False
-    """Whether it is in the unit of the labels, and less is better; else 1 is best."""
+    """Whether it is in the unit of the labels and lower is better; otherwise 1 is best."""
     meaning: str = ""
-    """For a report, a sentence."""
+    """An explanatory sentence for reports."""
 
 
 def mean(sums_2: Floats) -> float:
@@ -55,17 +53,18 @@ def mean(sums_2: Floats) -> float:
 
 
 def f1(hits: float, gold: float, predicted: float) -> float:
-    """The harmonic mean of precision and recall; 0 where there is nothing."""
+    """The harmonic mean of precision and recall; 0 if both counts are 0."""
     return float(2 * hits / (gold + predicted)) if gold + predicted else 0.0
 
 
 def share(part: float, whole: float) -> float:
-    """A quotient, 0 of nothing."""
+    """`part / whole`, 0 if the whole is 0."""
     return float(part / whole) if whole else 0.0
 
 
 F1_WORDS = (
-    "the harmonic mean of precision (how many of those said are right) and recall (how many of "
+    "the harmonic mean of precision (share of predictions that are correct) and recall (share of "
+    "true ones that are found)"
 )
 """For the meanings of several metrics."""
 
@@ -77,24 +76,24 @@ def agree(gold: Any, predicted: Any) -> Floats:
 
 
 ACCURACY = Metric(
-    "accuracy", agree, mean, meaning="Accuracy is the share of answers that are right."
+    "accuracy", agree, mean, meaning="Accuracy is the share of predictions that are correct."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one class, label or type of entity fares; 0 where there is nothing to divide by."""
+    """Scores of one class, label or entity type; 0 in place of a division by 0."""
 
     name: str
     precision: float
     recall: float
     f1: float
     support: int
-    """How many there are in the gold data."""
+    """Number of references."""
 
 
 def row(name: str, hits: int, gold: int, predicted: int) -> Row:
-    """The row of these counts."""
+    """The row for these counts."""
     return Row(
         name, share(hits, predicted), share(hits, gold), f1(hits, gold, predicted), int(gold)
     )

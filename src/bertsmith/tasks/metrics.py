@@ -1,7 +1,6 @@
-"""The official metrics by name: their values, and how sure they are.
+"""The metrics of all kinds of task by name: values and confidence intervals.
 
-Every metric adds up numbers of the single examples and computes its value from the sums (see
-`metric`); the kinds of task define them.
+The kinds of task define them; see `metric` for their form.
 """
 
 from collections.abc import Sequence
@@ -10,36 +9,35 @@ from typing import Any
 import numpy as np
 
 from bertsmith.tasks.kinds.registry import KINDS
-from bertsmith.tasks.metric import Floats, Metric, told
+from bertsmith.tasks.metric import Floats, Metric, score_text
 
 METRICS: dict[str, Metric] = {
     name: metric for kind in KINDS.values() for name, metric in kind.metrics.items()
 }
-"""By the name that a task's row has."""
-_USUAL = {name: kind.usual_answer for kind in KINDS.values() for name in kind.metrics}
+"""By the name that tasks use."""
 
 
-def told_beside(
-    name: str, score: float | None, interval: tuple[float, float] | None, baseline: float | None
+def score_line(
+    score: float | None, interval: tuple[float, float] | None, baseline: float | None
 ) -> str:
-    """A metric's score in words with its 95% interval and that of the baseline, if known."""
-    words = told(score)
+    """A score as text, with its 95% interval and the baseline's score, if known."""
+    words = score_text(score)
     if interval is not None:
-        words += " (95% interval {} to {})".format(*map(told, interval))
+        words += " (95% interval {} to {})".format(*map(score_text, interval))
     if baseline is not None:
-        words += f", always the {_USUAL[name]} {told(baseline)}"
+        words += f", baseline {score_text(baseline)}"
     return words
 
 
-# Draws that `interval` holds at a time, in a few arrays of 16 MB.
+# Resamples that `resampled` holds at a time, in a few arrays of 16 MB.
 _BLOCK = 1 << 21
 
 
 def score(names: Sequence[str], gold: Any, predicted: Any) -> dict[str, float | None]:
-    """The value of each metric, by name; None where it is undefined, as all are without examples.
+    """Metric -> its value; None if undefined, as every metric is without examples.
 
     Raises:
-        ValueError: there is not one prediction for each example.
+        ValueError: the numbers of predictions and examples differ.
     """
     return {name: _value(name, _statistics(name, gold, predicted)) for name in names}
 
@@ -73,23 +71,23 @@ def interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of a metric over examples (Efron and Tibshirani 1993, ch. 13).
 
-    A resample draws N examples with replacement, so it weighs the statistics of each by how often
-    it was drawn. What the statistics take from all examples stays that of the full sample; for
-    `spearman` these are the ranks. Resamples in which the metric is undefined are left out.
+    A resample draws N examples with replacement, which weighs the statistics of each example by
+    the number of times it is drawn. Whatever statistics depend on all examples (the ranks of
+    `spearman`) stays that of the full sample. Resamples with an undefined metric are skipped.
 
     Args:
-        name: of the metric.
-        gold: N right answers.
+        name: name of the metric.
+        gold: N references.
         predicted: N predictions.
-        resamples: how many are drawn.
+        resamples: number of resamples.
         seed: the same seed gives the same interval.
-        level: share of the resamples that lie inside, half of the others on either side.
+        level: share of the resamples inside the interval; the rest is split between both sides.
 
     Returns:
-        Its lower and upper end; None where the metric is undefined.
+        Its lower and upper end; None if the metric is undefined.
 
     Raises:
-        ValueError: there is not one prediction for each example.
+        ValueError: the numbers of predictions and examples differ.
     """
     if score([name], gold, predicted)[name] is None:
         return None
@@ -106,8 +104,8 @@ def resampled(
 ) -> list[float | None]:
     """A metric in each of `resamples` resamples of the examples; see `interval`.
 
-    The same seed and number of examples give the same resamples, so that the values of two models
-    are pairs.
+    The same seed and number of examples give the same resamples, so the values of two models are
+    paired.
     """
     statistics_NK = _statistics(name, gold, predicted)
     count, metric = len(statistics_NK), METRICS[name]

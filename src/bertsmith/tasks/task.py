@@ -46,7 +46,7 @@ def own_task(kind: TaskKind, *, columns: Columns, train: Sequence[Example]) -> T
     names = kind.metrics_of(labels)
     return Task(
         name=kind.name,
-        title=f"Own data ({kind.name})",
+        title=f"Custom data ({kind.name})",
         kind=kind,
         metrics=names,
         deciding=tuple(name for name in names if name in kind.deciding),

@@ -1,4 +1,4 @@
-"""How well the runs of a fine-tuning did and how the best one learned, as sections of its page."""
+"""Sections of a fine-tuning's page: scores, runs and training curves."""
 
 import math
 from collections.abc import Sequence
@@ -10,86 +10,105 @@ import numpy as np
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.finetuning.run import RunResult
 from bertsmith.reports.charts import Dots, Mark, Series, dots_chart, line_chart
+from bertsmith.reports.language import listed, t
 from bertsmith.reports.page import Report
 from bertsmith.tasks import metrics
-from bertsmith.tasks.metric import told
+from bertsmith.tasks.metric import score_text
 from bertsmith.tasks.metrics import METRICS
 from bertsmith.training.progress import read_metrics
 
 _CURVE_POINTS = 60
 
 
+def baseline_title(result: FinetuneResult) -> str:
+    """What the baseline predicts, e.g. `baseline (majority class)`."""
+    return t("baseline ({name})", name=t(result.task_kind.baseline_name))
+
+
 def write_scores(page: Report, result: FinetuneResult) -> None:
-    """Writes what the scores are and mean."""
+    """Writes the scores and what each metric means."""
     best = result.best_run
-    meanings = [METRICS[name].meaning for name in best.scores[result.deciding]]
+    meanings = [t(METRICS[name].meaning) for name in best.scores[result.deciding]]
     if "f1" in best.scores[result.deciding]:
         place = list(best.scores[result.deciding]).index("f1")
-        meanings[place] += f" “{result.labels[1]}”."
-    page.section("Scores", " ".join(meanings))
+        meanings[place] += t(" ") + t("The class here is “{name}”.", name=result.labels[1])
+    page.section(t("Scores"), t(" ").join(meanings))
     several = any(found.runs > 1 for found in result.summary[result.deciding].values())
-    columns = ["part", "score", "best run", "95% interval", result.task_kind.baseline_words]
+    columns = [t("split"), t("score"), t("best run"), t("95% interval"), baseline_title(result)]
     rows: list[list[object]] = []
     for part, scores in best.scores.items():
         for name, value in scores.items():
-            row: list[object] = [part, METRICS[name].title, told(value), None, None]
+            row: list[object] = [part, t(METRICS[name].title), t(score_text(value)), None, None]
             if part == result.deciding and name in result.intervals:
                 low, high = result.intervals[name]
-                row[3] = f"{told(low)} to {told(high)}"
+                row[3] = t("{low} to {high}", low=score_text(low), high=score_text(high))
             if part == result.deciding and name in result.baseline:
-                row[4] = told(result.baseline[name])
+                row[4] = t(score_text(result.baseline[name]))
             if several:
                 found = result.summary[part][name]
-                row += [told(found.mean), told(found.deviation), found.runs]
+                row += [score_text(found.mean), score_text(found.deviation), found.runs]
             rows.append(row)
-    page.table(columns + ["mean", "deviation", "runs"] * several, rows)
+    page.table(columns + [t("mean"), t("deviation"), t("runs")] * several, rows)
     notes = []
     if result.intervals:
         notes.append(
-            "The interval holds the score in 95 of 100 draws of as many examples from these, with "
-            "repeats (a bootstrap): so much is due to which examples they happen to be."
+            t(
+                "The 95% interval comes from a bootstrap over the examples: it shows how much of "
+                "the score is due to the choice of examples."
+            )
         )
     if several:
         notes.append(
-            "Mean and standard deviation are over runs that differ only in their seed, the number "
-            "that decides the initial output layer, the order of the examples and the dropout."
+            t(
+                "Mean and standard deviation are over runs that differ only in their seed, which "
+                "decides the initial output layer, the order of the examples and the dropout."
+            )
         )
-    chosen = "best epoch and run were" if len(result.runs) > 1 else "best epoch was"
-    notes.append(
-        f"The {chosen} chosen by {result.deciding}, so expect a little less on new examples."
-    )
-    page.text(" ".join(notes))
+    chosen = t("The best epoch was selected on {split}, so expect slightly lower scores on new "
+               "examples.", split=result.deciding)  # fmt: skip
+    if len(result.runs) > 1:
+        chosen = t(
+            "The best epoch and the best run were selected on {split}, so expect slightly lower "
+            "scores on new examples.",
+            split=result.deciding,
+        )
+    page.text(t(" ").join([*notes, chosen]))
 
 
 def write_runs(page: Report, result: FinetuneResult) -> None:
     """Writes the score of every run, the best first."""
-    usual = result.task_kind.baseline_words
     ranked = sorted(result.runs, key=lambda run: -run.main)
-    titles = [METRICS[name].title for name in result.deciding_metrics]
-    score = titles[0] if len(titles) == 1 else f"mean of {' and '.join(titles)}"
+    titles = [t(METRICS[name].title) for name in result.deciding_metrics]
+    score = titles[0] if len(titles) == 1 else t("mean of {scores}", scores=listed(titles))
     groups: dict[str, list[float]] = {}
     for run in ranked:
         # As in the mean, a run that learned nothing does not count.
         groups.setdefault(_setting(run), []).append(math.nan if run.degenerate else run.main)
-    page.section("Runs")
+    page.section(t("Runs"))
+    caption = t(
+        "Each dot is a run, each row a setting: learning rate, batch size, epochs. Beside it the "
+        "mean and the standard deviation."
+    )
+    if result.degenerate:
+        caption += t(" ") + t(
+            "A run that is no better than the baseline has failed, without a dot."
+        )
     page.picture(
         dots_chart(
             [Dots(name, mains) for name, mains in groups.items()],
-            title="Scores of the runs",
-            x_label=f"{score} on {result.deciding}",
+            title=t("Scores of the runs"),
+            x_label=t("{score} on {split}", score=score, split=result.deciding),
             marks=_baseline_marks(
                 result,
                 [result.deciding_metrics],
                 [run.main for run in ranked if not run.degenerate],
             ),
         ),
-        "A dot is a run; a row has the runs of one learning rate, number of examples a step and "
-        "number of epochs, with their mean and standard deviation."
-        + f" A run no better than “{usual}” has no dot and counts as failed."
-        * bool(result.degenerate),
+        caption,
     )
+    columns = t("learning rate"), t("batch size"), t("epochs"), t("seed"), score, t("best epoch")
     page.table(
-        ["learning rate", "examples a step", "epochs", "seed", score, "best epoch", ""],
+        [*columns, ""],
         [
             [
                 f"{run.learning_rate:g}",
@@ -98,9 +117,9 @@ def write_runs(page: Report, result: FinetuneResult) -> None:
                 run.seed,
                 f"{run.main:.4f}",
                 f"{run.best_epoch:g}",
-                "kept"
+                t("kept")
                 if run is result.best_run
-                else f"no better than “{result.task_kind.baseline_words}”" * run.degenerate,
+                else t("no better than the baseline") * run.degenerate,
             ]
             for run in ranked
         ],
@@ -114,27 +133,27 @@ def _setting(run: RunResult) -> str:
 def _baseline_marks(
     result: FinetuneResult, chosen: Sequence[Sequence[str]], shown: Sequence[float]
 ) -> list[Mark]:
-    """Lines of the baseline, each the mean of some metrics.
+    """Lines of the baseline, each for the mean of some metrics.
 
-    A baseline that is far below everything else has no line, which would leave the scores no room.
+    A baseline far below all scores gets no line, because it would squeeze them together.
     """
     names: dict[float, list[str]] = {}
     for row in chosen:
         scores = {name: result.baseline.get(name) for name in row}
         if any(value is not None for value in scores.values()):
-            titles = [METRICS[name].title for name in row]
+            titles = [t(METRICS[name].title) for name in row]
             names.setdefault(metrics.main(scores), []).extend(titles)
     values = [value for value in shown if math.isfinite(value)]
     room = 2 * (max(values) - min(values)) if values else math.inf
     return [
-        Mark(f"{result.task_kind.baseline_words}: {', '.join(titles)}", at)
+        Mark(f"{baseline_title(result)}{t(': ')}{listed(titles)}", at)
         for at, titles in names.items()
         if not values or min(values) - at <= room
     ]
 
 
 def write_curves(page: Report, result: FinetuneResult) -> None:
-    """Writes the loss and the scores of the best run, epoch by epoch.
+    """Writes the loss and the scores of the best run by epoch.
 
     Raises:
         FolderError: its `metrics.jsonl` is damaged.
@@ -143,20 +162,19 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     records = read_metrics(Path(best.out) / "metrics.jsonl")
     trained = [record for record in records if record["kind"] == "train"]
     evaluated = [record for record in records if record["kind"] == "evaluation"]
-    # Steps of an epoch: a run that was over within its first one was evaluated at its end only.
+    # Steps per epoch; a run that ended within its first epoch was evaluated only at its end.
     epoch = evaluated[0]["step"] / min(best.best_epoch, 1)
-    page.section("How it learned")
+    page.section(t("Training"))
     page.picture(
         line_chart(
             [_smooth(trained, epoch)],
-            title="Training loss",
-            x_label="epochs",
-            y_label="loss",
+            title=t("Training loss"),
+            x_label=t("epochs"),
+            y_label=t("loss"),
         ),
-        f"The loss is what training lowers: {result.task_kind.loss_words}. Means over stretches of "
-        "steps.",
+        t("Loss: {loss}, averaged over short spans of steps.", loss=t(result.task_kind.loss_words)),
     )
-    # An error is in another unit than the scores.
+    # An error has another unit than the scores.
     names = [
         name
         for name in best.scores[result.deciding]
@@ -166,7 +184,7 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
         return
     lines = [
         Series(
-            METRICS[name].title,
+            t(METRICS[name].title),
             [record["step"] / epoch for record in evaluated],
             [record.get(name, math.nan) for record in evaluated],
         )
@@ -176,21 +194,23 @@ def write_curves(page: Report, result: FinetuneResult) -> None:
     page.picture(
         line_chart(
             lines,
-            title="Scores by epoch",
-            x_label="epochs",
-            y_label=f"score on {result.deciding}",
+            title=t("Scores by epoch"),
+            x_label=t("epochs"),
+            y_label=t("score on {split}", split=result.deciding),
             marks=_baseline_marks(result, [[name] for name in names], shown),
         ),
-        f"Scores after each epoch of the best run. The model after epoch {best.best_epoch:g} was "
-        "kept.",
+        t(
+            "Scores of the best run after each epoch. The model of epoch {epoch:g} was kept.",
+            epoch=best.best_epoch,
+        ),
     )
 
 
 def _smooth(trained: Sequence[dict[str, Any]], epoch: float) -> Series:
-    """The training loss as means over stretches of equal length."""
+    """The training loss, averaged over spans of equal length."""
     parts = np.array_split(
         np.array([(record["step"] / epoch, record["loss"]) for record in trained]),
         min(_CURVE_POINTS, len(trained)),
     )
     x, y = np.array([part.mean(axis=0) for part in parts]).T
-    return Series("training", x.tolist(), y.tolist())
+    return Series(t("training"), x.tolist(), y.tolist())

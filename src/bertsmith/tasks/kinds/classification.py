@@ -1,4 +1,4 @@
-"""Classification: a text or a pair of texts gets one of several classes."""
+"""Classification: one of several classes for a text or a pair of texts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks import spellings
 from bertsmith.tasks.datasets.fields import label_of
@@ -51,9 +52,9 @@ def _both_classes(gold: Any, predicted: Any) -> Floats:
 
 
 def _sums_by_class(classes_N2: Floats, weights_RN: Floats) -> Floats:
-    """Hits, gold and predicted of each class side by side [R, 3 * C].
+    """Hits, references and predictions of each class side by side [R, 3 * C].
 
-    As one-hot rows of the examples they would be 3 * C numbers each, of which 3 are not 0.
+    One-hot rows would take 3 * C numbers for each example, all but 3 of them 0.
     """
     gold, predicted = classes_N2.astype(np.int64).T
     hits, most = gold == predicted, int(classes_N2.max()) + 1
@@ -73,17 +74,17 @@ def _sums_by_class(classes_N2: Floats, weights_RN: Floats) -> Floats:
 
 def _macro_f1(sums: Floats) -> float:
     hits_C, gold_C, predicted_C = sums.reshape(3, -1)
-    # A class that neither side has is no part of the mean (scikit-learn's default `labels`).
+    # Classes without references and predictions do not count (scikit-learn's default `labels`).
     seen = gold_C + predicted_C > 0
     return float((2 * hits_C[seen] / (gold_C + predicted_C)[seen]).mean())
 
 
 def _matthews(sums: Floats) -> float:
-    """Gorodkin's correlation of several classes (2004); Matthews' (1975) where they are two."""
+    """Gorodkin's multi-class correlation (2004), which for two classes is Matthews' (1975)."""
     hits_C, gold_C, predicted_C = sums.reshape(3, -1)
     total = gold_C.sum()
     spread = (total**2 - gold_C @ gold_C) * (total**2 - predicted_C @ predicted_C)
-    # Whole numbers, so exactly 0 where a side is constant; scikit-learn and GLUE then score 0.
+    # Integers, so exactly 0 if either side is constant; scikit-learn and GLUE then score 0.
     return float((hits_C.sum() * total - gold_C @ predicted_C) / math.sqrt(spread or 1.0))
 
 
@@ -99,38 +100,38 @@ class Classification(TextKind):
             "F1",
             _agree_on_positive,
             lambda sums: f1(*sums),
-            meaning=f"F1 is {F1_WORDS}the true ones were said) of the class",
+            meaning=f"F1 is {F1_WORDS} of one class.",
         ),
         "macro_f1": Metric(
             "macro F1",
             _both_classes,
             _macro_f1,
             _sums_by_class,
-            meaning=f"Macro F1 is the mean of every class's F1, {F1_WORDS}the true ones were "
-            "said), so that a rare class counts as much as a frequent one.",
+            meaning=f"Macro F1 is the mean of the F1 of all classes, each {F1_WORDS}. Rare classes "
+            "count as much as frequent ones.",
         ),
         "matthews": Metric(
             "Matthews correlation",
             _both_classes,
             _matthews,
             _sums_by_class,
-            meaning="The Matthews correlation is 1 if all answers are right and 0 if they have "
-            "nothing to do with the truth, however unequal the classes are.",
+            meaning="The Matthews correlation is 1 if all predictions are correct and 0 if they "
+            "are unrelated to the labels, however unbalanced the classes are.",
         ),
     }
-    baseline_words = "always the most frequent class"
+    baseline_name = "majority class"
     counted = "class"
 
     def label_in(self, row: FileRow, columns: Columns) -> str:
-        """A class by name."""
+        """The name of a class."""
         return label_of(row, columns.label)
 
     def metrics_of(self, labels: Sequence[str]) -> tuple[str, ...]:
-        """F1 of one class and Matthews' are those of official tasks."""
+        """Official tasks alone use F1 of one class and Matthews' correlation."""
         return ("accuracy", "macro_f1")
 
     def notes_on(self, labels: Sequence[str], *, official: bool) -> list[str]:
-        """Labels that look like several in one, and many classes."""
+        """Labels that look like several joined labels, and many classes."""
         notes = []
         several = None if official else spellings.told_of_several(labels)
         if several:
@@ -156,10 +157,10 @@ class Classification(TextKind):
         return with_targets(features, np.array([number_of[str(label)] for label in given]))
 
     def class_weights(self, features: Features, labels: Sequence[str]) -> NDArray[np.float64]:
-        """Weights whose mean over the training examples is 1, so that the loss keeps its size."""
+        """Inverse class frequencies with mean 1 over the examples, so the loss keeps its scale."""
         assert features.targets is not None
         counts = np.bincount(features.targets.astype(np.int64), minlength=len(labels))
-        # An official class may have no example here.
+        # A class of an official task may have no training example.
         weights: NDArray[np.float64] = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
         return weights
 
@@ -174,11 +175,11 @@ class Classification(TextKind):
         ]
 
     def references(self, examples: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
-        """Numbers of classes [N]."""
+        """Class numbers [N]."""
         return _numbers([example.label for example in examples], labels)
 
     def predictions(self, answers: Sequence[Any], labels: Sequence[str]) -> NDArray[np.int64]:
-        """Numbers of classes [N]."""
+        """Class numbers [N]."""
         return _numbers([answer.label for answer in answers], labels)
 
     def baseline(self, references: Any) -> Any:
@@ -191,30 +192,32 @@ class Classification(TextKind):
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
         """To classify."""
-        return f"tell which of {len(labels)} classes {kind_of_text(example)} belongs to"
+        what = kind_of_text(example)
+        return t("assign {what} to one of {count} classes", what=what, count=len(labels))
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
         """A pipeline."""
         return [*sections.pipeline_code(self.pipeline, folder), call_of_pipeline(example)]
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes precision and recall of the classes, and how sure the model is."""
+        """Writes precision and recall of the classes, confusions and calibration."""
         true = self.references(found.examples, found.labels)
         guessed = self.predictions(found.predictions, found.labels)
-        page.section("Class by class", sections.PRECISION)
+        page.section(t("Scores by class"), t(sections.PRECISION))
         sections.write_confusion(page, true, guessed, found.labels, "class")
-        sections.write_calibration(page, _sure(found.predictions), true == guessed, "answers")
+        confidences = _confidences(found.predictions)
+        sections.write_calibration(page, confidences, true == guessed, "predictions")
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How sure the model was of a wrong class."""
+        """Confidence in the wrong class."""
         pairs = zip(examples, answers, strict=True)
         wrong = [answer.label != example.label for example, answer in pairs]
-        return sections.where(wrong, _sure(answers))
+        return sections.where(wrong, _confidences(answers))
 
     def card(self, example: TextExample, answer: ClassAnswer) -> Card:
-        """Both classes over the text."""
-        sure = answer.probabilities[answer.label]
-        title = f"true: {example.label}, said: {answer.label} ({sure:.1%})"
+        """The text under its true and predicted class."""
+        confidence = answer.probabilities[answer.label]
+        title = sections.verdict(example.label, answer.label, confidence)
         return Card(title, sections.text_passages(example))
 
 
@@ -223,7 +226,7 @@ def _numbers(names: Sequence[str], labels: Sequence[str]) -> NDArray[np.int64]:
     return np.array([number_of[name] for name in names])
 
 
-def _sure(answers: Sequence[ClassAnswer]) -> list[float]:
+def _confidences(answers: Sequence[ClassAnswer]) -> list[float]:
     return [answer.probabilities[answer.label] for answer in answers]
 
 

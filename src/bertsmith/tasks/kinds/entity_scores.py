@@ -1,4 +1,4 @@
-"""Tags as answers, and the scores of tags and of the entities that they spell."""
+"""Predicted tags, and the scores of tags and of the entities they spell."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from bertsmith.tasks.metric import Floats, Metric, Row, f1, mean, row, share
 
 
 class TaggedSpan(msgspec.Struct, frozen=True):
-    """Characters `start` to `end` (exclusive) of the text that name something of a type.
+    """An entity: characters `start` to `end` (exclusive) of the text.
 
-    The text is the one given; of words that came in a list, it is these with a space between.
+    A list of words counts as the text that joins them with spaces.
     """
 
     type: str
@@ -23,9 +23,9 @@ class TaggedSpan(msgspec.Struct, frozen=True):
     end: int
     text: str
     word_start: int
-    """The number of the first word."""
+    """Index of the first word."""
     word_end: int
-    """The number of the word behind the last."""
+    """Index of the word after the last."""
 
 
 class TagAnswer(Prediction, frozen=True, tag="tags"):
@@ -48,7 +48,7 @@ class TagAnswer(Prediction, frozen=True, tag="tags"):
 
 
 def _agree_by_word(gold: Any, predicted: Any) -> Floats:
-    """Right words and words of each sentence [N, 2]."""
+    """Correct words and all words of each sentence [N, 2]."""
     pairs = zip(gold, predicted, strict=True)
     return np.array(
         [
@@ -60,7 +60,7 @@ def _agree_by_word(gold: Any, predicted: Any) -> Floats:
 
 
 def _entity_counts(gold: Any, predicted: Any) -> Floats:
-    """Hits, gold and predicted entities of each sentence [N, 3]; a hit has type, start and end."""
+    """Hits, true and predicted entities of each sentence [N, 3]; a hit has type, start and end."""
     rows = []
     for right, guess in zip(gold, predicted, strict=True):
         found, guessed = set(entities(right)), set(entities(guess))
@@ -70,37 +70,36 @@ def _entity_counts(gold: Any, predicted: Any) -> Floats:
 
 TAG_METRICS = {
     "tag_accuracy": Metric(
-        "accuracy of the tags",
+        "tag accuracy",
         _agree_by_word,
         mean,
-        meaning="Accuracy of the tags is the share of words that got the right one.",
+        meaning="Tag accuracy is the share of words with the correct tag.",
     ),
     "entity_precision": Metric(
         "precision",
         _entity_counts,
         lambda sums: share(sums[0], sums[2]),
-        meaning="Precision is the share of entities (names of things) said that are right in type, "
-        "first and last word.",
+        meaning="Precision is the share of predicted entities that are correct in type, first and "
+        "last word.",
     ),
     "entity_recall": Metric(
         "recall",
         _entity_counts,
         lambda sums: share(sums[0], sums[1]),
-        meaning="Recall is the share of true entities that were found.",
+        meaning="Recall is the share of true entities that are found.",
     ),
     "entity_f1": Metric(
         "F1",
         _entity_counts,
         lambda sums: f1(*sums),
-        meaning="F1 is the harmonic mean of precision and recall, which is low where either is.",
+        meaning="F1 is the harmonic mean of precision and recall.",
     ),
 }
-"""Those of entities count all types together and are 0 where there is nothing to divide by, as in
-conlleval."""
+"""Entity metrics count all types together; a division by 0 gives 0, as in conlleval."""
 
 
 def per_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> list[Row]:
-    """A row for each type of entity that the gold or the predicted tags have, by name."""
+    """A row for each entity type among the true or predicted tags, by name."""
     hits: Counter[str] = Counter()
     found: Counter[str] = Counter()
     guessed: Counter[str] = Counter()
@@ -116,21 +115,19 @@ def per_type(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) 
 def entity_mistakes(
     true: Sequence[Sequence[str]], guessed: Sequence[Sequence[str]]
 ) -> dict[str, int]:
-    """What became of the true entities, and how many were made up."""
-    counts = dict.fromkeys(
-        ("right", "another type", "other first or last word", "missed", "made up"), 0
-    )
+    """How many true entities were found, confused or missed, and how many were made up."""
+    counts = dict.fromkeys(("correct", "wrong type", "wrong boundary", "missed", "spurious"), 0)
     for tags, guesses in zip(true, guessed, strict=True):
         there, here = entities(tags), entities(guesses)
         for one in there:
             met = [other for other in here if _overlap(one, other)]
             if one in met:
-                counts["right"] += 1
+                counts["correct"] += 1
             elif any((other.start, other.end) == (one.start, one.end) for other in met):
-                counts["another type"] += 1
+                counts["wrong type"] += 1
             else:
-                counts["other first or last word" if met else "missed"] += 1
-        counts["made up"] += sum(not any(_overlap(one, other) for one in there) for other in here)
+                counts["wrong boundary" if met else "missed"] += 1
+        counts["spurious"] += sum(not any(_overlap(one, other) for one in there) for other in here)
     return counts
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.core.errors import DataError, option
+from bertsmith.reports.language import listed, t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks.datasets.fields import name_of, not_a
 from bertsmith.tasks.decode import Outputs, averaged
@@ -91,30 +92,27 @@ class MultiLabel(TextKind):
             "micro F1",
             _counts,
             lambda sums: f1(*sums),
-            meaning=f"Micro F1 is {F1_WORDS}the true ones were said) over all labels together.",
+            meaning=f"Micro F1 is {F1_WORDS} over all labels together.",
         ),
         "label_macro_f1": Metric(
             "macro F1",
             _counts_by_label,
             _macro_f1,
-            meaning="Macro F1 is the mean of every label's F1, so that a rare label counts as much "
-            "as a frequent one.",
+            meaning="Macro F1 is the mean of the F1 of all labels. Rare labels count as much as "
+            "frequent ones.",
         ),
         "lrap": Metric(
             "label ranking average precision",
             _ranking_precisions,
             mean,
-            meaning="Label ranking average precision is 1 if every true label has a higher "
-            "probability than every other; no threshold plays a part.",
+            meaning="Label ranking average precision is 1 if every true label is more probable "
+            "than every other label; it does not depend on thresholds.",
         ),
     }
     deciding = ("micro_f1", "label_macro_f1")
-    baseline_words = "always the labels of most examples"
+    baseline_name = "labels of most examples"
     counted = "label"
-    loss_words = (
-        "the model's surprise at each label being there or not (minus the logarithm of the "
-        "probability), a mean over the labels"
-    )
+    loss_words = "binary cross-entropy in nats, averaged over the labels"
 
     def label_in(self, row: FileRow, columns: Columns) -> tuple[str, ...]:
         """A list, also as JSON, or names with the separator between; empty: no label."""
@@ -219,7 +217,8 @@ class MultiLabel(TextKind):
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
         """To label."""
-        return f"tell which of {len(labels)} labels {kind_of_text(example)} has"
+        what = kind_of_text(example)
+        return t("choose which of {count} labels {what} has", count=len(labels), what=what)
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
         """A pipeline that gives the probability of every label."""
@@ -227,18 +226,18 @@ class MultiLabel(TextKind):
         return [*code, call_of_pipeline(example)]
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes precision and recall of the labels, and how sure the model is."""
+        """Writes precision and recall of the labels, and calibration."""
         true_NC = self.references(found.examples, found.labels)
         guessed = self.predictions(found.predictions, found.labels)
-        page.section("Label by label", sections.PRECISION)
+        page.section(t("Scores by label"), t(sections.PRECISION))
         sections.write_rows(page, self.table(true_NC, guessed, found.labels), "label")
         given_NC = _given(guessed)
         if given_NC.any():
             sure, right = guessed[:, 1][given_NC], true_NC[given_NC]
-            sections.write_calibration(page, sure.tolist(), right, "labels that were given")
+            sections.write_calibration(page, sure.tolist(), right, "predicted labels")
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How sure the model was of the worst of the labels."""
+        """Confidence in the worst error among the labels."""
         worst = []
         for example, answer in zip(examples, answers, strict=True):
             true, given = set(example.label), set(answer.labels)
@@ -248,10 +247,14 @@ class MultiLabel(TextKind):
         return np.array(worst)
 
     def card(self, example: TextExample, answer: LabelsAnswer) -> Card:
-        """Both sets of labels over the text."""
-        true = ", ".join(example.labels) or "none"
-        said = ", ".join(f"{one} ({answer.probabilities[one]:.1%})" for one in answer.labels)
-        return Card(f"true: {true}; said: {said or 'none'}", sections.text_passages(example))
+        """The text under its true and predicted labels."""
+        true = listed(example.labels) or t("none")
+        predicted = [
+            one + t(" ({confidence:.1%})", confidence=answer.probabilities[one])
+            for one in answer.labels
+        ]
+        title = sections.verdict(true, listed(predicted) or t("none"))
+        return Card(title, sections.text_passages(example))
 
 
 def _probabilities(answers: Sequence[LabelsAnswer], labels: Sequence[str]) -> Floats:

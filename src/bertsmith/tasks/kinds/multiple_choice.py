@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.core.errors import DataError, UsageError, option
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Passage, Report, Stretch
 from bertsmith.tasks.datasets.fields import label_of, list_of, text_of
 from bertsmith.tasks.decode import Outputs, softmax
@@ -56,8 +57,8 @@ class MultipleChoice(TaskKind):
     columns = ("text", "choices", "label")
     asked = "a text and its choices"
     pipeline = "multiple-choice"
-    baseline_words = "always the most frequent place"
-    counted = "right choice"
+    baseline_name = "most frequent position"
+    counted = "correct choice"
 
     def parse(self, row: FileRow, key: str, columns: Columns, *, labelled: bool) -> Example:
         """The beginning, the choices and the right one."""
@@ -183,53 +184,48 @@ class MultipleChoice(TaskKind):
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
         """To choose."""
-        return "choose how a text goes on"
+        return t("choose the continuation of a text")
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
         """There is no pipeline."""
         return sections.automatic_code("MultipleChoice", folder)
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes whether the place of a choice matters, and how sure the model is."""
+        """Writes scores by position of the correct choice, and calibration."""
         true = self.references(found.examples, ())
         guessed = self.predictions(found.predictions, ())
-        names = [f"choice {number}" for number in range(len(found.examples[0].choices))]
-        page.section(
-            "Choice by choice",
-            "Whether the place of the right choice (counted from 0) matters, which it should not. "
-            + sections.PRECISION,
-        )
-        sections.write_confusion(page, true, guessed, names, "right choice")
-        sections.write_calibration(page, _sure(found.predictions), true == guessed, "answers")
+        names = [t("choice {n}", n=number) for number in range(len(found.examples[0].choices))]
+        about = t("The position of the correct choice (counted from 0) should not matter.")
+        page.section(t("Scores by position"), about + t(" ") + t(sections.PRECISION))
+        sections.write_confusion(page, true, guessed, names, "correct choice")
+        confidences = _confidences(found.predictions)
+        sections.write_calibration(page, confidences, true == guessed, "predictions")
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How sure the model was of a wrong choice."""
+        """Confidence in the wrong choice."""
         pairs = zip(examples, answers, strict=True)
         wrong = [answer.choice != example.label for example, answer in pairs]
-        return sections.where(wrong, _sure(answers))
+        return sections.where(wrong, _confidences(answers))
 
     def card(self, example: ChoiceExample, answer: ChoiceAnswer) -> Card:
-        """The beginning and all choices, the true and the said one marked."""
+        """The text and its choices, with the true and the predicted one marked."""
         passages = [Passage(example.a, name=example.where)]
         for number, text in enumerate(example.choices):
-            is_true, is_said = number == example.label, number == answer.choice
+            is_true, is_predicted = number == example.label, number == answer.choice
             tone = sections.GREEN if is_true else sections.ORANGE
-            passages.append(
-                Passage(
-                    text,
-                    [Stretch(0, len(text), tone=tone)] if is_true or is_said else [],
-                    f"choice {number}, {answer.probabilities[number]:.1%}"
-                    + ", true" * is_true
-                    + ", said" * is_said,
-                )
-            )
-        sure = answer.probabilities[answer.choice]
-        return Card(
-            f"true: choice {example.label}, said: choice {answer.choice} ({sure:.1%})", passages
+            names = [t("choice {n}", n=number), f"{answer.probabilities[number]:.1%}"]
+            names += [t("true")] * is_true + [t("predicted")] * is_predicted
+            marks = [Stretch(0, len(text), tone=tone)] if is_true or is_predicted else []
+            passages.append(Passage(text, marks, " · ".join(names)))
+        title = sections.verdict(
+            t("choice {n}", n=example.label),
+            t("choice {n}", n=answer.choice),
+            answer.probabilities[answer.choice],
         )
+        return Card(title, passages)
 
 
-def _sure(answers: Sequence[ChoiceAnswer]) -> list[float]:
+def _confidences(answers: Sequence[ChoiceAnswer]) -> list[float]:
     return [answer.probabilities[answer.choice] for answer in answers]
 
 

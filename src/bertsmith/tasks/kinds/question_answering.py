@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.core.errors import DataError
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks.datasets import question_rows, squad
 from bertsmith.tasks.datasets.fields import text_of
@@ -54,21 +55,20 @@ class QuestionAnswering(TaskKind):
             "exact match",
             _by(exact_match),
             mean,
-            meaning="Exact match is the share of questions that are answered in just the words of "
-            "a right answer, but for case, punctuation and articles.",
+            meaning="Exact match is the share of questions whose predicted answer equals a correct "
+            "one, ignoring case, punctuation and articles.",
         ),
         "answer_f1": Metric(
             "F1",
             _by(answer_f1),
             mean,
-            meaning=f"F1 is {F1_WORDS}the right ones were said) of an answer's words, averaged "
-            "over the questions.",
+            meaning=f"F1 is {F1_WORDS} over the words of an answer, averaged over the questions.",
         ),
     }
     columns = ("question", "context", "answer")
     asked = "a question and its context"
     pipeline = "question-answering"
-    baseline_words = "never an answer"
+    baseline_name = "no answer"
     counted = "question"
     cut_inputs = "questions"
 
@@ -223,14 +223,14 @@ class QuestionAnswering(TaskKind):
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
         """To answer."""
-        return "answer questions about a text with a part of it"
+        return t("answer questions with a span of the given text")
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
         """There is no pipeline since version 5."""
         return sections.automatic_code("QuestionAnswering", folder)
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes scores by length and question word, and how sure the model is."""
+        """Writes scores by answer length and question word, the threshold, and calibration."""
         true = self.references(found.examples, ())
         guessed = self.predictions(found.predictions, ())
         exact, shared = self._scores(true, guessed)
@@ -239,7 +239,7 @@ class QuestionAnswering(TaskKind):
         for threshold in found.thresholds:
             question_report.write_threshold(page, threshold, true, guessed)
         sure = [answer.probability for answer in found.predictions]
-        sections.write_calibration(page, sure, exact == 1, "answers")
+        sections.write_calibration(page, sure, exact == 1, "predictions")
 
     def _scores(self, true: Any, guessed: Any) -> tuple[Floats, Floats]:
         """Exact match and F1 of each question."""
@@ -250,10 +250,10 @@ class QuestionAnswering(TaskKind):
         return exact, shared
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How sure the model was; less, down to the half, of what shares words with the answer."""
+        """Confidence in a wrong answer, halved at most for words shared with a correct one."""
         exact, shared = self._scores(self.references(examples, ()), self.predictions(answers, ()))
         sure = np.array([answer.probability for answer in answers])
-        # An answer with a word too many is less of an error than one from elsewhere.
+        # One word too many is a smaller error than an answer from somewhere else.
         return sections.where(exact == 0, sure * (1 - shared / 2))
 
     def card(self, example: AnswerExample, answer: SpanAnswer) -> Card:

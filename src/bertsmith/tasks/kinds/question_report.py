@@ -1,21 +1,22 @@
-"""The sections and cards of a report on question answering."""
+"""Report sections and error cards for question answering."""
 
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Passage, Report, Stretch
 from bertsmith.tasks.examples import Answer, AnswerExample
 from bertsmith.tasks.kinds.answer_spans import SpanAnswer
-from bertsmith.tasks.kinds.sections import GREEN, ORANGE
-from bertsmith.tasks.metric import Floats, told
+from bertsmith.tasks.kinds.sections import GREEN, ORANGE, verdict
+from bertsmith.tasks.metric import Floats, score_text
 
 _QUESTION_WORDS = ("what", "who", "when", "where", "which", "why", "how")
 _CHARACTERS = (5, 10, 20, 40)
 _NONE, _OTHER = "no answer", "other"
 _AROUND = 160
-"""Characters of a context that are shown before and after what is highlighted."""
+"""Characters of context shown before and after the highlights."""
 _PART_OF_A_WORD = 20
 
 
@@ -28,17 +29,24 @@ def write_groups(
 ) -> None:
     """Writes both scores by the length of the answer and by the question word."""
     page.section(
-        "Question by question",
-        "Scores by the length of the answer (the shortest, where several are right) and by the "
-        "first question word in the question.",
+        t("Scores by question"),
+        t(
+            "By length of the answer (the shortest correct one) and by the first question word of "
+            "the question."
+        ),
     )
 
     def write(column: str, group_of: Sequence[str], order: Sequence[str]) -> None:
         groups = {name: np.array([one == name for one in group_of]) for name in order}
         page.table(
-            [column, "questions", "exact match", "F1"],
+            [t(column), t("questions"), t("exact match"), "F1"],
             [
-                [name, int(group.sum()), told(exact[group].mean()), told(shared[group].mean())]
+                [
+                    t(name),
+                    int(group.sum()),
+                    score_text(exact[group].mean()),
+                    score_text(shared[group].mean()),
+                ]
                 for name, group in groups.items()
                 if group.any()
             ],
@@ -59,8 +67,9 @@ def _length(answers: Sequence[str]) -> str:
 
 def _up_to(place: int) -> str:
     if place == len(_CHARACTERS):
-        return f"more than {_CHARACTERS[-1]} characters"
-    return f"{(0, *_CHARACTERS)[place] + 1} to {_CHARACTERS[place]} characters"
+        return t("more than {count} characters", count=_CHARACTERS[-1])
+    first, last = (0, *_CHARACTERS)[place] + 1, _CHARACTERS[place]
+    return t("{first} to {last} characters", first=first, last=last)
 
 
 def _question_word(question: str) -> str:
@@ -74,34 +83,40 @@ def _question_word(question: str) -> str:
 def write_threshold(
     page: Report, threshold: float, true: Sequence[Sequence[str]], guessed: Sequence[str]
 ) -> None:
-    """Writes how questions with and without an answer were answered."""
+    """Writes how often questions with and without an answer got one."""
     has, gave = np.array([bool(row) for row in true]), np.array([bool(text) for text in guessed])
     page.section(
-        "Questions without an answer",
-        f"{int((~has).sum()):,} of {len(has):,} questions have no answer in their text. The model "
-        f"says so where “no answer” scores more than {threshold:.4g} above the best stretch of the "
-        "text. This threshold was chosen for the best F1 on these same questions.",
+        t("Questions without an answer"),
+        t(
+            "{count:,} of {total:,} questions have no answer in their text. The model predicts "
+            "none if “no answer” scores more than {threshold:.4g} above the best span. This "
+            "threshold gives the best F1 on these same questions.",
+            count=int((~has).sum()),
+            total=len(has),
+            threshold=threshold,
+        ),
     )
     page.table(
-        ["the question", "an answer was given", "none was given"],
+        [t("question"), t("answer predicted"), t("none predicted")],
         [
             [name, int((group & gave).sum()), int((group & ~gave).sum())]
-            for name, group in (("has an answer", has), ("has none", ~has))
+            for name, group in ((t("with an answer"), has), (t("without an answer"), ~has))
         ],
     )
 
 
 def card(example: AnswerExample, answer: SpanAnswer) -> Card:
-    """The question over the context around the true and the said answer."""
+    """The question and the context around the true and the predicted answer."""
     assert example.answers is not None
     rights = list(dict.fromkeys(right.text for right in example.answers))
-    spans = [(right, "true", GREEN) for right in example.answers[:1]]
+    spans = [(right, t("true"), GREEN) for right in example.answers[:1]]
     if answer.text:
-        spans.append((Answer(answer.text, answer.start), "said", ORANGE))
+        spans.append((Answer(answer.text, answer.start), t("predicted"), ORANGE))
     ends = [(span.start, span.start + len(span.text)) for span, _, _ in spans]
     first, last = _around(example.context, *_outer(ends))
     before, after = "… " * (first > 0), " …" * (last < len(example.context))
     moved = len(before) - first
+    answers = verdict(" / ".join(rights) or t(_NONE), answer.text or t(_NONE), answer.probability)
     return Card(
         example.question,
         [
@@ -111,8 +126,7 @@ def card(example: AnswerExample, answer: SpanAnswer) -> Card:
                     Stretch(start + moved, end + moved, label, tone)
                     for (start, end), (_, label, tone) in zip(ends, spans, strict=True)
                 ],
-                f"true: {' / '.join(rights) or _NONE}; said: {answer.text or _NONE} "
-                f"({answer.probability:.1%}); {example.where}",
+                t("; ").join([answers, example.where]),
             )
         ],
     )
@@ -123,7 +137,7 @@ def _outer(spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _around(context: str, start: int, end: int) -> tuple[int, int]:
-    """A stretch of a context with what stands around it; whole words, where spaces part them."""
+    """A span of a context with some text around it, cut at spaces where there are any."""
     first, last = max(0, start - _AROUND), min(len(context), end + _AROUND)
     if first:
         first = context.find(" ", first, min(start, first + _PART_OF_A_WORD)) + 1 or first

@@ -1,4 +1,4 @@
-"""Regression: a text or a pair of texts gets a number."""
+"""Regression: a number for a text or a pair of texts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from bertsmith.core.errors import DataError
 from bertsmith.reports.charts import scatter_chart
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks.datasets.fields import label_of
 from bertsmith.tasks.decode import Outputs, averaged
@@ -22,14 +23,14 @@ from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
-# An output layer in single precision has no room for much greater ones.
+# An output layer in single precision cannot represent much larger ones.
 _GREATEST = 1e30
 
-# Share of the sum of squares below which a resample's variance is what rounding leaves of zero.
+# Share of the sum of squares below which a resample's variance is rounding error.
 _NO_VARIANCE = 1e-12
 
 _CONSTANT = 0.01
-"""Deviation of answers, as a share of that of the right numbers, at which they are all one."""
+"""Predictions count as constant up to this share of the labels' standard deviation."""
 
 
 class NumberAnswer(Prediction, frozen=True, tag="number"):
@@ -54,9 +55,9 @@ def _moments(gold: Any, predicted: Any) -> Floats:
 
 
 def _centred(values: ArrayLike) -> Floats:
-    """Numbers moved and scaled, which changes no correlation, so that their squares lose nothing.
+    """Numbers shifted and scaled to keep their squares exact, which changes no correlation.
 
-    All 0 where they are all the same, or one is not a number, so that they have no variance.
+    All 0, hence without variance, if they are all the same or one is not finite.
     """
     numbers = np.asarray(values, np.float64)
     if not np.isfinite(numbers).all() or numbers.min() == numbers.max():
@@ -98,31 +99,29 @@ class Regression(TextKind):
             "Pearson correlation",
             _moments,
             _correlation,
-            meaning="The Pearson correlation is 1 if the numbers said lie on a rising line over "
-            "the true ones, and 0 if they have nothing to do with them.",
+            meaning="The Pearson correlation is 1 if the predictions are a rising linear function "
+            "of the labels, and 0 if there is no linear relation.",
         ),
         "spearman": Metric(
             "Spearman correlation",
             _rank_moments,
             _correlation,
-            meaning="The Spearman correlation is the same of their ranks: whether the order is "
-            "right.",
+            meaning="The Spearman correlation is the correlation of the ranks: it is 1 if the "
+            "order is correct.",
         ),
         "mae": Metric(
             "mean absolute error",
             _distances,
             mean,
             is_error=True,
-            meaning="The mean absolute error is how far the numbers said are from the true ones, "
-            "in their unit.",
+            meaning="The mean absolute error is the mean distance between predictions and labels, "
+            "in the unit of the labels.",
         ),
     }
     deciding = ("pearson", "spearman")
-    usual_answer = "mean"
-    baseline_words = "always the mean"
+    baseline_name = "mean of the labels"
     loss_words = (
-        "the squared distance of the model's answers to the right ones, over the variance of the "
-        "labels (1: as far off as always the mean)"
+        "squared error divided by the variance of the labels (always predicting the mean gives 1)"
     )
 
     def label_in(self, row: FileRow, columns: Columns) -> float:
@@ -140,9 +139,8 @@ class Regression(TextKind):
             )
         if abs(value) > _GREATEST:
             raise DataError(
-                f"{row.where}: the label '{label}' in column '{columns.label}' is beyond what can "
-                f"be learned, -{_GREATEST:g} to {_GREATEST:g}; correct it, or scale all numbers, "
-                "for instance to thousandths of them."
+                f"{row.where}: the label '{label}' in column '{columns.label}' is outside "
+                f"-{_GREATEST:g} to {_GREATEST:g}; correct it, or scale all labels down."
             )
         return value
 
@@ -162,7 +160,7 @@ class Regression(TextKind):
     def decode(
         self, features: Features, outputs: Outputs, examples: Sequence[Any], task_config: TaskConfig
     ) -> list[Prediction]:
-        """The outputs on the scale of the labels, within their bounds."""
+        """The outputs on the scale of the labels, clipped to their bounds."""
         values = task_config.offset + task_config.scale * averaged(features, outputs)[:, 0]
         least, greatest = task_config.bounds or (-np.inf, np.inf)
         return [NumberAnswer(value) for value in values.clip(least, greatest).tolist()]
@@ -180,46 +178,51 @@ class Regression(TextKind):
         return np.full(len(references), np.mean(references))
 
     def is_constant(self, references: Any, predictions: Any) -> bool:
-        """A correlation looks at the order, however little the numbers differ."""
+        """A correlation measures the order, however little the numbers differ."""
         return bool(np.std(predictions) <= _CONSTANT * np.std(references))
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
-        """To measure."""
-        return f"give {kind_of_text(example)} a number"
+        """To predict a number."""
+        return t("predict a number for {what}", what=kind_of_text(example))
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
-        """A pipeline that leaves the number as it is."""
+        """A pipeline that returns the number unchanged."""
         code = sections.pipeline_code(self.pipeline, folder, ', function_to_apply="none"')
         return [*code, call_of_pipeline(example)]
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes how far off the answers are."""
+        """Writes the mean error and a scatter plot."""
         true = self.references(found.examples, ())
         guessed = self.predictions(found.predictions, ())
-        usual = found.inspection.numbers["train"].mean
+        mean_label = found.inspection.numbers["train"].mean
         page.section(
-            "Number by number",
-            f"The answers are off by {np.abs(guessed - true).mean():.4f} on average. Always saying "
-            f"{usual:.4g}, the mean of the training labels, is off by "
-            f"{np.abs(usual - true).mean():.4f}.",
+            t("Predicted and true numbers"),
+            t(
+                "The mean absolute error is {error:.4f}; always predicting {mean:.4g}, the mean of "
+                "the training labels, gives {baseline:.4f}.",
+                error=np.abs(guessed - true).mean(),
+                mean=mean_label,
+                baseline=np.abs(mean_label - true).mean(),
+            ),
         )
+        title = t("Predictions against labels")
         page.picture(
-            scatter_chart(true.tolist(), guessed.tolist(), title="Said and true numbers"),
-            "On the dashed line what is said is true.",
+            scatter_chart(true.tolist(), guessed.tolist(), title=title),
+            t("Predictions on the dashed line are exact."),
         )
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How far off."""
+        """The absolute error."""
         distances = np.abs(self.references(examples, ()) - self.predictions(answers, ()))
         return sections.where(distances > 0, distances)
 
     def about_errors(self, count: int, total: int, most: int) -> str:
-        """Nearly every number is a little off."""
-        return f"The answers that are furthest off, {most} at most."
+        """Nearly every number is slightly off, so they are not counted."""
+        return t("The {most} predictions with the largest error.", most=min(count, most))
 
     def card(self, example: TextExample, answer: NumberAnswer) -> Card:
-        """Both numbers over the text."""
-        title = f"true: {example.label:g}, said: {answer.value:.3g}"
+        """The text under its true and predicted number."""
+        title = sections.verdict(f"{example.label:g}", f"{answer.value:.3g}")
         return Card(title, sections.text_passages(example))
 
 

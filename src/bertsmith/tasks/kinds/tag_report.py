@@ -1,9 +1,10 @@
-"""The sections and cards of a report on tags and entities."""
+"""Report sections and error cards for tags and entities."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Passage, Report, Stretch
 from bertsmith.tasks.entities import Entity, entities
 from bertsmith.tasks.examples import TagExample
@@ -15,16 +16,16 @@ from bertsmith.tasks.metric import Floats
 def write_answers(
     page: Report, true: Sequence[Sequence[str]], answers: Sequence[TagAnswer]
 ) -> None:
-    """Writes scores by type, what became of entities, and how sure the model is."""
+    """Writes scores by entity type, errors by their cause, and calibration."""
     guessed = [answer.tags for answer in answers]
     by_type = per_type(true, guessed)
     if by_type:
-        page.section("Type by type", sections.PRECISION)
-        sections.write_rows(page, by_type, "type of entity")
+        page.section(t("Scores by entity type"), t(sections.PRECISION))
+        sections.write_rows(page, by_type, "entity type")
         page.table(
-            ["entity", "number"],
-            list(entity_mistakes(true, guessed).items()),
-            caption="Entities by what became of them",
+            [t("result"), t("entities")],
+            [[t(name), count] for name, count in entity_mistakes(true, guessed).items()],
+            caption=t("Entities by result"),
         )
     words = [
         (sure, right == guess)
@@ -34,12 +35,11 @@ def write_answers(
     ]
     if words:
         sure, right = zip(*words, strict=True)
-        of = "words that got a tag other than O"
-        sections.write_calibration(page, sure, right, of)
+        sections.write_calibration(page, sure, right, "words with a predicted tag other than O")
 
 
 def badness(examples: Sequence[TagExample], answers: Sequence[TagAnswer]) -> Floats:
-    """How sure the model was of a wrong tag."""
+    """Confidence in the most confident wrong tag."""
     wrong = [wrong_words(*pair) for pair in zip(examples, answers, strict=True)]
     sure = [
         max((answer.probabilities[word] for word in words), default=0.0)
@@ -49,23 +49,23 @@ def badness(examples: Sequence[TagExample], answers: Sequence[TagAnswer]) -> Flo
 
 
 def card(example: TagExample, answer: TagAnswer) -> Card:
-    """The sentence twice, with the true and the said entities."""
+    """The sentence twice, with the true and the predicted entities."""
     assert example.tags is not None
     wrong = wrong_words(example, answer)
-    surest = max(wrong, key=lambda place: answer.probabilities[place])
+    worst = max(wrong, key=lambda place: answer.probabilities[place])
     true, guessed = entities(example.tags), entities(answer.tags)
+    title = sections.verdict(example.tags[worst], answer.tags[worst], answer.probabilities[worst])
     return Card(
-        f"“{example.words[surest]}” true: {example.tags[surest]}, said: {answer.tags[surest]} "
-        f"({answer.probabilities[surest]:.1%})",
+        t("“{word}”, {verdict}", word=example.words[worst], verdict=title),
         [
-            _marked(example.words, true, guessed, f"{example.where}, true"),
-            _marked(example.words, guessed, true, "said"),
+            _marked(example.words, true, guessed, f"{example.where} · {t('true')}"),
+            _marked(example.words, guessed, true, t("predicted")),
         ],
     )
 
 
 def wrong_words(example: TagExample, answer: TagAnswer) -> list[int]:
-    """Places of the words with a wrong tag; none where both spell the same entities."""
+    """Indices of the words with a wrong tag; none if both spell the same entities."""
     assert example.tags is not None
     found = entities(answer.tags)
     if found and found == entities(example.tags):
@@ -77,7 +77,7 @@ def wrong_words(example: TagExample, answer: TagAnswer) -> list[int]:
 def _marked(
     words: Sequence[str], found: Sequence[Entity], others: Sequence[Entity], name: str
 ) -> Passage:
-    """A sentence with its entities: green where the other side has them too, else orange."""
+    """A sentence with its entities: green if the other side has them too, otherwise orange."""
     starts = np.cumsum([0, *(len(word) + 1 for word in words)]).tolist()
     stretches = [
         Stretch(

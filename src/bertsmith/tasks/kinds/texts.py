@@ -1,10 +1,11 @@
-"""What all kinds that look at a text or a pair of texts have in common."""
+"""Base of the kinds whose examples are a text or a pair of texts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bertsmith.reports.language import t
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.examples import Example, TextExample
 from bertsmith.tasks.kind import TaskKind, is_lines
@@ -14,7 +15,7 @@ from bertsmith.text.rows import Row
 
 
 class TextKind(TaskKind):
-    """A label of a text or of a pair of texts."""
+    """A label for a text or a pair of texts."""
 
     level = "text"
     long_texts = "choice"
@@ -27,12 +28,12 @@ class TextKind(TaskKind):
         """The label in a row.
 
         Raises:
-            DataError: there is none, or a bad one; by file and line.
+            DataError: the label is missing or invalid, with file and line.
         """
         raise NotImplementedError
 
     def parse(self, row: Row, key: str, columns: Columns, *, labelled: bool) -> Example:
-        """The texts, and the label where one is looked for."""
+        """The texts, and the label if `labelled`."""
         label = self.label_in(row, columns) if labelled else None
         a = text_of(row, columns.text, "text")
         b = None if columns.text_pair is None else text_of(row, columns.text_pair, "text_pair")
@@ -55,18 +56,18 @@ class TextKind(TaskKind):
 
 
 def labels_given(examples: Sequence[TextExample]) -> list[Any] | None:
-    """The labels, if every example has one."""
+    """The labels, or None if an example has none."""
     given = [example.label for example in examples]
     return None if None in given else given
 
 
 def kind_of_text(example: Example) -> str:
     """`a text` or `a pair of texts`."""
-    return "a pair of texts" if len(example.texts) > 1 else "a text"
+    return t("a pair of texts") if len(example.texts) > 1 else t("a text")
 
 
 def call_of_pipeline(example: Example) -> str:
-    """How a pipeline of `transformers` is called."""
+    """The line of Python that calls a `transformers` pipeline."""
     is_pair = len(example.texts) > 1
     text = '{"text": "TEXT", "text_pair": "SECOND TEXT"}' if is_pair else '"TEXT"'
     return f"model({text})"

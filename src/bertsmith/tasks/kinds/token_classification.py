@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bertsmith.core.errors import DataError, UsageError
+from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks import tagging
 from bertsmith.tasks.datasets import conll
@@ -50,8 +51,8 @@ class TokenClassification(TaskKind):
     columns = ("words", "tags")
     asked = "a text"
     pipeline = "token-classification"
-    baseline_words = "always the most frequent tag"
-    counted = "tag of a word"
+    baseline_name = "most frequent tag"
+    counted = "tag"
     unit = "word"
     inputs = "documents"
     wrong = "Sentences with a wrong tag"
@@ -282,7 +283,7 @@ class TokenClassification(TaskKind):
 
     def goal(self, labels: Sequence[str], example: Example) -> str:
         """To tag."""
-        return "tag the words of a sentence"
+        return t("tag the words of a sentence")
 
     def transformers_code(self, folder: str, example: Example) -> list[str]:
         """A pipeline that joins the pieces of words."""
@@ -290,20 +291,20 @@ class TokenClassification(TaskKind):
         return [*code, 'model("SENTENCE")']
 
     def write_answers(self, page: Report, found: Answered) -> None:
-        """Writes scores by type, what became of entities, and how sure the model is."""
+        """Writes scores by entity type, errors by their cause, and calibration."""
         tag_report.write_answers(page, self.references(found.examples, ()), found.predictions)
 
     def badness(self, examples: Sequence[Any], answers: Sequence[Any]) -> Floats:
-        """How sure the model was of a wrong tag."""
+        """Confidence in the most confident wrong tag."""
         return tag_report.badness(examples, answers)
 
     def about_errors(self, count: int, total: int, most: int) -> str:
-        """With a word on the colours."""
-        colours = "Green entities are alike in both, orange ones are not."
-        return f"{super().about_errors(count, total, most)} {colours}"
+        """With a legend of the colours."""
+        colours = t("Green entities are the same in both, orange ones differ.")
+        return super().about_errors(count, total, most) + t(" ") + colours
 
     def card(self, example: TagExample, answer: TagAnswer) -> Card:
-        """The sentence twice, with the true and the said entities."""
+        """The sentence twice, with the true and the predicted entities."""
         return tag_report.card(example, answer)
 
 
