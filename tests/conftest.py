@@ -13,7 +13,7 @@ import torch
 
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.runtime import core_count
-from bertsmith.core.storage import checksum, write_json
+from bertsmith.core.storage import checksum, write_sealed
 from bertsmith.corpus import shards
 from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Manifest, ShardInfo, Split
@@ -153,7 +153,7 @@ def write_toy_corpus(
         heldout=[heldout],
         unigrams_checksum=checksum(folder / "unigrams.npy"),
     )
-    write_json(folder / "manifest.json", manifest)
+    write_sealed(folder / "manifest.json", manifest)
     return folder
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bertsmith.core.errors import SystemFault, UsageError
 from bertsmith.core.job_folder import JobFolder, check_new_file
-from bertsmith.core.storage import write_json
+from bertsmith.core.storage import write_sealed
 
 
 class Settings(msgspec.Struct):
@@ -51,7 +51,7 @@ def test_a_job_is_continued_only_if_that_is_wanted(tmp_path: Path) -> None:
 
 
 def test_every_changed_setting_is_named(tmp_path: Path) -> None:
-    write_json(tmp_path / "brew.json", Settings())
+    write_sealed(tmp_path / "brew.json", Settings())
     job(tmp_path).check_same(Settings(data="there"), free={"data"})
     with pytest.raises(UsageError) as caught:
         job(tmp_path).check_same(Settings(0.2, 3, "there"), free={"data"})

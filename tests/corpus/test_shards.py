@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -132,7 +133,7 @@ def test_wrong_checksum_names_the_file(tmp_path: Path, name: str) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(FolderError, match=rf"train-00001/{name} is damaged: its SHA-256 is \w+"):
+    with pytest.raises(FolderError, match=rf"{name} \(\d+ bytes\) is damaged.*SHA-256 is \w+"):
         Corpus.open(tmp_path)
 
 
@@ -145,6 +146,39 @@ def test_a_shard_cut_short_is_named_without_checksums(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FolderError, match=r"train-00000/tokens.npy is missing"):
         Corpus.open(tmp_path, verify=False).split("train")
+
+
+@pytest.mark.parametrize("name", ["../x", "train-00001/../train-00000", "/etc", "", "train-1"])
+def test_a_manifest_names_no_folder_elsewhere(tmp_path: Path, name: str) -> None:
+    manifest = corpus(tmp_path)
+    shards = [msgspec.structs.replace(manifest.train[0], name=name), *manifest.train[1:]]
+    changed = msgspec.structs.replace(manifest, train=shards)
+    storage.write_sealed(tmp_path / "manifest.json", changed)
+    with pytest.raises(FolderError, match=r"json: shard 0 of train is '.*expected train-0"):
+        Corpus.open(tmp_path)
+    sums = dict(manifest.train[0].checksums)
+    sums["../tokens.npy"] = sums.pop("tokens.npy")
+    shards = [msgspec.structs.replace(manifest.train[0], checksums=sums), *manifest.train[1:]]
+    changed = msgspec.structs.replace(manifest, train=shards)
+    storage.write_json(tmp_path / "manifest.json", changed)
+    with pytest.raises(FolderError, match=r"\.\./tokens\.npy.*expected train-00000 with tokens"):
+        Corpus.open(tmp_path)
+
+
+def test_a_file_that_changes_after_it_was_opened_is_named(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    opened = Corpus.open(tmp_path)
+    path = tmp_path / "train-00001" / "tokens.npy"
+    whole = path.read_bytes()
+    opened.check_unchanged()
+    path.write_bytes(whole)  # The same contents at another time.
+    opened.check_unchanged()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(FolderError, match=r"train-00001/tokens\.npy .* changed during training"):
+        opened.check_unchanged()
+    path.unlink()
+    with pytest.raises(FolderError, match=r"train-00001/tokens\.npy is missing"):
+        opened.check_unchanged()
 
 
 def test_another_format_version(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from bertsmith.core.errors import FolderError, UsageError
-from bertsmith.core.storage import write_json
+from bertsmith.core.storage import write_sealed
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.fingerprint import IDENTITY, Identity, check_same_job, identity_of
 from bertsmith.finetuning.job import job_folder
@@ -42,7 +42,7 @@ def test_what_differs_is_named(small_model: Path, tmp_path: Path) -> None:
     folder = job_folder(tmp_path)
     check_same_job(folder, same)
     folder.settings.touch()
-    write_json(tmp_path / IDENTITY, same)
+    write_sealed(tmp_path / IDENTITY, same)
     check_same_job(folder, same)
     config = msgspec.structs.replace(CONFIG, epochs=3, seed=1)
     other = identity(small_model, config, columns=Columns(label="mark"), fixed=["epochs"])

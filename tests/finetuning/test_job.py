@@ -151,6 +151,45 @@ def test_a_job_killed_in_its_first_moment_can_be_begun_again(
     assert len(result.runs) == 1
 
 
+def flip(path: Path) -> None:
+    """Changes a bit in the middle, where headers and ends do not show it."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "remove"])
+def test_damage_of_a_finished_job_is_named_when_it_is_continued(
+    small_model: Path, tmp_path: Path, how: str
+) -> None:
+    official_files.WRITERS["rte"](tmp_path / "rte")
+    out = tmp_path / "out"
+    todo = job("rte", small_model, tmp_path)
+    finetune(todo, out, show=list)
+    [run] = (out / "runs").iterdir()
+    paths = [out / "identity.json", out / "job.json", run / "finetune.json", run / "result.json"]
+    paths += [run / "predictions.jsonl", *sorted((run / "best").iterdir())]
+    assert len(paths) == 12
+    published = (out / "model.safetensors").read_bytes()
+    for path in paths:
+        whole = path.read_bytes()
+        if how == "flip":
+            flip(path)
+        elif how == "cut":
+            path.write_bytes(whole[: len(whole) * 9 // 10])
+        elif path.name not in ("job.json", "result.json"):  # these say that there is a job, a run
+            path.unlink()
+        else:
+            continue
+        with pytest.raises(FolderError) as caught:
+            finetune(todo, out, resume=True, show=list)
+        assert str(path) in str(caught.value)
+        assert (out / "config.json").is_file()
+        assert (out / "model.safetensors").read_bytes() == published
+        path.write_bytes(whole)
+    assert finetune(todo, out, resume=True, show=list).runs[0].seed == 0
+
+
 def test_errors_call_the_model_as_the_user_does(
     small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -460,7 +460,7 @@ def test_the_best_weights_and_what_is_said_of_them_are_of_one_epoch(folder, tmp_
         patch.setattr(running.checkpoint, "save", lambda *_, **__: None)
         with pytest.raises(Stopped, match="at step 15"):
             go(config_of(folder), out)
-    answers = (out / "predictions.jsonl").read_bytes()
+    answers = (out / "best" / "predictions.jsonl").read_bytes()
     weights = (out / "best" / "model.safetensors").read_bytes()
     with monkeypatch.context() as patch:
         for module in (best_epoch, running):
@@ -469,7 +469,48 @@ def test_the_best_weights_and_what_is_said_of_them_are_of_one_epoch(folder, tmp_
     assert result.best_epoch == 2
     assert (out / "predictions.jsonl").read_bytes() == answers
     assert (out / "best" / "model.safetensors").read_bytes() == weights
-    assert not (out / "best.json").exists()
+    assert sorted(path.name for path in (out / "best").iterdir()) == FILES
+
+
+def test_damage_of_a_stopped_run_is_named_when_it_is_continued(folder, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Interruption([14], terminate).install(patch)
+        with pytest.raises(Stopped, match="at step 15"):
+            go(config_of(folder), out)
+    [saved] = (out / "checkpoints").iterdir()
+    paths = [out / "finetune.json", *sorted(saved.iterdir()), *sorted((out / "best").iterdir())]
+    assert {"best.json", "predictions.jsonl", "trainer.json"} < {path.name for path in paths}
+    for path in paths:
+        whole = path.read_bytes()
+        for damaged in (
+            whole[: len(whole) // 2],
+            whole[:-9] + bytes([whole[-9] ^ 4]) + whole[-8:],
+            None,
+        ):
+            if damaged is not None:
+                path.write_bytes(damaged)
+            elif path.name != "finetune.json":
+                path.unlink()
+            else:
+                continue
+            with pytest.raises(FolderError) as caught:
+                go(config_of(folder), out)
+            assert str(path) in str(caught.value)
+        path.write_bytes(whole)
+    assert go(config_of(folder), out).steps == 24
+
+
+def test_a_kill_between_the_two_renames_loses_no_best_epoch(folder, whole, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        Interruption([14], terminate).install(patch)
+        with pytest.raises(Stopped):
+            go(config_of(folder), out)
+    (out / "best").rename(out / ".best.77.old.partial")
+    (out / ".best.77.partial").mkdir()
+    go(config_of(folder), out)
+    same_run(whole[0], out)
 
 
 def test_a_run_is_continued_with_its_own_settings_model_and_data(folder, tmp_path, monkeypatch):
@@ -641,6 +682,9 @@ def test_two_processes_come_to_the_weights_of_one(folder, tmp_path, monkeypatch,
         assert process.exitcode == 0
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
     two = read_json(tmp_path / "two" / "result.json", RunResult)
+    # The weights differ in their last bits.
+    assert one.checksums.keys() == two.checksums.keys()
+    two = msgspec.structs.replace(two, checksums=one.checksums)
     assert without_clocks(two) == without_clocks(one)
     alone, shared = (
         load_file(tmp_path / name / "best" / "model.safetensors") for name in ("one", "two")

@@ -21,7 +21,7 @@ import torch
 
 from bertsmith.checkpoints.folder import load_pretraining, save_model
 from bertsmith.core.errors import FolderError, Stopped, SystemFault, UsageError
-from bertsmith.core.storage import write_json
+from bertsmith.core.storage import read_json, write_json, write_sealed
 from bertsmith.corpus.shards import Corpus
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.config import FamilyName, ModelConfig
@@ -183,9 +183,9 @@ def test_a_resume_in_another_precision_is_told(
     pretrain.run(settings(toy_corpus), tmp_path / "out")
     capsys.readouterr()
     state = max(tmp_path.glob("out/checkpoints/step-*/trainer.json"))
-    text = state.read_text()
-    assert '"cpu in fp32"' in text
-    state.write_text(text.replace("cpu in fp32", "cpu in bf16"))
+    kept = read_json(state, checkpoint.TrainerState, sealed=True)
+    assert kept.computed == "cpu in fp32"
+    write_sealed(state, msgspec.structs.replace(kept, computed="cpu in bf16"))
     pretrain.run(settings(toy_corpus), tmp_path / "out", resume=True)
     told = capsys.readouterr().err
     assert "Steps up to 12 ran on cpu in bf16; later ones run on cpu in fp32, so" in told
@@ -261,6 +261,10 @@ def test_a_run_on_the_clock_resumes_from_its_log(toy_corpus: Path, tmp_path: Pat
     count = min(end, len(losses(killed)))
     assert losses(killed)[:count] == losses(first)[:count]
     assert json.loads(resumed[-1])["over"] is True
+    log = killed / "schedule.jsonl"
+    log.write_text(log.read_text().replace('"learning_rate":', '"learning_rate":1', 1))
+    with pytest.raises(FolderError, match=r"schedule\.jsonl is damaged or was replaced"):
+        pretrain.run(config, killed, resume=True)
 
 
 def test_pretraining_goes_on_from_a_model_folder(
@@ -361,18 +365,41 @@ def test_heads_that_a_folder_lacks_are_told(
     assert told in capsys.readouterr().err
 
 
-def test_the_corpus_is_read_whole_once_and_not_to_look_at_examples(
-    toy_corpus: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_corpus_is_neither_trained_on_nor_shown(toy_corpus: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "corpus"
     shutil.copytree(toy_corpus, damaged)
     tokens = damaged / "train-00000" / "tokens.npy"
     whole = tokens.read_bytes()
     tokens.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
     config = settings(toy_corpus, data=str(damaged))
-    with pytest.raises(FolderError, match=r"tokens\.npy is damaged"):
+    with pytest.raises(FolderError, match=r"tokens\.npy .*is damaged"):
         pretrain.run(config, tmp_path / "out")
-    assert "[MASK](" in show_batch(config, 1)
+    with pytest.raises(FolderError, match=r"tokens\.npy .*is damaged"):
+        show_batch(config, 1)
+
+
+def test_a_shard_that_changes_while_training_is_named(
+    toy_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, out = tmp_path / "corpus", tmp_path / "out"
+    shutil.copytree(toy_corpus, corpus)
+    config = settings(toy_corpus, data=str(corpus))
+    tokens = corpus / "train-00000" / "tokens.npy"
+    whole, tell = tokens.read_bytes(), pretrain.Reporter.train
+
+    def tell_and_change(self: Any, step: int, progress: float, values: dict[str, float]) -> None:
+        tell(self, step, progress, values)
+        if step == 4:
+            tokens.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain.Reporter, "train", tell_and_change)
+        with pytest.raises(FolderError, match=r"tokens\.npy .* changed during training"):
+            pretrain.run(config, out)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-00000003"]
+    assert not (out / "config.json").exists()
+    tokens.write_bytes(whole)
+    assert pretrain.run(config, out, resume=True).step == 12
 
 
 def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(

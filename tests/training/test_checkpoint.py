@@ -3,12 +3,13 @@
 import errno
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from bertsmith.checkpoints.tensors import load_tensors
 from bertsmith.core.errors import FolderError, SystemFault
-from bertsmith.core.storage import remove_leftovers
+from bertsmith.core.storage import checksums, remove_leftovers, write_json
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import TrainerState
 
@@ -75,8 +76,12 @@ def test_a_state_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(FolderError, match=r"trainer\.json is not valid JSON.*delete "):
         checkpoint.load(folder)
+    state = TrainerState(step=3, phase_starts=[0])
+    write_json(path, msgspec.structs.replace(state, checksums=checksums(folder)))
+    with pytest.raises(FolderError, match=r"trainer\.json has no checksum at its end.*delete "):
+        checkpoint.load(folder)
     path.write_text('{"version": 99, "of_then": 1}')
-    with pytest.raises(FolderError, match="is of version 99, expected 2"):
+    with pytest.raises(FolderError, match="is of version 99, expected 3"):
         checkpoint.load(folder)
 
 

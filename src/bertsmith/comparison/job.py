@@ -39,7 +39,7 @@ from bertsmith.comparison.verdict import verdicts
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import Engine, PageLanguage, derive_seed, page_language
-from bertsmith.core.storage import read_json, write_json
+from bertsmith.core.storage import read_json, write_sealed
 from bertsmith.core.terminal import say
 from bertsmith.corpus.shards import Corpus
 from bertsmith.finetuning import data as finetune_data
@@ -116,8 +116,8 @@ def compare(
             do_all = stack.enter_context(Cluster()).side_by_side
         stack.enter_context(job_folder(out).enter())
         if ready.timetable is not None:
-            write_json(out / TIMETABLE, ready.timetable)
-        write_json(out / PLAN, plan)
+            write_sealed(out / TIMETABLE, ready.timetable)
+        job_folder(out).write(plan)
         write_model_configs(out, ready.model_configs)
         tuned = do_all(plan, list(todo.values()), out, say, language)
 
@@ -156,7 +156,7 @@ def compare(
     )
     with written_in(language):
         write_page(result, out / REPORT)
-    write_json(out / RESULT, result)
+    write_sealed(out / RESULT, result)
     return result
 
 
@@ -221,7 +221,7 @@ def _prepare(
             todo = [with_length(plan, one, out) for one in sampled]
         timetable = _timetable(plan, todo, speeds)
     elif resume and (out / TIMETABLE).is_file():
-        timetable = read_json(out / TIMETABLE, Timetable)
+        timetable = read_json(out / TIMETABLE, Timetable, sealed=True)
     _warn_of_little(plan, todo)
     return _Ready(
         plan, corpus, parts, model_configs, {one.system.name: one for one in todo}, pairs, timetable
@@ -231,7 +231,7 @@ def _prepare(
 def _with_budget(plan: Plan, out: Path, *, resume: bool) -> Plan:
     """The plan with the budget of the comparison to resume, or with hours to plan one from."""
     if resume and not plan.budget and (out / PLAN).is_file():
-        old = read_json(out / PLAN, Plan)
+        old = job_folder(out).read(Plan)
         hours = old.hours if plan.hours is None else plan.hours
         return msgspec.structs.replace(plan, hours=hours, budget=old.budget)
     if plan.hours is None and not plan.budget:
@@ -276,7 +276,7 @@ def _check_folder(out: Path, plan: Plan, *, resume: bool) -> None:
     folder = job_folder(out)
     folder.check(resume=resume)
     if folder.begun:
-        old = read_json(folder.settings, Plan)
+        old = folder.read(Plan)
         _check_grown(old, plan)
         folder.check_same(plan, free=_FREE if old.minimal_pairs else _FREE | {"limit"})
     elif resume:

@@ -13,7 +13,7 @@ from bertsmith.comparison.plan import POSITIONS, Plan
 from bertsmith.comparison.result import PAIRS
 from bertsmith.comparison.runs import model_folder
 from bertsmith.comparison.systems import System
-from bertsmith.core.storage import read_json, write_json
+from bertsmith.core.storage import read_json, write_sealed
 from bertsmith.core.terminal import Bar
 from bertsmith.inference.minimal_pairs import minimal_pairs, read_pairs
 from bertsmith.inference.pair_scores import MinimalPairsResult
@@ -68,7 +68,7 @@ def score_pairs(
     for system in scored(plan.systems):
         file, model = out / _FOLDER / f"{system.name}.json", model_folder(out, system)
         if file.is_file():
-            kept = read_json(file, MinimalPairsResult)
+            kept = read_json(file, MinimalPairsResult, sealed=True)
             if kept.fingerprint == pairs.fingerprint:
                 # The folder may have been moved.
                 found[system.name] = msgspec.structs.replace(kept, model=str(model))
@@ -83,7 +83,7 @@ def score_pairs(
                 progress=lambda done, total: bar("score", done, total),
             )
         file.parent.mkdir(exist_ok=True)
-        write_json(file, result)
+        write_sealed(file, result)
         found[system.name] = result
     return found
 

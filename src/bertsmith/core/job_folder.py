@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,9 +21,10 @@ from bertsmith.core.storage import (
     leftovers_of,
     read_json,
     remove_leftovers,
-    write_json,
+    write_sealed,
 )
 
+SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
 _LOCK = ".lock"
 _LOOK_SECONDS = 0.05
 
@@ -94,7 +96,7 @@ class JobFolder:
             UsageError: a field that is not `free` differs; every one is named.
             FolderError: the file is missing or damaged.
         """
-        changes = changed_fields(read_json(self.settings, type(settings)), settings)
+        changes = changed_fields(self.read(type(settings)), settings)
         self.refuse([change for change in changes if change.partition(":")[0] not in free])
 
     def refuse(self, changes: Sequence[str]) -> None:
@@ -117,8 +119,20 @@ class JobFolder:
         with self.alone(wait_seconds=wait_seconds) as lock:
             remove_leftovers(self.path)
             if settings is not None:
-                write_json(self.settings, settings)
+                self.write(settings)
             yield lock
+
+    def read(self, kind: type[SettingsT]) -> SettingsT:
+        """The settings.
+
+        Raises:
+            FolderError: the file is missing or damaged.
+        """
+        return read_json(self.settings, kind, sealed=True)
+
+    def write(self, settings: msgspec.Struct) -> None:
+        """Writes the settings, with their checksum."""
+        write_sealed(self.settings, settings)
 
     @contextlib.contextmanager
     def alone(self, *, wait_seconds: float = 0.0) -> Iterator[int]:

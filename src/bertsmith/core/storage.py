@@ -5,17 +5,19 @@ manifest is written last, so its existence means that the folder is complete.
 """
 
 import contextlib
+import glob
 import hashlib
 import io
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import msgspec
 
+from bertsmith.core import seal
 from bertsmith.core.errors import (
     FolderError,
     SystemFault,
@@ -29,6 +31,7 @@ from bertsmith.core.locks import lost_folder
 T = TypeVar("T")
 
 _TEMPORARY = ".partial"
+_ASIDE = f".old{_TEMPORARY}"
 
 
 @contextlib.contextmanager
@@ -69,7 +72,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     the old or the new one is whole on disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old{_TEMPORARY}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{_ASIDE}")
     try:
         _check_place(path)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -109,10 +112,22 @@ def _check_place(path: Path) -> None:
         raise FolderGone.at(folder)
 
 
+def standing(path: Path) -> Path:
+    """Where the folder `path` is now: a kill may have fallen between two renames of
+    `atomic_folder`, and the next `remove_leftovers` puts the old one back.
+    """
+    asides = path.parent.glob(f".{glob.escape(path.name)}.*{_ASIDE}")
+    return path if path.exists() else next(asides, path)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed writers left anywhere in `folder` (temporary files and folders)."""
     for leftover in list(folder.rglob(f".*{_TEMPORARY}")):
-        if leftover.is_dir():
+        name = leftover.name.removesuffix(_ASIDE).rpartition(".")[0].removeprefix(".")
+        place = leftover.with_name(name or leftover.name)
+        if leftover.name.endswith(_ASIDE) and not place.exists():
+            leftover.replace(place)
+        elif leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
@@ -135,14 +150,30 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON document (indented, keys in the order given), whole or not at all."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    write_bytes(path, _document(value))
 
 
-def read_json(path: Path, kind: type[T]) -> T:
+def write_sealed(path: Path, value: Any) -> None:
+    """As `write_json`, an object with its own checksum (see `core.seal`)."""
+    write_bytes(path, seal.sealed(_document(value)))
+
+
+def _document(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def read_json(path: Path, kind: type[T], *, sealed: bool = False) -> T:
     """Reads a JSON document strictly as `kind`: a wrong type or an unknown key is an error.
 
+    Where the document carries its own checksum, that is compared.
+
+    Args:
+        path: the file.
+        kind: of the document.
+        sealed: whether it must carry its checksum.
+
     Raises:
-        FolderError: the file is missing, cut short, not JSON, or does not fit `kind`.
+        FolderError: the file is missing, cut short, damaged, not JSON, or does not fit `kind`.
     """
     try:
         data = path.read_bytes()
@@ -150,7 +181,7 @@ def read_json(path: Path, kind: type[T]) -> T:
         raise FolderError(f"{path} is missing; check that the folder is the right one.") from error
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
-    return parse_json(data, kind, str(path))
+    return parse_json(seal.unsealed(data, str(path), required=sealed), kind, str(path))
 
 
 def parse_json(data: bytes, kind: type[T], source: str) -> T:
@@ -238,6 +269,38 @@ def checksum(path: Path) -> str:
         raise FolderError(f"{path} is missing; write its folder again.") from error
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
+
+
+def checksums(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
+    """SHA-256 of files of a folder by their names in it, which may have slashes; by default all."""
+    if names is None:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = [path.relative_to(folder).as_posix() for path in files]
+    return {name: checksum(folder / name) for name in names}
+
+
+def verify(folder: Path, expected: Mapping[str, str], *, remedy: str) -> None:
+    """Compares files of a folder with their checksums.
+
+    Args:
+        folder: where they are.
+        expected: name -> SHA-256.
+        remedy: what to do if one does not fit, for the error.
+
+    Raises:
+        FolderError: a file is missing or damaged.
+        SystemFault: one cannot be read.
+    """
+    for name, wanted in expected.items():
+        path = folder / name
+        if not path.is_file():
+            raise FolderError(f"{path} is missing; {remedy}.")
+        found = checksum(path)
+        if found != wanted:
+            raise FolderError(
+                f"{path} ({path.stat().st_size:,} bytes) is damaged or was replaced: its SHA-256 "
+                f"is {found[:12]}..., expected {wanted[:12]}...; {remedy}."
+            )
 
 
 def _sync(path: Path) -> None:

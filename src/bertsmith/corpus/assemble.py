@@ -16,7 +16,7 @@ from bertsmith.core.errors import DataError, option
 from bertsmith.corpus import selection
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_shard
-from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName
+from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName, shard_name
 from bertsmith.text import streams
 
 SHARD_TOKENS = 1 << 25
@@ -174,7 +174,7 @@ class _SplitWriter:
             document_sentences = document_sentences[chosen_D]
             sentence_lengths = sentence_lengths[chosen_S]
         if self._writer is None:
-            folder = self._out / f"{self._split}-{len(self.infos):05d}"
+            folder = self._out / shard_name(self._split, len(self.infos))
             self._writer = self._stack.enter_context(
                 write_shard(folder, vocab_size=self._vocab_size)
             )

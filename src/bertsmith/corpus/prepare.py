@@ -148,7 +148,7 @@ def _build(
         heldout=found.heldout,
         unigrams_checksum=found.unigrams_checksum,
     )
-    storage.write_json(out / shards.MANIFEST, manifest)
+    storage.write_sealed(out / shards.MANIFEST, manifest)
     return manifest
 
 

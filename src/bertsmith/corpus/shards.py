@@ -25,7 +25,7 @@ import numpy as np
 
 from bertsmith.core import storage
 from bertsmith.core.arrays import ranges
-from bertsmith.core.errors import FolderError, explain_os_error
+from bertsmith.core.errors import RESUME, FolderError, explain_os_error
 from bertsmith.text.tokenizer.batched import id_type
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -40,8 +40,12 @@ TOKENS, SENTENCES, DOCUMENTS, WORDS = (
     "words.npy",
 )
 
+SHARD_FILES = (TOKENS, SENTENCES, DOCUMENTS, WORDS)
+
 _STRETCH = 65_536
 """Tokens of running text that `Split.spread` gives at once."""
+
+_REMEDY = "restore it from a good copy or prepare the corpus again"
 
 SplitName = Literal["train", "heldout"]
 
@@ -107,6 +111,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Sentences of a split."""
         return sum(shard.sentences for shard in self._shards(split))
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of every array by its path in the folder."""
+        shards = (*self.train, *self.heldout)
+        arrays = {
+            f"{shard.name}/{name}": found
+            for shard in shards
+            for name, found in shard.checksums.items()
+        }
+        return {UNIGRAMS: self.unigrams_checksum} | arrays
+
     def _shards(self, split: SplitName) -> list[ShardInfo]:
         return self.train if split == "train" else self.heldout
 
@@ -135,7 +150,22 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: the corpus has format version {version}, this bertsmith reads version "
             f"{VERSION}; prepare the corpus again with this version."
         )
-    return storage.read_json(path, Manifest)
+    manifest = storage.read_json(path, Manifest)
+    for split, infos in (("train", manifest.train), ("heldout", manifest.heldout)):
+        for number, shard in enumerate(infos):
+            expected = shard_name(split, number)
+            if shard.name != expected or sorted(shard.checksums) != sorted(SHARD_FILES):
+                raise FolderError(
+                    f"{path}: shard {number} of {split} is {shard.name!r:.40} with the files "
+                    f"{', '.join(shard.checksums):.80}, expected {expected} with "
+                    f"{', '.join(SHARD_FILES)}; {_REMEDY}."
+                )
+    return manifest
+
+
+def shard_name(split: str, number: int) -> str:
+    """The folder of a shard: `train-00000`."""
+    return f"{split}-{number:05d}"
 
 
 def read_unigrams(folder: Path, manifest: Manifest) -> np.ndarray:
@@ -156,6 +186,7 @@ class Corpus:
         self.tokenizer = tokenizer
         self.unigrams_V = read_unigrams(folder, manifest)
         self._splits: dict[SplitName, Split] = {}
+        self._stamps = {name: _stamp(folder / name) for name in manifest.checksums}
 
     @classmethod
     def open(cls, folder: Path, *, verify: bool = True) -> Self:
@@ -178,12 +209,23 @@ class Corpus:
                 f"{manifest.tokenizer_fingerprint[:12]}; put the original tokenizer back or "
                 "prepare the corpus again."
             )
+        corpus = cls(folder, manifest, tokenizer)
         if verify:
-            _verify(folder / UNIGRAMS, manifest.unigrams_checksum)
-            for shard in (*manifest.train, *manifest.heldout):
-                for name, expected in shard.checksums.items():
-                    _verify(folder / shard.name / name, expected)
-        return cls(folder, manifest, tokenizer)
+            storage.verify(folder, manifest.checksums, remedy=_REMEDY)
+        return corpus
+
+    def check_unchanged(self) -> None:
+        """Checks that no file was written to since the corpus was opened; reads those that were.
+
+        Raises:
+            FolderError: a file is missing or has other contents.
+            SystemFault: it cannot be read.
+        """
+        for name, stamp in self._stamps.items():
+            if _stamp(self.folder / name) != stamp:
+                expected = {name: self.manifest.checksums[name]}
+                remedy = f"it changed during training; {_REMEDY}, then continue with {RESUME}"
+                storage.verify(self.folder, expected, remedy=remedy)
 
     def split(self, name: SplitName) -> "Split":
         """The documents to train on, or the held-out ones."""
@@ -322,10 +364,12 @@ def _map(path: Path, kind: np.dtype[Any], length: int) -> np.ndarray:
     return np.asarray(array)
 
 
-def _verify(path: Path, expected: str) -> None:
-    found = storage.checksum(path)
-    if found != expected:
-        raise FolderError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}..., the manifest says "
-            f"{expected[:12]}...; restore it from a good copy or prepare the corpus again."
-        )
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of the last write."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return (-1, -1)
+    except OSError as error:
+        raise explain_os_error(error, "read", path) from error
+    return (found.st_size, found.st_mtime_ns)

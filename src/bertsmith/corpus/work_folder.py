@@ -125,10 +125,10 @@ def _adopt(work: Path, plan: Plan) -> None:
     path, out = work / _PLAN, work.parent
     if path.exists():
         unfinished = JobFolder(out, "an unfinished corpus", f"{PARTS}/{_PLAN}")
-        _compare(storage.read_json(path, Plan), plan, unfinished)
+        _compare(unfinished.read(Plan), plan, unfinished)
     storage.remove_leftovers(out)
     if not path.exists():
-        storage.write_json(path, plan)
+        storage.write_sealed(path, plan)
 
 
 def _compare(old: Plan, new: Plan, folder: JobFolder) -> None:

@@ -2,16 +2,35 @@
 
 They do not belong to the checkpoint, which is older or newer: where an epoch that is done again
 comes out otherwise (on a GPU, or with other micro-batches), the weights, their predictions and
-their scores are still of one epoch.
+their scores are still of one epoch, because `best/` is replaced as a whole::
+
+    best/predictions.jsonl    what the epoch predicts for dev, in the examples' order
+    best/best.json            `BestEpoch`, with a checksum of every other file and of its own
+    best/config.json ...      the model folder
+
+When the run is over the first moves up, the second goes, and `result.json` has the checksums.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from bertsmith.checkpoints.folder import save_model
-from bertsmith.core.storage import atomic_file, read_json, write_json
+from bertsmith.core.errors import RESUME
+from bertsmith.core.storage import (
+    atomic_file,
+    atomic_folder,
+    atomic_path,
+    checksums,
+    read_json,
+    read_json_lines,
+    standing,
+    verify,
+    write_json,
+    write_sealed,
+)
 from bertsmith.finetuning.config import FinetuneConfig, limits_of
 from bertsmith.finetuning.data import TaskData
 from bertsmith.finetuning.model_card import task_card
@@ -28,14 +47,17 @@ from bertsmith.training.parallel.model import Parallel
 PREDICTIONS = "predictions.jsonl"
 BEST = "best"
 BEST_EVALUATION = "best.json"
+_OF_THE_RUN = (f"{BEST}/{PREDICTIONS}", f"{BEST}/{BEST_EVALUATION}")
 
 
 class BestEpoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The evaluation whose weights are in `best/` (`best.json`)."""
+    """The evaluation whose weights are in `best/`."""
 
     step: int
     main: float
     """Mean of the deciding metrics."""
+    checksums: dict[str, str] = {}
+    """SHA-256 of every other file of `best/`."""
 
 
 class DevEvaluation:
@@ -71,9 +93,11 @@ class DevEvaluation:
             self._best = BestEpoch(self._state.step, main)
             model = self._parallel.whole_model()
             if self._parallel.place.world.first:
-                self._write_best(model, task_config, scores)
-                write_predictions(self._out / PREDICTIONS, predictions)
-                write_json(self._out / BEST_EVALUATION, self._best)
+                with atomic_folder(self._out / BEST) as folder:
+                    self._write_best(folder, model, task_config, scores)
+                    write_predictions(folder / PREDICTIONS, predictions)
+                    best = msgspec.structs.replace(self._best, checksums=checksums(folder))
+                    write_sealed(folder / BEST_EVALUATION, best)
         return {name: value for name, value in scores.items() if value is not None}
 
     def enough(self, steps_per_epoch: int) -> bool:
@@ -101,20 +125,43 @@ class DevEvaluation:
         save_model(folder, model, self._tokenizer, card=card)
         write_json(folder / TASK_CONFIG, task_config)
 
-    def _write_best(self, model: TaskModel, task_config: TaskConfig, scores: Scores) -> None:
+    def _write_best(
+        self, folder: Path, model: TaskModel, task_config: TaskConfig, scores: Scores
+    ) -> None:
         with self._data.standard.folded(model.number_layer) as left:
             task_config = msgspec.structs.replace(task_config, scale=left.scale, offset=left.offset)
-            self.write_model(self._out / BEST, model, task_config, {self._data.deciding: scores})
+            self.write_model(folder, model, task_config, {self._data.deciding: scores})
 
 
-def read_best(out: Path) -> BestEpoch | None:
-    """Which epoch of the run in `out` was best so far.
+def read_best(out: Path) -> BestEpoch:
+    """Which epoch of the run in `out` was best so far; every byte of it is compared.
 
     Raises:
-        FolderError: its file is damaged.
+        FolderError: a file is missing or damaged.
     """
-    path = out / BEST_EVALUATION
-    return read_json(path, BestEpoch) if path.is_file() else None
+    folder = standing(out / BEST)
+    best = read_json(folder / BEST_EVALUATION, BestEpoch, sealed=True)
+    verify(folder, best.checksums, remedy=remedy(out))
+    return best
+
+
+def keep_best(out: Path) -> dict[str, str]:
+    """Copies the predictions out of `best/`; gives the checksums of what a finished run keeps."""
+    with atomic_path(out / PREDICTIONS) as copy:
+        shutil.copyfile(out / BEST / PREDICTIONS, copy)
+    names = [f"{BEST}/{path.name}" for path in sorted((out / BEST).iterdir())]
+    return checksums(out, [PREDICTIONS, *(name for name in names if name not in _OF_THE_RUN)])
+
+
+def leave_model(out: Path) -> None:
+    """Leaves nothing but the model in `best/`."""
+    for name in _OF_THE_RUN:
+        (out / name).unlink(missing_ok=True)
+
+
+def remedy(out: Path) -> str:
+    """What to do where something of the run in `out` is damaged."""
+    return f"delete {out} and run the same command with {RESUME} to do that run again"
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
@@ -124,9 +171,17 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def read_predictions(out: Path, kind: TaskKind) -> list[Prediction]:
-    """What the best epoch of the run in `out` predicted for dev, in the examples' order."""
-    lines = (out / PREDICTIONS).read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=kind.prediction) for line in lines]
+    """What the best epoch of the run in `out` predicted for dev, in the examples' order.
+
+    Args:
+        out: the folder of a finished run, or `best/` of one that goes on.
+        kind: of the task.
+
+    Raises:
+        FolderError: the file is missing or damaged.
+    """
+    what = f"a prediction; {remedy(out)}"
+    return read_json_lines(out / PREDICTIONS, kind.prediction, what)
 
 
 def task_settings(config: FinetuneConfig, data: TaskData) -> TaskConfig:

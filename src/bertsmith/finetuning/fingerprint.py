@@ -88,7 +88,7 @@ def check_same_job(folder: JobFolder, identity: Identity) -> None:
     """
     if not folder.begun:
         return
-    old = read_json(folder.path / IDENTITY, Identity)
+    old = read_json(folder.path / IDENTITY, Identity, sealed=True)
     changes = changed_fields(old.settings, identity.settings) + [
         change
         for change in changed_fields(old, identity)

@@ -27,11 +27,11 @@ from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import PageLanguage, derive_seed
-from bertsmith.core.storage import atomic_path, read_json, write_json
+from bertsmith.core.storage import atomic_path, read_json, verify, write_json, write_sealed
 from bertsmith.core.terminal import say
 from bertsmith.finetuning import data as finetune_data
 from bertsmith.finetuning import run as tuning
-from bertsmith.finetuning.best_epoch import BEST, read_predictions
+from bertsmith.finetuning.best_epoch import BEST, read_predictions, remedy
 from bertsmith.finetuning.config import FinetuneConfig, limits_of
 from bertsmith.finetuning.data import Lengths, Parts, Source, TaskData
 from bertsmith.finetuning.defaults import SWEPT, finetune_config, grid
@@ -288,7 +288,7 @@ def run_name(config: FinetuneConfig) -> str:
 def _check_folder(folder: JobFolder, job: Job, *, resume: bool) -> None:
     folder.check(resume=resume)
     # Runs that an earlier call has made must not be lost.
-    old = read_json(folder.settings, Job).seeds if folder.begun else 0
+    old = folder.read(Job).seeds if folder.begun else 0
     if job.seeds < old:
         raise UsageError(
             f"{option('seeds')} is {job.seeds}, but the fine-tuning in {folder.path} is of {old}; "
@@ -306,8 +306,8 @@ def _check_model(origin: Origin, config: FinetuneConfig, parts: Parts) -> None:
 
 
 def _begin(out: Path, job: Job, ready: _Ready) -> None:
-    write_json(out / IDENTITY, ready.identity)
-    write_json(out / JOB, job)
+    write_sealed(out / IDENTITY, ready.identity)
+    job_folder(out).write(job)
     numbers = ready.parts.dev_numbers
     if numbers is not None:
         write_json(out / "split.json", {"file": job.source.train, "dev": numbers})
@@ -326,6 +326,7 @@ def _finish(out: Path, ready: _Ready, runs: _Runs, language: PageLanguage | None
         }
         for part in best.scores
     }
+    verify(Path(best.out), best.checksums, remedy=remedy(Path(best.out)))
     kind, examples = parts.task.kind, parts.evaluated[data.deciding]
     predictions = read_predictions(Path(best.out), kind)
     right = kind.references(examples, parts.labels)
@@ -358,12 +359,13 @@ def _finish(out: Path, ready: _Ready, runs: _Runs, language: PageLanguage | None
         seconds=sum(run.seconds for run in runs.results),
         in_transformers=is_known_to_transformers(read_json(source / CONFIG, dict[str, Any])),
     )
-    write_json(out / RESULTS, result)
+    write_sealed(out / RESULTS, result)
     with written_in(language):
         write_report(result, examples=examples, predictions=predictions)
     # A folder with another model's files in it must not look whole.
-    (out / "config.json").unlink(missing_ok=True)
-    for file in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+    (out / CONFIG).unlink(missing_ok=True)
+    files = [Path(best.out) / name for name in best.checksums if name.startswith(f"{BEST}/")]
+    for file in sorted(files, key=lambda path: path.name == CONFIG):
         with atomic_path(out / file.name) as copy:
             shutil.copyfile(file, copy)
     return result

@@ -6,10 +6,9 @@ The folder, while and after a run::
     metrics.jsonl      every step, the dev scores after every epoch
     schedule.jsonl     what a run with a time limit made of its hours
     checkpoints/       the newest; removed when the run is over
-    best/              the model folder of the epoch that was best on dev
+    best/              the model folder of the epoch that was best on dev (see `best_epoch`)
     predictions.jsonl  its answers to the dev examples, in order
-    best.json          which epoch that was, written after the two; removed when the run is over
-    result.json        what the run came to, written last
+    result.json        what the run came to, with checksums of the two, written last
 """
 
 import shutil
@@ -25,14 +24,17 @@ from bertsmith.checkpoints.folder import load_task
 from bertsmith.core.errors import FolderError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import derive_seed
-from bertsmith.core.storage import read_json, remove_leftovers, write_json
+from bertsmith.core.storage import read_json, remove_leftovers, verify, write_sealed
 from bertsmith.finetuning.best_epoch import (
     BEST,
-    BEST_EVALUATION,
+    PREDICTIONS,
     BestEpoch,
     DevEvaluation,
+    keep_best,
+    leave_model,
     read_best,
     read_predictions,
+    remedy,
 )
 from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import TaskData
@@ -95,6 +97,8 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """SHA-256 of the examples, of the weights that it began with and of the tokenizer."""
     thresholds: tuple[float, ...] = ()
     """See `TaskConfig`."""
+    checksums: dict[str, str] = {}
+    """SHA-256 of what the run has come to: `predictions.jsonl` and every file of `best/`."""
 
 
 def run(
@@ -147,6 +151,7 @@ def run(
                     Reporter, resume_step=resume_step, title=title, evaluated=data.deciding
                 ),
                 out=out,
+                state=state,
             )
         )
         for line in _start_notes(config, state, place, lacking=[] if saved else lacking):
@@ -158,9 +163,10 @@ def run(
         # 4. The best epoch on every part, and the result.
         result = job.result(schedule.elapsed, fingerprint)
         if place.world.first:
-            write_json(out / RESULT, result)
+            result = msgspec.structs.replace(result, checksums=keep_best(out))
+            write_sealed(out / RESULT, result)
+            leave_model(out)
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-            (out / BEST_EVALUATION).unlink(missing_ok=True)
             remove_leftovers(out)
         return result
 
@@ -226,6 +232,7 @@ class _Run:
 
             def save() -> None:
                 schedule.sync()
+                state.schedule = schedule.checksum(state.step)
                 whole = parallel.whole_model()
                 saver.save(state, lambda folder: evaluate.write_model(folder, whole))
 
@@ -254,9 +261,9 @@ class _Run:
         # The first process has written the model before the others read it here.
         best, task_config, answers = self.place.first_decides(
             lambda: (
-                read_json(out / BEST_EVALUATION, BestEpoch),
+                read_best(out),
                 read_task_config(out / BEST / TASK_CONFIG),
-                read_predictions(out, kind),
+                read_predictions(out / BEST, kind),
             )
         )
         examples, _ = data.evaluated[data.deciding]
@@ -311,7 +318,8 @@ def _find_start(
     )
     # An untrained head has nothing to show.
     state.evaluated_at = max(state.evaluated_at, 0)
-    return state, saved, read_best(out) if saved is not None else None
+    # Before the first evaluation there is none.
+    return state, saved, read_best(out) if state.evaluated_at > 0 else None
 
 
 def _start_notes(
@@ -327,7 +335,8 @@ def _start_notes(
 def _read_result(out: Path, config: FinetuneConfig, fingerprint: str) -> RunResult:
     """The result of a run that is over, if it is a run of these settings on this data."""
     _run_folder(out).check_same(config, free={"micro_tokens", "shard", "model"})
-    result = read_json(out / RESULT, RunResult)
+    result = read_json(out / RESULT, RunResult, sealed=True)
+    verify(out, {PREDICTIONS: result.checksums[PREDICTIONS]}, remedy=remedy(out))
     if result.fingerprint != fingerprint:
         raise FolderError(
             f"The examples or the model have changed since {out} was trained; restore them, or "

@@ -141,6 +141,7 @@ def run(
                 schedule=partial(_open_schedule, config),
                 reporter=partial(Reporter, resume_step=resumed_at),
                 out=out,
+                state=job.state,
             )
         )
         for line in _start_notes(config, job, place, out, resume=resume):
@@ -156,7 +157,9 @@ def run(
         saver = Saver(out / CHECKPOINTS, parallel, optimizer, keep=config.keep)
 
         def save() -> None:
+            place.first_decides(job.corpus.check_unchanged)
             schedule.sync()
+            job.state.schedule = schedule.checksum(job.state.step)
             job.note_cursors()
             model = parallel.whole_model()
             saver.save(job.state, lambda folder: job.write_model(folder, model))
@@ -175,6 +178,7 @@ def run(
             )
 
         # 4. The model folder; config.json comes last and means that the run is over.
+        place.first_decides(job.corpus.check_unchanged)
         trained = parallel.whole_model()
         place.first_decides(lambda: job.write_model(out, trained))
         return job.result(out)

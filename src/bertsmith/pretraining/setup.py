@@ -183,7 +183,7 @@ def show_batch(config: PretrainConfig, count: int) -> str:
         FolderError: the corpus is missing or damaged.
         DataError: it is too small for an example.
     """
-    corpus = Corpus.open(Path(config.data), verify=False)
+    corpus = Corpus.open(Path(config.data))
     [batches, *rest] = training_batches(config, corpus, 0, [])
     for other in rest:
         other.close()

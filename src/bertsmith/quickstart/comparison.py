@@ -154,7 +154,7 @@ class _Read:
 
 def _read(plan: TaskPlan, out: Path, model: str, tuned: str) -> _Read:
     folder = out / tuned
-    result = read_json(folder / RESULTS, FinetuneResult)
+    result = read_json(folder / RESULTS, FinetuneResult, sealed=True)
     run = folder / "runs" / Path(result.best_run.out).name
     dev = CLASSIFICATION.read(out / "task" / "dev.csv", plan.columns)
     examples = [example for example in dev if isinstance(example, TextExample)]

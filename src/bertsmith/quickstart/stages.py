@@ -17,7 +17,7 @@ from bertsmith.checkpoints.folder import parameter_count
 from bertsmith.core.errors import Stopped, UsageError, nearest, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.runtime import core_count, page_language
-from bertsmith.core.storage import atomic_file, changed_fields, read_json, write_json
+from bertsmith.core.storage import atomic_file, changed_fields
 from bertsmith.core.terminal import say
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
@@ -171,7 +171,7 @@ class Work:
 
     def save(self) -> None:
         """Writes the state."""
-        write_json(self.folder.settings, self.state)
+        self.folder.write(self.state)
 
 
 def quickstart(
@@ -227,7 +227,7 @@ def _open(out: Path, minutes: float, language: SampleLanguage | None) -> Work:
     work = Work(out, State(language or page_language(), minutes), deadline=0.0)
     work.folder.check()
     if work.folder.begun:
-        work.state = read_json(work.folder.settings, State)
+        work.state = work.folder.read(State)
         changes = changed_fields(work.state, State(language or work.state.language, minutes))
         work.folder.refuse([one for one in changes if one.startswith(("language:", "minutes:"))])
     return work

@@ -2,8 +2,8 @@
 
 `out/checkpoints/step-00000100/` holds what any model folder holds, the optimizer's moments by
 parameter name (`trainer.safetensors`, or a file for each process of a sharded run in `moments/`)
-and `trainer.json` (`TrainerState`, with a checksum of every other file), which is written last. No
-random state: dropout is seeded by the step, data is a function of the step.
+and `trainer.json` (`TrainerState`, with a checksum of every other file and of its own), which is
+written last. No random state: dropout is seeded by the step, data is a function of the step.
 """
 
 import contextlib
@@ -26,16 +26,17 @@ from bertsmith.checkpoints.tensors import load_tensors, save_tensors
 from bertsmith.core.errors import FolderError
 from bertsmith.core.storage import (
     atomic_folder,
-    checksum,
+    checksums,
     read_json,
-    write_json,
+    verify,
+    write_sealed,
 )
 from bertsmith.training.optimizer import load_state_by_name, state_by_name
 from bertsmith.training.parallel import sharding
 from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.schedule import Moment
 
-VERSION = 2
+VERSION = 3
 _STATE = "trainer.json"
 _MOMENTS = "trainer.safetensors"
 _PARTS = "moments"
@@ -74,6 +75,8 @@ class TrainerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Device and precision, as resolved: `cpu in bf16`."""
     data: str = ""
     """SHA-256 of the training data."""
+    schedule: str = ""
+    """SHA-256 of the schedule's log up to here."""
     config: Any = None
     """The run's settings."""
     versions: dict[str, str] = {}
@@ -130,10 +133,8 @@ def written(root: Path, state: TrainerState, *, keep: int) -> Iterator[Path]:
     """
     with atomic_folder(folder_of(root, state.step)) as folder:
         yield folder
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        sums = {str(path.relative_to(folder)): checksum(path) for path in files}
-        finished = msgspec.structs.replace(state, checksums=sums, versions=versions())
-        write_json(folder / _STATE, finished)
+        finished = msgspec.structs.replace(state, checksums=checksums(folder), versions=versions())
+        write_sealed(folder / _STATE, finished)
     for step in steps(root)[:-keep]:
         _remove(folder_of(root, step))
 
@@ -254,7 +255,8 @@ def load(folder: Path) -> TrainerState:
     try:
         # Another version has other fields.
         version = read_json(folder / _STATE, _Versioned).version
-        state = read_json(folder / _STATE, TrainerState) if version == VERSION else None
+        current = version == VERSION
+        state = read_json(folder / _STATE, TrainerState, sealed=True) if current else None
     except FolderError as error:
         raise FolderError(
             f"The checkpoint is damaged: {str(error).rstrip('.')}; {remedy}."
@@ -264,15 +266,7 @@ def load(folder: Path) -> TrainerState:
             f"{folder / _STATE} is of version {version}, expected {VERSION}; continue the run with "
             "the bertsmith that wrote it."
         )
-    for name, expected in state.checksums.items():
-        path = folder / name
-        if not path.is_file():
-            raise FolderError(f"The checkpoint is damaged: {path} is missing; {remedy}.")
-        if checksum(path) != expected:
-            raise FolderError(
-                f"The checkpoint is damaged: {path} ({path.stat().st_size} bytes) does not have "
-                f"the checksum in {_STATE}; {remedy}."
-            )
+    verify(folder, state.checksums, remedy=remedy)
     return state
 
 

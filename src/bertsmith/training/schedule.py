@@ -5,6 +5,7 @@ realised is written to a log, one line a step *before* the step is done; the log
 steps again after a kill, or in a replay: the same numbers, whatever the clock says then.
 """
 
+import hashlib
 import os
 import time
 from collections.abc import Sequence
@@ -132,6 +133,13 @@ class Schedule:
         """Makes the log durable; called before a checkpoint that relies on it."""
         if self._file is not None:
             os.fsync(self._file.fileno())
+
+    def checksum(self, steps: int) -> str:
+        """SHA-256 of the log's first `steps` steps; empty where there is no log."""
+        if self.budget is None:
+            return ""
+        lines = b"".join(msgspec.json.encode(one) + b"\n" for one in self.realised[:steps])
+        return hashlib.sha256(lines).hexdigest()
 
     def close(self) -> None:
         """Closes the log."""

@@ -122,6 +122,7 @@ def entered(
     schedule: Callable[[Path | None], Schedule],
     reporter: Callable[[Path | None], Reporter],
     out: Path,
+    state: TrainerState,
 ) -> Iterator[tuple[Schedule, Reporter]]:
     """Enters a run's folder and opens its logs: the first process's. Every process raises its
     errors; the others get a schedule and a reporter that write nothing.
@@ -132,13 +133,23 @@ def entered(
         schedule: opens the schedule on a log, or on none.
         reporter: opens the reporter on a folder, or on none.
         out: the run's folder.
+        state: where the run stands, which the schedule's log must lead to.
     """
     with contextlib.ExitStack() as stack:
         opened: list[tuple[Schedule, Reporter]] = []
 
         def open_first() -> None:
             stack.enter_context(folder)
-            opened.append((schedule(out / SCHEDULE), reporter(out)))
+            log = out / SCHEDULE
+            mine = schedule(log)
+            if state.schedule and mine.checksum(state.step) != state.schedule:
+                mine.close()
+                raise FolderError(
+                    f"{log} is damaged or was replaced: it is not the schedule up to step "
+                    f"{state.step:,} that the checkpoint was taken at. Restore it, or start again "
+                    "in another folder."
+                )
+            opened.append((mine, reporter(out)))
 
         place.first_decides(open_first)
         mine = opened[0] if opened else (schedule(None), reporter(None))

@@ -250,6 +250,11 @@ def test_files_that_do_not_fit_each_other(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "a</w>": 1}))
     assert "hold different vocabularies; delete the one" in one_sentence(tmp_path)
     ours.save(tmp_path)
+    merges = tmp_path / "merges.txt"
+    lines = merges.read_text().splitlines(keepends=True)
+    merges.write_text("".join([lines[0], lines[2], lines[1], *lines[3:]]))
+    assert "tokenizer.json hold different merges" in one_sentence(tmp_path)
+    ours.save(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     assert "says do_lower_case=False but tokenizer.json lower-cases=True" in one_sentence(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": tr')

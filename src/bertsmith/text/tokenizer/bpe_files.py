@@ -157,6 +157,11 @@ def read_folder(folder: Path) -> tuple[tuple[str, ...], Cleaning, Merges, tuple[
                 f"{folder / VOCAB} and {folder / WHOLE} hold different vocabularies; delete the "
                 "one that does not belong to the model."
             )
+    if (folder / MERGES).is_file() and _read_merges(folder / MERGES)[0] != merges:
+        raise FolderError(
+            f"{folder / MERGES} and {folder / WHOLE} hold different merges; one of the two is "
+            "damaged or of another model: restore it from a good copy."
+        )
     if config.do_lower_case not in (None, cleaning.lower_case):
         raise FolderError(
             f"{folder}: {CONFIG} says do_lower_case={config.do_lower_case} but {WHOLE} lower-cases="
