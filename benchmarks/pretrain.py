@@ -220,7 +220,7 @@ def measure(
         corpus.tokenizer,
         length=LENGTH,
         batch_size=sequences,
-        mask_share=arguments.masks,
+        mlm_probability=arguments.masks,
     ) as data:
         losses = {name: step(data.at(0)) for name, step in steps.items()}  # warm-up and compile
         for turn in range(1, arguments.rounds + 1):

@@ -35,7 +35,7 @@ from bertsmith.training.progress import read_metrics
 from bertsmith.training.schedule import Phase
 
 # The recipe `modern` before initial weights had a structure.
-OLD = {"initial_weights": "paper", "learning_rate": 1e-3, "beta2": 0.98, "mask_share": 0.3}
+OLD = {"initial_weights": "paper", "learning_rate": 1e-3, "beta2": 0.98, "mlm_probability": 0.3}
 
 # name: settings over the recipe `modern`, and parts of the initial weights to leave out
 VARIANTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -49,9 +49,9 @@ VARIANTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "no-bias": ({}, ("bias",)),
     "no-pairs": ({"pair_task": "none"}, ()),
     "order-of-pairs": ({"pair_task": "sop"}, ()),
-    "masks-15": ({"mask_share": 0.15}, ()),
-    "masks-40": ({"mask_share": 0.4}, ()),
-    "whole-words": ({"masking": "word"}, ()),
+    "masks-15": ({"mlm_probability": 0.15}, ()),
+    "masks-40": ({"mlm_probability": 0.4}, ()),
+    "whole-words": ({"whole_word_masking": True}, ()),
     "batch-16": ({"batch_size": 16}, ()),
     "batch-64": ({"batch_size": 64}, ()),
     "batch-128": ({"batch_size": 128}, ()),

@@ -61,7 +61,7 @@ BERT = "pretrain --data corpus-uncased --size tiny"
 PRETRAINING = {
     "bert-modern": f"{BERT} --recipe modern --phases 48:1",
     "bert-paper": f"{BERT} --recipe paper --phases 32:0.75,64:0.25",
-    "bert-words": f"{BERT} --masking word --pair-task sop --phases 48:1",
+    "bert-words": f"{BERT} --whole-word-masking --pair-task sop --phases 48:1",
     "bert-continued": "pretrain --data corpus-uncased --from pretrain-bert-modern --phases 48:1",
     "left-to-right": f"{BERT} --left-to-right --recipe paper --phases 48:1",
     "gpt": "pretrain --data corpus-bpe --model gpt --size tiny --dropout 0.1 --phases 48:1",

@@ -248,7 +248,7 @@ def test_pretrain_tells_where_things_are(made, capsys, tmp_path):
     )
     settings = json.loads((tmp_path / "m" / "pretrain.json").read_text())
     assert settings["phases"] == [{"share": 0.5, "length": 32}, {"share": 0.5, "length": 64}]
-    assert settings["mask_share"] == 0.3  # the recipe's
+    assert settings["mlm_probability"] == 0.3  # the recipe's
 
 
 def test_a_loss_no_better_than_guessing_is_said():

@@ -98,8 +98,8 @@ def test_what_does_not_fit_is_refused(tokens: list[str], facts: list[str]) -> No
     [
         ("", "", ["needs a command: quickstart, info, ", " finetune, "]),
         ("fil model text", "", ["'fil'", "'fill'", "Expected quickstart, "]),
-        ("tokenizer", "tokenizer", ["`bertsmith tokenizer` needs a command: train or show."]),
-        ("tokenizer trai x", "tokenizer", ["'trai'", "'train'", "Expected train or show."]),
+        ("tokenizer", "tokenizer", ["needs a command: train, extend or show."]),
+        ("tokenizer trai x", "tokenizer", ["'trai'", "'train'", "Expected train, extend or show."]),
         ("tokenizer --json train", "tokenizer", ["--json", "before the command"]),
         ("pretrain --data a --out b --learning-rat 1", "pretrain", ["'--learning-rate'"]),
         # The wrong flag is told, not the one that is missing for it.

@@ -34,12 +34,12 @@ def test_the_defaults_are_the_papers_and_those_for_small_data():
         max_length=512,
         stride=128,
         long_texts="truncate",
-        warmup=0.1,
+        warmup_ratio=0.1,
         weight_decay=0.01,
         beta1=0.9,
         beta2=0.999,
         epsilon=1e-6,
-        clip_norm=1.0,
+        max_grad_norm=1.0,
         dropout=0.1,
         class_weights="none",
         steps=0,
@@ -174,14 +174,14 @@ SHARE = "at least 0 and below 1"
                 ("hours", "0, or at least a second (0.0003) and finite", (-1.0, 1e-5)),
                 ("steps", ZERO, (-1,)),
                 ("epsilon", ABOVE, (0.0,)),
-                ("clip_norm", ABOVE, (0.0, float("inf"))),
+                ("max_grad_norm", ABOVE, (0.0, float("inf"))),
                 ("epochs", ONE, (0,)),
                 ("max_length", "at least 8", (0, 1, 7)),
                 ("stride", ZERO, (-1,)),
                 ("patience", ZERO, (-1,)),
                 ("seed", ZERO, (-1,)),
                 ("micro_tokens", ZERO, (-1,)),
-                ("warmup", SHARE, (-0.1, 1.0, float("nan"))),
+                ("warmup_ratio", SHARE, (-0.1, 1.0, float("nan"))),
                 ("dropout", SHARE, (1.0,)),
                 ("beta1", SHARE, (1.0,)),
                 ("beta2", SHARE, (-0.5,)),
@@ -257,7 +257,7 @@ def test_what_is_out_of_range_is_refused(flags, message):
 
 
 def test_the_edges_of_the_ranges_are_allowed():
-    edges = {"warmup": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
+    edges = {"warmup_ratio": 0.0, "dropout": 0.0, "beta1": 0.0, "weight_decay": 0.0, "patience": 0}
     assert (
         config_of(kind="token-classification", max_length=512, stride=0, **edges).max_length == 512
     )

@@ -363,7 +363,7 @@ def test_labels_that_are_alike_are_told_or_joined(tmp_path: Path) -> None:
     rows = "".join(f"text {number},{names[number % 6]}\n" for number in range(60))
     (tmp_path / "t.csv").write_text("text,label\n" + rows)
     for join, labels in ((False, ("POS", "Pos", "neg", "pos")), (True, ("neg", "pos"))):
-        source = Source(task="classification", train=str(tmp_path / "t.csv"), join_labels=join)
+        source = Source(task="classification", train=str(tmp_path / "t.csv"), merge_labels=join)
         parts = read(source, seed=1)
         assert parts.labels == labels
         [note] = parts.notes
@@ -452,7 +452,7 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
         "dev='/tmp' is a folder; give", task="token-classification", train="x.conll", dev="/tmp"
     )
     refused("skip_misplaced is for answers", task="rte", data="x", skip_misplaced=True)
-    refused("join_labels is for", task="regression", train="x.csv", join_labels=True)
+    refused("merge_labels is for", task="regression", train="x.csv", merge_labels=True)
     refused("strict_tags is for", task="classification", train="x.csv", strict_tags=True)
     refused(
         "choices names a column that 'classification' does not read",

@@ -174,9 +174,9 @@ def test_a_pretrained_model_on_its_corpus(toy_corpus: Path, tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize(("pair_task", "masking"), [("nsp", "piece"), ("sop", "word")])
+@pytest.mark.parametrize(("pair_task", "whole_word_masking"), [("nsp", False), ("sop", True)])
 def test_a_run_is_scored_as_it_scored_itself(
-    toy_corpus: Path, tmp_path: Path, pair_task: str, masking: str
+    toy_corpus: Path, tmp_path: Path, pair_task: str, whole_word_masking: bool
 ) -> None:
     write_json(tmp_path / "shape.json", SHAPE)
     config = pretrain_config(
@@ -186,7 +186,7 @@ def test_a_run_is_scored_as_it_scored_itself(
         steps=2,
         batch_size=4,
         pair_task=pair_task,
-        masking=masking,
+        whole_word_masking=whole_word_masking,
         phases=(Phase(1.0, 48),),
         evaluate_sequences=2048,
         save_every=1,

@@ -150,14 +150,14 @@ def test_the_cursor_saves_counting_and_changes_nothing(
         assert same(misled.at(0), other.at(0))
 
 
-@pytest.mark.parametrize("masking", ["piece", "word"])
+@pytest.mark.parametrize("whole_words", [False, True])
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_any_world_gives_the_same_examples(split: Split, world: int, masking: Any) -> None:
-    with make(split, masking=masking, batch_size=17) as alone:
+def test_any_world_gives_the_same_examples(split: Split, world: int, whole_words: bool) -> None:
+    with make(split, whole_word_masking=whole_words, batch_size=17) as alone:
         whole = [examples(alone.at(step)) for step in (0, 9)]
     shares = []
     for rank in range(world):
-        with make(split, masking=masking, batch_size=17, micro_tokens=96) as batches:
+        with make(split, whole_word_masking=whole_words, batch_size=17, micro_tokens=96) as batches:
             shares.append([batches.at(step, rank, world) for step in (0, 9)])
     for i in range(2):
         together = sorted(example for share in shares for example in examples(share[i]))
@@ -217,7 +217,12 @@ def test_steps_tile_the_epochs(split: Split) -> None:
 def test_seed_length_and_share_change_the_examples(split: Split) -> None:
     with make(split) as base:
         reference = examples(base.at(0))
-    for change in ({"seed": 6}, {"length": 40}, {"mask_share": 0.3}, {"masking": "word"}):
+    for change in (
+        {"seed": 6},
+        {"length": 40},
+        {"mlm_probability": 0.3},
+        {"whole_word_masking": True},
+    ):
         with make(split, **change) as other:
             assert examples(other.at(0)) != reference
 

@@ -12,7 +12,13 @@ from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.config import SIZES
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.gpt.config import GptConfig
-from bertsmith.pretraining.config import RECIPES, PretrainConfig, Start, pretrain_config
+from bertsmith.pretraining.config import (
+    RECIPES,
+    PretrainConfig,
+    Start,
+    pretrain_config,
+    read_settings,
+)
 from bertsmith.training.schedule import Phase
 
 
@@ -179,14 +185,14 @@ def test_the_paper_recipe_has_the_papers_numbers():
     paper = pretrain_config("paper", data="d", steps=1_000_000)
     assert paper.batch_size == 256
     assert paper.learning_rate == 1e-4
-    assert paper.warmup * 1_000_000 == 10_000
+    assert paper.warmup_ratio * 1_000_000 == 10_000
     assert (paper.beta1, paper.beta2, paper.epsilon) == (0.9, 0.999, 1e-6)
     assert paper.weight_decay == 0.01
     assert paper.dropout == 0.1
-    assert paper.mask_share == 0.15
+    assert paper.mlm_probability == 0.15
     assert paper.pair_task == "nsp"
-    assert paper.short_share == 0.1
-    assert paper.masking == "piece"
+    assert paper.short_seq_prob == 0.1
+    assert not paper.whole_word_masking
     assert paper.phases == (Phase(0.9, 128), Phase(0.1, 512))
 
 
@@ -210,8 +216,8 @@ def test_the_modern_learning_rate_falls_with_the_width(model, size, rate):
 
 def test_the_modern_recipe_changes_training_only():
     modern = pretrain_config("modern", data="d", steps=10)
-    assert modern.warmup == 0.06
-    assert modern.mask_share == 0.3
+    assert modern.warmup_ratio == 0.06
+    assert modern.mlm_probability == 0.3
     assert modern.dropout == 0
     assert modern.initial_weights == "structured"
     assert pretrain_config("paper", data="d", steps=10).initial_weights == "paper"
@@ -221,9 +227,9 @@ def test_the_modern_recipe_changes_training_only():
 
 
 def test_flags_win_over_the_recipe_and_none_leaves_it():
-    flags = {"data": "d", "hours": 0.5, "learning_rate": 3e-4, "warmup": None, "steps": None}
+    flags = {"data": "d", "hours": 0.5, "learning_rate": 3e-4, "warmup_ratio": None, "steps": None}
     given = pretrain_config("modern", **flags)
-    assert (given.learning_rate, given.warmup, given.hours) == (3e-4, 0.06, 0.5)
+    assert (given.learning_rate, given.warmup_ratio, given.hours) == (3e-4, 0.06, 0.5)
     assert given.steps is None
 
 
@@ -236,7 +242,7 @@ def start(**facts):
 def test_a_run_that_continues_a_model_has_gentler_settings(recipe):
     usual = pretrain_config(recipe, data="d", steps=10)
     given = pretrain_config(recipe, data="d", steps=10, start=start())
-    assert (given.learning_rate, given.warmup, given.mask_share) == (1e-4, 0.06, 0.15)
+    assert (given.learning_rate, given.warmup_ratio, given.mlm_probability) == (1e-4, 0.06, 0.15)
     assert (given.start, given.size, given.start_folder) == ("m", "m/config.json", Path("m"))
     assert (usual.start, usual.start_folder) == (None, None)
     kept = {"dropout", "beta2", "weight_decay", "phases", "pair_task", "batch_size"}
@@ -256,7 +262,7 @@ def test_a_model_without_a_pair_head_is_continued_without_one():
 
 
 def test_flags_win_over_what_continuing_changes():
-    flags = {"learning_rate": 1e-3, "mask_share": 0.3, "warmup": 0.0}
+    flags = {"learning_rate": 1e-3, "mlm_probability": 0.3, "warmup_ratio": 0.0}
     given = pretrain_config("modern", data="d", steps=10, start=start(), **flags)
     assert {name: getattr(given, name) for name in flags} == flags
 
@@ -287,11 +293,20 @@ def test_every_recipe_loads_and_comes_back_from_json(recipe):
         ({"steps": 1, "learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0."),
         ({"steps": 1, "learning_rate": 1.0}, "learning_rate is 1.0; it must be at most 0.1."),
         ({"steps": 1, "batch_size": 0}, "batch_size is 0; it must be at least 1."),
-        ({"steps": 1, "keep": 0}, "keep is 0; it must be at least 1."),
-        ({"steps": 1, "warmup": 1.0}, "warmup is 1.0; it must be at least 0 and below 1."),
+        ({"steps": 1, "save_total_limit": 0}, "save_total_limit is 0; it must be at least 1."),
+        (
+            {"steps": 1, "warmup_ratio": 1.0},
+            "warmup_ratio is 1.0; it must be at least 0 and below 1.",
+        ),
         ({"steps": 1, "dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1."),
-        ({"steps": 1, "mask_share": 0.0}, "mask_share is 0.0; it must be between 0 and 1."),
-        ({"steps": 1, "mask_share": 1.0}, "mask_share is 1.0; it must be between 0 and 1."),
+        (
+            {"steps": 1, "mlm_probability": 0.0},
+            "mlm_probability is 0.0; it must be between 0 and 1.",
+        ),
+        (
+            {"steps": 1, "mlm_probability": 1.0},
+            "mlm_probability is 1.0; it must be between 0 and 1.",
+        ),
         ({"steps": 1, "weight_decay": -1.0}, "weight_decay is -1.0; it must be at least 0."),
         ({"steps": 1, "seed": -1}, "seed is -1; it must be at least 0."),
         ({"steps": 1, "phases": ()}, "phases: the shares add to 0; they must add to 1."),
@@ -342,3 +357,27 @@ def test_every_setting_is_read_by_some_code():
         for field in msgspec.structs.fields(kind):
             # The padding's id is written for transformers; nothing is padded here.
             assert f".{field.name}" in sources or field.name == "pad_token_id", field.name
+
+
+def test_settings_of_older_versions_are_read(tmp_path):
+    new = pretrain_config(
+        "modern", data="d", steps=9, short_seq_prob=0.2, save_total_limit=3, warmup_ratio=0.25
+    )
+    keys = msgspec.to_builtins(new)
+    old = {
+        "short_share": "short_seq_prob",
+        "keep": "save_total_limit",
+        "warmup": "warmup_ratio",
+        "clip_norm": "max_grad_norm",
+        "mask_share": "mlm_probability",
+    }
+    for before, now in old.items():
+        keys[before] = keys.pop(now)
+    del keys["whole_word_masking"]
+    (tmp_path / "pretrain.json").write_text(json.dumps(keys | {"masking": "word"}))
+    assert read_settings(tmp_path) == msgspec.structs.replace(new, whole_word_masking=True)
+    (tmp_path / "pretrain.json").write_text(json.dumps(keys | {"masking": "piece"}))
+    assert read_settings(tmp_path) == new
+    (tmp_path / "pretrain.json").write_text(json.dumps(keys | {"stepz": 9}))
+    with pytest.raises(FolderError, match=r"pretrain\.json.*stepz"):
+        read_settings(tmp_path)

@@ -56,7 +56,7 @@ def many(count: int, *, seed: int, sentence: int = 40, sentences: int = 30) -> L
 
 
 def cut(split: Lengths, *, pair_task: Any = "nsp", key: int = 7, **changes: Any) -> np.ndarray:
-    settings = {"length": 128, "short_share": 0.1} | changes
+    settings = {"length": 128, "short_seq_prob": 0.1} | changes
     everything = np.arange(split.document_count)
     return cut_examples(split, everything, pair_task=pair_task, key=key, **settings)
 
@@ -135,7 +135,7 @@ def test_pairs_equal_googles_loop(
     documents: list[list[int]], length: int, share: float, key: int
 ) -> None:
     split = Lengths(documents)
-    found = cut(split, length=length, short_share=share, key=key)
+    found = cut(split, length=length, short_seq_prob=share, key=key)
     expected = [
         row
         for document in range(len(documents))
@@ -156,7 +156,7 @@ def test_a_tiny_corpus_gives_these_pairs() -> None:
 
 def test_half_of_the_pairs_are_random_and_all_lone_sentences() -> None:
     split = many(4000, seed=1)
-    found = cut(split, short_share=0.0)
+    found = cut(split, short_seq_prob=0.0)
     chunks, random = 0, 0
     last = set((split.stops - 1).tolist())
     number = {int(start): i for i, start in enumerate(split.starts)}
@@ -229,7 +229,7 @@ def test_unused_sentences_are_put_back() -> None:
 
 def test_truncation_takes_from_front_and_back_alike_and_from_the_longer() -> None:
     split = Lengths([[200] for _ in range(4000)])
-    found = cut(split, length=103, short_share=0.0)
+    found = cut(split, length=103, short_seq_prob=0.0)
     assert (found["a_length"] == 50).all()
     assert (found["b_length"] == 50).all()
     for name in ("a_start", "b_start"):
@@ -238,7 +238,7 @@ def test_truncation_takes_from_front_and_back_alike_and_from_the_longer() -> Non
         assert abs(front.var() / 37.5 - 1) < 5 * np.sqrt(2 / 4000)
     assert abs(np.corrcoef(found["a_start"] % 200, found["b_start"] % 200)[0, 1]) < 0.08
     # An odd room: the tie costs B.
-    odd = cut(split, length=104, short_share=0.0)
+    odd = cut(split, length=104, short_seq_prob=0.0)
     assert set(zip(odd["a_length"].tolist(), odd["b_length"].tolist(), strict=True)) == {(51, 50)}
 
 
@@ -262,7 +262,7 @@ def test_an_example_depends_on_its_document_alone() -> None:
     split = many(60, seed=4)
     whole = cut(split)
     some = np.array([41, 3, 59])
-    part = cut_examples(split, some, length=128, pair_task="nsp", short_share=0.1, key=7)
+    part = cut_examples(split, some, length=128, pair_task="nsp", short_seq_prob=0.1, key=7)
     owners = split.owner_T[whole["a_start"]]
     expected = np.concatenate([whole[owners == document] for document in some])
     assert (part == expected).all()
@@ -271,7 +271,7 @@ def test_an_example_depends_on_its_document_alone() -> None:
 
 def test_order_pairs_are_neighbours_half_of_them_swapped() -> None:
     split = Lengths([[2] * 30 for _ in range(4000)])
-    found = cut(split, pair_task="sop", length=43, short_share=0.0)
+    found = cut(split, pair_task="sop", length=43, short_seq_prob=0.0)
     swapped = found["label"] == 1
     assert within(int(swapped.sum()), len(found), 0.5)
     first = np.where(swapped, found["b_start"], found["a_start"])
@@ -285,7 +285,7 @@ def test_order_pairs_of_few_sentences() -> None:
     # 50 + 50: the first sentence fills the target alone and takes the second; the third goes with
     # the second again; one sentence is cut in two; a lone token makes nothing.
     split = Lengths([[50, 50, 50], [20], [1]])
-    found = cut(split, pair_task="sop", length=43, short_share=0.0)
+    found = cut(split, pair_task="sop", length=43, short_seq_prob=0.0)
     pairs = [
         sorted([(int(r["a_start"]), int(r["a_length"])), (int(r["b_start"]), int(r["b_length"]))])
         for r in found
@@ -305,7 +305,7 @@ def test_order_pairs_of_few_sentences() -> None:
 
 def test_without_pairs_whole_sentences_as_long_as_they_fit() -> None:
     split = Lengths([[10, 20, 30, 5, 60, 3], [200]])
-    found = cut(split, pair_task="none", length=42, short_share=0.0)
+    found = cut(split, pair_task="none", length=42, short_seq_prob=0.0)
     spans = [(int(row["a_start"]), int(row["a_length"])) for row in found]
     assert spans[:2] == [(0, 30), (30, 35)]
     assert spans[2][1] == 40  # cut out of the 60

@@ -45,7 +45,7 @@ def test_they_are_counted_told_and_joined_to_the_most_frequent():
     line = told(found, are_joined=False)
     assert "'pos' (2), 'Pos' (1)" in line
     assert "'x\\u200b' (1), 'x' (1)" in line
-    assert "join_labels" in line
+    assert "merge_labels" in line
     assert [one.label for one in joined(examples, joining(found))] == [
         *("neg", "pos", "pos", "neg", "pos", "x\u200b", "x\u200b")
     ]

@@ -26,7 +26,7 @@ from bertsmith.training.progress import Reporter, read_metrics
 from bertsmith.training.schedule import Moment, Phase, Schedule
 
 PLACE = Place(World(), torch.device("cpu"), "fp32")
-SETTINGS = LoopConfig(seed=3, clip_norm=1.0, evaluate_every=100, save_every=100)
+SETTINGS = LoopConfig(seed=3, max_grad_norm=1.0, evaluate_every=100, save_every=100)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def go(
     saved: Any = None,
 ) -> Run:
     shares = tuple(Phase(1 / len(phases), 8 + index) for index in range(len(phases)))
-    schedule = Schedule(steps=steps, hours=None, learning_rate=0.05, warmup=0.1, phases=shares)
+    schedule = Schedule(
+        steps=steps, hours=None, learning_rate=0.05, warmup_ratio=0.1, phases=shares
+    )
 
     def evaluate() -> dict[str, float]:
         run.model.eval()

@@ -28,7 +28,7 @@ def optimizer_of(model: nn.Module, weight_decay: float = 0.1) -> torch.optim.Ada
 
 
 @pytest.mark.parametrize(
-    ("progress", "warmup", "factor"),
+    ("progress", "warmup_ratio", "factor"),
     [
         (0.0, 0.1, 0.0),
         (0.05, 0.1, 0.5),
@@ -40,9 +40,9 @@ def optimizer_of(model: nn.Module, weight_decay: float = 0.1) -> torch.optim.Ada
     ],
 )
 def test_schedule_rises_and_falls_in_straight_lines(
-    progress: float, warmup: float, factor: float
+    progress: float, warmup_ratio: float, factor: float
 ) -> None:
-    assert linear(progress, warmup) == pytest.approx(factor)
+    assert linear(progress, warmup_ratio) == pytest.approx(factor)
 
 
 def test_biases_and_norms_do_not_decay() -> None:

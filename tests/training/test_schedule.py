@@ -29,7 +29,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def by_clock(log: Path | None, *, hours: float = 0.01) -> Schedule:
-    return Schedule(steps=None, hours=hours, learning_rate=2.0, warmup=0.5, phases=PHASES, log=log)
+    return Schedule(
+        steps=None, hours=hours, learning_rate=2.0, warmup_ratio=0.5, phases=PHASES, log=log
+    )
 
 
 def realise(log: Path, clock: Clock, seconds: list[float]) -> list[Moment]:
@@ -44,7 +46,7 @@ def realise(log: Path, clock: Clock, seconds: list[float]) -> list[Moment]:
 
 
 def test_steps_decide_rate_phase_and_end() -> None:
-    plan = Schedule(steps=100, hours=None, learning_rate=2.0, warmup=0.1, phases=PHASES)
+    plan = Schedule(steps=100, hours=None, learning_rate=2.0, warmup_ratio=0.1, phases=PHASES)
     moments = [plan.at(step) for step in range(101)]
     assert [moments[step].learning_rate for step in (0, 5, 10, 55)] == pytest.approx([0, 1, 2, 1])
     assert [moments[step].length for step in (0, 89, 90, 99)] == [128, 128, 512, 512]
@@ -55,7 +57,7 @@ def test_what_is_over_first_ends_a_run_of_steps_and_hours(tmp_path: Path, clock:
     def moments(seconds: float) -> list[Moment]:
         log = tmp_path / f"{seconds}.jsonl"
         plan = Schedule(
-            steps=4, hours=0.01, learning_rate=2.0, warmup=0.0, phases=PHASES[:1], log=log
+            steps=4, hours=0.01, learning_rate=2.0, warmup_ratio=0.0, phases=PHASES[:1], log=log
         )
         found = [plan.at(0)]
         while not found[-1].over:
@@ -74,7 +76,7 @@ def test_what_is_over_first_ends_a_run_of_steps_and_hours(tmp_path: Path, clock:
 
 def test_shares_that_do_not_add_up_in_binary_end_where_they_should() -> None:
     phases = tuple(Phase(0.1, 16 + index) for index in range(10))
-    plan = Schedule(steps=10, hours=None, learning_rate=1.0, warmup=0.0, phases=phases)
+    plan = Schedule(steps=10, hours=None, learning_rate=1.0, warmup_ratio=0.0, phases=phases)
     assert [plan.at(step).phase for step in range(10)] == list(range(10))
 
 

@@ -28,7 +28,7 @@ def change(**fields: object) -> PretrainConfig:
 def find_start(
     out: Path, config: PretrainConfig, data: str, *, resume: bool
 ) -> tuple[TrainerState, Path | None]:
-    free = {"save_every", "keep", "evaluate_every"}
+    free = {"save_every", "save_total_limit", "evaluate_every"}
     return start.find_start(folder_of(out), config, data, free=free, moved={"data"}, resume=resume)
 
 
@@ -84,12 +84,12 @@ def test_a_damaged_newest_checkpoint_is_named_not_skipped(tmp_path: Path) -> Non
 
 def test_every_changed_setting_is_named(tmp_path: Path) -> None:
     run_in(tmp_path)
-    other = change(seed=5, learning_rate=0.5, save_every=7, keep=1, evaluate_every=3)
+    other = change(seed=5, learning_rate=0.5, save_every=7, save_total_limit=1, evaluate_every=3)
     with pytest.raises(UsageError) as caught:
         find_start(tmp_path, other, "abc", resume=True)
     assert "learning_rate: 0.0001 -> 0.5; seed: 0 -> 5); use the same settings" in str(caught.value)
     assert "save_every" not in str(caught.value)
-    state, _ = find_start(tmp_path, change(save_every=7, keep=1), "abc", resume=True)
+    state, _ = find_start(tmp_path, change(save_every=7, save_total_limit=1), "abc", resume=True)
     assert state.config.save_every == 7
 
 

@@ -72,7 +72,7 @@ def finetune(
     context: str = "context",
     answer: str = "answer",
     skip_misplaced: bool = False,
-    join_labels: bool = False,
+    merge_labels: bool = False,
     strict_tags: bool = False,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -108,7 +108,7 @@ def finetune(
         context: column of the context, for `question-answering`.
         answer: column of the answer's text, for `question-answering`.
         skip_misplaced: leave out answers that are not in their context.
-        join_labels: make one label of those that differ in their spelling only.
+        merge_labels: make one label of those that differ in their spelling only.
         strict_tags: refuse tags that their scheme does not allow where they are.
         epochs: passes over the training data.
         batch_size: examples per step.
@@ -169,7 +169,7 @@ def finetune(
             dev=dev_file,
             columns=columns,
             skip_misplaced=skip_misplaced,
-            join_labels=join_labels,
+            merge_labels=merge_labels,
             strict_tags=strict_tags,
         )
         job = Job(

@@ -148,7 +148,7 @@ def pretrain(
         resume: continue from the newest checkpoint in `out`.
         replay: a run with `hours` whose schedule is repeated exactly.
         held_out: another corpus to evaluate on.
-        settings: any other field of `PretrainConfig`, e.g. `phases`, `mask_share`, `save_every`.
+        settings: any other field of `PretrainConfig`, e.g. `phases`, `save_every`.
 
     Raises:
         UsageError: a setting does not fit the corpus, the folder or the run that is continued.

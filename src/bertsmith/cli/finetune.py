@@ -31,7 +31,7 @@ _DEFAULTS = {
     "epochs": "3 to 20, more for less data",
     "seed": "0",
 }
-_OWN_FILES = ("train", "join_labels", "strict_tags", "dev")
+_OWN_FILES = ("train", "merge_labels", "strict_tags", "dev")
 """Flags of the user's own files."""
 
 
@@ -73,7 +73,7 @@ class Finetune(TrainingOptions, ColumnOptions):
         group="Data",
         default=False,
     )
-    join_labels: bool = flag(
+    merge_labels: bool = flag(
         "Merge labels that differ only in spelling (case, spaces, `1` and `1.0`).",
         group="Data",
         default=False,
@@ -249,7 +249,7 @@ class Finetune(TrainingOptions, ColumnOptions):
             dev=self.dev,
             columns=Columns(**self.given_columns()),
             skip_misplaced=self.skip_misplaced,
-            join_labels=self.join_labels,
+            merge_labels=self.merge_labels,
             strict_tags=self.strict_tags,
         )
         return Job(

@@ -14,7 +14,6 @@ from bertsmith.models.config_files import CONFIGS
 from bertsmith.pretraining.config import (
     RECIPES,
     InitialWeights,
-    Masking,
     PairTask,
     PretrainConfig,
     Recipe,
@@ -93,19 +92,19 @@ class Pretrain(TrainingOptions):
     beta1: float | None = flag("AdamW's beta1.", group="Training", default=None)
     beta2: float | None = flag("AdamW's beta2.", group="Training", default=None)
     epsilon: float | None = flag("AdamW's epsilon.", group="Training", default=None)
-    clip_norm: float | None = flag("Maximum gradient norm.", group="Training", default=None)
+    max_grad_norm: float | None = flag("Maximum gradient norm.", group="Training", default=None)
     pair_task: PairTask | None = flag(
         "BERT's sentence-pair objective. nsp: next sentence (the paper's); sop: sentence order.",
         group=_OBJECTIVE,
         default=None,
     )
-    mask_share: float | None = flag(
+    mlm_probability: float | None = flag(
         "Fraction of the tokens to predict (evaluation always uses 0.15).",
         group=_OBJECTIVE,
         default=None,
     )
-    masking: Masking | None = flag(
-        "Mask single WordPieces or whole words.", group=_OBJECTIVE, default=None
+    whole_word_masking: bool = flag(
+        "Mask all pieces of a word together.", group=_OBJECTIVE, default=False
     )
     mask_mix: tuple[float, float, float] | None = flag(
         "Of the tokens to predict, fractions shown as [MASK], as a random token, and unchanged.",
@@ -113,7 +112,7 @@ class Pretrain(TrainingOptions):
         default=None,
         metavar="M R U",
     )
-    short_share: float | None = flag(
+    short_seq_prob: float | None = flag(
         "Fraction of the sequences that get a random shorter length.",
         group=_OBJECTIVE,
         default=None,
@@ -129,7 +128,9 @@ class Pretrain(TrainingOptions):
     save_every: int | None = flag(
         "Steps between checkpoints; 0: one every ten minutes.", group=_CHECKPOINTS, default=None
     )
-    keep: int | None = flag("Number of checkpoints to keep.", group=_CHECKPOINTS, default=None)
+    save_total_limit: int | None = flag(
+        "Number of checkpoints to keep.", group=_CHECKPOINTS, default=None
+    )
     replay: Path | None = flag(
         "Run folder whose realised schedule (of --hours) is repeated step by step.",
         group="Length",

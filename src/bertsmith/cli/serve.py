@@ -38,7 +38,7 @@ class Serve(Command):
         default=0,
     )
     precision: Precision = flag(
-        "bf16 is faster on hardware that has it and changes answers slightly.",
+        "auto: fp32; bf16 is faster on hardware that has it, and answers change slightly.",
         group="Serving",
         default="fp32",
     )

@@ -15,7 +15,7 @@ class TrainingOptions(Command):
         "Examples per optimizer step, over all processes.", group="Training", default=None
     )
     learning_rate: float | None = flag("Peak learning rate.", group="Training", default=None)
-    warmup: float | None = flag(
+    warmup_ratio: float | None = flag(
         "Fraction of the run over which the learning rate rises.", group="Training", default=None
     )
     weight_decay: float | None = flag("AdamW's weight decay.", group="Training", default=None)

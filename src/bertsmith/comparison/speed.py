@@ -268,11 +268,15 @@ def time_steps(parallel: Parallel[Any], batches: Batches) -> float:
         [batches],
         # With such a long warm-up the learning rate stays close to 0.
         schedule=Schedule(
-            steps=ENDLESS_STEPS, hours=None, learning_rate=1e-4, warmup=0.9, phases=(Phase(1, 8),)
+            steps=ENDLESS_STEPS,
+            hours=None,
+            learning_rate=1e-4,
+            warmup_ratio=0.9,
+            phases=(Phase(1, 8),),
         ),
         state=TrainerState(),
         config=LoopConfig(
-            seed=0, clip_norm=1.0, evaluate_every=ENDLESS_STEPS, save_every=ENDLESS_STEPS
+            seed=0, max_grad_norm=1.0, evaluate_every=ENDLESS_STEPS, save_every=ENDLESS_STEPS
         ),
         reporter=Reporter(None),
         evaluate=dict,

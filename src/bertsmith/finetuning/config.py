@@ -37,12 +37,12 @@ class FinetuneConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Tokens by which neighbouring windows overlap; see `Limits`."""
     long_texts: LongTexts = "truncate"
     """What kinds of task that look at a text do with longer ones."""
-    warmup: float = 0.1
+    warmup_ratio: float = 0.1
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
-    clip_norm: float = 1.0
+    max_grad_norm: float = 1.0
     dropout: float = 0.1
     class_weights: ClassWeights = "none"
     """`balanced`: every class counts as much as every other in the loss, however rare."""

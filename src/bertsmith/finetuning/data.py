@@ -42,7 +42,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     columns: Columns = Columns()
     skip_misplaced: bool = False
     """Leave out answers that are not in their context, instead of refusing the file."""
-    join_labels: bool = False
+    merge_labels: bool = False
     """Make one label of those that differ in their spelling only (see `spellings`)."""
     strict_tags: bool = False
     """Refuse tags of entities that their scheme does not allow where they are."""
@@ -117,7 +117,7 @@ def read(source: Source, *, seed: int) -> Parts:
         what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
         raise DataError(f"The train part is empty{what}; give a file with examples.")
     if task is None:
-        train, evaluated = _respelled(train, evaluated, join=source.join_labels, notes=notes)
+        train, evaluated = _respelled(train, evaluated, join=source.merge_labels, notes=notes)
     train, evaluated = kind.unified(train, evaluated, strict=source.strict_tags, notes=notes)
     if task is None:
         task = own_task(kind, columns=source.columns, train=train)
@@ -167,9 +167,9 @@ def _check_parameters(source: Source, kind: TaskKind, *, official: bool) -> None
     reading.refuse_columns(kind, given, official=official, labelled=True)
     if source.skip_misplaced:
         reading.refuse_skipping(kind)
-    if source.join_labels and (official or "join_labels" not in kind.settings):
+    if source.merge_labels and (official or "merge_labels" not in kind.settings):
         raise UsageError(
-            f"{option('join_labels')} is for class names and tags of your own files: leave it out."
+            f"{option('merge_labels')} is for class names and tags of your own files: leave it out."
         )
     if source.strict_tags and "strict_tags" not in kind.settings:
         raise UsageError(f"{option('strict_tags')} is for tags of entities: leave it out.")

@@ -134,14 +134,14 @@ def _check(config: FinetuneConfig, positions: int) -> None:
 
     rate = config.learning_rate
     require(0 < rate <= GREATEST_RATE, "learning_rate", f"above 0 and at most {GREATEST_RATE:g}")
-    for name in ("epsilon", "clip_norm"):
+    for name in ("epsilon", "max_grad_norm"):
         value = getattr(config, name)
         require(math.isfinite(value) and value > 0, name, "above 0 and finite")
     require(config.epochs >= 1, "epochs", "at least 1")
     require(config.max_length >= _SHORTEST, "max_length", f"at least {_SHORTEST}")
     for name in ("steps", "patience", "seed", "micro_tokens", "stride"):
         require(getattr(config, name) >= 0, name, "at least 0")
-    for name in ("warmup", "dropout", "beta1", "beta2"):
+    for name in ("warmup_ratio", "dropout", "beta1", "beta2"):
         require(0 <= getattr(config, name) < 1, name, "at least 0 and below 1")
     hours = config.hours
     lasts = math.isfinite(hours) and hours * 3600 >= 1

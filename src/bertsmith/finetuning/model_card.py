@@ -81,8 +81,8 @@ def task_card(
         *origin,
         f"- kind of task: {task.kind.name}{kept}",
         f"- {most}{config.epochs} epochs, batch size {config.batch_size}, learning rate "
-        f"{config.learning_rate:g} with warm-up over {config.warmup:.0%} of the steps and linear "
-        f"decay, dropout {config.dropout:g}",
+        f"{config.learning_rate:g} with warm-up over {config.warmup_ratio:.0%} of the steps and "
+        f"linear decay, dropout {config.dropout:g}",
         f"- inputs of up to {config.max_length} tokens",
         f"- seed {config.seed}",
     ]

@@ -204,7 +204,7 @@ class _Run:
             steps=min(steps, config.steps or steps),
             hours=config.hours or None,
             learning_rate=config.learning_rate,
-            warmup=config.warmup,
+            warmup_ratio=config.warmup_ratio,
             phases=(Phase(1.0, config.max_length),),
             log=log,
         )
@@ -244,7 +244,7 @@ class _Run:
                 state=state,
                 config=LoopConfig(
                     seed=config.seed,
-                    clip_norm=config.clip_norm,
+                    max_grad_norm=config.max_grad_norm,
                     evaluate_every=per_epoch,
                     save_every=0,
                 ),

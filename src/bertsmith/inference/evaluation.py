@@ -7,15 +7,13 @@ import msgspec
 
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import DataError, FolderError, UsageError, nearest, option
-from bertsmith.core.storage import read_json
 from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, check_segments, next_sentence_model
 from bertsmith.pretraining import evaluation
 from bertsmith.pretraining.batches import heldout_batches
-from bertsmith.pretraining.config import PairTask, PretrainConfig
-from bertsmith.pretraining.run import SETTINGS
+from bertsmith.pretraining.config import SETTINGS, PairTask, PretrainConfig, read_settings
 from bertsmith.tasks import metrics
 from bertsmith.tasks.checks import unknown_label
 from bertsmith.tasks.datasets import reading, registry
@@ -220,7 +218,7 @@ def _evaluate_corpus(predictor: Model, data: Path) -> CorpusScores:
         length=length,
         objective=model.objective,
         pair_task=pair_task,
-        masking="piece" if settings is None else settings.masking,
+        whole_word_masking=settings is not None and settings.whole_word_masking,
         micro_tokens=TOKENS_AT_ONCE[predictor.place.device.type],
     )
     return CorpusScores(
@@ -236,7 +234,7 @@ def _evaluate_corpus(predictor: Model, data: Path) -> CorpusScores:
 def _run_settings(folder: Path) -> PretrainConfig | None:
     """Of the run that made a model, where its folder has them; a checkpoint is two floors below."""
     run = folder.parent.parent if folder.parent.name == CHECKPOINTS else folder
-    return read_json(run / SETTINGS, PretrainConfig) if (run / SETTINGS).is_file() else None
+    return read_settings(run) if (run / SETTINGS).is_file() else None
 
 
 def _pair_task(model: Pretrained, settings: PretrainConfig | None) -> tuple[PairTask, str]:

@@ -21,7 +21,7 @@ from bertsmith.info.model import (
     model_info,
     tokenizer_info,
 )
-from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.pretraining.config import PretrainConfig, read_settings
 from bertsmith.text import documents
 from bertsmith.text.sentences import detect_language
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -257,7 +257,7 @@ def _comparison(folder: Path) -> ComparisonInfo:
 
 
 def _run(folder: Path) -> RunInfo:
-    config = read_json(folder / "pretrain.json", PretrainConfig)
+    config = read_settings(folder)
     metrics = folder / "metrics.jsonl"
     rows = read_metrics(metrics) if metrics.is_file() else []
     last = {row.pop("kind"): row for row in rows}

@@ -31,7 +31,7 @@ from bertsmith.models.modules.packed import (
     micro_batches,
     packed_from_flat,
 )
-from bertsmith.pretraining.config import Masking, PairTask
+from bertsmith.pretraining.config import PairTask
 from bertsmith.pretraining.example_stream import Pools, Table
 from bertsmith.pretraining.masking import PAPER_MIX, Vocabulary, mask
 from bertsmith.pretraining.rng import Integers
@@ -51,8 +51,8 @@ class _Assembler:
     tokenizer: Tokenizer
     pair_task: PairTask
     objective: Objective
-    mask_share: float
-    masking: Masking
+    mlm_probability: float
+    whole_word_masking: bool
     mask_mix: tuple[float, float, float]
 
     @cached_property
@@ -80,14 +80,14 @@ class _Assembler:
             packed = packed_from_flat(ids_T, segments_T, lengths)
             return LanguageBatch(packed, backward=self.objective == "both")
         word_starts_T = None
-        if self.masking == "word":
+        if self.whole_word_masking:
             flags_T, _, _ = self._joined(table, self.split.gather_word_starts, cls_id=1, sep_id=1)
             word_starts_T = flags_T == 1
         seen_T, masked_P, labels_P = mask(
             ids_T,
             lengths,
             table["key"],
-            share=self.mask_share,
+            share=self.mlm_probability,
             vocabulary=self.vocabulary,
             mix=self.mask_mix,
             word_starts_T=word_starts_T,
@@ -134,10 +134,10 @@ class Batches:
         batch_size: examples per step, over all processes.
         objective: whether words are masked or all predicted from one side; then there is no pair.
         pair_task: what segment B is.
-        mask_share: part of the tokens that is predicted.
-        masking: WordPieces or whole words.
+        mlm_probability: part of the tokens that is predicted.
+        whole_word_masking: whether all pieces of a word are masked together.
         mask_mix: what stands in the place of a predicted token (see `masking.mask`).
-        short_share: part of the documents that are cut to a random shorter length.
+        short_seq_prob: part of the documents that are cut to a random shorter length.
         seed: another one gives other pairs, masks and order.
         micro_tokens: most tokens of one micro-batch; 0 for no limit.
         cursor: the `cursor` of an earlier run of the same data and settings.
@@ -156,22 +156,22 @@ class Batches:
         batch_size: int,
         objective: Objective = "masked",
         pair_task: PairTask = "nsp",
-        mask_share: float = EVALUATION_SHARE,
-        masking: Masking = "piece",
+        mlm_probability: float = EVALUATION_SHARE,
+        whole_word_masking: bool = False,
         mask_mix: tuple[float, float, float] = PAPER_MIX,
-        short_share: float = 0.1,
+        short_seq_prob: float = 0.1,
         seed: int = 0,
         micro_tokens: int = 0,
         cursor: Mapping[str, int] | None = None,
     ) -> None:
-        self._pools = Pools(split, length, pair_task, short_share, seed)
+        self._pools = Pools(split, length, pair_task, short_seq_prob, seed)
         self._assembler = _Assembler(
-            split, tokenizer, pair_task, objective, mask_share, masking, mask_mix
+            split, tokenizer, pair_task, objective, mlm_probability, whole_word_masking, mask_mix
         )
         self._batch_size = batch_size
         self._micro_tokens = micro_tokens
         self._identity = derive_seed(
-            seed, length, pair_task, str(short_share), split.document_count, split.token_count
+            seed, length, pair_task, str(short_seq_prob), split.document_count, split.token_count
         )
         # first example of pool `base`, `base + 1`, ...: as many pools as were counted so far
         self._base, self._firsts = 0, [0]
@@ -290,8 +290,8 @@ def heldout_batches(
     length: int,
     objective: Objective = "masked",
     pair_task: PairTask = "nsp",
-    masking: Masking = "piece",
-    short_share: float = 0.1,
+    whole_word_masking: bool = False,
+    short_seq_prob: float = 0.1,
     seed: int = 0,
     micro_tokens: int = 0,
 ) -> list[TextBatch]:
@@ -304,8 +304,8 @@ def heldout_batches(
         length: longest example in tokens, specials counted.
         objective: as in `Batches`.
         pair_task: what segment B is.
-        masking: WordPieces or whole words.
-        short_share: part of the documents that are cut to a random shorter length.
+        whole_word_masking: whether all pieces of a word are masked together.
+        short_seq_prob: part of the documents that are cut to a random shorter length.
         seed: keep it to compare runs on the same examples.
         micro_tokens: most tokens of one batch; 0 for no limit.
 
@@ -320,7 +320,7 @@ def heldout_batches(
             f"Prepare the corpus again with a larger {option('held_out')}, from at least four "
             "documents (in a .txt a blank line parts them)."
         )
-    pools = Pools(split, length, pair_task, short_share, derive_seed(seed, "held-out"))
+    pools = Pools(split, length, pair_task, short_seq_prob, derive_seed(seed, "held-out"))
     tables: list[Table] = [np.empty(0, dtype=EXAMPLE)]
     for number in range(pools.per_epoch):
         if sum(map(len, tables)) >= sequences:
@@ -333,7 +333,7 @@ def heldout_batches(
             f"again with a larger {option('held_out')}."
         )
     assembler = _Assembler(
-        split, tokenizer, pair_task, objective, EVALUATION_SHARE, masking, PAPER_MIX
+        split, tokenizer, pair_task, objective, EVALUATION_SHARE, whole_word_masking, PAPER_MIX
     )
     table = assembler.longest_first(table)
     [runs] = micro_batches(assembler.lengths(table), 1, micro_tokens=micro_tokens)

@@ -12,6 +12,7 @@ import msgspec
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Precision
+from bertsmith.core.storage import parse_json, read_json
 from bertsmith.models.config import DEFAULT_FAMILY, FamilyName, Objective
 from bertsmith.models.config_files import CONFIGS
 from bertsmith.training.config import LoopConfig, OptimizerConfig
@@ -19,7 +20,6 @@ from bertsmith.training.schedule import Phase
 
 PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
-Masking = Literal["piece", "word"]
 InitialWeights = Literal["paper", "structured"]
 """Drawn from a normal distribution, or as `pretraining.initial_weights` arranges them."""
 
@@ -50,24 +50,24 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     batch_size: int = 256
     """Sequences per optimizer step, over all processes."""
     learning_rate: float = 1e-4
-    warmup: float = 0.01
+    warmup_ratio: float = 0.01
     """Part of the run over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
-    clip_norm: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest L2 norm of the whole gradient."""
     dropout: float = 0.1
     """Both `hidden_dropout_prob` and `attention_probs_dropout_prob`."""
-    mask_share: float = 0.15
+    mlm_probability: float = 0.15
     """Largest part of a sequence's tokens that is predicted; evaluation always uses 0.15."""
-    masking: Masking = "piece"
-    """`piece` masks WordPieces, `word` masks whole words."""
+    whole_word_masking: bool = False
+    """Whether all pieces of a word are masked together."""
     mask_mix: tuple[float, float, float] = (0.8, 0.1, 0.1)
     """Of the predicted tokens: parts seen as `[MASK]`, as a random token and as they are (paper,
     appendix C.2); evaluation always uses these."""
-    short_share: float = 0.1
+    short_seq_prob: float = 0.1
     """Part of the documents that an epoch cuts to a random shorter length (Google's script)."""
     phases: tuple[Phase, ...] = (Phase(0.9, 128), Phase(0.1, 512))
     seed: int = 0
@@ -82,8 +82,8 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Held-out sequences an evaluation uses, as long as those of the last phase."""
     save_every: int = 0
     """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
-    keep: int = 2
-    """Checkpoints kept."""
+    save_total_limit: int = 2
+    """Checkpoints kept: the newest."""
 
     @property
     def objective(self) -> Objective:
@@ -110,10 +110,36 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         """The loop's part of the settings."""
         return LoopConfig(
             seed=self.seed,
-            clip_norm=self.clip_norm,
+            max_grad_norm=self.max_grad_norm,
             evaluate_every=self.evaluate_every,
             save_every=self.save_every,
         )
+
+
+SETTINGS = "pretrain.json"
+"""The settings of a run, in its folder and so beside the finished model."""
+
+_OLD_NAMES = {
+    "clip_norm": "max_grad_norm",
+    "keep": "save_total_limit",
+    "mask_share": "mlm_probability",
+    "short_share": "short_seq_prob",
+    "warmup": "warmup_ratio",
+}
+
+
+def read_settings(folder: Path) -> PretrainConfig:
+    """The settings of the run in a folder, also of one that an older version wrote.
+
+    Raises:
+        FolderError: `pretrain.json` is missing or damaged.
+    """
+    path = folder / SETTINGS
+    keys = read_json(path, dict[str, Any])
+    keys = {_OLD_NAMES.get(name, name): value for name, value in keys.items()}
+    if "masking" in keys:
+        keys["whole_word_masking"] = keys.pop("masking") == "word"
+    return parse_json(msgspec.json.encode(keys), PretrainConfig, str(path))
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,10 +165,10 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
     "modern": {
         "initial_weights": "structured",
         "batch_size": 32,
-        "warmup": 0.06,
+        "warmup_ratio": 0.06,
         "beta2": 0.98,
         "dropout": 0.0,
-        "mask_share": 0.3,
+        "mlm_probability": 0.3,
         "phases": (Phase(1.0, 128),),
     },
 }
@@ -169,8 +195,8 @@ def _continued(start: Start) -> dict[str, Any]:
     """
     changes: dict[str, Any] = {
         "learning_rate": 5e-5 if start.width >= BASE_WIDTH else 1e-4,
-        "warmup": 0.06,
-        "mask_share": 0.15,
+        "warmup_ratio": 0.06,
+        "mlm_probability": 0.15,
         "seed": start.seed,
         # Of the heads that the model lacks.
         "initial_weights": "paper",
@@ -230,7 +256,8 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
             f"{option('left_to_right')} is for a BERT; {option('model', config.model)} has its "
             "own direction: leave it out."
         )
-    asked = {"mask_share", "masking", "mask_mix"} & given.keys()
+    masks = ("mlm_probability", "whole_word_masking", "mask_mix")
+    asked = {name for name in masks if given.get(name, False) is not False}
     if given.get("pair_task", "none") != "none":
         asked.add("pair_task")
     if asked:
@@ -261,10 +288,10 @@ def _check_pretrain(config: PretrainConfig) -> None:
     for field in msgspec.structs.fields(config):
         value = getattr(config, field.name)
         require(not isinstance(value, float) or math.isfinite(value), field.name, value, "finite")
-    for name in ("steps", "hours", "learning_rate", "clip_norm", "epsilon"):
+    for name in ("steps", "hours", "learning_rate", "max_grad_norm", "epsilon"):
         value = getattr(config, name)
         require(value is None or value > 0, name, value, "above 0")
-    for name in ("batch_size", "evaluate_sequences", "keep"):
+    for name in ("batch_size", "evaluate_sequences", "save_total_limit"):
         value = getattr(config, name)
         require(value >= 1, name, value, "at least 1")
     for name, most in (
@@ -279,10 +306,12 @@ def _check_pretrain(config: PretrainConfig) -> None:
     for name in ("evaluate_every", "save_every", "micro_tokens", "seed"):
         value = getattr(config, name)
         require(value >= 0, name, value, "at least 0")
-    for name in ("warmup", "dropout", "short_share", "beta1", "beta2"):
+    for name in ("warmup_ratio", "dropout", "short_seq_prob", "beta1", "beta2"):
         value = getattr(config, name)
         require(0 <= value < 1, name, value, "at least 0 and below 1")
-    require(0 < config.mask_share < 1, "mask_share", config.mask_share, "between 0 and 1")
+    require(
+        0 < config.mlm_probability < 1, "mlm_probability", config.mlm_probability, "between 0 and 1"
+    )
     mix = config.mask_mix
     require(min(mix) >= 0 and abs(sum(mix) - 1) < 1e-9, "mask_mix", mix, "three shares adding to 1")
     require(config.weight_decay >= 0, "weight_decay", config.weight_decay, "at least 0")

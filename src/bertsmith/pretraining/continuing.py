@@ -7,7 +7,7 @@ from bertsmith.checkpoints.headers import read_headers
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.storage import read_json
 from bertsmith.models.config_files import config_from_keys
-from bertsmith.pretraining.config import PretrainConfig, Start
+from bertsmith.pretraining.config import SETTINGS, Start, read_settings
 
 
 def start_from(model: str | Path) -> Start:
@@ -37,6 +37,6 @@ def start_from(model: str | Path) -> Start:
 def _next_seed(folder: Path) -> int:
     """The seed after that of the run that made a model, whose checkpoints are two levels below."""
     for place in (folder, folder.parent.parent):
-        if (place / "pretrain.json").is_file():
-            return read_json(place / "pretrain.json", PretrainConfig).seed + 1
+        if (place / SETTINGS).is_file():
+            return read_settings(place).seed + 1
     return 0

@@ -34,7 +34,7 @@ class Pools:
     split: Split
     length: int
     pair_task: PairTask
-    short_share: float
+    short_seq_prob: float
     seed: int
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Pools:
             permuted(places, count, key=order),
             length=self.length,
             pair_task=self.pair_task,
-            short_share=self.short_share,
+            short_seq_prob=self.short_seq_prob,
             key=derive_seed(self.seed, "examples", *parts),
         )
         shuffled: Table = table[np.argsort(draw(table["key"], _SHUFFLE), kind="stable")]

@@ -80,7 +80,8 @@ def pretraining_card(
         f"{phase.share:.0%} at {phase.length} tokens" for phase in config.phases
     )
     objective = (
-        f"{config.mask_share:.0%} of the tokens predicted ({config.masking} masking)"
+        f"{config.mlm_probability:.0%} of the tokens predicted"
+        f"{', whole words' if config.whole_word_masking else ''}"
         if config.objective == "masked"
         else "every token predicted"
     )
@@ -94,7 +95,7 @@ def pretraining_card(
         f"{state.tokens:,} tokens in all",
         *([] if config.start is None else [f"- begun with the weights of `{config.start}`"]),
         f"- recipe `{config.recipe}`: learning rate {config.learning_rate:g}, warm-up over "
-        f"{config.warmup:.0%} of the run, dropout {config.dropout:g}, {objective}",
+        f"{config.warmup_ratio:.0%} of the run, dropout {config.dropout:g}, {objective}",
         f"- pair task: {_PAIR_TASKS[config.pair_task]}",
         f"- seed {config.seed}",
     ]

@@ -26,7 +26,7 @@ from bertsmith.models.config_files import CONFIGS
 from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches
-from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.pretraining.config import SETTINGS, PretrainConfig
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.pretraining.model_card import pretraining_card
 from bertsmith.pretraining.plan import plan_lines
@@ -56,12 +56,17 @@ from bertsmith.training.start import (
     note_place,
 )
 
-SETTINGS = "pretrain.json"
-
 # What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
 # bits of sums and where dropout falls, and a run that has met the end of memory must go on.
 _FREE = frozenset(
-    {"evaluate_every", "evaluate_sequences", "save_every", "keep", "micro_tokens", "shard"}
+    {
+        "evaluate_every",
+        "evaluate_sequences",
+        "save_every",
+        "save_total_limit",
+        "micro_tokens",
+        "shard",
+    }
 )
 
 
@@ -154,7 +159,7 @@ def run(
         optimizer = adamw(job.model, config.optimizer)
         if job.saved is not None:
             checkpoint.load_optimizer(job.saved, job.model, optimizer)
-        saver = Saver(out / CHECKPOINTS, parallel, optimizer, keep=config.keep)
+        saver = Saver(out / CHECKPOINTS, parallel, optimizer, keep=config.save_total_limit)
 
         def save() -> None:
             place.first_decides(job.corpus.check_unchanged)
@@ -304,7 +309,7 @@ def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
         steps=config.steps,
         hours=config.hours,
         learning_rate=config.learning_rate,
-        warmup=config.warmup,
+        warmup_ratio=config.warmup_ratio,
         phases=config.phases,
         log=log,
     )

@@ -68,7 +68,7 @@ def cut_examples(
     *,
     length: int,
     pair_task: PairTask,
-    short_share: float,
+    short_seq_prob: float,
     key: int,
 ) -> NDArray[np.void]:
     """All examples of some documents, in the documents' order.
@@ -78,7 +78,7 @@ def cut_examples(
         documents: their numbers [D].
         length: longest example in tokens, specials counted.
         pair_task: what segment B is.
-        short_share: part of the documents that get a random shorter target length.
+        short_seq_prob: part of the documents that get a random shorter target length.
         key: names seed and epoch; the same key and document give the same examples.
 
     Returns:
@@ -86,7 +86,7 @@ def cut_examples(
     """
     longest = length - SPECIALS[pair_task]
     document_keys = draw(key, documents)
-    is_short = uniform(draw(document_keys, _IS_SHORT)) < short_share
+    is_short = uniform(draw(document_keys, _IS_SHORT)) < short_seq_prob
     short_targets = 2 + below(draw(document_keys, _SHORT_TARGET), longest - 1)
     targets_D = np.where(is_short, short_targets, longest)
 

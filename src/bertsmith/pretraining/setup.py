@@ -132,10 +132,10 @@ def training_batches(
             batch_size=config.batch_size,
             objective=config.objective,
             pair_task=config.pair_task,
-            mask_share=config.mask_share,
-            masking=config.masking,
+            mlm_probability=config.mlm_probability,
+            whole_word_masking=config.whole_word_masking,
             mask_mix=config.mask_mix,
-            short_share=config.short_share,
+            short_seq_prob=config.short_seq_prob,
             seed=derive_seed(config.seed, "phase", index),
             micro_tokens=micro_tokens,
             cursor=cursors[index] if index < len(cursors) else None,
@@ -158,7 +158,7 @@ def evaluation_batches(
         length=config.phases[-1].length,
         objective=config.objective,
         pair_task=config.pair_task,
-        masking=config.masking,
+        whole_word_masking=config.whole_word_masking,
         micro_tokens=micro_tokens,
     )
 

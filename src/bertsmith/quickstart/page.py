@@ -294,7 +294,7 @@ def _curves(
         t(
             "Training masks {share:.0%} of the tokens, the evaluation 15% as in the paper, so the "
             "two losses are not directly comparable.",
-            share=config.mask_share,
+            share=config.mlm_probability,
         ),
     )
     page.picture(

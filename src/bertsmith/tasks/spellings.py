@@ -67,7 +67,7 @@ def told(found: Sequence[Mapping[str, int]], *, are_joined: bool) -> str:
     differ = "differ only in case, spaces, quotes, unseen characters or the writing of numbers"
     if are_joined:
         return f"labels that {differ} are joined to the first of each: {listed}"
-    return f"labels that {differ}: {listed}. join_labels makes one of each group"
+    return f"labels that {differ}: {listed}. merge_labels makes one of each group"
 
 
 def told_of_several(labels: Sequence[str]) -> str | None:

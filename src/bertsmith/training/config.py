@@ -18,7 +18,7 @@ class LoopConfig:
     """How the loop steps, evaluates and saves."""
 
     seed: int
-    clip_norm: float
+    max_grad_norm: float
     """Largest L2 norm of the whole gradient."""
     evaluate_every: int
     """Steps; 0: at every twentieth of the run, however many steps that is."""

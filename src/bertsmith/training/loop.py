@@ -177,7 +177,7 @@ def take_step(
     check_finite(dict(zip(names, values, strict=True)), norm, moment)
 
     # d. Clip and step.
-    clip(gradients, norm, longest=config.clip_norm)
+    clip(gradients, norm, longest=config.max_grad_norm)
     optimizer.step()
     numbers = {
         "loss": sum(values),
@@ -295,5 +295,5 @@ def check_finite(losses: dict[str, float], norm: float, moment: Moment) -> None:
         raise DivergedError(
             f"Training diverged at step {moment.step + 1:,}: {shown}; the weights are unchanged "
             f"by this step. Lower {option('learning_rate')} (here {moment.learning_rate:g}) or "
-            f"raise {option('warmup')}, and start again."
+            f"raise {option('warmup_ratio')}, and start again."
         )

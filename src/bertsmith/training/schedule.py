@@ -45,16 +45,16 @@ class Moment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The run ends here; no step follows."""
 
 
-def linear(progress: float, warmup: float) -> float:
+def linear(progress: float, warmup_ratio: float) -> float:
     """Factor on the learning rate: a linear rise from 0, then a linear fall to 0 (appendix A.2).
 
     Args:
         progress: part of the run already done, in [0, 1].
-        warmup: part of the run over which it rises, in [0, 1).
+        warmup_ratio: part of the run over which it rises, in [0, 1).
     """
-    if progress < warmup:
-        return progress / warmup
-    return max(0.0, (1.0 - progress) / (1.0 - warmup))
+    if progress < warmup_ratio:
+        return progress / warmup_ratio
+    return max(0.0, (1.0 - progress) / (1.0 - warmup_ratio))
 
 
 class Schedule:
@@ -66,7 +66,7 @@ class Schedule:
         steps: int | None,
         hours: float | None,
         learning_rate: float,
-        warmup: float,
+        warmup_ratio: float,
         phases: Sequence[Phase],
         log: Path | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class Schedule:
         self.steps = steps
         self.budget = None if hours is None else hours * 3600
         self.learning_rate = learning_rate
-        self.warmup = warmup
+        self.warmup_ratio = warmup_ratio
         self.phases = tuple(phases)
         self._ends = [
             # Rounded, so that 0.3 + 0.6 ends where 0.9 does.
@@ -149,7 +149,7 @@ class Schedule:
 
     def _moment(self, step: int, progress: float) -> Moment:
         phase = next((i for i, end in enumerate(self._ends) if progress < end), len(self._ends) - 1)
-        rate = self.learning_rate * linear(progress, self.warmup)
+        rate = self.learning_rate * linear(progress, self.warmup_ratio)
         return Moment(
             step,
             progress,

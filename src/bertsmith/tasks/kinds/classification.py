@@ -93,7 +93,7 @@ class Classification(TextKind):
 
     name = "classification"
     prediction = ClassAnswer
-    settings = TextKind.settings | {"class_weights", "join_labels"}
+    settings = TextKind.settings | {"class_weights", "merge_labels"}
     metrics: ClassVar[Mapping[str, Metric]] = {
         "accuracy": ACCURACY,
         "f1": Metric(

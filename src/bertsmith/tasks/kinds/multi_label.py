@@ -85,7 +85,7 @@ class MultiLabel(TextKind):
     name = "multi-label"
     loss = "binary-cross-entropy"
     prediction = LabelsAnswer
-    settings = TextKind.settings | {"class_weights", "join_labels"}
+    settings = TextKind.settings | {"class_weights", "merge_labels"}
     columns = (*TextKind.columns, "label_separator")
     metrics: ClassVar[Mapping[str, Metric]] = {
         "micro_f1": Metric(

@@ -44,7 +44,7 @@ class TokenClassification(TaskKind):
     name = "token-classification"
     level = "token"
     prediction = TagAnswer
-    settings = frozenset(("stride", "join_labels", "strict_tags", "features", "combine"))
+    settings = frozenset(("stride", "merge_labels", "strict_tags", "features", "combine"))
     usual = Usual(8, 256, 128)
     metrics: ClassVar[Mapping[str, Metric]] = TAG_METRICS
     deciding = ("entity_f1",)
