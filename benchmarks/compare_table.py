@@ -38,14 +38,14 @@ def table(columns: list[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def score(system: SystemResult, task: str) -> str:
-    return system.scores[task].told
+    return system.scores[task].percent
 
 
 def mean(system: SystemResult) -> str:
     return f"{100 * sum(found.mean for found in system.scores.values()) / len(system.scores):.1f}"
 
 
-def told(found: Difference) -> str:
+def difference_text(found: Difference) -> str:
     if found.interval is None:
         return f"{100 * found.value:+.1f}"
     low, high = found.interval
@@ -132,7 +132,7 @@ def main() -> None:
             [
                 f"{titles[first]} − {titles[second]}",
                 *(
-                    told(found)
+                    difference_text(found)
                     for task in (*tasks, MEAN)
                     for found in result.differences
                     if (found.first, found.second, found.task) == (first, second, task)

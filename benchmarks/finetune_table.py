@@ -15,7 +15,7 @@ import msgspec
 
 from bertsmith.core.storage import read_json
 from bertsmith.finetuning.result import FinetuneResult
-from bertsmith.tasks.metric import told
+from bertsmith.tasks.metric import score_text
 from bertsmith.tasks.metrics import METRICS
 
 
@@ -30,8 +30,8 @@ def rows(name: str, result: FinetuneResult) -> list[str]:
             interval = f" ({low:.3f}..{high:.3f})" if is_known else ""
             lines.append(
                 f"| {name} | {part} | {METRICS[metric].title} | {found.mean:.4f} ± "
-                f"{found.deviation:.4f} | {told(best.scores[part][metric])}{interval} | "
-                f"{told(result.baseline.get(metric)) if is_deciding else ''} | {found.runs} | "
+                f"{found.deviation:.4f} | {score_text(best.scores[part][metric])}{interval} | "
+                f"{score_text(result.baseline.get(metric)) if is_deciding else ''} | {found.runs} | "
                 f"{config.epochs} | {config.batch_size} | {config.learning_rate:g} | "
                 f"{best.examples_per_second:,.0f} |"
             )
