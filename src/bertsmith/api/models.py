@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bertsmith.inference.predictor import Model
     from bertsmith.text.tables import Table
 
-Backend = Literal["torch", "onnx", "openvino"]
+Backend = Literal["auto", "torch", "onnx", "openvino"]
 
 
 def load(
@@ -35,7 +35,8 @@ def load(
         device: `cpu`, `cuda`, `cuda:1`; `auto` takes a GPU where there is one.
         precision: `fp32` (also `auto`), or `bf16`: faster where the hardware has it, and answers
             change slightly.
-        backend: what computes predictions, vectors and masks: `torch`, `onnx` or `openvino`; None:
+        backend: what computes predictions, vectors and masks: `torch`, `onnx` or `openvino`; `auto`
+            measures which is the fastest here, in bf16 too unless `precision` is `fp32`; None:
             torch, and of an exported model the runtime that it was exported to.
 
     Raises:

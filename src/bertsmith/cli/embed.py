@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.checkpoints.sentence_modules import Pooling
+from bertsmith.cli.backends import BackendFlag, backend_flag, load
 from bertsmith.cli.command import MODEL, Command, Result
 from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
 from bertsmith.cli.options import flag, word
@@ -56,13 +57,12 @@ class Embed(Command):
         shown="standard output",
     )
     overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
+    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result | Iterator[Result]:
         """Embeds."""
-        from bertsmith.inference.predictor import Model
-
         source = file_of(self.inputs, self.out)
-        predictor = Model(self.model)
+        predictor = load(self.model, self.backend)
         if source is not None and self.out is not None:
             return self._to_file(predictor, source, self.out)
         return self._to_lines(predictor, source)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bertsmith.cli.backends import BackendFlag, backend_flag, load
 from bertsmith.cli.columns import AS_TRAINED, COLUMNS, ColumnOptions, model_columns
 from bertsmith.cli.command import MODEL, Result
 from bertsmith.cli.options import flag, word
@@ -47,11 +48,11 @@ class Evaluate(ColumnOptions):
         default=None,
         shown="fp32",
     )
+    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result:
         """Scores."""
         from bertsmith.inference.evaluation import evaluate
-        from bertsmith.inference.predictor import Model
 
         if self.data is None:
             return self._run_pairs()
@@ -60,7 +61,7 @@ class Evaluate(ColumnOptions):
                 "--data and --minimal-pairs exclude each other. Leave one of them out."
             )
         self._refuse(["limit", "precision"], fits="--minimal-pairs")
-        predictor = Model(self.model)
+        predictor = load(self.model, self.backend)
         found = evaluate(
             predictor,
             self.data,
@@ -79,7 +80,7 @@ class Evaluate(ColumnOptions):
                 "There is nothing to score on. Give --data (labelled data or a corpus) or "
                 "--minimal-pairs (BLiMP's files)."
             )
-        self._refuse([*COLUMNS, "skip_misplaced"], fits="--data")
+        self._refuse([*COLUMNS, "skip_misplaced", "backend"], fits="--data")
         predictor = Model(self.model)
         with Bar(score="tokens") as bar:
             found = minimal_pairs(

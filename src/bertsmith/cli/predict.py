@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bertsmith.cli.backends import BackendFlag, backend_flag, load
 from bertsmith.cli.columns import AS_TRAINED, ColumnOptions, model_columns
 from bertsmith.cli.command import MODEL, Result
 from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
@@ -40,13 +41,12 @@ class Predict(ColumnOptions):
         shown="standard output",
     )
     overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
+    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result | Iterator[Result]:
         """Predicts."""
-        from bertsmith.inference.predictor import Model
-
         source = file_of(self.inputs, self.out)
-        predictor = Model(self.model)
+        predictor = load(self.model, self.backend)
         if source is None:
             return self._texts(predictor)
         if self.out is None:

@@ -70,6 +70,7 @@ def choose(
     pooling: Pooling | None,
     layers: Sequence[int] | None,
     prompt: str | None,
+    default: Embedding | None = None,
 ) -> Embedding:
     """How a model makes its vectors.
 
@@ -83,6 +84,7 @@ def choose(
         pooling: None: as the folder says, else `mean`.
         layers: None: as the folder says, else the last.
         prompt: name of a prompt of the folder, empty for none; None: the folder's default.
+        default: of an export: the pooling and layers that it was made for.
 
     Raises:
         UsageError: the model has no such prompt, cannot be pooled so, or a module of the folder is
@@ -104,7 +106,11 @@ def choose(
             f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
             "of the text at its first token; take mean."
         )
-    return Embedding(pooling=(pooling or "mean",), layers=(-1,) if layers is None else layers)
+    default = default or Embedding()
+    return Embedding(
+        pooling=default.pooling if pooling is None else (pooling,),
+        layers=default.layers if layers is None else layers,
+    )
 
 
 def _as_the_folder_says(model: SentenceModel, config: ModelConfig, prompt: str | None) -> Embedding:

@@ -1,10 +1,7 @@
 """Examples through a fine-tuned model: the one way, for evaluation while training and for users."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +11,7 @@ from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import World
 from bertsmith.inference.backends.backend import Backend
 from bertsmith.inference.batches import Integers, evaluation_batches, make_batch
+from bertsmith.inference.in_order import in_order
 from bertsmith.models.bert.tasks import TaskBatch
 from bertsmith.models.config import fits_vocabulary
 from bertsmith.models.family import check_segments
@@ -29,8 +27,6 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 _MANY = 8
 """Batches from which a backend is set up for many of them."""
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
 Progress = Callable[[int, int], object]
 """Told the items done and their number."""
 
@@ -88,27 +84,6 @@ def computed(
         if progress is not None:
             done = ends[min(round_number * world.size, len(ends)) - 1]
             progress(int(done), features.items)
-
-
-def in_order(
-    work: Callable[[Given], Found], items: Iterable[Given], *, workers: int
-) -> Iterator[Found]:
-    """`work` of each item, in order; several are computed at once, and few wait to be taken."""
-    if workers == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Found]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 @dataclass(frozen=True)

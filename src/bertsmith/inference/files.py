@@ -11,10 +11,13 @@ import msgspec
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import check_new_file
+from bertsmith.inference.in_order import one_ahead
 from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Model
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.fields import text_of
+from bertsmith.tasks.examples import Example
+from bertsmith.tasks.features import Features
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text.formats.registry import read_rows
@@ -120,10 +123,15 @@ def _predicted(
     predictor: Model, task_config: TaskConfig, asked: reading.Asked
 ) -> Iterator[AnsweredBlock]:
     kind = kind_named(task_config.kind)
-    for block in _blocks(asked, alike=lambda one, other: kind.goes_on(one[1], other[1])):
+
+    def encoded() -> Iterator[tuple[list[tuple[dict[str, Any], Example]], Features]]:
+        for block in _blocks(asked, alike=lambda one, other: kind.goes_on(one[1], other[1])):
+            examples = [example for _, example in block]
+            kind.check_block(examples)
+            yield block, predictor.scorer.features(examples, task_config)
+
+    for block, features in one_ahead(encoded()):
         examples = [example for _, example in block]
-        kind.check_block(examples)
-        features = predictor.scorer.features(examples, task_config)
         predictions = predictor.scorer.predict(examples, task_config, features)
         answers = [prediction.columns for prediction in predictions]
         for (values, example), answer in zip(block, answers, strict=True):
@@ -164,7 +172,7 @@ def embed_file(
     check_new_file(out, source, overwrite=overwrite)
     count = 0
     with open_vectors(out) as write:
-        for block in _blocks(read_rows(source), alike=lambda one, other: False):
+        for block in one_ahead(_blocks(read_rows(source), alike=lambda one, other: False)):
             texts = [text_of(row, text, "text") for row in block]
             vectors = predictor.embed(texts, **how)
             for row in block:

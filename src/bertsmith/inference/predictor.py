@@ -3,26 +3,23 @@
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from bertsmith.checkpoints.folder import load_any
 from bertsmith.checkpoints.sentence_modules import Pooling
 from bertsmith.checkpoints.sources import resolve, root
 from bertsmith.core.command_line import command
-from bertsmith.core.errors import FolderError, UsageError, option
-from bertsmith.core.runtime import Precision, World
+from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.runtime import Precision
 from bertsmith.inference import fill_mask, generation
-from bertsmith.inference.backends.backend import Backend, BackendName
-from bertsmith.inference.backends.opening import open_model
+from bertsmith.inference.backends.backend import BackendName
 from bertsmith.inference.backends.torch_backend import Network
 from bertsmith.inference.embedding import Embedding, choose, embed
 from bertsmith.inference.engine import Progress, Scorer, check_vocabulary
-from bertsmith.inference.export.folder import is_export, open_export
 from bertsmith.inference.fill_mask import Filled, WordProbability
+from bertsmith.inference.folders import open_folder
 from bertsmith.inference.generation import Written
 from bertsmith.inference.likelihood import SentenceScore, score_sentences
 from bertsmith.models.family import Pretrained, check_segments, generating_model
@@ -37,8 +34,6 @@ from bertsmith.text.rows import Row
 from bertsmith.text.tables import Table
 from bertsmith.text.tokenizer import encode
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
-from bertsmith.training.parallel.place import Place
-from bertsmith.training.parallel.precision import choose_precision
 
 Input = Example | str | tuple[str, ...]
 """What a fine-tuned model is asked: see `Model.predict`."""
@@ -56,7 +51,9 @@ class Model:
         precision: `fp32`; `bf16` is faster on hardware that has it and changes answers slightly;
             `auto` is `fp32`.
         backend: what computes predictions, vectors and masks: `torch`, `onnx` (ONNX Runtime) or
-            `openvino`; None: torch, and of an exported model the runtime that it was exported to.
+            `openvino`; `auto` measures which is the fastest on this CPU, in bf16 too unless
+            `precision` is `fp32`; None: torch, and of an exported model the runtime that it was
+            exported to.
 
     Raises:
         FolderError: the folder is damaged, or its tokenizer does not fit its model.
@@ -71,26 +68,25 @@ class Model:
         *,
         device: str = "auto",
         precision: Precision = "auto",
-        backend: BackendName | None = None,
+        backend: BackendName | Literal["auto"] | None = None,
     ) -> None:
         self.name = os.fspath(model)
         """As the user calls it."""
         self.folder = resolve(self.name)
-        if backend not in (None, "torch") and device == "auto":
-            device = "cpu"
-        self.place = _place(device, precision)
-        self.backend = self._open(backend)
+        opened = open_folder(self.folder, device, precision, backend)
+        self.backend, self.place, self._network = opened.backend, opened.place, opened.network
+        self._default_embedding: Embedding | None = None
+        if opened.export is not None and opened.export.layers is not None:
+            assert opened.export.pooling is not None
+            self._default_embedding = Embedding(
+                pooling=(opened.export.pooling,), layers=opened.export.layers
+            )
+        self.choice = opened.choice
+        """What was measured for the backend `auto`."""
         self.config = self.backend.config
         self.tokenizer = Tokenizer.load(self.folder)
         check_vocabulary(self.name, self.tokenizer, self.config.vocab_size)
         self._embeddings: dict[Any, Embedding] = {}
-
-    def _open(self, name: BackendName | None) -> Backend:
-        self._network: Network | None = None
-        if not is_export(self.folder):
-            self._network = load_any(self.folder).to(self.place.device)
-            return open_model(name or "torch", self._network, self.place)
-        return open_export(self.folder, name, precision=self.place.precision)
 
     @property
     def model(self) -> Network:
@@ -237,7 +233,9 @@ class Model:
         """
         key = (pooling, None if layers is None else tuple(layers), prompt)
         if key not in self._embeddings:
-            self._embeddings[key] = choose(root(self.name), self.config, *key)
+            self._embeddings[key] = choose(
+                root(self.name), self.config, *key, self._default_embedding
+            )
         return self._embeddings[key]
 
     @overload
@@ -375,22 +373,6 @@ class Model:
             f"{self.name} has not been fine-tuned on a task; run "
             f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )
-
-
-def _place(device: str, precision: Precision) -> Place:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        found = None
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
-    if found is None or (found.index or 0) >= counts.get(found.type, 0):
-        raise UsageError(
-            f"{option('device', device)}: this machine has no such device; give cpu, cuda or auto."
-        )
-    chosen = choose_precision("fp32" if precision == "auto" else precision, found)
-    return Place(World(), found, chosen)
 
 
 def _check_list(inputs: object) -> None:

@@ -155,6 +155,11 @@ def check_segments(name: str, config: ModelConfig) -> None:
         )
 
 
+def has_graph(config: ModelConfig) -> bool:
+    """Whether `onnx_graph` writes models of this family."""
+    return FAMILIES[config.family].graph is not None
+
+
 def onnx_graph(
     model: Pretrained | BertForNextSentence | TaskModel | Encoder, vectors: Vectors | None = None
 ) -> bytes:

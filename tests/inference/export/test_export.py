@@ -133,9 +133,9 @@ def test_the_export_of_vectors(to, small_model, tmp_path):
     bertsmith.export(small_model, tmp_path / "out", to=to, head="embedding", layers=(-1, 0))
     expected = bertsmith.load(small_model).embed(TEXTS, layers=(-1, 0))
     found = bertsmith.load(tmp_path / "out")
-    np.testing.assert_allclose(found.embed(TEXTS, layers=(-1, 0)), expected, atol=1e-5)
+    np.testing.assert_allclose(found.embed(TEXTS), expected, atol=1e-5)
     with pytest.raises(UsageError, match=r"layers \(2, 0\), not \(2,\)"):
-        found.embed(TEXTS)
+        found.embed(TEXTS, layers=(-1,))
     with pytest.raises(UsageError, match="not been fine-tuned"):
         found.predict("red")
 

@@ -1,8 +1,11 @@
 """Which backends there are, which are installed, and how to open a model in one."""
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import Literal
+
+import torch
 
 from bertsmith.core.errors import UsageError, option
 from bertsmith.inference.backends.backend import Backend, BackendName
@@ -14,6 +17,7 @@ from bertsmith.inference.backends.torch_backend import Network, TorchBackend
 from bertsmith.models.family import onnx_graph
 from bertsmith.models.modules.graph import Vectors
 from bertsmith.training.parallel.place import Place
+from bertsmith.training.parallel.precision import has_native_bf16
 
 Runtime = Literal["onnx", "openvino"]
 """Of a graph; also the formats of graphs."""
@@ -27,6 +31,8 @@ RUNS: dict[Runtime, tuple[Runtime, ...]] = {
     "openvino": ("openvino",),
 }
 """Format of a graph -> the backends that can run it."""
+Variant = tuple[BackendName, Literal["fp32", "bf16"]]
+"""A backend and the precision it computes in."""
 _PACKAGES: dict[BackendName, tuple[str, ...]] = {
     "torch": (),
     "onnx": ("onnxruntime",),
@@ -34,10 +40,22 @@ _PACKAGES: dict[BackendName, tuple[str, ...]] = {
 }
 
 
-def is_installed(name: BackendName, *, writes_graph: bool) -> bool:
-    """Whether a backend can be used; `writes_graph`: for a model that has no graph yet."""
-    packages = (*_PACKAGES[name], "onnx") if writes_graph and name != "torch" else _PACKAGES[name]
-    return all(find_spec(package) is not None for package in packages)
+def installed(names: Sequence[BackendName], *, writes_graph: bool) -> list[Variant]:
+    """The backends of these that can be used here, in each precision that the CPU has.
+
+    `writes_graph`: for a model that has no graph yet.
+    """
+    native_bf16 = has_native_bf16(torch.device("cpu"))
+    found: list[Variant] = []
+    for name in names:
+        packages = _PACKAGES[name]
+        if writes_graph and name != "torch":
+            packages = (*packages, "onnx")
+        if all(find_spec(package) is not None for package in packages):
+            found.append((name, "fp32"))
+            if native_bf16 and name != "onnx":
+                found.append((name, "bf16"))
+    return found
 
 
 def opener(name: Runtime, precision: Literal["fp32", "bf16"]) -> Open:
