@@ -223,12 +223,23 @@ class Run:
         return dict(sorted(Counter(size or "1" for size in sizes).items()))
 
     def finish(self) -> float:
-        """Waits for the end; returns the seconds since the start."""
+        """Waits for the end; returns the seconds since the start.
+
+        A host that is not there at the end finds nobody to meet any more, and is told to stop.
+        """
+        deadline = time.monotonic() + 900
+        while all(host.is_alive() for host in self.hosts):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the run does not end; see {self.work}")
+            time.sleep(0.1)
+        seconds = time.monotonic() - self.began
         for host in self.hosts:
-            host.join(900)
-            if host.is_alive():
-                raise TimeoutError(f"host {host.number} does not end; see {host.log}")
-        return time.monotonic() - self.began
+            host.join(20)
+            host.given_up.set()
+            for pid in self.network.processes(host.number):
+                kill(pid)
+            host.join()
+        return seconds
 
     def break_by(self, kind: str, chance: random.Random) -> str:
         """Does one fault; returns what it was."""
@@ -336,6 +347,8 @@ def main() -> None:
     parser.add_argument("--shard", action="store_true")
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     given = parser.parse_args()
+    # What is left behind on a host would run on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     chance = random.Random(given.seed)
     kinds = [KINDS[number % len(KINDS)] for number in range(given.faults)]
     chance.shuffle(kinds)

@@ -125,7 +125,7 @@ EQUAL = {
     f"pretrain {STOPPED}: tensors": "pretrain resumed: tensors",
     f"pretrain {STOPPED}: losses": "pretrain resumed: losses",
 }
-IGNORED = {"seconds", "examples_per_second", "tokens_per_second", "elapsed"}
+IGNORED = {"seconds", "examples_per_second", "tokens_per_second", "mfu", "elapsed"}
 RENAMED: dict[str, str] = {}
 """A key or a whole string in today's JSON -> what it was when the record was made."""
 

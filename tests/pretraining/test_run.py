@@ -135,6 +135,7 @@ def test_it_learns_more_than_frequencies(toy_corpus: Path, tmp_path: Path) -> No
     assert result.metrics["mlm_accuracy"] > result.baseline["mlm_accuracy"] + 0.05
     assert result.step == 150
     assert result.tokens_per_second > 100
+    assert 0 < read_metrics(tmp_path / "out" / "metrics.jsonl")[-2]["mfu"] < 1
     assert result.tokens == read_metrics(tmp_path / "out" / "metrics.jsonl")[-2]["tokens"]
 
 

@@ -45,7 +45,7 @@ def settings(corpus: Path, **flags: Any) -> PretrainConfig:
         "evaluate_every": 25,
         "evaluate_sequences": 16,
         "save_every": SAVED,
-        "keep": 9,
+        "save_total_limit": 9,
     }
     return pretrain_config("modern", **(usual | flags))
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_damage_before_the_last_line_is_named(tmp_path: Path, damage: bytes, fou
     assert read_metrics(path) == [{"kind": "train", "step": 1}]
 
 
+def test_the_use_of_the_hardware_is_of_each_phase_s_own_operations() -> None:
+    @dataclass
+    class Batch:
+        tokens: int
+
+    rate = Rate(operations=lambda batches: 6 * sum(batch.tokens for batch in batches), peak=1200)
+    rate.add(100, 1.0)
+    assert rate.numbers(0, [Batch(10), Batch(40)]) == {"tokens_per_second": 100, "mfu": 0.5}
+    # A later step does not count its operations again.
+    assert rate.numbers(0, [])["mfu"] == 0.5
+    slower = Rate(operations=lambda batches: 24.0, peak=1200)
+    slower.add(100, 1.0)
+    assert [slower.numbers(phase, [Batch(8 >> phase)])["mfu"] for phase in (0, 1)] == [0.25, 0.5]
+    assert Rate().numbers(0, []) == {"tokens_per_second": 0}
+
+
 def test_plain_lines_say_what_a_bar_would(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,12 +91,13 @@ def test_plain_lines_say_what_a_bar_would(
     with Reporter(tmp_path) as reporter:
         for step in range(3):
             values = {"loss": 2.0, "tokens_per_second": 12345.6, "elapsed": 1.0}
-            reporter.train(step + 1, step * 0.25, values)
+            used = {"mfu": 0.614} if step else {}
+            reporter.train(step + 1, step * 0.25, values | used)
         reporter.evaluation(3, {"mlm_loss": 1.5, "mlm_accuracy": 0.25})
     assert capsys.readouterr().err.splitlines() == [
         "  0%  step 1  loss 2.000  12,346 tokens/s  ETA -",
         # 50% in 20 seconds, so the other half takes 20 more
-        " 50%  step 3  loss 2.000  12,346 tokens/s  ETA 0:00:20",
+        " 50%  step 3  loss 2.000  12,346 tokens/s  61% MFU  ETA 0:00:20",
         "held-out at step 3: mlm loss 1.500  mlm accuracy 0.250",
     ]
 

@@ -1,24 +1,15 @@
-"""The budget of each pre-training, and what a step costs.
-
-A training step costs three forward passes (`models.operations`).
-"""
+"""The budget of each pre-training."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
 from bertsmith.core.errors import UsageError, option
-from bertsmith.models.config import ModelConfig
-from bertsmith.models.modules.packed import TextBatch
-from bertsmith.models.operations import Step
 from bertsmith.pretraining.config import ENDLESS_STEPS
 from bertsmith.reports.language import t
 
 Unit = Literal["tokens", "flops", "hours"]
 UNITS: tuple[Unit, ...] = ("tokens", "flops", "hours")
-
-_FORWARD_AND_BACKWARD = 3
 
 
 @dataclass(frozen=True)
@@ -59,27 +50,6 @@ class Budget:
 
     def __str__(self) -> str:
         return f"{self.unit}={self.amount:g}"
-
-
-def mean_step(steps: Sequence[Sequence[TextBatch]]) -> Step:
-    """Mean contents of a step, over the micro-batches of some steps."""
-    batches = [batch for step in steps for batch in step]
-    lengths = [length for batch in batches for length in batch.packed.lengths]
-    predictions = sum(
-        count for batch in batches for name, count in batch.counts.items() if name != "nsp"
-    )
-    return Step(
-        tokens=sum(lengths) / len(steps),
-        sequences=len(lengths) / len(steps),
-        word_predictions=predictions / len(steps),
-        squares=sum(length**2 for length in lengths) / len(steps),
-        distinct=sum(len(set(batch.packed.ids_T.tolist())) for batch in batches) / len(steps),
-    )
-
-
-def training_flops(config: ModelConfig, step: Step) -> float:
-    """Floating-point operations of one training step."""
-    return _FORWARD_AND_BACKWARD * config.forward_operations(step)
 
 
 def steps_of(budget: Budget, *, tokens: float, flops: float, least: float) -> int:

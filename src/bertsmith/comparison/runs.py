@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from bertsmith.comparison.budget import Budget, mean_step, steps_of, training_flops
+from bertsmith.comparison.budget import Budget, steps_of
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import System
 from bertsmith.core.errors import Stopped, UsageError, option
@@ -39,6 +39,7 @@ from bertsmith.models.operations import Step
 from bertsmith.pretraining import run as pretrain
 from bertsmith.pretraining import setup
 from bertsmith.pretraining.config import PretrainConfig
+from bertsmith.pretraining.operations import mean_step, training_flops
 from bertsmith.training.schedule import Phase
 
 # Steps of each phase over which the mean is taken.

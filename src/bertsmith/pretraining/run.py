@@ -10,7 +10,7 @@
     config.json ...    the model folder, written when the run is over
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +29,7 @@ from bertsmith.pretraining.batches import Batches
 from bertsmith.pretraining.config import SETTINGS, PretrainConfig
 from bertsmith.pretraining.evaluation import baseline, evaluate
 from bertsmith.pretraining.model_card import pretraining_card
+from bertsmith.pretraining.operations import mean_step, training_flops
 from bertsmith.pretraining.plan import plan_lines
 from bertsmith.pretraining.setup import (
     build_model,
@@ -44,8 +45,12 @@ from bertsmith.training.loop import train
 from bertsmith.training.optimizer import adamw
 from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.parallel.place import Place, join
-from bertsmith.training.parallel.precision import choose_micro_tokens, explaining_memory
-from bertsmith.training.progress import Reporter
+from bertsmith.training.parallel.precision import (
+    choose_micro_tokens,
+    explaining_memory,
+    matrix_rate,
+)
+from bertsmith.training.progress import Rate, Reporter
 from bertsmith.training.schedule import Schedule
 from bertsmith.training.start import (
     CHECKPOINTS,
@@ -180,6 +185,7 @@ def run(
                 reporter=reporter,
                 evaluate=lambda: evaluate(job.model, job.evaluated, place),
                 save=save,
+                rate=job.rate(place),
             )
 
         # 4. The model folder; config.json comes last and means that the run is over.
@@ -205,6 +211,15 @@ class _Job:
     state: TrainerState
     saved: Path | None
     """The checkpoint to continue from."""
+
+    def rate(self, place: Place) -> Rate:
+        """Measures its speed, and how much of the hardware it uses."""
+
+        def operations(batches: Sequence[TextBatch]) -> float:
+            return training_flops(self.model_config, mean_step([batches]))
+
+        peak = place.world.size * matrix_rate(place.device, place.precision)
+        return Rate(operations=operations, peak=peak)
 
     def note_cursors(self) -> None:
         """Records how far each phase has read the corpus."""

@@ -63,6 +63,7 @@ def train(
     evaluate: Callable[[], dict[str, float]],
     save: Callable[[], object],
     enough: Callable[[], bool] = lambda: False,
+    rate: Rate | None = None,
 ) -> None:
     """Trains from `state.step` until the schedule ends; updates `state` in place.
 
@@ -77,26 +78,25 @@ def train(
         evaluate: held-out numbers of the model; called by every process.
         save: writes a checkpoint of `state`; called by every process.
         enough: whether to stop early, given `state`; the same for every process.
+        rate: measures the speed.
 
     Raises:
         DivergedError: a loss or the gradient is not finite; the weights are as before the step.
         Stopped: SIGINT, SIGTERM or SIGHUP came; a checkpoint was written.
         UsageError: a process got no micro-batch.
     """
-    place, rate, returned = parallel.place, Rate(), time.monotonic()
+    place, rate, returned = parallel.place, rate or Rate(), time.monotonic()
     saved_at, saved_elapsed = state.step, state.elapsed
     schedule.set_clock(state.elapsed)
     keep_freed_memory()
     parallel.model.train()
-
     with stop_signal() as stop:
         while True:
             # 1. What this step is, by the first process, and whether any received a signal.
             moment, signaled = agree(schedule, state.step, stop, place)
             state.begin(moment)
 
-            # 2. Evaluate and save, before the step: so every checkpoint holds the evaluation of
-            #    its step, and a run of no steps still has one.
+            # 2. Evaluate and save, before the step: a checkpoint has its step's evaluation.
             by_clock = schedule.budget is not None
             due = evaluation_due(state, moment, config.evaluate_every, by_clock=by_clock)
             if due and (moment.over or not signaled):
@@ -129,7 +129,7 @@ def train(
             seconds = time.monotonic() - began
             state.busy += seconds
             rate.add(tokens, seconds)
-            numbers |= {"tokens": state.tokens, "tokens_per_second": rate.tokens_per_second}
+            numbers |= {"tokens": state.tokens} | rate.numbers(moment.phase, batches)
             reporter.train(state.step, moment.progress, numbers | {"elapsed": schedule.elapsed})
 
 

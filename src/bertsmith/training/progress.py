@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib.util
+import math
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,8 +84,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Rate:
     """Tokens per second over the last steps, evaluations and saves not counted."""
 
-    def __init__(self, window: int = 20) -> None:
+    def __init__(
+        self,
+        *,
+        window: int = 20,
+        operations: Callable[[Sequence[Any]], float] | None = None,
+        peak: float = math.inf,
+    ) -> None:
+        """Over a `window` of steps.
+
+        Args:
+            window: how many steps.
+            operations: floating-point operations, forward and backward, of micro-batches; None: the
+                use of the hardware is not reported.
+            peak: those of all processes' hardware in a second, in plain matrix products.
+        """
         self._recent: deque[tuple[int, float]] = deque(maxlen=window)
+        self._operations, self._peak = operations, peak
+        self._per_token: dict[int, float] = {}
 
     def add(self, tokens: int, seconds: float) -> None:
         """Notes a step."""
@@ -94,6 +112,19 @@ class Rate:
         """0 before the first step."""
         seconds = sum(seconds for _, seconds in self._recent)
         return sum(tokens for tokens, _ in self._recent) / seconds if seconds else 0.0
+
+    def numbers(self, phase: int, batches: Sequence[Any]) -> dict[str, float]:
+        """`tokens_per_second` and `mfu`, the model FLOPs utilization: the part of `peak` reached.
+
+        The micro-batches of the first step of each phase stand for all of it.
+        """
+        rate = self.tokens_per_second
+        if self._operations is None:
+            return {"tokens_per_second": rate}
+        if phase not in self._per_token:
+            tokens = sum(batch.tokens for batch in batches)
+            self._per_token[phase] = self._operations(batches) / tokens
+        return {"tokens_per_second": rate, "mfu": rate * self._per_token[phase] / self._peak}
 
 
 class _Events:
@@ -195,6 +226,8 @@ class Reporter:
                 f"step {step:,}  loss {values['loss']:.3f}  "
                 f"{values['tokens_per_second']:,.0f} tokens/s"
             )
+            if "mfu" in values:
+                numbers += f"  {values['mfu']:.0%} MFU"
             self._bar.show(self._title, progress, numbers)
 
     def evaluation(self, step: int, values: dict[str, float]) -> None:

@@ -17,6 +17,7 @@ from bertsmith.training.parallel.precision import (
     choose_precision,
     explaining_memory,
     has_native_bf16,
+    matrix_rate,
 )
 
 CPU = torch.device("cpu")
@@ -53,6 +54,18 @@ def test_auto_is_the_faster_precision(
     bf16_is_faster.cache_clear()
     assert choose_precision("auto", CPU) == ("bf16" if native and fast else "fp32")
     bf16_is_faster.cache_clear()
+
+
+def test_the_matrix_rate_is_that_of_the_fastest_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(np.cumsum([0, 5, 0, 4, 0, 2, 0, 3, 0, 4, 0, 5]).tolist())
+    matrix_rate.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(precision, "perf_counter", lambda: next(moments))
+        assert matrix_rate(CPU, "fp32") == 2 * 512**3 / 2
+    matrix_rate.cache_clear()
+    state = torch.get_rng_state()
+    assert 1e8 < matrix_rate(CPU, "fp32") < 1e14
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_micro_batches_fill_a_third_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

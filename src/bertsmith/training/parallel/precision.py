@@ -52,6 +52,27 @@ def bf16_is_faster(device: torch.device) -> bool:
     return _BF16_GAIN * seconds[torch.bfloat16] < seconds[torch.float32]
 
 
+@functools.cache
+def matrix_rate(device: torch.device, precision: Literal["fp32", "bf16"]) -> float:
+    """Floating-point operations a second of a plain matrix product, the fastest of some.
+
+    It is what model FLOPs utilization (MFU) is reported as a part of: measured, because the peak of
+    a data sheet is of another clock, and there is none for two cores of a shared machine.
+    """
+    size = 8192 if device.type == "cuda" else 512
+    # Products of ones draw less power than those of a model, and so run at a higher clock.
+    numbers = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    numbers = numbers.to(device, torch.float32 if precision == "fp32" else torch.bfloat16)
+    seconds = math.inf
+    for _ in range(6):
+        begin = perf_counter()
+        numbers @ numbers
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = min(seconds, perf_counter() - begin)
+    return 2 * size**3 / seconds
+
+
 _SMALLER_MODEL = f"use a smaller {option('size')}"
 
 
