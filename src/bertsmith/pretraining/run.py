@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bertsmith.checkpoints.folder import load_config, parameter_count, save_model
+from bertsmith.checkpoints.folder import parameter_count, save_model
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import checksum
-from bertsmith.corpus.shards import MANIFEST, Corpus, Split
+from bertsmith.corpus.shards import MANIFEST, Corpus
 from bertsmith.models.config import ModelConfig
-from bertsmith.models.config_files import CONFIGS
 from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches
@@ -33,12 +32,13 @@ from bertsmith.pretraining.operations import mean_step, training_flops
 from bertsmith.pretraining.plan import plan_lines
 from bertsmith.pretraining.setup import (
     build_model,
-    check_tokenizer,
+    check_start,
     evaluation_batches,
+    open_corpus,
+    open_held_out,
     resolve_model_config,
     training_batches,
 )
-from bertsmith.text.tokenizer.tokenizer import Tokenizer
 from bertsmith.training import checkpoint
 from bertsmith.training.checkpoint import Saver, TrainerState
 from bertsmith.training.loop import train
@@ -263,20 +263,16 @@ def _prepare(
     held_out: Path | None,
 ) -> _Job:
     """Reads and checks everything; writes nothing."""
-    start = config.start_folder
-    if start is not None:
-        _check_family(start, config)
-    corpus = _open(Path(config.data), place)
+    corpus = open_corpus(Path(config.data), place)
+    check_start(config, corpus)
     model_config = resolve_model_config(config, corpus)
-    if start is not None:
-        check_tokenizer(Tokenizer.load(start).fingerprint, str(config.start), corpus)
     # Free memory, too, is measured by one process, or each would cut the batches its own way.
     state, saved = place.first_decides(
         lambda: _find_start(config, out, corpus, model_config, place, resume=resume)
     )
     stack.enter_context(explaining_memory(place.device, state.micro_tokens))
-    model, new_heads = build_model(config, model_config, corpus, saved or start)
-    split = corpus.split("heldout") if held_out is None else _held_out(held_out, corpus, place)
+    model, new_heads = build_model(config, model_config, corpus, saved or config.start_folder)
+    split = corpus.split("heldout") if held_out is None else open_held_out(held_out, corpus, place)
     evaluated = evaluation_batches(config, split, corpus.tokenizer, state.micro_tokens)
     return _Job(
         config,
@@ -328,29 +324,6 @@ def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
         phases=config.phases,
         log=log,
     )
-
-
-def _check_family(folder: Path, config: PretrainConfig) -> None:
-    """Refuses weights of another family than the run's."""
-    found = load_config(folder).family
-    if found != config.model:
-        raise UsageError(
-            f"{option('start', config.start)} holds {CONFIGS[found].display_name} weights, "
-            f"and the run is of {option('model', config.model)}; give {option('model', found)}."
-        )
-
-
-def _open(folder: Path, place: Place) -> Corpus:
-    """Opens a corpus; the first process reads all of it once and compares checksums for all."""
-    verified: list[Corpus] = []
-    place.first_decides(lambda: verified.append(Corpus.open(folder)))
-    return verified[0] if verified else Corpus.open(folder, verify=False)
-
-
-def _held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
-    other = _open(folder, place)
-    check_tokenizer(other.manifest.tokenizer_fingerprint, str(folder), corpus)
-    return other.split("train")
 
 
 def _start_notes(

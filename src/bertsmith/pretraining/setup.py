@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bertsmith.checkpoints.folder import load_pretraining, save_model
+from bertsmith.checkpoints.folder import load_config, load_pretraining, save_model
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import derive_seed
 from bertsmith.corpus.shards import Corpus, Split
@@ -24,6 +24,7 @@ from bertsmith.pretraining.initial_weights import structure, word_columns
 from bertsmith.pretraining.show import describe
 from bertsmith.pretraining.word_vectors import word_vectors
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
+from bertsmith.training.parallel.place import Place
 from bertsmith.training.schedule import Phase
 
 _COUNTED_TOKENS = 10_000_000
@@ -221,3 +222,44 @@ def save_untrained(config: PretrainConfig, out: Path) -> None:
     corpus = Corpus.open(Path(config.data), verify=False)
     model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
     save_model(out, model, corpus.tokenizer, card="# Fresh weights, not trained\n")
+
+
+def open_corpus(folder: Path, place: Place) -> Corpus:
+    """Opens a corpus; the first process reads all of it once and compares checksums for all.
+
+    Raises:
+        FolderError: it is missing or damaged.
+    """
+    verified: list[Corpus] = []
+    place.first_decides(lambda: verified.append(Corpus.open(folder)))
+    return verified[0] if verified else Corpus.open(folder, verify=False)
+
+
+def open_held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
+    """The text of another corpus, to evaluate on.
+
+    Raises:
+        FolderError: it is missing, damaged, or by another tokenizer than `corpus`.
+    """
+    other = open_corpus(folder, place)
+    check_tokenizer(other.manifest.tokenizer_fingerprint, str(folder), corpus)
+    return other.split("train")
+
+
+def check_start(config: PretrainConfig, corpus: Corpus) -> None:
+    """Refuses to continue a model that does not fit the run.
+
+    Raises:
+        UsageError: it is of another family.
+        FolderError: the corpus is by another tokenizer.
+    """
+    folder = config.start_folder
+    if folder is None:
+        return
+    found = load_config(folder).family
+    if found != config.model:
+        raise UsageError(
+            f"{option('start', config.start)} holds {CONFIGS[found].display_name} weights, "
+            f"and the run is of {option('model', config.model)}; give {option('model', found)}."
+        )
+    check_tokenizer(Tokenizer.load(folder).fingerprint, str(config.start), corpus)
