@@ -92,7 +92,7 @@ def test_what_does_not_go_with_minimal_pairs(
         (small_model, [], ("--data", "--minimal-pairs")),
         (small_model, [*pairs, "--data", "x"], ("--data and --minimal-pairs exclude",)),
         (small_model, [*pairs, "--text", "x"], ("--text goes with --data only",)),
-        (small_model, [*pairs, "--skip-misplaced"], ("--skip-misplaced goes with --data",)),
+        (small_model, [*pairs, "--skip-bad"], ("--skip-bad goes with --data",)),
         (small_model, ["--data", "x", "--limit", 3], ("--limit goes with --minimal-pairs",)),
         (
             classifier(small_model, tmp_path / "own", "classification"),

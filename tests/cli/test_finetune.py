@@ -82,7 +82,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
             ["--frozen", "yes"],
             "--frozen applies only to ELMo; remove it. For a frozen BERT use --features",
         ),
-        (["--skip-misplaced"], "--skip-misplaced is for answers that are not in their context"),
+        (["--skip-bad"], "--skip-bad is for files of your own, squad and squad2"),
     ],
 )
 def test_flags_that_mean_nothing_here_are_refused(

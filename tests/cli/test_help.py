@@ -70,7 +70,7 @@ def test_a_kind_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_official_task_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "finetune", "squad2")
     assert "--data DIR" in text
-    assert "--skip-misplaced" in text
+    assert "--skip-bad" in text
     for flag in ("--train", "--dev", "--question", "--strict-tags", "--class-weights"):
         assert flag not in text
 

@@ -451,7 +451,7 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
     refused(
         "dev='/tmp' is a folder; give", task="token-classification", train="x.conll", dev="/tmp"
     )
-    refused("skip_misplaced is for answers", task="rte", data="x", skip_misplaced=True)
+    refused("skip_bad is for files of your own", task="rte", data="x", skip_bad=True)
     refused("merge_labels is for", task="regression", train="x.csv", merge_labels=True)
     refused("strict_tags is for", task="classification", train="x.csv", strict_tags=True)
     refused(

@@ -72,7 +72,7 @@ def finetune(
     question: str = "question",
     context: str = "context",
     answer: str = "answer",
-    skip_misplaced: bool = False,
+    skip_bad: bool = False,
     merge_labels: bool = False,
     strict_tags: bool = False,
     epochs: int | None = None,
@@ -108,7 +108,7 @@ def finetune(
         question: column of the question, for `question-answering`.
         context: column of the context, for `question-answering`.
         answer: column of the answer's text, for `question-answering`.
-        skip_misplaced: leave out answers that are not in their context.
+        skip_bad: leave out rows that cannot be used, instead of refusing the file.
         merge_labels: make one label of those that differ in their spelling only.
         strict_tags: refuse tags that their scheme does not allow where they are.
         epochs: passes over the training data.
@@ -169,7 +169,7 @@ def finetune(
             train=train_file,
             dev=dev_file,
             columns=columns,
-            skip_misplaced=skip_misplaced,
+            skip_bad=skip_bad,
             merge_labels=merge_labels,
             strict_tags=strict_tags,
         )
@@ -187,7 +187,7 @@ def evaluate(
     model: "StrPath | Model",
     data: "StrPath | Table",
     *,
-    skip_misplaced: bool = False,
+    skip_bad: bool = False,
     **columns: Any,
 ) -> "Evaluation | CorpusScores":
     """Scores a fine-tuned model on labelled data, or a pre-trained one on a corpus.
@@ -195,7 +195,7 @@ def evaluate(
     Args:
         model: the model, or what `load` takes.
         data: a labelled file or table, a folder of official files, or a corpus of `prepare`.
-        skip_misplaced: leave out answers that are not in their context.
+        skip_bad: leave out rows that cannot be used, instead of refusing the file.
         columns: names of columns as in `finetune` (`text=`, `label=`, ...); by default those of the
             fine-tuning.
 
@@ -214,7 +214,7 @@ def evaluate(
     loaded = model if isinstance(model, Model) else Model(model)
     chosen = columns_of(**columns) if columns else None
     with as_file(data, "data") as path:
-        return score(loaded, path or "", columns=chosen, skip_misplaced=skip_misplaced)
+        return score(loaded, path or "", columns=chosen, skip_bad=skip_bad)
 
 
 def compare(

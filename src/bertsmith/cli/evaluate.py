@@ -38,8 +38,11 @@ class Evaluate(ColumnOptions):
         default=None,
         shown="all",
     )
-    skip_misplaced: bool = flag(
-        "Skip answers that are not found in their context.", group="Data", default=False
+    skip_bad: bool = flag(
+        "Leave out rows that cannot be used (empty texts, bad labels, answers that are not in "
+        "their context), and count them.",
+        group="Data",
+        default=False,
     )
     precision: Precision | None = flag(
         "Of minimal pairs: bf16 is faster where the hardware has it, and rounds; auto uses it "
@@ -66,7 +69,7 @@ class Evaluate(ColumnOptions):
             predictor,
             self.data,
             columns=model_columns(predictor, self.given_columns(), labelled=True),
-            skip_misplaced=self.skip_misplaced,
+            skip_bad=self.skip_bad,
         )
         return Result(found, "\n".join(found.lines()))
 
@@ -80,7 +83,7 @@ class Evaluate(ColumnOptions):
                 "There is nothing to score on. Give --data (labelled data or a corpus) or "
                 "--minimal-pairs (BLiMP's files)."
             )
-        self._refuse([*COLUMNS, "skip_misplaced", "backend"], fits="--data")
+        self._refuse([*COLUMNS, "skip_bad", "backend"], fits="--data")
         predictor = Model(self.model)
         with Bar(score="tokens") as bar:
             found = minimal_pairs(

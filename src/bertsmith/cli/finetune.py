@@ -68,8 +68,9 @@ class Finetune(TrainingOptions, ColumnOptions):
     data: str | None = flag(
         "Folder of the task's official files.", group="Data", default=None, metavar="DIR"
     )
-    skip_misplaced: bool = flag(
-        "Skip answers that are not found in their context.",
+    skip_bad: bool = flag(
+        "Leave out rows that cannot be used (empty texts, bad labels, answers that are not in "
+        "their context), and count them.",
         group="Data",
         default=False,
     )
@@ -248,7 +249,7 @@ class Finetune(TrainingOptions, ColumnOptions):
             train=self.train,
             dev=self.dev,
             columns=Columns(**self.given_columns()),
-            skip_misplaced=self.skip_misplaced,
+            skip_bad=self.skip_bad,
             merge_labels=self.merge_labels,
             strict_tags=self.strict_tags,
         )

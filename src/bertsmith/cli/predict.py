@@ -40,6 +40,11 @@ class Predict(ColumnOptions):
         metavar="FILE",
         shown="standard output",
     )
+    skip_bad: bool = flag(
+        "Leave out rows that the model cannot be asked about, and count them.",
+        group="Data",
+        default=False,
+    )
     overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
     backend: BackendFlag | None = backend_flag()
 
@@ -66,10 +71,14 @@ class Predict(ColumnOptions):
                 yield _answered({"input": shown}, prediction.columns)
 
     def _rows(self, predictor: "Model", source: str) -> Iterator[Result]:
+        from bertsmith.core.terminal import say
         from bertsmith.inference.files import predicted_rows
 
         columns = model_columns(predictor, self.given_columns(), labelled=False)
-        for rows, _ in predicted_rows(predictor, source, columns=columns):
+        found, bad = predicted_rows(predictor, source, columns=columns, skip_bad=self.skip_bad)
+        for line in bad.lines():
+            say(f"left out: {line}")
+        for rows, _ in found:
             for values, answer in rows:
                 yield _answered(values, answer)
 
@@ -83,10 +92,12 @@ class Predict(ColumnOptions):
                 source,
                 out,
                 columns=model_columns(predictor, self.given_columns(), labelled=False),
+                skip_bad=self.skip_bad,
                 overwrite=self.overwrite,
                 progress=lambda count: bar("predict", count, None),
             )
         text = [f"{done.counted} with the model's answers: {done.out}"]
+        text += [f"left out: {line}" for line in done.skipped]
         return Result(done, "\n".join([*text, *filter(None, [done.told])]))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.finetuning.standardize import AS_IS, Standard
 from bertsmith.tasks import checks, spellings, split
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import reading, registry
 from bertsmith.tasks.examples import PLACE, Example, Limits
 from bertsmith.tasks.features import Features
@@ -40,8 +41,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dev: str | None = None
     """The user's own dev file; None: a tenth of the training file is put aside."""
     columns: Columns = Columns()
-    skip_misplaced: bool = False
-    """Leave out answers that are not in their context, instead of refusing the file."""
+    skip_bad: bool = False
+    """Leave out rows that cannot be used, instead of refusing the file."""
     merge_labels: bool = False
     """Make one label of those that differ in their spelling only (see `spellings`)."""
     strict_tags: bool = False
@@ -60,7 +61,7 @@ class Parts:
     dev_numbers: list[int] | None
     """Which examples of the user's training file were put aside as dev, from 0."""
     skipped: list[str]
-    """Answers that are not in their context, a sentence each."""
+    """What is wrong with rows that were left out, a line for each kind of fault."""
     notes: Sequence[str] = ()
     """What was decided by a rule while the files were read, a line each."""
 
@@ -94,10 +95,8 @@ def read(source: Source, *, seed: int) -> Parts:
         UsageError: unknown task, or flags of another sort of task.
         DataError: a file is missing or damaged, by file and line.
     """
-    skipped: list[str] = []
-    misplaced = skipped if source.skip_misplaced else None
-    notes = Notes()
-    task = reading.official(source.task, skipped=misplaced, notes=notes)
+    bad, notes = BadRows(skip=source.skip_bad), Notes()
+    task = reading.official(source.task, bad=bad, notes=notes)
     kind = own_kind(source.task) if task is None else task.kind
     _check_parameters(source, kind, official=task is not None)
     numbers = None
@@ -109,12 +108,12 @@ def read(source: Source, *, seed: int) -> Parts:
 
         def load(path: str) -> list[Example]:
             columns = source.columns
-            return list(kind.read(path, columns, skipped=misplaced, notes=notes))
+            return list(kind.read(path, columns, bad=bad, notes=notes))
 
         train = load(source.train or "")
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
     if not train:
-        what = f": none of its {len(skipped):,} answers is in its context" if skipped else ""
+        what = f": all of its rows are left out ({'. '.join(bad.lines())})" if bad.count else ""
         raise DataError(f"The train part is empty{what}; give a file with examples.")
     if task is None:
         train, evaluated = _respelled(train, evaluated, join=source.merge_labels, notes=notes)
@@ -127,7 +126,7 @@ def read(source: Source, *, seed: int) -> Parts:
         halves = split.stratified(train, share=DEV_SHARE, seed=seed)
         train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
     labels = task.labels or kind.classes(train)
-    return Parts(task, labels, train, evaluated, numbers, skipped, notes.lines())
+    return Parts(task, labels, train, evaluated, numbers, bad.lines(), notes.lines())
 
 
 def own_kind(name: str) -> TaskKind:
@@ -165,8 +164,8 @@ def _check_parameters(source: Source, kind: TaskKind, *, official: bool) -> None
         if getattr(source.columns, field.name) != getattr(usual, field.name)
     ]
     reading.refuse_columns(kind, given, official=official, labelled=True)
-    if source.skip_misplaced:
-        reading.refuse_skipping(kind)
+    if source.skip_bad:
+        reading.refuse_skipping(registry.TASKS.get(source.task))
     if source.merge_labels and (official or "merge_labels" not in kind.settings):
         raise UsageError(
             f"{option('merge_labels')} is for class names and tags of your own files: leave it out."
@@ -325,9 +324,7 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         names = ", ".join(inspection.seen_once[:8])
         lines.append(f"train: labels that occur only once: {names}")
     lines += parts.notes
-    lines += parts.skipped[:5]
-    if len(parts.skipped) > 5:
-        lines.append(f"and {len(parts.skipped) - 5:,} more answers that are left out")
+    lines += [f"left out: {line}" for line in parts.skipped]
     return lines
 
 

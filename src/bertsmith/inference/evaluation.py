@@ -15,6 +15,7 @@ from bertsmith.pretraining import evaluation
 from bertsmith.pretraining.batches import heldout_batches
 from bertsmith.pretraining.config import SETTINGS, PairTask, PretrainConfig, read_settings
 from bertsmith.tasks import metrics
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.checks import unknown_label
 from bertsmith.tasks.datasets import reading, registry
 from bertsmith.tasks.examples import Example
@@ -54,7 +55,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     task: str
     parts: dict[str, PartScores]
     skipped: list[str]
-    """Answers that are not in their context, a sentence each."""
+    """What is wrong with rows that were left out, a line for each kind of fault."""
     notes: list[str] = []
     """What was decided by a rule while the file was read, a line each."""
 
@@ -76,9 +77,7 @@ class Evaluation(msgspec.Struct, frozen=True):
                 for row in found.rows
             ]
         lines += self.notes
-        if self.skipped:
-            lines.append(f"left out: {len(self.skipped):,} answers, the first of them:")
-            lines.append(f"  {self.skipped[0]}")
+        lines += [f"left out: {line}" for line in self.skipped]
         return lines
 
 
@@ -115,7 +114,7 @@ def evaluate(
     data: Path | str,
     *,
     columns: Columns | None = None,
-    skip_misplaced: bool = False,
+    skip_bad: bool = False,
 ) -> Evaluation | CorpusScores:
     """Scores a model.
 
@@ -124,8 +123,7 @@ def evaluate(
         data: folder of the official files (every dev part is scored), or one labelled file; or a
             corpus of `bertsmith prepare`.
         columns: what the columns of the user's own file are called; None: as in fine-tuning.
-        skip_misplaced: leave out answers that are not in their context, instead of refusing the
-            file.
+        skip_bad: leave out rows that cannot be used, instead of refusing the file.
 
     Raises:
         UsageError: a model and data that do not go together.
@@ -136,15 +134,14 @@ def evaluate(
         return _evaluate_corpus(predictor, Path(data))
     task_config = predictor.task_config
     kind = kind_named(task_config.kind)
-    skipped: list[str] = []
-    if skip_misplaced:
-        reading.refuse_skipping(kind)
-    notes = Notes()
+    if skip_bad:
+        reading.refuse_skipping(registry.TASKS.get(task_config.task))
+    bad, notes = BadRows(skip=skip_bad), Notes()
     parts = reading.labelled(
         task_config,
         data,
         columns=columns or task_config.columns or Columns(),
-        skipped=skipped if skip_misplaced else None,
+        bad=bad,
         notes=notes,
     )
     official = registry.TASKS.get(task_config.task)
@@ -152,13 +149,13 @@ def evaluate(
     found = {}
     for part, examples in parts.items():
         if not examples:
-            raise DataError(f"{data}: none of its {len(skipped):,} answers is in its context.")
+            raise DataError(f"{data}: all rows are left out ({'. '.join(bad.lines())}).")
         examples = kind.unified_like(examples, task_config.labels, notes)
         _check_labels(examples, task_config.labels, kind.known_labels(task_config.labels))
         features = predictor.scorer.features(examples, task_config)
         answers = predictor.scorer.predict(examples, task_config, features)
         found[part] = _scored(predictor, names, examples, answers, truncated=features.truncated)
-    return Evaluation(str(predictor.folder), task_config.task, found, skipped, notes.lines())
+    return Evaluation(str(predictor.folder), task_config.task, found, bad.lines(), notes.lines())
 
 
 def _scored(

@@ -14,6 +14,7 @@ from bertsmith.core.job_folder import check_new_file
 from bertsmith.inference.in_order import one_ahead
 from bertsmith.inference.likelihood import summary
 from bertsmith.inference.predictor import Model
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import reading
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.examples import Example
@@ -59,6 +60,13 @@ class Done(msgspec.Struct, frozen=True):
         )
 
 
+class Predicted(Done, frozen=True, kw_only=True):
+    """What came out, and what was left out."""
+
+    skipped: list[str] = []
+    """What is wrong with rows that were left out, a line for each kind of fault."""
+
+
 class Embedded(Done, frozen=True, kw_only=True):
     """What came out, and how."""
 
@@ -72,9 +80,10 @@ def predict_file(
     out: Path,
     *,
     columns: Columns,
+    skip_bad: bool = False,
     overwrite: bool = False,
     progress: Progress = lambda done: None,
-) -> Done:
+) -> Predicted:
     """Writes what a fine-tuned model says of each row of a file.
 
     Args:
@@ -83,18 +92,19 @@ def predict_file(
             files of the model's own task, CoNLL's columns and SQuAD's .json.
         out: .jsonl, .csv, .tsv or .parquet; the same columns, then the answer's.
         columns: what the columns of `source` are called.
+        skip_bad: leave out rows that cannot be asked about, instead of refusing the file.
         overwrite: whether `out` may be there already.
         progress: told how many rows are done.
 
     Raises:
-        DataError: a row that cannot be asked about, by file and line.
+        DataError: rows that cannot be asked about; all are named before the first is answered.
         UsageError: the model is not fine-tuned, `out` is there already, an ending is not supported,
             or a column of the file has the name of one of the answer's.
         SystemFault: the disk is full, ...
     """
     count = cut = 0
-    answers = predicted_rows(predictor, source, columns=columns)
     check_new_file(out, source, overwrite=overwrite)
+    answers, bad = predicted_rows(predictor, source, columns=columns, skip_bad=skip_bad)
     with open_writer(out) as write:
         for block, lost in answers:
             for values, answer in block:
@@ -102,21 +112,28 @@ def predict_file(
             count += len(block)
             cut += lost
             progress(count)
-    return Done(str(out), count, cut)
+    return Predicted(str(out), count, cut, skipped=bad.lines())
 
 
 def predicted_rows(
-    predictor: Model, source: Path | str, *, columns: Columns
-) -> Iterator[AnsweredBlock]:
+    predictor: Model, source: Path | str, *, columns: Columns, skip_bad: bool = False
+) -> tuple[Iterator[AnsweredBlock], BadRows]:
     """The rows of a file in blocks, each row's own columns and the answer's; see `predict_file`.
 
     With each block comes how many of its rows lost the end of their text.
 
+    Returns:
+        The blocks, and the rows that are left out, which are all known before the first block.
+
     Raises:
-        DataError, UsageError, SystemFault: as `predict_file`; the model is checked at once.
+        DataError, UsageError, SystemFault: as `predict_file`; the model and the rows are checked at
+            once.
     """
-    task_config = predictor.task_config
-    return _predicted(predictor, task_config, reading.asked(task_config, source, columns=columns))
+    task_config, bad = predictor.task_config, BadRows(skip=skip_bad)
+    for _ in reading.asked(task_config, source, columns=columns, bad=bad):
+        pass  # Reading is quick beside answering, and no answer is lost to a row far below.
+    again = reading.asked(task_config, source, columns=columns, bad=BadRows(skip=skip_bad))
+    return _predicted(predictor, task_config, again), bad
 
 
 def _predicted(

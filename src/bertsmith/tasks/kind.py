@@ -6,6 +6,7 @@ A kind is a file in `kinds` and a row of `kinds.registry.KINDS`; no other file c
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,18 +18,22 @@ from bertsmith.core.errors import DataError, UsageError
 from bertsmith.models.head_config import Level, Loss
 from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
+from bertsmith.tasks.bad_rows import BadRows
+from bertsmith.tasks.datasets import own_rows
+from bertsmith.tasks.datasets.own_rows import is_lines
 from bertsmith.tasks.decode import Outputs
 from bertsmith.tasks.examples import Example, Limits
 from bertsmith.tasks.features import Features
 from bertsmith.tasks.inspection import Inspection
 from bertsmith.tasks.metric import Metric, Row
 from bertsmith.tasks.notes import Notes
+from bertsmith.tasks.spellings import in_order
 from bertsmith.tasks.task_config import Columns, TaskConfig
-from bertsmith.text import rows, streams
-from bertsmith.text.formats.registry import read_rows
+from bertsmith.text import rows
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
+_ONE_COLUMN = ("text", "text_pair", "label", "words", "tags", "question", "context")
 COLUMNS_NEEDED = "give them as columns of a .csv, .tsv, .jsonl or .parquet"
 
 
@@ -135,7 +140,7 @@ class TaskKind(ABC):
         path: Path | str,
         columns: Columns,
         *,
-        skipped: list[str] | None = None,
+        bad: BadRows | None = None,
         notes: Notes | None = None,
     ) -> Iterator[Example]:
         """The labelled examples of one of the user's files, in order.
@@ -143,37 +148,47 @@ class TaskKind(ABC):
         Args:
             path: the file, possibly packed; its ending tells the format.
             columns: what its columns are called.
-            skipped: None makes answers that are not in their context an error; into a list goes, a
-                sentence each, what is wrong with them, and they are left out.
+            bad: collects rows that cannot be used; None: they are refused, all at once.
             notes: are told what was decided by a rule.
 
         Raises:
             DataError: as `parse`, or as the format's reader.
-            UsageError: the path is a folder, or its ending is not supported or that of mere lines.
-            SystemFault: the file cannot be read.
+            UsageError, SystemFault: the path is a folder, lines of text, or not to be read.
         """
         self.refuse_lines(path)
-        for number, row in enumerate(read_rows(path)):
-            yield self.parse(row, str(number), columns, labelled=True)
+        parse = partial(self.parse, columns=columns, labelled=True)
+        needed = self.needed(columns, labelled=True)
+        for _, example in own_rows.read(path, needed, parse, bad or BadRows()):
+            yield example
+
+    def needed(self, columns: Columns, *, labelled: bool) -> dict[str, str]:
+        """The columns that every row must have: field of `Columns` -> its name in the file."""
+        fields = [field for field in self.columns if labelled or field != "label"]
+        named = {field: getattr(columns, field) for field in fields if field in _ONE_COLUMN}
+        return {field: name for field, name in named.items() if name}
 
     def read_unlabelled(
-        self, path: Path | str, columns: Columns, *, labels: Collection[str] = ()
+        self,
+        path: Path | str,
+        columns: Columns,
+        *,
+        labels: Collection[str] = (),
+        bad: BadRows | None = None,
     ) -> Iterator[tuple[dict[str, Any], Example]]:
         """Every row of a file and what a model is asked about it, no label looked for.
 
         Args:
-            path: as in `read`; also lines of text, a text each, where one text is asked about.
+            path: also lines of text, a text each, where one text is asked about.
             columns: what its columns are called.
             labels: the model's, by which a format may be known.
-
-        Raises:
-            DataError: as `parse`.
-            UsageError, SystemFault: as `read`.
+            bad: as in `read`, which raises the same errors.
         """
         rows.refuse_folder(path)
         columns = self.columns_in(path, columns)
-        for number, row in enumerate(read_rows(path)):
-            yield row.values, self.parse(row, str(number), columns, labelled=False)
+        parse = partial(self.parse, columns=columns, labelled=False)
+        needed = self.needed(columns, labelled=False)
+        for row, example in own_rows.read(path, needed, parse, bad or BadRows()):
+            yield row.values, example
 
     def refuse_lines(self, path: Path | str) -> None:
         """Refuses a folder, and lines of text where labels are needed.
@@ -383,18 +398,3 @@ class TaskKind(ABC):
     @abstractmethod
     def card(self, example: Any, answer: Any) -> Card:
         """An example with its wrong prediction."""
-
-
-def is_lines(path: Path | str) -> bool:
-    """Whether a file has a text a line."""
-    return streams.endings(str(path))[0] == ".txt"
-
-
-def in_order(names: Collection[str]) -> tuple[str, ...]:
-    """Names sorted, whole numbers by value."""
-    return tuple(sorted(names, key=_rank))
-
-
-def _rank(name: str) -> tuple[bool, int, str]:
-    is_number = name.isdecimal()
-    return not is_number, int(name) if is_number else 0, name

@@ -7,7 +7,7 @@ are not seen, how accents are encoded, or how a number is written (`1`, `1.0`, `
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from bertsmith.tasks.entities import is_entity_tag
 from bertsmith.tasks.examples import Example
@@ -99,3 +99,13 @@ def _visible(label: str) -> str:
         else sign.encode("unicode_escape").decode()
         for sign in label
     )
+
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Names sorted, whole numbers by value."""
+    return tuple(sorted(names, key=_rank))
+
+
+def _rank(name: str) -> tuple[bool, int, str]:
+    is_number = name.isdecimal()
+    return not is_number, int(name) if is_number else 0, name

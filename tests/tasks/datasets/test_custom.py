@@ -12,6 +12,7 @@ import pytest
 from by_kind import own_task, read_own
 
 from bertsmith.core.errors import DataError, UsageError
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.examples import Answer, AnswerExample, TagExample, TextExample
 from bertsmith.tasks.task_config import Columns
 
@@ -160,12 +161,12 @@ def test_an_empty_text_is_named(tmp_path, value):
         ("multiple-choice", Columns(choices=("text", "b")), "b", "", "choices"),
         (
             "token-classification",
-            Columns(words="word"),
+            Columns(words="word", tags="text"),
             "word",
             " (perhaps you meant 'words')",
             "words",
         ),
-        ("question-answering", Columns(question="Q"), "Q", "", "question"),
+        ("question-answering", Columns(question="Q", context="text"), "Q", "", "question"),
         ("question-answering", Columns(question="text", context="C"), "C", "", "context"),
         (
             "question-answering",
@@ -189,6 +190,42 @@ def test_a_column_that_is_not_there_names_its_flag(tmp_path, kind, columns, name
         f":1: no column '{name}'{near}; found {listed}: name {article} with {flag}, "
         "or add it to this row."
     )
+
+
+def test_all_missing_columns_are_named_at_once_before_any_row(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("review,stars,second\n,1,\n")
+    columns = Columns(text_pair="other")
+    assert message("classification", path, columns) == (
+        ":1: no columns 'text', 'other', 'label'; found 'review', 'stars', 'second': name others "
+        "with text, text_pair, label."
+    )
+    path.write_text("word,tag\nA,B\n")
+    assert "no columns 'question', 'context'" in message("question-answering", path)
+
+
+def test_all_bad_rows_are_named_by_kind_and_left_out_if_asked(tmp_path):
+    path = tmp_path / "own.csv"
+    good = "fine,1\n" * 30
+    path.write_text("text,label\n" + ",1\n" * 12 + good + "red,\n" + "blue,x\n" + "green,y\n")
+    assert message("regression", path) == (
+        ": 15 rows cannot be used. 12 rows (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ...): the text in "
+        "column 'text' is empty; remove the row. 2 rows (45, ...): the label 'x' in column 'label' "
+        "is not a finite number, written as 1234.5; correct it, or use `classification` for "
+        "classes. 1 row (44): the label in column 'label' is missing; fill it in or remove the "
+        "row. Correct them, or leave them out with skip_bad=True."
+    )
+    bad = BadRows(skip=True)
+    assert len(read("regression", path, bad=bad)) == 30
+    assert bad.count == 15
+    lines = "".join(f'{{"text": "a", "label": {n % 2}}}\n' for n in range(30))
+    path = tmp_path / "own.jsonl"
+    path.write_text(lines + '{"text": "b"}\n{"label": 1}\n{"text": "b", "label": [1]}\n' + lines)
+    found = message("classification", path)
+    for part in (": 3 rows cannot be used. ", "no column 'label'", "(31)", "(32)", "(33)"):
+        assert part in found
+    bad = BadRows(skip=True)
+    assert len(read("classification", path, bad=bad)) == 60
 
 
 def test_a_value_of_another_kind_is_named(tmp_path):
@@ -373,17 +410,17 @@ def test_answers_that_are_not_in_their_context_are_counted_and_left_out_if_asked
         row | {"answer_start": 4},
         row | {"answer": "Paris"},
     )
-    assert message("question-answering", path) == (
-        ":2: the answer 'rome' does not occur in its context (3 answers are wrong like this); "
-        "correct the file, or leave such answers out with skip_misplaced=True."
-    )
-    skipped: list[str] = []
-    assert [e.where for e in read("question-answering", path, skipped=skipped)] == [f"{path}:1"]
-    assert [line.removeprefix(str(path)) for line in skipped] == [
-        ":2: the answer 'rome' does not occur in its context",
-        ":3: the answer 'Rome' is not at character 4 of its context, where 'ome.' is",
-        ":4: the answer 'Paris' does not occur in its context",
+    lines = [
+        "2 rows (2, 4): the answer 'rome' does not occur in its context",
+        "1 row (3): the answer 'Rome' is not at character 4 of its context, where 'ome.' is",
     ]
+    assert message("question-answering", path) == (
+        f": 3 rows cannot be used. {'. '.join(lines)}. Correct them, or leave them out with "
+        "skip_bad=True."
+    )
+    bad = BadRows(skip=True)
+    assert [e.where for e in read("question-answering", path, bad=bad)] == [f"{path}:1"]
+    assert bad.lines() == lines
 
 
 def test_squads_structure_is_read(tmp_path):

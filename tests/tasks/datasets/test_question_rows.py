@@ -9,6 +9,7 @@ from by_kind import read_own
 from pyarrow import ipc, parquet
 
 from bertsmith.core.errors import DataError
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.examples import Answer
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.task_config import Columns
@@ -30,11 +31,9 @@ def put(folder: Path, *rows: dict, name: str = "data.jsonl") -> Path:
     return path
 
 
-def read(path: Path, skipped: list[str] | None = None) -> tuple[list, list[str]]:
+def read(path: Path, bad: BadRows | None = None) -> tuple[list, list[str]]:
     notes = Notes()
-    found = list(
-        read_own("question-answering", path, columns=COLUMNS, skipped=skipped, notes=notes)
-    )
+    found = list(read_own("question-answering", path, columns=COLUMNS, bad=bad, notes=notes))
     return [example.answers for example in found], notes.lines()
 
 
@@ -51,9 +50,9 @@ def test_a_place_inside_a_word_is_no_place(tmp_path):
     path = put(tmp_path, {"question": "Who?", "context": CONTEXT, "answer": "hen"})
     with pytest.raises(DataError, match=r":1: the answer 'hen' .* only inside other words"):
         read(path)
-    skipped: list[str] = []
-    assert read(path, skipped) == ([], [])
-    assert len(skipped) == 1
+    bad = BadRows(skip=True)
+    assert read(path, bad) == ([], [])
+    assert bad.count == 1
 
 
 @pytest.mark.parametrize("name", ["squad.jsonl", "squad.parquet", "squad.arrow"])

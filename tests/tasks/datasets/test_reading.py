@@ -8,7 +8,9 @@ import pytest
 from official_files import WRITERS
 
 from bertsmith.core.errors import UsageError
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import reading
+from bertsmith.tasks.datasets.registry import TASKS
 from bertsmith.tasks.examples import AnswerExample, Limits, TagExample, TextExample
 from bertsmith.tasks.kinds.registry import kind_named
 from bertsmith.tasks.task_config import Columns, TaskConfig
@@ -97,15 +99,16 @@ def test_official_files_are_known_by_their_names(tmp_path: Path) -> None:
 
 def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", "question,context,answer\na,b c,c\na,b c,d\n")
-    skipped: list[str] = []
+    bad = BadRows(skip=True)
     [found] = reading.labelled(
-        task_config("question-answering"), path, columns=Columns(), skipped=skipped
+        task_config("question-answering"), path, columns=Columns(), bad=bad
     ).values()
     assert len(found) == 1
-    assert skipped == [f"{path}:3: the answer 'd' does not occur in its context"]
-    reading.refuse_skipping(kind_named("question-answering"))
-    with pytest.raises(UsageError, match="skip_misplaced is for answers that are not in their"):
-        reading.refuse_skipping(kind_named("token-classification"))
+    assert bad.lines() == ["1 row (3): the answer 'd' does not occur in its context"]
+    for task in (None, TASKS["squad"], TASKS["squad2"]):
+        reading.refuse_skipping(task)
+    with pytest.raises(UsageError, match="skip_bad is for files of your own, squad and squad2"):
+        reading.refuse_skipping(TASKS["conll2003"])
 
 
 def test_columns_that_would_not_be_read_are_refused() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bertsmith.core.errors import DataError, SystemFault
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import squad
 from bertsmith.tasks.examples import Answer, AnswerExample
 
@@ -31,8 +32,8 @@ def put(folder: Path, *questions: dict[str, Any], name: str = "dev.json") -> Pat
     return path
 
 
-def read(path: Path, part: str = "dev", *, two: bool = False, skipped: Any = None) -> Any:
-    return squad.reader(may_be_impossible=two, skipped=skipped)(path, part)
+def read(path: Path, part: str = "dev", *, two: bool = False, bad: Any = None) -> Any:
+    return squad.reader(may_be_impossible=two, bad=bad)(path, part)
 
 
 def message(path: Path, **more: Any) -> str:
@@ -115,30 +116,26 @@ def test_misplaced_answers_are_counted_named_and_left_out_if_asked(tmp_path):
         question(4, ("Zoë", -1), ("", 3)),
     )
     assert message(path) == (
-        ": question q2: the answer '北京' is not at character 17 of its context, where '. ' is (4 "
-        "answers are wrong like this); correct the file, or leave such answers out with "
-        "skip_misplaced=True."
+        ": 4 rows cannot be used. 2 rows (question q2, question q4): the answer '北京' is not at "
+        "character 17 of its context, where '. ' is. 1 row (question q3): the answer 'Rome' is not "
+        "at character 45 of its context, which has 44 characters. 1 row (question q4): the answer "
+        "'Zoë' is not at character -1 of its context, where 'Zoë' is. Correct them, or leave them "
+        "out with skip_bad=True."
     )
-    skipped: list[str] = []
-    kept = read(path, skipped=skipped)
+    bad = BadRows(skip=True)
+    kept = read(path, bad=bad)
     assert [(example.key, example.answers) for example in kept] == [
         ("q1", (Answer("Zoë", 0),)),
         ("q2", (Answer("in 北京", 12),)),
     ]
-    assert [line.removeprefix(str(path)) for line in skipped] == [
-        ": question q2: the answer '北京' is not at character 17 of its context, where '. ' is",
-        ": question q3: the answer 'Rome' is not at character 45 of its context, which has 44 "
-        "characters",
-        ": question q4: the answer 'Zoë' is not at character -1 of its context, where 'Zoë' is",
-        ": question q4: the answer '' is not at character 3 of its context, where ' ' is",
-    ]
+    assert bad.count == 4
 
 
 def test_one_misplaced_answer_is_not_counted(tmp_path):
     path = put(tmp_path, question(1, ("Rome", 0)))
     assert message(path) == (
         ": question q1: the answer 'Rome' is not at character 0 of its context, where 'Zoë ' is; "
-        "correct the file, or leave such answers out with skip_misplaced=True."
+        "correct it, or leave it out with skip_bad=True."
     )
 
 

@@ -177,6 +177,8 @@ def _data_warnings(result: FinetuneResult) -> list[str]:
             t("{split} has only {count} examples: too few for a reliable score.",
               split=split, count=count)
         )  # fmt: skip
+    if result.skipped:
+        found.append(t("Rows that were left out: {rows}.", rows=". ".join(result.skipped)))
     if inspection.leaked:
         found.append(
             t(

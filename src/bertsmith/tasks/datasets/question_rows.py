@@ -6,20 +6,20 @@ of two lists, `text` and `answer_start`, or a list of such objects, in a CSV wri
 """
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bertsmith.core.errors import DataError, option
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import squad
 from bertsmith.tasks.datasets.fields import not_a, text_of
+from bertsmith.tasks.datasets.own_rows import Parse
 from bertsmith.tasks.examples import Answer, AnswerExample
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.occurrences import occurrences
+from bertsmith.tasks.task_config import Columns
 from bertsmith.text import rows
-from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.rows import Row
 
 _ANSWERS, _STARTS = "answers", "answer_start"
@@ -29,29 +29,20 @@ _SEVERAL = (
 )
 
 
-def read(
-    path: Path | str,
-    question: str,
-    context: str,
-    answer: str,
-    *,
-    skipped: list[str] | None,
-    notes: Notes | None,
-) -> Iterator[AnswerExample]:
-    """The questions of one file with the columns of these names; see `own.read_own`."""
-    misplaced: list[str] = []
-    notes = notes or Notes()
-    for number, row in enumerate(read_rows(path)):
-        asked = text_of(row, question, "question")
-        text = text_of(row, context, "context")
-        found = _answers(row, answer, text, misplaced, notes)
-        if found is not None:
-            yield AnswerExample(row.where, str(number), asked, text, found)
-    squad.judge(misplaced, skipped)
+def parser(columns: Columns, bad: BadRows, notes: Notes) -> Parse:
+    """What makes an example of a row with columns of these names; see `own_rows.read`."""
+
+    def parse(row: Row, key: str) -> AnswerExample | None:
+        asked = text_of(row, columns.question, "question")
+        text = text_of(row, columns.context, "context")
+        found = _answers(row, columns.answer, text, bad, notes)
+        return None if found is None else AnswerExample(row.where, key, asked, text, found)
+
+    return parse
 
 
 def _answers(
-    row: Row, name: str, context: str, misplaced: list[str], notes: Notes
+    row: Row, name: str, context: str, bad: BadRows, notes: Notes
 ) -> tuple[Answer, ...] | None:
     """The answers, () where there is none, None where all are misplaced."""
     if name == "answer" and name not in row.values and _ANSWERS in row.values:
@@ -64,14 +55,14 @@ def _answers(
     placed: list[Answer] = []
     for text, start in pairs:
         if start is None:
-            placed += _found(text.strip(), context, row.where, misplaced, notes)
+            placed += _found(text.strip(), context, row.where, bad, notes)
         else:
             where = row.where
-            placed += squad.place(text, start, context=context, where=where, misplaced=misplaced)
+            placed += squad.place(text, start, context=context, where=where, bad=bad)
     return tuple(placed) or (None if pairs else ())
 
 
-def _found(text: str, context: str, where: str, misplaced: list[str], notes: Notes) -> list[Answer]:
+def _found(text: str, context: str, where: str, bad: BadRows, notes: Notes) -> list[Answer]:
     """The answer where it first occurs as words of its own; nothing, and why, where it does not."""
     starts = occurrences(text, context)
     if len(starts) > 1:
@@ -84,7 +75,7 @@ def _found(text: str, context: str, where: str, misplaced: list[str], notes: Not
             "occurs in its context only inside other words or numbers; a column "
             f"'{_STARTS}' may say where it begins"
         )
-    misplaced.append(f"{where}: the answer '{text[:60]}' {what}")
+    bad.add(f"{where}: the answer '{text[:60]}' {what}")
     return []
 
 

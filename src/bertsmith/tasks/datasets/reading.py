@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.core.errors import UsageError, option
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import registry, squad
 from bertsmith.tasks.examples import Example
 from bertsmith.tasks.kind import TaskKind
@@ -51,34 +52,31 @@ def refuse_columns(
             )
 
 
-def refuse_skipping(kind: TaskKind) -> None:
-    """Refuses `skip_misplaced` where nothing can be misplaced.
+def refuse_skipping(task: Task | None) -> None:
+    """Refuses `skip_bad` for official files, in which no row is bad.
 
     Raises:
-        UsageError: the kind has no answers in contexts.
+        UsageError: the task is official, and none whose answers may be misplaced.
     """
-    if "skip_misplaced" not in kind.settings:
+    if task is not None and task.kind.level != "span":
         raise UsageError(
-            f"{option('skip_misplaced')} is for answers that are not in their context, which only "
-            "'question-answering', squad and squad2 have: leave it out."
+            f"{option('skip_bad')} is for files of your own, squad and squad2: leave it out."
         )
 
 
-def official(
-    name: str, *, skipped: list[str] | None = None, notes: Notes | None = None
-) -> Task | None:
+def official(name: str, *, bad: BadRows | None = None, notes: Notes | None = None) -> Task | None:
     """The task of that name in the table, or None for files of the user's own.
 
     Args:
         name: a row of the table, or a kind.
-        skipped: None makes misplaced answers an error; else see `squad.read`.
+        bad: collects rows that cannot be used; None: they are refused, all at once.
         notes: are told what was decided by a rule.
     """
     task = registry.TASKS.get(name)
-    if task is None or "skip_misplaced" not in task.kind.settings:
+    if task is None or task.kind.level != "span":
         return task
     possible = task.may_be_impossible
-    reader = squad.reader(may_be_impossible=possible, skipped=skipped, notes=notes)
+    reader = squad.reader(may_be_impossible=possible, bad=bad, notes=notes)
     return replace(task, read=reader)
 
 
@@ -98,7 +96,7 @@ def labelled(
     path: Path | str,
     *,
     columns: Columns,
-    skipped: list[str] | None = None,
+    bad: BadRows | None = None,
     notes: Notes | None = None,
 ) -> dict[str, list[Example]]:
     """What a model is scored on: the dev parts in a folder of official files, or one file.
@@ -107,7 +105,7 @@ def labelled(
         task_config: of the model.
         path: the folder or the file.
         columns: what the columns of the user's own file are called.
-        skipped: None makes misplaced answers an error; else see `squad.read`.
+        bad: collects rows that cannot be used; None: they are refused, all at once.
         notes: are told what was decided by a rule.
 
     Raises:
@@ -115,7 +113,7 @@ def labelled(
         DataError: a file is missing or damaged, or has no labels.
         SystemFault: a file cannot be read.
     """
-    task = official(task_config.task, skipped=skipped, notes=notes)
+    task = official(task_config.task, bad=bad, notes=notes)
     is_folder = not streams.is_url(str(path)) and Path(path).is_dir()
     if task is not None and is_folder:
         return dev_parts(Path(path), task)
@@ -127,15 +125,18 @@ def labelled(
     name = str(path).rpartition("/")[2]
     if task is not None:
         return {name: registry.read(path, task, "dev")}
-    found = kind_named(task_config.kind).read(path, columns, skipped=skipped, notes=notes)
+    found = kind_named(task_config.kind).read(path, columns, bad=bad, notes=notes)
     return {name: list(found)}
 
 
-def asked(task_config: TaskConfig, path: Path | str, *, columns: Columns) -> Asked:
+def asked(
+    task_config: TaskConfig, path: Path | str, *, columns: Columns, bad: BadRows | None = None
+) -> Asked:
     """What a model is asked about each row of a file, no label looked for.
 
     Files that are called like official ones of the model's task are read as these; where a layout
-    has no rows, the columns are the `id` of the example alone.
+    has no rows, the columns are the `id` of the example alone. `bad` collects rows that cannot be
+    asked about; None: they are refused, all at once.
 
     Raises:
         UsageError: the path is a folder, its ending is not supported, or it has lines of text where
@@ -146,7 +147,7 @@ def asked(task_config: TaskConfig, path: Path | str, *, columns: Columns) -> Ask
     part = _official_part(task_config.task, path)
     if part is None:
         yield from kind_named(task_config.kind).read_unlabelled(
-            path, columns, labels=task_config.labels
+            path, columns, labels=task_config.labels, bad=bad
         )
         return
     for example in registry.read(path, registry.TASKS[task_config.task], part):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from bertsmith.core.errors import DataError, explain_os_error, option
+from bertsmith.core.errors import DataError, explain_os_error
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.examples import Answer, AnswerExample, Example
 from bertsmith.tasks.notes import Notes
 from bertsmith.text import streams
@@ -47,7 +48,7 @@ class _Squad(msgspec.Struct):
 
 
 def reader(
-    *, may_be_impossible: bool, skipped: list[str] | None = None, notes: Notes | None = None
+    *, may_be_impossible: bool, bad: BadRows | None = None, notes: Notes | None = None
 ) -> Callable[[Path, str], list[Example]]:
     """A task's reader of (file, part), by `read`; only a test file may be without answers."""
 
@@ -57,7 +58,7 @@ def reader(
             path,
             may_be_impossible=may_be_impossible,
             labelled=labelled,
-            skipped=skipped,
+            bad=bad,
             notes=notes,
         )
 
@@ -69,7 +70,7 @@ def read(
     *,
     may_be_impossible: bool,
     labelled: bool | None = True,
-    skipped: list[str] | None = None,
+    bad: BadRows | None = None,
     notes: Notes | None = None,
 ) -> list[Example]:
     """The questions of one file, in order.
@@ -81,9 +82,8 @@ def read(
         may_be_impossible: whether a question may have no answer (version 2.0).
         labelled: whether each question must have its answers; None takes them where they are, False
             does not look at them.
-        skipped: None makes an answer that is not in its context an error. Into a list goes, a
-            sentence each, what is wrong with such answers; they are left out, and with them the
-            questions that have no other.
+        bad: collects answers that are not in their context, and with them goes the question that
+            has no other; None: the file is refused.
         notes: are told of impossible questions that have answers; they are taken to have none.
 
     Raises:
@@ -92,35 +92,23 @@ def read(
             that are not in their context (counted, the first named).
         SystemFault: the file cannot be read.
     """
-    misplaced: list[str] = []
+    bad = bad or BadRows()
     examples: list[Example] = []
     for question, context, where in _questions(path):
         answers: tuple[Answer, ...] | None = None
         if labelled or (labelled is None and question.answers is not None):
-            answers = _answers(question, context, where, misplaced, impossible=may_be_impossible)
+            answers = _answers(question, context, where, bad, impossible=may_be_impossible)
             if notes is not None and question.is_impossible and question.answers:
                 notes.add(CONTRADICTING, where)
             if not answers and question.answers and not question.is_impossible:
                 continue  # all of them were misplaced
         key = str(question.id)
         examples.append(AnswerExample(where, key, question.question, context, answers))
-    judge(misplaced, skipped)
+    bad.judge(path)
     return examples
 
 
-def judge(misplaced: list[str], skipped: list[str] | None) -> None:
-    """Hands on what is wrong with misplaced answers, or raises it; see `read`."""
-    if skipped is not None:
-        skipped += misplaced
-    elif misplaced:
-        several = f" ({len(misplaced)} answers are wrong like this)" if len(misplaced) > 1 else ""
-        raise DataError(
-            f"{misplaced[0]}{several}; correct the file, or leave such answers out with "
-            f"{option('skip_misplaced', True)}."
-        )
-
-
-def place(text: str, start: int, *, context: str, where: str, misplaced: list[str]) -> list[Answer]:
+def place(text: str, start: int, *, context: str, where: str, bad: BadRows) -> list[Answer]:
     """The answer without white space around it; nothing, and why, where it is not at `start`."""
     body = text.strip()
     begin = start + text.index(body)
@@ -129,7 +117,7 @@ def place(text: str, start: int, *, context: str, where: str, misplaced: list[st
         return [Answer(body, begin)]
     there = context[max(start, 0) :][: max(len(text), 1)]
     found = f"where '{there[:60]}' is" if there else f"which has {len(context)} characters"
-    misplaced.append(
+    bad.add(
         f"{where}: the answer '{text[:60]}' is not at character {start} of its context, {found}"
     )
     return []
@@ -174,7 +162,7 @@ def _load(path: Path | str) -> _Squad:
 
 
 def _answers(
-    question: _Question, context: str, where: str, misplaced: list[str], *, impossible: bool
+    question: _Question, context: str, where: str, bad: BadRows, *, impossible: bool
 ) -> tuple[Answer, ...]:
     if question.is_impossible and impossible:
         return ()
@@ -191,7 +179,5 @@ def _answers(
     return tuple(
         placed
         for answer in question.answers
-        for placed in place(
-            answer.text, answer.answer_start, context=context, where=where, misplaced=misplaced
-        )
+        for placed in place(answer.text, answer.answer_start, context=context, where=where, bad=bad)
     )

@@ -114,6 +114,11 @@ class MultiLabel(TextKind):
     counted = "label"
     loss_words = "binary cross-entropy in nats, averaged over the labels"
 
+    def needed(self, columns: Columns, *, labelled: bool) -> dict[str, str]:
+        """The labels may also be in a column `labels`."""
+        found = super().needed(columns, labelled=labelled)
+        return {field: name for field, name in found.items() if field != "label"}
+
     def label_in(self, row: FileRow, columns: Columns) -> tuple[str, ...]:
         """A list, also as JSON, or names with the separator between; empty: no label."""
         name = columns.label

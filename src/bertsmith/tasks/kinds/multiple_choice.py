@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Passage, Report, Stretch
+from bertsmith.tasks.bad_rows import BadRows
+from bertsmith.tasks.datasets import own_rows
 from bertsmith.tasks.datasets.fields import label_of, list_of, text_of
 from bertsmith.tasks.decode import Outputs, softmax
 from bertsmith.tasks.examples import ChoiceExample, Example, Limits
@@ -21,7 +23,6 @@ from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows
-from bertsmith.text.formats.registry import read_rows
 from bertsmith.text.rows import Row as FileRow
 from bertsmith.text.tokenizer.encode import fit_pair, room_for_text
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -77,7 +78,7 @@ class MultipleChoice(TaskKind):
         path: Path | str,
         columns: Columns,
         *,
-        skipped: list[str] | None = None,
+        bad: BadRows | None = None,
         notes: Notes | None = None,
     ) -> Iterator[Example]:
         """As many choices a row as there are columns for them, else as many as the first has."""
@@ -88,7 +89,9 @@ class MultipleChoice(TaskKind):
                 f"{option('choices')}."
             )
         expected = len(columns.choices) if len(columns.choices) > 1 else 0
-        for number, row in enumerate(read_rows(path)):
+
+        def parse(row: FileRow, key: str) -> Example:
+            nonlocal expected
             a = text_of(row, columns.text, "text")
             choices = _choices(row, columns.choices)
             expected = expected or max(len(choices), 2)
@@ -97,8 +100,11 @@ class MultipleChoice(TaskKind):
                     f"{row.where}: found {len(choices) or 'no'} choice{'s' * (len(choices) != 1)}, "
                     f"expected {expected}; give every row the same number of choices, none empty."
                 )
-            label = _right_choice(row, columns, choices)
-            yield ChoiceExample(row.where, str(number), a, choices, label)
+            return ChoiceExample(row.where, key, a, choices, _right_choice(row, columns, choices))
+
+        needed = self.needed(columns, labelled=True)
+        for _, example in own_rows.read(path, needed, parse, bad or BadRows()):
+            yield example
 
     def grouped(self, texts: Sequence[str], *, pairs: bool) -> list[tuple[str, ...]]:
         """All together: a text and its choices."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from bertsmith.core.errors import DataError
 from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
-from bertsmith.tasks.datasets import question_rows, squad
+from bertsmith.tasks.bad_rows import BadRows
+from bertsmith.tasks.datasets import own_rows, question_rows, squad
 from bertsmith.tasks.datasets.fields import text_of
 from bertsmith.tasks.decode import Outputs
 from bertsmith.tasks.examples import AnswerExample, Example, Limits
@@ -47,7 +48,7 @@ class QuestionAnswering(TaskKind):
     name = "question-answering"
     level = "span"
     prediction = SpanAnswer
-    settings = frozenset(("stride", "skip_misplaced"))
+    settings = frozenset(("stride",))
     is_paired = True
     usual = Usual(16, 384, 256)
     metrics: ClassVar[Mapping[str, Metric]] = {
@@ -82,25 +83,32 @@ class QuestionAnswering(TaskKind):
         path: Path | str,
         columns: Columns,
         *,
-        skipped: list[str] | None = None,
+        bad: BadRows | None = None,
         notes: Notes | None = None,
     ) -> Iterator[Example]:
         """SQuAD's JSON, or rows."""
         if is_squad(path):
             rows.refuse_folder(path)
-            yield from squad.read(path, may_be_impossible=True, skipped=skipped, notes=notes)
+            yield from squad.read(path, may_be_impossible=True, bad=bad, notes=notes)
             return
         self.refuse_lines(path)
-        names = columns.question, columns.context, columns.answer
-        yield from question_rows.read(path, *names, skipped=skipped, notes=notes)
+        bad = bad or BadRows()
+        parse = question_rows.parser(columns, bad, notes or Notes())
+        for _, example in own_rows.read(path, self.needed(columns, labelled=True), parse, bad):
+            yield example
 
     def read_unlabelled(
-        self, path: Path | str, columns: Columns, *, labels: Collection[str] = ()
+        self,
+        path: Path | str,
+        columns: Columns,
+        *,
+        labels: Collection[str] = (),
+        bad: BadRows | None = None,
     ) -> Iterator[tuple[dict[str, Any], Example]]:
         """SQuAD's JSON, or rows."""
         rows.refuse_folder(path)
         if not is_squad(path):
-            yield from super().read_unlabelled(path, columns, labels=labels)
+            yield from super().read_unlabelled(path, columns, labels=labels, bad=bad)
             return
         for example in squad.read(path, may_be_impossible=True, labelled=False):
             yield {"id": example.key}, example

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from bertsmith.reports.language import t
 from bertsmith.tasks.datasets.fields import text_of
+from bertsmith.tasks.datasets.own_rows import is_lines
 from bertsmith.tasks.examples import Example, TextExample
-from bertsmith.tasks.kind import TaskKind, is_lines
+from bertsmith.tasks.kind import TaskKind
 from bertsmith.tasks.task_config import Columns
 from bertsmith.text import rows
 from bertsmith.text.rows import Row

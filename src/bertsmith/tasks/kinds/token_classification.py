@@ -14,18 +14,21 @@ from bertsmith.core.errors import DataError, UsageError
 from bertsmith.reports.language import t
 from bertsmith.reports.page import Card, Report
 from bertsmith.tasks import tagging
+from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import conll
 from bertsmith.tasks.datasets.fields import list_of, name_of, text_of
+from bertsmith.tasks.datasets.own_rows import is_lines
 from bertsmith.tasks.decode import Outputs, softmax
 from bertsmith.tasks.entities import MARKS, Entity, entities, is_entity_tag
 from bertsmith.tasks.examples import Example, Limits, TagExample
 from bertsmith.tasks.features import ROW, WORD, Features
-from bertsmith.tasks.kind import Answered, Prediction, TaskKind, Usual, in_order, is_lines
+from bertsmith.tasks.kind import Answered, Prediction, TaskKind, Usual
 from bertsmith.tasks.kinds import sections, tag_report
 from bertsmith.tasks.kinds.entity_scores import TAG_METRICS, TagAnswer, TaggedSpan, per_type
 from bertsmith.tasks.metric import Floats, Metric, Row
 from bertsmith.tasks.notes import Notes
 from bertsmith.tasks.pool import Pool
+from bertsmith.tasks.spellings import in_order
 from bertsmith.tasks.task_config import Columns, TaskConfig
 from bertsmith.text import rows, segmentation, streams
 from bertsmith.text.formats import columnar
@@ -60,6 +63,10 @@ class TokenClassification(TaskKind):
     def columns_read(self, *, labelled: bool) -> tuple[str, ...]:
         """A tagger is also asked about a text."""
         return self.columns if labelled else (*self.columns, "text")
+
+    def needed(self, columns: Columns, *, labelled: bool) -> dict[str, str]:
+        """Without labels a row may have a text instead of words."""
+        return super().needed(columns, labelled=True) if labelled else {}
 
     def parse(self, row: FileRow, key: str, columns: Columns, *, labelled: bool) -> Example:
         """A list of words, with a list of tags; or a text, which is cut into words."""
@@ -96,7 +103,7 @@ class TokenClassification(TaskKind):
         path: Path | str,
         columns: Columns,
         *,
-        skipped: list[str] | None = None,
+        bad: BadRows | None = None,
         notes: Notes | None = None,
     ) -> Iterator[Example]:
         """Columns as in CoNLL's files, unless the rows of the format can hold lists."""
@@ -106,18 +113,23 @@ class TokenClassification(TaskKind):
             yield from conll.read(path, words=words, tags=tags, notes=notes)
             return
         names = columnar.class_names(path).get(columns.tags)
-        for example in super().read(path, columns, skipped=skipped, notes=notes):
+        for example in super().read(path, columns, bad=bad, notes=notes):
             yield _named(example, names, columns.tags) if names else example
 
     def read_unlabelled(
-        self, path: Path | str, columns: Columns, *, labels: Collection[str] = ()
+        self,
+        path: Path | str,
+        columns: Columns,
+        *,
+        labels: Collection[str] = (),
+        bad: BadRows | None = None,
     ) -> Iterator[tuple[dict[str, Any], Example]]:
         """Columns if the lines of a file end in tags; else rows with lists, or running text."""
         rows.refuse_folder(path)
         ending = streams.endings(str(path))[0]
         has_columns = not is_supported(str(path)) or conll.has_tags(path, labels)
         if ending in _LISTS or not has_columns:
-            yield from super().read_unlabelled(path, columns, labels=labels)
+            yield from super().read_unlabelled(path, columns, labels=labels, bad=bad)
             return
         for example in conll.read(path, labelled=None, words=_chosen(columns)[0]):
             yield {"id": example.key}, example
