@@ -137,6 +137,22 @@ def test_wrong_checksum_names_the_file(tmp_path: Path, name: str) -> None:
         Corpus.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train-00001/tokens.npy", "unigrams.npy"])
+def test_parts_verify_every_file_once(tmp_path: Path, name: str) -> None:
+    corpus(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    opened = Corpus.open(tmp_path, verify=False)
+    failed = []
+    for part in range(3):
+        try:
+            opened.verify(part, 3)
+        except FolderError as error:
+            failed.append(str(error))
+    assert len(failed) == 1
+    assert str(path) in failed[0]
+
+
 def test_a_shard_cut_short_is_named_without_checksums(tmp_path: Path) -> None:
     corpus(tmp_path)
     path = tmp_path / "train-00000" / "tokens.npy"

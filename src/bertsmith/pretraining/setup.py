@@ -225,14 +225,15 @@ def save_untrained(config: PretrainConfig, out: Path) -> None:
 
 
 def open_corpus(folder: Path, place: Place) -> Corpus:
-    """Opens a corpus; the first process reads all of it once and compares checksums for all.
+    """Opens a corpus; the processes read all of it once between them and compare checksums.
 
     Raises:
         FolderError: it is missing or damaged.
     """
-    verified: list[Corpus] = []
-    place.first_decides(lambda: verified.append(Corpus.open(folder)))
-    return verified[0] if verified else Corpus.open(folder, verify=False)
+    place.first_decides(lambda: Corpus.open(folder, verify=False))
+    corpus = Corpus.open(folder, verify=False)
+    place.together(lambda: corpus.verify(place.world.rank, place.world.size))
+    return corpus
 
 
 def open_held_out(folder: Path, corpus: Corpus, place: Place) -> Split:

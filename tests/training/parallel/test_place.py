@@ -47,7 +47,10 @@ def test_seeding_needs_no_stack_trace_and_decides_the_draws() -> None:
 _WORKER = """
 import os, signal, sys, time
 import torch
+from bertsmith.core.errors import BertsmithError, DataError
 from bertsmith.training.parallel.place import join
+def refuse():
+    raise DataError("of the second")
 with join("fp32") as place:
     total = place.total([1.0, float(place.world.rank)])
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
@@ -55,7 +58,13 @@ with join("fp32") as place:
             os.kill(os.getpid(), signal.SIGKILL)
         place.total([0.0])
     answer = place.first_decides(lambda: {"from": place.world.rank})
-    open(sys.argv[1] + str(place.world.rank), "w").write(f"{total} {answer}")
+    done = []
+    place.together(lambda: done.append(place.world.rank))
+    try:
+        place.together(lambda: refuse() if place.world.rank else None)
+    except BertsmithError as error:
+        answer["refused"] = str(error)
+    open(sys.argv[1] + str(place.world.rank), "w").write(f"{total} {answer} {done}")
 """
 
 
@@ -73,5 +82,6 @@ def test_a_killed_worker_is_restarted_under_gloo(tmp_path: Path) -> None:
         text=True,
     )
     assert "SystemFault: The connection to another process of this run was lost" in done.stderr
-    assert (tmp_path / "out0").read_text() == "[2.0, 1.0] {'from': 0}"
-    assert (tmp_path / "out1").read_text() == "[2.0, 1.0] {'from': 0}"
+    expected = "[2.0, 1.0] {'from': 0, 'refused': 'of the second'}"
+    assert (tmp_path / "out0").read_text() == f"{expected} [0]"
+    assert (tmp_path / "out1").read_text() == f"{expected} [1]"

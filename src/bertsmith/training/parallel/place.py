@@ -80,6 +80,22 @@ class Place:
         value: T = answer[0]
         return value
 
+    def together(self, action: Callable[[], object]) -> None:
+        """Every process acts; where one fails, all fail with its error."""
+        failure: BertsmithError | None = None
+        try:
+            action()
+        except BertsmithError as error:
+            failure = error
+        messages = [None if failure is None else failure.message] * self.world.size
+        if self.world.size > 1:
+            dist.all_gather_object(messages, messages[0])
+        if failure is not None:
+            raise failure
+        for message in messages:
+            if message is not None:
+                raise BertsmithError(message)
+
 
 @contextlib.contextmanager
 def join(precision: Precision) -> Iterator[Place]:
