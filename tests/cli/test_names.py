@@ -106,3 +106,21 @@ def test_a_corpus_by_the_tokenizer_of_minilm(named):
     assert start_from("minilm").width == 384
     flags = ["--data", "corpus", "--out", "model", "--from", "minilm", "--show-batch", "1"]
     assert main(["pretrain", *flags, "--phases", "32:1"]) == 0
+
+
+def test_a_segmented_corpus_is_followed_by_masking_whole_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zh.txt").write_text(
+        "小明喜欢学习。他在北京。\n\n" * 3 + "天气很好。今天。\n\n老师。书。"
+    )
+    train = ["tokenizer", "train", "zh.txt", "--out", "vocab", "--vocab-size", "60"]
+    assert main(train) == 0
+    prepare = ["prepare", "zh.txt", "--tokenizer", "vocab", "--held-out", "0.4", "--workers", "1"]
+    for name, flags in (("plain", []), ("words", ["--segmenter", "jieba"])):
+        assert main([*prepare, "--out", name, *flags]) == 0, capsys.readouterr().err
+        [line] = [
+            line
+            for line in capsys.readouterr().out.splitlines()
+            if f"pretrain --data {name}" in line
+        ]
+        assert ("--whole-word-masking" in line) == bool(flags)

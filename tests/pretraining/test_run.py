@@ -427,6 +427,13 @@ def test_a_run_that_met_the_end_of_memory_goes_on_with_smaller_micro_batches(
 
 def test_show_batch_prints_examples(toy_corpus: Path) -> None:
     text = show_batch(settings(toy_corpus), 2)
+    first, _ = text.split("\n", 1)
+    assert first == (
+        "Recipe modern: 30% of the tokens are predicted (the paper: 15%), single pieces."
+    )
+    words = settings(toy_corpus, mlm_probability=0.15, whole_word_masking=True)
+    first, _ = show_batch(words, 1).split("\n", 1)
+    assert first == "Recipe modern: 15% of the tokens are predicted, whole words."
     assert text.count("[CLS]") == 2
     assert text.count("[SEP]") == 4
     assert "Example 2:" in text

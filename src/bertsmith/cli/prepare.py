@@ -83,5 +83,8 @@ class Prepare(Command):
             family = MODEL_TYPES.get(keys.get("model_type", ""), DEFAULT_FAMILY)
             begin = ["--from", self.tokenizer]
             begin += [] if family == DEFAULT_FAMILY else ["--model", family]
+        if self.segmenter != "none" and "--model" not in begin:
+            # Word boundaries are there for whole words to be masked.
+            begin.append("--whole-word-masking")
         run = ["pretrain", "--data", str(self.out), "--out", "model", *begin, "--hours", "1"]
         return Result(found, with_next(words.lines(found), run))

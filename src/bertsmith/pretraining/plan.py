@@ -5,6 +5,20 @@ from pathlib import Path
 from bertsmith.core.terminal import amount, duration
 from bertsmith.pretraining.config import PretrainConfig
 
+PAPER_SHARE = 0.15
+"""Of the tokens, those that a BERT of the paper predicts (section 3.1)."""
+
+
+def recipe_line(config: PretrainConfig) -> str:
+    """Which recipe the examples are made by, and what it asks for beside the paper's."""
+    if config.objective != "masked":
+        return f"Recipe {config.recipe}: every token is predicted from those before it."
+    share = f"{config.mlm_probability:.0%} of the tokens are predicted"
+    if config.mlm_probability != PAPER_SHARE:
+        share += f" (the paper: {PAPER_SHARE:.0%})"
+    unit = "whole words" if config.whole_word_masking else "single pieces"
+    return f"Recipe {config.recipe}: {share}, {unit}."
+
 
 def plan_lines(config: PretrainConfig, *, corpus_tokens: int, out: Path) -> list[str]:
     """How long the run is, how often it sees the corpus, and where it goes.

@@ -21,6 +21,7 @@ from bertsmith.models.modules.packed import TextBatch
 from bertsmith.pretraining.batches import Batches, heldout_batches
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.initial_weights import structure, word_columns
+from bertsmith.pretraining.plan import recipe_line
 from bertsmith.pretraining.show import describe
 from bertsmith.pretraining.word_vectors import word_vectors
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
@@ -190,7 +191,8 @@ def show_batch(config: PretrainConfig, count: int) -> str:
         other.close()
     with batches:
         [batch] = batches.at(0)
-        return describe(batch, corpus.tokenizer, pair_task=config.pair_task, sequences=count)
+        shown = describe(batch, corpus.tokenizer, pair_task=config.pair_task, sequences=count)
+        return f"{recipe_line(config)}\n{shown}"
 
 
 def first_steps(

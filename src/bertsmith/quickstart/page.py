@@ -351,9 +351,10 @@ def _tables(page: Report, outcome: Outcome, config: PretrainConfig) -> None:
         "size {size}, {parameters:,} parameters", size=config.size, parameters=outcome.parameters
     )
     training = t(
-        "recipe {recipe}, {steps:,} steps of {batch} sequences, {tokens:,} tokens ({passes:.1f} "
-        "times the text)",
+        "recipe {recipe} ({share:.0%} of tokens predicted; the paper: 15%), {steps:,} steps of "
+        "{batch} sequences, {tokens:,} tokens ({passes:.1f} times the text)",
         recipe=config.recipe,
+        share=config.mlm_probability,
         steps=outcome.steps,
         batch=config.batch_size,
         tokens=outcome.tokens_trained,
