@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -221,6 +222,7 @@ def test_files_and_flags_that_are_mentioned_exist(name, capsys):
 def test_commands_have_the_flags_they_need(name, monkeypatch, capsys):
     for command in COMMANDS.values():
         monkeypatch.setattr(command, "run", lambda self: Result(None, ""))
+        monkeypatch.setattr(command, "with_remote_folders", lambda self: nullcontext())
     for arguments in commands_in(read(name)):
         assert main(arguments) == 0, capsys.readouterr().err
 

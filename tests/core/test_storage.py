@@ -1,27 +1,21 @@
 import errno
 import hashlib
-import io
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from bertsmith.core import storage
 from bertsmith.core.errors import (
-    BertsmithError,
     FolderError,
-    MissingExtra,
     SystemFault,
-    UsageError,
 )
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.core.storage import FolderGone, atomic_folder, write_bytes
-from bertsmith.text import documents
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -306,7 +300,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path):
         storage.read_json(tmp_path, Shape)
 
 
-# Checksums and URLs.
+# Checksums.
 
 
 def test_checksums(tmp_path):
@@ -317,82 +311,6 @@ def test_checksums(tmp_path):
         storage.checksum(tmp_path / "none")
     with pytest.raises(SystemFault, match="this is a folder where a file was expected"):
         storage.checksum(tmp_path)
-
-
-def test_urls_and_paths_are_opened(tmp_path, monkeypatch):
-    (tmp_path / "a").write_bytes(b"abc")
-    with storage.open_url(str(tmp_path / "a")) as file:
-        assert file.read() == b"abc"
-    with storage.open_url(f"file://{tmp_path}/a") as file:
-        assert file.read() == b"abc"
-    with pytest.raises(SystemFault, match="no such file or folder"):
-        storage.open_url(str(tmp_path / "none"))
-    with pytest.raises(UsageError, match=r"Cannot open nosuch://a: Protocol not known: nosuch\."):
-        storage.open_url("nosuch://a")
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(MissingExtra, match=r"Opening s3://a needs an optional package: run `pip"):
-        storage.open_url("s3://a")
-
-
-class NoCredentials(Exception):
-    """As botocore's: neither an OSError nor anything else that could be named here."""
-
-
-class OddFile(io.BytesIO):
-    def read(self, size=-1):
-        if self.tell() > 3:
-            raise NoCredentials("Unable to\n  locate credentials.")
-        return super().read(min(size, 4))
-
-
-@pytest.fixture
-def odd_files():
-    fsspec: Any = pytest.importorskip("fsspec")
-
-    class Odd(fsspec.AbstractFileSystem):
-        def _open(self, path, mode="rb", **options):
-            if "half" in path:
-                return OddFile(b"text\n\nmore text")
-            raise (
-                NoCredentials if "mute" in path else TimeoutError if "slow" in path else OSError(5)
-            )
-
-        def find(self, path, **options):
-            raise NoCredentials("Unable to\n  locate credentials.")
-
-    fsspec.register_implementation("odd", Odd, clobber=True)
-    return Odd
-
-
-@pytest.mark.usefixtures("odd_files")
-def test_what_a_remote_file_system_raises_is_one_sentence():
-    with pytest.raises(SystemFault, match=r"^Could not read odd://mute/a\.txt: NoCredentials\.$"):
-        storage.open_url("odd://mute/a.txt")
-    with pytest.raises(SystemFault, match=r"^Could not read odd://slow/a\.txt: TimeoutError\.$"):
-        storage.open_url("odd://slow/a.txt")
-    want = "^Could not read {}: Unable to locate credentials\\.$"
-    with (
-        storage.open_url("odd://half/a.txt") as file,
-        pytest.raises(SystemFault, match=want.format("odd://half/a.txt")),
-    ):
-        file.read()
-    for name in ("half/a.txt", "half/a.txt.gz", "half/a.parquet"):
-        with pytest.raises(BertsmithError, match="odd://half/a"):
-            list(documents.read(f"odd://{name}"))
-    with pytest.raises(SystemFault, match=want.format("odd://folder")):
-        documents.list_files(["odd://folder"])
-
-
-def test_a_remote_file_can_be_read_in_any_order():
-    fsspec = pytest.importorskip("fsspec")
-    fsspec.filesystem("memory").pipe("/in/a", bytes(range(256)) * 100)
-    with storage.open_url("memory://in/a") as file:
-        assert file.seek(-2, io.SEEK_END) == 25598
-        assert file.read() == b"\xfe\xff"
-        file.seek(256)
-        assert file.tell() == 256
-        assert file.read(20_000) == (bytes(range(256)) * 100)[256:20_256]
-    assert file.closed
 
 
 def test_a_locked_folder_that_was_removed_is_not_begun_again(tmp_path: Path) -> None:

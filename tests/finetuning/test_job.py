@@ -466,9 +466,7 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
         data="x",
         columns=Columns(label="mark"),
     )
-    refused(
-        "s3://b/rte is a URL; official files are read from the disk", task="rte", data="s3://b/rte"
-    )
+    refused("memory://none/rte does not exist or is empty", task="rte", data="memory://none/rte")
     refused(r"Unknown task 'rtee' \(perhaps you meant 'rte'\)", task="rtee", data="x")
     for seeds, expected in ((0, "at least 1"), (10**9, "at most 1,000")):
         with pytest.raises(UsageError, match=f"seeds is {seeds}; it must be {expected}"):

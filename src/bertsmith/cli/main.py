@@ -43,6 +43,7 @@ from bertsmith.core.errors import (
     SystemFault,
     explain_os_error,
 )
+from bertsmith.core.remote import in_urls
 from bertsmith.core.runtime import share_cores, world_from_environment
 from bertsmith.core.stop import interruptible, signal_of
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str) -> None:
     """One line on stderr, whatever a library or a file's name put into the message."""
-    print(" ".join(in_flags(message).splitlines()), file=sys.stderr)
+    print(" ".join(in_urls(in_flags(message)).splitlines()), file=sys.stderr)
 
 
 def _warn_in_sentences(*, quiet: bool) -> None:
@@ -161,12 +162,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(_help(call))
         return 0
     command = parse(call)
-    found = command.run()
-    for result in [found] if isinstance(found, Result) else found:
-        if world_from_environment().first:
-            # Paths are the only values of a result that JSON has no word for.
-            data = msgspec.json.encode(result.data, enc_hook=str)
-            print(_for_stdout(data) if command.json else in_flags(result.text))
+    with command.with_remote_folders():
+        found = command.run()
+        for result in [found] if isinstance(found, Result) else found:
+            if world_from_environment().first:
+                # Paths are the only values of a result that JSON has no word for.
+                data = msgspec.json.encode(result.data, enc_hook=str)
+                shown = _for_stdout(data) if command.json else in_flags(result.text)
+                print(in_urls(shown))
     return 0
 
 

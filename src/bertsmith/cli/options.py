@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bertsmith.core.errors import UsageError, nearest
+from bertsmith.core.mirror import local_path
 
 GROUPS = (
     "Data",
@@ -95,7 +96,7 @@ class Option:
         if self.kind is int and _DIGITS.fullmatch(value) and abs(int(value)) >= 1 << 63:
             raise UsageError(f"{self.shown}: {value} is too large; expected less than 2^63.")
         try:
-            return self.kind(value)
+            return local_path(value) if self.kind is Path else self.kind(value)
         except ValueError as error:
             expected = _EXPECTED[self.kind]
             raise UsageError(f"{self.shown}: expected {expected}, found {value!r}.") from error

@@ -35,7 +35,7 @@ class Pretrain(TrainingOptions):
         "pretrain --data my-corpus --out my-model --size mini --show-batch",
     )
 
-    data: Path = flag("Corpus folder, from `bertsmith prepare`.", group="Data", metavar="DIR")
+    data: str = flag("Corpus folder, from `bertsmith prepare`.", group="Data", metavar="DIR")
     held_out: Path | None = flag(
         "Corpus to evaluate on.",
         group="Data",
@@ -209,7 +209,7 @@ class Pretrain(TrainingOptions):
         if self.show_batch is not None and self.steps is None and self.hours is None:
             flags["steps"] = 1
         start = None if self.start is None else start_from(self.start)
-        return pretrain_config(**flags | {"data": str(self.data), "phases": phases, "start": start})
+        return pretrain_config(**flags | {"data": self.data, "phases": phases, "start": start})
 
 
 def not_learned(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:

@@ -26,11 +26,12 @@ def lost_folder(path: Path) -> Path | None:
     return None
 
 
-def try_lock(path: Path) -> int | None:
+def try_lock(path: Path, *, shared: bool = False) -> int | None:
     """Takes a lock.
 
     Args:
         path: its file, created if missing.
+        shared: whether others may share it; then it is given up by `release`.
 
     Returns:
         The descriptor, for `unlock` or to be closed; None while another process holds
@@ -42,7 +43,7 @@ def try_lock(path: Path) -> int | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             if _is_at(path, descriptor):
                 _held[path.absolute()] = descriptor
                 return descriptor
@@ -63,6 +64,12 @@ def unlock(path: Path, descriptor: int) -> None:
     if _held.pop(path.absolute(), None) is not None and _is_at(path, descriptor):
         with contextlib.suppress(OSError):
             path.unlink()
+    os.close(descriptor)
+
+
+def release(path: Path, descriptor: int) -> None:
+    """Gives up a lock whose file stays, because others may share it or wait for it."""
+    _held.pop(path.absolute(), None)
     os.close(descriptor)
 
 

@@ -7,13 +7,12 @@ manifest is written last, so its existence means that the folder is complete.
 import contextlib
 import glob
 import hashlib
-import io
 import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -21,11 +20,9 @@ from bertsmith.core import seal
 from bertsmith.core.errors import (
     FolderError,
     SystemFault,
-    UsageError,
     explain_os_error,
     nearest,
 )
-from bertsmith.core.extras import require
 from bertsmith.core.locks import lost_folder
 
 T = TypeVar("T")
@@ -310,79 +307,6 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def open_url(url: str) -> IO[bytes]:
-    """Opens a local path or, with the `data` extra, any fsspec URL (s3://, ...) for reading.
-
-    Raises:
-        SystemFault: it cannot be opened; a URL's file raises this while it is read, too.
-        UsageError: nothing is known or installed for the URL's protocol.
-        MissingExtra: it is a URL and fsspec is not installed.
-    """
-    if "://" not in url:
-        try:
-            return cast(IO[bytes], Path(url).open("rb"))
-        except OSError as error:
-            raise explain_os_error(error, "read", url) from error
-    fsspec = require("fsspec", extra="data", purpose=f"Opening {url}")
-    with explained_remote(url):
-        return cast(IO[bytes], io.BufferedReader(_Remote(url, fsspec.open(url, "rb").open())))
-
-
-@contextlib.contextmanager
-def explained_remote(url: str) -> Iterator[None]:
-    """Turns what a remote file system raises into one sentence.
-
-    Raises:
-        SystemFault: the server or the network refused.
-        UsageError: nothing is known or installed for the URL's protocol.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise explain_os_error(error, "read", url) from error
-    except (ImportError, ValueError) as error:  # fsspec: no package for the protocol, no such one
-        raise UsageError(f"Cannot open {url}: {error}.") from error
-    except Exception as error:
-        # fsspec promises no class of errors: each file system lets through those of its own
-        # library (botocore's NoCredentialsError, aiohttp's ClientResponseError, gcsfs's HttpError,
-        # ...), which share no root but Exception and may not be installed here.
-        raise SystemFault(f"Could not read {url}: {_in_a_line(error)}.") from error
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-class _Remote(io.RawIOBase):
-    """A file behind a URL, whose errors are explained while it is read too."""
-
-    def __init__(self, url: str, file: IO[bytes]) -> None:
-        self._url, self._file = url, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return self._file.seekable()
-
-    def readinto(self, buffer: Any) -> int:
-        with explained_remote(self._url):
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        with explained_remote(self._url):
-            return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 def changed_fields(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:

@@ -8,12 +8,14 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from bertsmith.core.remote import in_urls
+
 PLAIN_SECONDS = 15.0
 
 
 def say(line: str) -> None:
     """Prints a line to the user: on standard error, at once, above a bar that is there."""
-    print(line, file=sys.stderr, flush=True)
+    print(in_urls(line), file=sys.stderr, flush=True)
 
 
 class Bar:

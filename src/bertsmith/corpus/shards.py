@@ -26,6 +26,7 @@ import numpy as np
 from bertsmith.core import storage
 from bertsmith.core.arrays import ranges
 from bertsmith.core.errors import RESUME, FolderError, explain_os_error
+from bertsmith.core.mirror import fetched
 from bertsmith.text.tokenizer.batched import id_type
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
@@ -189,17 +190,18 @@ class Corpus:
         self._stamps = {name: _stamp(folder / name) for name in manifest.checksums}
 
     @classmethod
-    def open(cls, folder: Path, *, verify: bool = True) -> Self:
+    def open(cls, folder: str | Path, *, verify: bool = True) -> Self:
         """Opens a finished corpus.
 
         Args:
-            folder: what `prepare` wrote.
+            folder: what `prepare` wrote, or its URL.
             verify: compare the SHA-256 of every file with the manifest (reads everything once).
 
         Raises:
             FolderError: not a corpus, another version, a damaged file, or a tokenizer that is not
                 the one that made the ids.
         """
+        folder = fetched(folder)
         manifest = read_manifest(folder)
         tokenizer = Tokenizer.load(folder / TOKENIZER)
         if tokenizer.fingerprint != manifest.tokenizer_fingerprint:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from bertsmith.core.errors import DataError, UsageError, option
+from bertsmith.core.mirror import fetched
 from bertsmith.finetuning.standardize import AS_IS, Standard
 from bertsmith.tasks import checks, spellings, split
 from bertsmith.tasks.bad_rows import BadRows
@@ -101,7 +102,7 @@ def read(source: Source, *, seed: int) -> Parts:
     _check_parameters(source, kind, official=task is not None)
     numbers = None
     if task is not None:
-        folder = registry.on_disk(source.data or "")
+        folder = fetched(source.data or "")
         train = registry.load(folder, task, "train")
         evaluated = reading.dev_parts(folder, task)
     else:

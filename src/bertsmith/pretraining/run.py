@@ -263,7 +263,7 @@ def _prepare(
     held_out: Path | None,
 ) -> _Job:
     """Reads and checks everything; writes nothing."""
-    corpus = open_corpus(Path(config.data), place)
+    corpus = open_corpus(config.data, place)
     check_start(config, corpus)
     model_config = resolve_model_config(config, corpus)
     # Free memory, too, is measured by one process, or each would cut the batches its own way.

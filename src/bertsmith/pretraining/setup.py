@@ -185,7 +185,7 @@ def show_batch(config: PretrainConfig, count: int) -> str:
         FolderError: the corpus is missing or damaged.
         DataError: it is too small for an example.
     """
-    corpus = Corpus.open(Path(config.data))
+    corpus = Corpus.open(config.data)
     [batches, *rest] = training_batches(config, corpus, 0, [])
     for other in rest:
         other.close()
@@ -221,12 +221,12 @@ def save_untrained(config: PretrainConfig, out: Path) -> None:
         FolderError: the corpus is missing or damaged.
         SystemFault: the disk is full, ...
     """
-    corpus = Corpus.open(Path(config.data), verify=False)
+    corpus = Corpus.open(config.data, verify=False)
     model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
     save_model(out, model, corpus.tokenizer, card="# Fresh weights, not trained\n")
 
 
-def open_corpus(folder: Path, place: Place) -> Corpus:
+def open_corpus(folder: str | Path, place: Place) -> Corpus:
     """Opens a corpus; the processes read all of it once between them and compare checksums.
 
     Raises:

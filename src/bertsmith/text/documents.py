@@ -9,13 +9,14 @@ line at a time.
 import errno
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertsmith.core.errors import DataError, UsageError, explain_os_error, option
 from bertsmith.core.extras import require
-from bertsmith.core.storage import explained_remote
+from bertsmith.core.remote import RemoteFolder, is_url
 from bertsmith.text import streams
 from bertsmith.text.formats.registry import FORMATS, format_of, is_supported
 from bertsmith.text.rows import LONGEST_DOCUMENT, cut_at
@@ -50,7 +51,7 @@ def list_files(inputs: Sequence[str]) -> list[str]:
         raise UsageError("No input given; pass files, folders or globs of text.")
     found: dict[str, None] = {}
     for name in inputs:
-        if streams.is_url(name):
+        if is_url(name):
             files = _list_url(name)
         elif Path(name).is_dir():
             files = _list_folder(name)
@@ -148,11 +149,13 @@ def _list_url(url: str) -> list[str]:
     """A URL with a supported ending is taken as it is, without asking the server."""
     if "*" not in url and is_supported(url):
         return [url]
-    core = require("fsspec.core", extra="data", purpose=f"Opening {url}")
-    with explained_remote(url):
-        system, path = core.url_to_fs(url)
-        names = system.glob(path) if "*" in path else system.find(path)
-        files = sorted(system.unstrip_protocol(name) for name in names)
+    folder, pattern = url.rstrip("/"), "**"
+    if "*" in url:
+        folder = url[: url.index("*")].rpartition("/")[0]
+        pattern = url.removeprefix(f"{folder}/")
+    matches = re.compile(require("fsspec.utils", extra="data", purpose=url).glob_translate(pattern))
+    names = RemoteFolder(folder).files()
+    files = sorted(f"{folder}/{name}" for name in names if matches.fullmatch(name))
     return [file for file in files if is_supported(file)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.core.errors import DataError, UsageError, nearest, option
+from bertsmith.core.remote import is_url
 from bertsmith.text import streams
 
 TEXT = "text"
@@ -49,7 +50,7 @@ def refuse_folder(path: str | Path) -> None:
     Raises:
         UsageError: it is one.
     """
-    if not streams.is_url(str(path)) and Path(path).is_dir():
+    if not is_url(str(path)) and Path(path).is_dir():
         raise UsageError(f"{path} is a folder; give one file in it.")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from bertsmith.core.errors import DataError, MissingExtra, UsageError
 from bertsmith.core.extras import require
-from bertsmith.core.storage import open_url
+from bertsmith.core.remote import is_url, open_url
 
 BLOCK = 1 << 20
 """Bytes per read."""
@@ -48,11 +48,6 @@ _SIGNATURES = {
 }
 _CONVERT = "convert the file to UTF-8, if it is {1} perhaps with `iconv -f {0} -t UTF-8 FILE > NEW`"
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
-
-
-def is_url(path: str) -> bool:
-    """Whether fsspec, not the local disk, is asked."""
-    return "://" in path
 
 
 def endings(path: str) -> tuple[str, str]:

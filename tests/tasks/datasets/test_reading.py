@@ -93,8 +93,8 @@ def test_official_files_are_known_by_their_names(tmp_path: Path) -> None:
     assert {part: len(examples) for part, examples in named.items()} == {"train.tsv": 12}
     own = put(tmp_path, "own.csv", "text\nred\n")
     assert isinstance(asked(known, own)[0][1], TextExample)
-    with pytest.raises(UsageError, match=r"s3://b/dev\.tsv is a URL; official files are read from"):
-        reading.labelled(known, "s3://b/dev.tsv", columns=Columns())
+    with pytest.raises(UsageError, match=r"memory://none/dev\.tsv does not exist or is empty"):
+        reading.labelled(known, "memory://none/dev.tsv", columns=Columns())
 
 
 def test_misplaced_answers_may_be_left_out(tmp_path: Path) -> None:

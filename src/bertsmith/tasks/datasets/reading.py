@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bertsmith.core.errors import UsageError, option
+from bertsmith.core.remote import is_url
 from bertsmith.tasks.bad_rows import BadRows
 from bertsmith.tasks.datasets import registry, squad
 from bertsmith.tasks.examples import Example
@@ -114,7 +115,7 @@ def labelled(
         SystemFault: a file cannot be read.
     """
     task = official(task_config.task, bad=bad, notes=notes)
-    is_folder = not streams.is_url(str(path)) and Path(path).is_dir()
+    is_folder = not is_url(str(path)) and Path(path).is_dir()
     if task is not None and is_folder:
         return dev_parts(Path(path), task)
     if is_folder:

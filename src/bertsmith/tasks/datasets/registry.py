@@ -6,6 +6,7 @@ A new task is a row here and, if its files have a layout of their own, a reader 
 from pathlib import Path
 
 from bertsmith.core.errors import DataError, UsageError, explain_os_error, nearest, option
+from bertsmith.core.mirror import fetched
 from bertsmith.tasks.datasets import conll, glue, squad, swag
 from bertsmith.tasks.datasets.glue import Layout
 from bertsmith.tasks.examples import Example
@@ -226,21 +227,10 @@ def read(path: Path | str, task: Task, part: str) -> list[Example]:
     """
     rows.refuse_folder(path)
     assert task.read is not None
-    examples = task.read(on_disk(path), part)
+    examples = task.read(fetched(path), part)
     if not examples:
         raise DataError(f"{path} is empty: it holds no example; give another file.")
     return examples
-
-
-def on_disk(path: Path | str) -> Path:
-    """A path of official files.
-
-    Raises:
-        UsageError: it is a URL.
-    """
-    if streams.is_url(str(path)):
-        raise UsageError(f"{path} is a URL; official files are read from the disk: download them.")
-    return Path(path)
 
 
 def _places(folder: Path, name: str) -> list[Path]:
