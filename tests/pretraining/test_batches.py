@@ -310,7 +310,7 @@ def test_held_out_examples_are_fixed(split: Split) -> None:
 
 def test_corpora_that_are_too_small_are_named(make_split: Any, tmp_path: Any) -> None:
     empty = Split(tmp_path, [], len(VOCAB))
-    with pytest.raises(DataError, match="holds no text to train on"):
+    with pytest.raises(DataError, match="has no text to train on"):
         make(empty)
     with pytest.raises(DataError, match=r"has no document.*larger held_out"):
         heldout_batches(empty, TOKENIZER, sequences=8, length=48)
@@ -328,10 +328,10 @@ def test_no_pair_in_any_document_is_named(make_split: Any) -> None:
     lone = make_split([[[5]], [[6]], [[7]]], vocab_size=len(VOCAB))
     with (
         make(lone, pair_task="sop") as batches,
-        pytest.raises(DataError, match="long enough for an example of two segments"),
+        pytest.raises(DataError, match="long enough for two segments"),
     ):
         batches.at(0)
-    with pytest.raises(DataError, match="no example of two segments"):
+    with pytest.raises(DataError, match="long enough for two segments"):
         heldout_batches(lone, TOKENIZER, sequences=8, length=48, pair_task="sop")
 
 
@@ -340,12 +340,12 @@ def test_wrong_settings_are_named(split: Split) -> None:
         make(split, length=4)
     with (
         make(split, batch_size=2) as batches,
-        pytest.raises(UsageError, match=r"batch_size is 2, fewer than the 4 processes"),
+        pytest.raises(UsageError, match=r"batch_size is 2, smaller than the 4 processes"),
     ):
         batches.at(0, 1, 4)
 
 
 def test_text_that_the_tokenizer_does_not_know_is_named(make_split: Any) -> None:
     unknown = make_split([[[1] * 9, [1] * 9]] * 4, vocab_size=len(VOCAB))
-    with pytest.raises(DataError, match=r"no token to predict: all of them are \[UNK\]"):
+    with pytest.raises(DataError, match=r"every held-out token is \[UNK\]"):
         heldout_batches(unknown, TOKENIZER, sequences=8, length=48)

@@ -286,8 +286,8 @@ def test_every_recipe_loads_and_comes_back_from_json(recipe):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        ({}, "Give exactly one of steps and hours: how long the run should be."),
-        ({"steps": 1, "hours": 1.0}, "Give exactly one of steps and hours"),
+        ({}, "Give the length of the run, as either steps or hours"),
+        ({"steps": 1, "hours": 1.0}, "Give the length of the run, as either steps or hours"),
         ({"steps": 0}, "steps is 0; it must be above 0."),
         ({"hours": -1.0}, "hours is -1.0; it must be above 0."),
         ({"steps": 1, "learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0."),

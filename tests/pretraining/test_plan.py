@@ -12,7 +12,7 @@ def test_a_run_by_steps() -> None:
     config = pretrain_config("modern", data="c", steps=100, batch_size=10, phases=phases)
     run, output = plan_lines(config, corpus_tokens=160_000, out=Path("my-model"))
     # 100 steps of 10 sequences of 320 tokens on average.
-    for fact in ("100 steps", "10 sequences", "128 then 512", "320k tokens", " 2 times", "160k"):
+    for fact in ("100 steps", "10 sequences", "128 then 512", "320k tokens", " 2 passes", "160k"):
         assert fact in run
     assert "my-model" in output
     assert "ten minutes" in output

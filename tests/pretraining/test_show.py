@@ -27,7 +27,7 @@ def test_masks_and_pair_are_marked() -> None:
         LEGEND,
         "",
         "Example 1: 11 tokens (A 5, B 3, 3 special), random sentence (B is from another document)",
-        "  3 to predict: 1 seen as [MASK], 1 as a random token, 1 as they are",
+        "  3 to predict: 1 masked, 1 replaced by a random token, 1 kept",
         "  [CLS] the [MASK](cat) ##s sat. [SEP] {dog->cat} {kept: sat} . [SEP]",
     ]
     assert "next sentence (B follows A)" in describe(

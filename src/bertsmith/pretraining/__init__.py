@@ -1,1 +1,1 @@
-"""Pre-training: what a run begins with."""
+"""Pre-training: settings, initial weights, examples, masks and the run itself."""

@@ -1,11 +1,11 @@
 """Packed pre-training batches by step number: a pure function of data, settings and step.
 
-Step s takes examples `s * batch_size` to `(s + 1) * batch_size` of the endless row of pools (see
-`pools`). Nothing but the number of examples in the pools before is needed to find a step; `Batches`
-counts them as it goes, and its `cursor` lets a later process start counting where this one stopped.
+Step s takes examples `s * batch_size` to `(s + 1) * batch_size` of the endless stream of pools (see
+`example_stream`). To find a step, only the number of examples in earlier pools is needed. `Batches`
+counts them as it goes, and its `cursor` lets a later process continue counting.
 
-Every process of a run knows the whole step and takes its share: the step's examples, longest
-first, are dealt out in turn, so that all processes get sequences of like lengths.
+Every process makes the whole step and takes its share: the examples, longest first, are dealt out
+in turn, so that all processes get sequences of similar lengths.
 """
 
 from bisect import bisect_right
@@ -40,12 +40,12 @@ from bertsmith.text.tokenizer.encode import join_flat
 from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 EVALUATION_SHARE = 0.15
-"""Part of the tokens that evaluation predicts, whatever training does (paper, section 3.1)."""
+"""Share of the tokens that evaluation predicts, independent of training (paper, section 3.1)."""
 
 
 @dataclass(frozen=True)
 class _Assembler:
-    """Examples to masked, packed batches."""
+    """Makes masked, packed batches of examples."""
 
     split: Split
     tokenizer: Tokenizer
@@ -57,21 +57,21 @@ class _Assembler:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What masking needs to know of the tokenizer."""
+        """The properties of the tokenizer that masking needs."""
         return Vocabulary.of(self.tokenizer)
 
     def lengths(self, table: Table) -> Integers:
-        """Tokens of each example, specials counted."""
+        """Tokens of each example, including special ones."""
         lengths: Integers = table["a_length"] + table["b_length"] + SPECIALS[self.pair_task]
         return lengths
 
     def longest_first(self, table: Table) -> Table:
-        """The examples by falling length, so that equal lengths meet in one attention call."""
+        """The examples, longest first, so that equal lengths share an attention call."""
         ordered: Table = table[np.argsort(-self.lengths(table), kind="stable")]
         return ordered
 
     def batch(self, table: Table) -> TextBatch:
-        """Gathers, joins, masks if that is the objective, and packs examples."""
+        """Gathers, joins and packs examples, and masks them if that is the objective."""
         tokenizer = self.tokenizer
         ids_T, segments_T, lengths = self._joined(
             table, self.split.gather, cls_id=tokenizer.cls_id, sep_id=tokenizer.sep_id
@@ -115,32 +115,32 @@ class _Assembler:
         return join_flat(a_T, a_lengths, b_T, b_lengths, cls_id=cls_id, sep_id=sep_id)
 
     def batches(self, table: Table, runs: list[slice]) -> list[TextBatch]:
-        """One batch for each run of examples."""
+        """One batch per run of examples."""
         return [self.batch(table[run]) for run in runs]
 
 
 class Batches:
-    """Step-indexed batches of a pre-training run; a background thread makes the next step.
+    """Batches of a pre-training run by step; a background thread makes the next step.
 
-    Examples, pairs and masks are a function of split, settings, seed and step alone: not of the
-    order of calls, of earlier calls, of rank and world or of `micro_tokens`.
+    Examples, pairs and masks are a function of split, settings, seed and step only. They do not
+    depend on earlier calls, rank, world or `micro_tokens`.
 
-    Close it (or use it as a context manager) to stop the thread.
+    Close it, or use it as a context manager, to stop the thread.
 
     Args:
         split: the documents to train on.
-        tokenizer: the one that made the split.
-        length: longest example in tokens, specials counted.
+        tokenizer: the tokenizer of the split.
+        length: maximum tokens per example, including special ones.
         batch_size: examples per step, over all processes.
-        objective: whether words are masked or all predicted from one side; then there is no pair.
-        pair_task: what segment B is.
-        mlm_probability: part of the tokens that is predicted.
-        whole_word_masking: whether all pieces of a word are masked together.
-        mask_mix: what stands in the place of a predicted token (see `masking.mask`).
-        short_seq_prob: part of the documents that are cut to a random shorter length.
-        seed: another one gives other pairs, masks and order.
-        micro_tokens: most tokens of one micro-batch; 0 for no limit.
-        cursor: the `cursor` of an earlier run of the same data and settings.
+        objective: masked words, or all words from one side (without pairs).
+        pair_task: the pair task.
+        mlm_probability: share of the tokens to predict.
+        whole_word_masking: mask all pieces of a word together.
+        mask_mix: replacements of the predicted tokens (see `masking.mask`).
+        short_seq_prob: share of the documents that are cut to a random shorter length.
+        seed: decides pairs, masks and order.
+        micro_tokens: maximum tokens per micro-batch; 0 for no limit.
+        cursor: the `cursor` of an earlier run with the same data and settings.
 
     Raises:
         UsageError: the length is too short.
@@ -173,21 +173,21 @@ class Batches:
         self._identity = derive_seed(
             seed, length, pair_task, str(short_seq_prob), split.document_count, split.token_count
         )
-        # first example of pool `base`, `base + 1`, ...: as many pools as were counted so far
+        # First example of each pool counted so far: pools `base`, `base + 1`, ...
         self._base, self._firsts = 0, [0]
         if cursor is not None and cursor.get("identity") == self._identity:
             self._base, self._firsts = cursor["pool"], [cursor["example"]]
         self._cached: dict[int, Table] = {}
         self._cursor = self._place(0)
-        # All work happens on this one thread, so nothing above needs a lock.
+        # All work runs on this one thread, so nothing above needs a lock.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
         self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
 
     def at(self, step: int, rank: int = 0, world: int = 1) -> list[TextBatch]:
-        """This process's micro-batches of a step; CPU tensors.
+        """This process's micro-batches of a step, as CPU tensors.
 
-        Steps count from 0 for the first step that trains on this object (a phase of the run).
-        Every process gets the same number of micro-batches.
+        Steps count from 0 for the first step of this object (a phase of the run). Every process
+        gets the same number of micro-batches.
 
         Raises:
             UsageError: there are more processes than examples in a step.
@@ -195,7 +195,7 @@ class Batches:
         """
         if self._batch_size < world:
             raise UsageError(
-                f"{option('batch_size')} is {self._batch_size}, fewer than the {world} processes "
+                f"{option('batch_size')} is {self._batch_size}, smaller than the {world} processes "
                 f"of this run; give at least {world}."
             )
         wanted, following = (step, rank, world), (step + 1, rank, world)
@@ -209,9 +209,9 @@ class Batches:
 
     @property
     def cursor(self) -> dict[str, int]:
-        """Where the examples after the last step are, for the `cursor` of a later object.
+        """The position after the last step, for the `cursor` of a later object.
 
-        A hint that saves counting from the first pool on: without it, or with one of other data or
+        It only saves counting from the first pool. Without it, or with the cursor of other data or
         settings, the batches are the same.
         """
         return dict(self._cursor)
@@ -264,8 +264,8 @@ class Batches:
         epoch = self._pools.per_epoch
         if len(self._firsts) > epoch and self._firsts[-1] == self._firsts[-1 - epoch]:
             raise DataError(
-                "No document of the corpus is long enough for an example of two segments; prepare "
-                f"it again from longer documents, or choose {option('pair_task', 'none')}."
+                "No document of the corpus is long enough for two segments; prepare it again from "
+                f"longer documents, or choose {option('pair_task', 'none')}."
             )
 
     def _pool(self, number: int) -> Table:
@@ -295,19 +295,19 @@ def heldout_batches(
     seed: int = 0,
     micro_tokens: int = 0,
 ) -> list[TextBatch]:
-    """The examples that every evaluation of a run uses: fixed pairs and masks, 15% predicted.
+    """The examples of every evaluation of a run: fixed pairs and masks, 15% predicted.
 
     Args:
         split: the held-out documents.
-        tokenizer: the one that made the split.
-        sequences: how many examples; fewer when one pass over the split gives fewer.
-        length: longest example in tokens, specials counted.
+        tokenizer: the tokenizer of the split.
+        sequences: number of examples; fewer if one pass over the split gives fewer.
+        length: maximum tokens per example, including special ones.
         objective: as in `Batches`.
-        pair_task: what segment B is.
-        whole_word_masking: whether all pieces of a word are masked together.
-        short_seq_prob: part of the documents that are cut to a random shorter length.
+        pair_task: the pair task.
+        whole_word_masking: mask all pieces of a word together.
+        short_seq_prob: share of the documents that are cut to a random shorter length.
         seed: keep it to compare runs on the same examples.
-        micro_tokens: most tokens of one batch; 0 for no limit.
+        micro_tokens: maximum tokens per batch; 0 for no limit.
 
     Raises:
         DataError: the split is too small for any example.
@@ -316,9 +316,9 @@ def heldout_batches(
         documents = {0: "no document", 1: "only one document"}[min(split.document_count, 1)]
         needed = "two for sentence pairs" if pair_task == "nsp" else "one"
         raise DataError(
-            f"The held-out part of the corpus has {documents}, and evaluation needs {needed}. "
+            f"The held-out split of the corpus has {documents}, but evaluation needs {needed}. "
             f"Prepare the corpus again with a larger {option('held_out')}, from at least four "
-            "documents (in a .txt a blank line parts them)."
+            "documents (blank lines separate those of a .txt file)."
         )
     pools = Pools(split, length, pair_task, short_seq_prob, derive_seed(seed, "held-out"))
     tables: list[Table] = [np.empty(0, dtype=EXAMPLE)]
@@ -329,8 +329,8 @@ def heldout_batches(
     table = np.concatenate(tables)[:sequences]
     if not len(table):
         raise DataError(
-            "The held-out part of the corpus gives no example of two segments; prepare the corpus "
-            f"again with a larger {option('held_out')}."
+            "No held-out document is long enough for two segments; prepare the corpus again with a "
+            f"larger {option('held_out')}."
         )
     assembler = _Assembler(
         split, tokenizer, pair_task, objective, EVALUATION_SHARE, whole_word_masking, PAPER_MIX
@@ -341,7 +341,7 @@ def heldout_batches(
     words = (name for batch in batches for name, count in batch.counts.items() if count)
     if all(name == "nsp" for name in words):
         raise DataError(
-            "The held-out part of the corpus has no token to predict: all of them are [UNK], so "
-            "the tokenizer does not fit the text; train one on it and prepare the corpus again."
+            "The tokenizer does not fit the text: every held-out token is [UNK]. Train a tokenizer "
+            "on it and prepare the corpus again."
         )
     return batches

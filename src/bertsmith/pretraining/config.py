@@ -21,83 +21,83 @@ from bertsmith.training.schedule import Phase
 PairTask = Literal["nsp", "sop", "none"]
 Recipe = Literal["paper", "modern"]
 InitialWeights = Literal["paper", "structured"]
-"""Drawn from a normal distribution, or as `pretraining.initial_weights` arranges them."""
+"""Random (normal distribution), or structured as in `pretraining.initial_weights`."""
 
 
 class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that decides what a pre-training run computes, fully resolved.
+    """All settings that decide what a pre-training run computes.
 
-    Written as `pretrain.json` beside the model; `--resume` compares it field by field.
+    Written as `pretrain.json` beside the model; a resume compares it field by field.
     """
 
     data: str
     """Folder written by `bertsmith prepare`."""
     model: FamilyName = DEFAULT_FAMILY
     left_to_right: bool = False
-    """A BERT that sees and predicts from the left only (paper, section 5.1: "LTR & No NSP")."""
+    """A BERT that attends and predicts from left to right (paper, section 5.1: "LTR & No NSP")."""
     size: str = "mini"
-    """A preset, or the path of a `config.json`; of a run with `start`, of that model's."""
+    """A preset, or the path of a `config.json`; with `start`, that of the model to start from."""
     start: str | None = None
-    """Model that the run continues, as the user calls it; None: the weights are random."""
+    """Name or folder of the model to start from; None: train from scratch."""
     recipe: Recipe = "modern"
     initial_weights: InitialWeights = "paper"
     pair_task: PairTask = "nsp"
     """`nsp` (the paper's), `sop` (same document, order swapped) or `none`."""
     steps: int | None = None
-    """Length of the run in optimizer steps; exclusive with `hours`."""
+    """Length of the run in optimizer steps; give this or `hours`."""
     hours: float | None = None
-    """Length of the run on the clock; exclusive with `steps`."""
+    """Length of the run in hours; give this or `steps`."""
     batch_size: int = 256
     """Sequences per optimizer step, over all processes."""
     learning_rate: float = 1e-4
     warmup_ratio: float = 0.01
-    """Part of the run over which the learning rate rises linearly from zero."""
+    """Share of the run over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-6
     max_grad_norm: float = 1.0
-    """Largest L2 norm of the whole gradient."""
+    """Maximum L2 norm of the gradient."""
     dropout: float = 0.1
     """Both `hidden_dropout_prob` and `attention_probs_dropout_prob`."""
     mlm_probability: float = 0.15
-    """Largest part of a sequence's tokens that is predicted; evaluation always uses 0.15."""
+    """Maximum share of a sequence's tokens to predict; evaluation always uses 0.15."""
     whole_word_masking: bool = False
-    """Whether all pieces of a word are masked together."""
+    """Mask all pieces of a word together."""
     mask_mix: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    """Of the predicted tokens: parts seen as `[MASK]`, as a random token and as they are (paper,
-    appendix C.2); evaluation always uses these."""
+    """Shares of the predicted tokens that are replaced by `[MASK]`, replaced by a random token, and
+    kept (paper, appendix C.2); evaluation always uses the default."""
     short_seq_prob: float = 0.1
-    """Part of the documents that an epoch cuts to a random shorter length (Google's script)."""
+    """Share of the documents cut into examples of a random shorter length (Google's script)."""
     phases: tuple[Phase, ...] = (Phase(0.9, 128), Phase(0.1, 512))
     seed: int = 0
     precision: Precision = "auto"
     micro_tokens: int = 0
-    """Tokens computed at once (a memory and cache setting); 0 chooses by device."""
+    """Maximum tokens per micro-batch; 0 chooses by device. Affects memory and speed only."""
     shard: bool = False
-    """Whether each of several processes keeps a part of the weights and their moments only."""
+    """Shard weights and optimizer state over the processes."""
     evaluate_every: int = 0
-    """Steps between held-out evaluations; 0 evaluates at every twentieth of the run."""
+    """Steps between held-out evaluations; 0 evaluates twenty times in the run."""
     evaluate_sequences: int = 512
-    """Held-out sequences an evaluation uses, as long as those of the last phase."""
+    """Held-out sequences per evaluation, of the length of the last phase."""
     save_every: int = 0
-    """Steps between checkpoints; 0 saves every ten minutes of the run's clock."""
+    """Steps between checkpoints; 0 saves every ten minutes."""
     save_total_limit: int = 2
-    """Checkpoints kept: the newest."""
+    """Number of newest checkpoints to keep."""
 
     @property
     def objective(self) -> Objective:
-        """What the model is trained to predict."""
+        """The objective of the model's word predictions."""
         return "forward" if self.left_to_right else CONFIGS[self.model].objective
 
     @property
     def start_folder(self) -> Path | None:
-        """Folder of the model that the run continues."""
+        """Folder of the model to start from."""
         return None if self.start is None else Path(self.size).parent
 
     @property
     def optimizer(self) -> OptimizerConfig:
-        """AdamW's part of the settings."""
+        """The settings of AdamW."""
         return OptimizerConfig(
             weight_decay=self.weight_decay,
             beta1=self.beta1,
@@ -107,7 +107,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def loop(self) -> LoopConfig:
-        """The loop's part of the settings."""
+        """The settings of the training loop."""
         return LoopConfig(
             seed=self.seed,
             max_grad_norm=self.max_grad_norm,
@@ -117,7 +117,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 SETTINGS = "pretrain.json"
-"""The settings of a run, in its folder and so beside the finished model."""
+"""File with the settings of a run, in its folder and thus beside the finished model."""
 
 _OLD_NAMES = {
     "clip_norm": "max_grad_norm",
@@ -129,7 +129,7 @@ _OLD_NAMES = {
 
 
 def read_settings(folder: Path) -> PretrainConfig:
-    """The settings of the run in a folder, also of one that an older version wrote.
+    """The settings of the run in a folder, which an older version may have written.
 
     Raises:
         FolderError: `pretrain.json` is missing or damaged.
@@ -143,23 +143,23 @@ def read_settings(folder: Path) -> PretrainConfig:
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained model that a run continues, as far as the settings depend on it."""
+    """The properties of a model to start from on which settings depend."""
 
     name: str
-    """As the user calls it."""
+    """Name or folder, as the user gave it."""
     config: Path
     """Its `config.json`."""
     width: int
-    """Of a token's state (D)."""
+    """Hidden size D."""
     pair_head: bool
     """Whether it has a next-sentence head."""
     seed: int = 0
-    """One that the run that made it did not have."""
+    """A seed that its own pre-training did not use."""
 
 
-# What a recipe sets; a flag given by the user wins. `paper`: Devlin et al., appendix A.2 (10,000
-# warm-up steps of 1,000,000). `modern`: short budgets, where a larger step, more masks (Wettig et
-# al. 2022) and no dropout (Geiping and Goldstein 2022) reach a lower loss.
+# The settings of each recipe; the user's own take precedence. `paper`: Devlin et al., appendix A.2
+# (10,000 warm-up steps of 1,000,000). `modern`: for short budgets, where a higher learning rate,
+# more masks (Wettig et al. 2022) and no dropout (Geiping and Goldstein 2022) reach a lower loss.
 RECIPES: dict[Recipe, dict[str, Any]] = {
     "paper": {},
     "modern": {
@@ -176,29 +176,29 @@ RECIPES: dict[Recipe, dict[str, Any]] = {
 _RATE_TIMES_WIDTH = 0.256
 """Learning rate of the recipe `modern` times the width: 2e-3 for `tiny`, 1e-3 for `mini`. Runs of
 about a million tokens do better at twice that, longer ones do not (docs/log.md)."""
-_RATE_OF_DRAWN_WEIGHTS = 1e-3
-"""The most that the paper's initial weights bear; above it they stay at the unigram loss."""
+_MAX_RATE_OF_RANDOM_WEIGHTS = 1e-3
+"""Above this rate, the paper's initial weights stay at the unigram loss."""
 
 BASE_WIDTH = 768
-"""Of the paper's base model; narrower models learn best at larger rates."""
+"""Width of the paper's base model; narrower models learn best at higher rates."""
 
 
 def _continued(start: Start) -> dict[str, Any]:
-    """What a recipe changes where it continues a trained model.
+    """Changes to a recipe for starting from a trained model.
 
-    A rate for random weights takes such a model far from where it is, and the run must end before
-    it is back: 1e-3 made a trained BERT worse, 1e-4 better (docs/log.md). From the width of base
-    on 5e-5: Google's README advises 2e-5 for further steps, Gururangan et al. (2020) adapt
-    RoBERTa-base to a task's text at 1e-4. Their warm-up is over 6% of the steps, and masks are 15%
-    as in what published models were trained on. A model without a next-sentence head gets none.
-    With the seed of the run before, the same corpus would give the same examples and masks again.
+    The learning rate of random weights is too high: at 1e-3 a trained BERT got worse, at 1e-4
+    better (docs/log.md). Models as wide as base use 5e-5: Google's README advises 2e-5 for further
+    steps, Gururangan et al. (2020) adapt RoBERTa-base at 1e-4. Warm-up over 6% of the steps is
+    theirs; 15% masks are what published models were trained on. A model without a next-sentence
+    head gets none. With the seed of its own pre-training, the same corpus would give the same
+    examples and masks again.
     """
     changes: dict[str, Any] = {
         "learning_rate": 5e-5 if start.width >= BASE_WIDTH else 1e-4,
         "warmup_ratio": 0.06,
         "mlm_probability": 0.15,
         "seed": start.seed,
-        # Of the heads that the model lacks.
+        # For heads that the model lacks.
         "initial_weights": "paper",
     }
     if not start.pair_head:
@@ -212,15 +212,17 @@ def _rate_from_scratch(config: PretrainConfig) -> float:
         return fixed
     # A preset's width does not depend on the vocabulary.
     rate = _RATE_TIMES_WIDTH / CONFIGS[config.model].named(config.size, vocab_size=1).hidden_size
-    return rate if config.initial_weights == "structured" else min(rate, _RATE_OF_DRAWN_WEIGHTS)
+    if config.initial_weights == "structured":
+        return rate
+    return min(rate, _MAX_RATE_OF_RANDOM_WEIGHTS)
 
 
 def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any) -> PretrainConfig:
-    """A recipe with the user's flags over it; a flag of None keeps the recipe's value.
+    """A recipe with the user's settings; None keeps the recipe's value.
 
     Args:
         recipe: a row of `RECIPES`.
-        start: the model that the run continues, from `start_from`; None for random weights.
+        start: the model to start from, by `start_from`; None trains from scratch.
         flags: values of `PretrainConfig`'s fields.
 
     Raises:
@@ -233,9 +235,9 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
         for name in ("size", "initial_weights"):
             if name in given:
                 raise UsageError(
-                    f"{option(name, given[name])} is for a model from scratch, and "
-                    f"{option('start', start.name)} has its own size and weights: leave one of "
-                    "the two out."
+                    f"{option(name, given[name])} is for training from scratch, but "
+                    f"{option('start', start.name)} has its own size and weights; give only one "
+                    "of them."
                 )
         values = RECIPES[recipe] | _continued(start) | given
         values |= {"start": start.name, "size": str(start.config)}
@@ -250,11 +252,11 @@ def pretrain_config(recipe: Recipe, *, start: Start | None = None, **flags: Any)
 
 
 def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
-    """Refuses what has no meaning where every word is predicted from one side."""
+    """Refuses settings of masked words for a model that predicts from one side."""
     if config.left_to_right and CONFIGS[config.model].objective != "masked":
         raise UsageError(
-            f"{option('left_to_right')} is for a BERT; {option('model', config.model)} has its "
-            "own direction: leave it out."
+            f"{option('left_to_right')} is for BERT only; remove it, because "
+            f"{option('model', config.model)} has its own direction."
         )
     masks = ("mlm_probability", "whole_word_masking", "mask_mix")
     asked = {name for name in masks if given.get(name, False) is not False}
@@ -264,15 +266,15 @@ def _check_one_way(config: PretrainConfig, given: dict[str, Any]) -> None:
         name = min(asked)
         what = option("left_to_right") if config.left_to_right else option("model", config.model)
         raise UsageError(
-            f"{option(name)} belongs to masked words and sentence pairs; {what} "
-            "predicts every word from one side instead: leave it out."
+            f"{option(name)} is for masked words and sentence pairs; remove it, because {what} "
+            "predicts every word from one side."
         )
 
 
-# More than anybody means: the paper trains for 10^6 steps of 256 sequences.
+# Upper limits that catch typing errors; the paper trains for 10^6 steps of 256 sequences.
 ENDLESS_STEPS, _ENDLESS_HOURS, _ENDLESS_BATCH = 10**9, 10**5, 2**17
 GREATEST_RATE = 0.1
-"""Of learning: fifty times that of the recipe `modern`; more is a slip of the pen."""
+"""Maximum learning rate, fifty times that of the recipe `modern`."""
 
 
 def _check_pretrain(config: PretrainConfig) -> None:
@@ -282,8 +284,7 @@ def _check_pretrain(config: PretrainConfig) -> None:
 
     if (config.steps is None) == (config.hours is None):
         raise UsageError(
-            f"Give exactly one of {option('steps')} and {option('hours')}: how long the run "
-            "should be."
+            f"Give the length of the run, as either {option('steps')} or {option('hours')}."
         )
     for field in msgspec.structs.fields(config):
         value = getattr(config, field.name)

@@ -1,4 +1,4 @@
-"""The model that a pre-training run continues: found by its name, looked at for the settings."""
+"""Finds the model to start pre-training from, and the properties that settings depend on."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from bertsmith.pretraining.config import SETTINGS, Start, read_settings
 
 
 def start_from(model: str | Path) -> Start:
-    """A model to continue, for `pretrain_config`.
+    """The model to start from, for `pretrain_config`.
 
     Args:
         model: a folder or a name, see `checkpoints.sources.resolve`.
 
     Raises:
-        UsageError: there is no such model, or its architecture is not computed here.
+        UsageError: there is no such model, or its architecture is not supported.
         FolderError: its config, weights or tokenizer are missing or damaged.
         MissingExtra: the package that has it is not installed.
         SystemFault: the hub cannot be reached.
@@ -35,7 +35,7 @@ def start_from(model: str | Path) -> Start:
 
 
 def _next_seed(folder: Path) -> int:
-    """The seed after that of the run that made a model, whose checkpoints are two levels below."""
+    """The seed after that of a model's own run; checkpoints are two levels below their run."""
     for place in (folder, folder.parent.parent):
         if (place / SETTINGS).is_file():
             return read_settings(place).seed + 1

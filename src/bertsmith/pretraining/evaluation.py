@@ -1,4 +1,4 @@
-"""Held-out numbers of a model, and what a model that has learned nothing would reach."""
+"""Held-out loss and accuracy of a model, and those of a baseline that has learned nothing."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,10 +14,10 @@ from bertsmith.training.parallel.place import Place
 
 
 class Evaluated(Protocol):
-    """What an evaluation asks of a model."""
+    """The interface of a model that can be evaluated."""
 
     def evaluate(self, batch: Any) -> dict[str, tuple[float, int]]:
-        """For each objective: sum of the losses in nats, and how many predictions were right."""
+        """Objective -> (sum of the losses in nats, number of correct predictions)."""
 
 
 @torch.no_grad()
@@ -45,19 +45,19 @@ def evaluate(model: nn.Module, batches: Sequence[Batch], place: Place) -> dict[s
 def baseline(
     batches: Sequence[TextBatch], unigrams_V: np.ndarray, tokenizer: Tokenizer
 ) -> dict[str, float]:
-    """The same numbers for guessing by frequency alone.
+    """The same numbers of the unigram baseline (pair task: of the majority class).
 
-    Masked words: every masked position gets the distribution of the training tokens that can be a
-    label (counts plus one; special tokens, `[UNK]` among them, are never predicted), so the loss is
-    that distribution's cross-entropy on the held-out labels, and the accuracy that of always saying
-    the most frequent token. Pair task: the share of the labels, and its entropy.
+    Masked words: the baseline predicts the unigram distribution of the training tokens that can be
+    a label (counts plus one, without special tokens and `[UNK]`). The loss is its cross-entropy on
+    the held-out labels, the accuracy that of the most frequent token. Pair task: the share of the
+    majority label, and the entropy of the labels.
 
-    One-way objectives predict `[UNK]` too and, at a text's end, the token that closes it, whose
-    frequency is taken from the held-out texts themselves.
+    One-way objectives also predict `[UNK]` and the token that ends a text, whose frequency is taken
+    from the held-out texts.
 
     Args:
         batches: the held-out examples.
-        unigrams_V: how often each id occurs in the training text, [V].
+        unigrams_V: count of each id in the training text, [V].
         tokenizer: the one that made the ids.
     """
     smoothed_V = unigrams_V.astype(np.float64) + 1

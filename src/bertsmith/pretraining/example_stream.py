@@ -1,8 +1,8 @@
-"""The endless row of training examples, pool by pool.
+"""The endless stream of training examples, in pools.
 
-An epoch is a permutation of the documents, cut into pools of about four million tokens. A pool's
-examples (see `segments`) are shuffled among themselves, and epochs follow each other without a
-seam. Each pool is a function of split, settings and its number, so any can be made at any time.
+An epoch is a permutation of the documents, cut into pools of about four million tokens. Examples
+(see `segments`) are shuffled within their pool, and epochs follow each other without a break. Each
+pool is a pure function of split, settings and its number, so any pool can be made at any time.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from bertsmith.pretraining.segments import cut_examples
 Table = NDArray[np.void]
 """An array of `segments.EXAMPLE`."""
 
-# Tokens of a pool: enough examples (about 40,000 of 128 tokens) that shuffling inside a pool mixes
-# thousands of documents, few enough to be made in a tenth of a second and held in a few megabytes.
+# Tokens per pool: enough examples (about 40,000 of 128 tokens) to mix thousands of documents, few
+# enough to make in a tenth of a second and to hold in a few megabytes.
 POOL_TOKENS = 1 << 22
 
-_SHUFFLE = 1 << 20  # a place in an example's stream that masking does not use
+_SHUFFLE = 1 << 20  # A counter in an example's random stream that masking does not use.
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,28 @@ class Pools:
             raise UsageError(f"The length is {self.length} tokens; it must be at least 8.")
         if not self.split.token_count:
             raise DataError(
-                "The corpus holds no text to train on; prepare it again from more documents."
+                "The corpus has no text to train on; prepare it again from more documents."
             )
         if self.pair_task == "nsp" and self.split.document_count < 2:
             raise DataError(
-                "Next sentence prediction takes random sentences from other documents, and the "
-                "corpus has only one; separate documents by blank lines and prepare it again, or "
-                f"choose {option('pair_task', 'sop')} or none."
+                "Next sentence prediction needs several documents, but the corpus has only one; "
+                "separate documents by blank lines and prepare it again, or choose "
+                f"{option('pair_task', 'sop')} or none."
             )
 
     @property
     def documents(self) -> int:
-        """Documents of a pool (the last of an epoch may have fewer)."""
+        """Documents per pool; the last pool of an epoch may have fewer."""
         pools = max(1, round(self.split.token_count / POOL_TOKENS))
         return -(-self.split.document_count // pools)
 
     @property
     def per_epoch(self) -> int:
-        """Pools of an epoch."""
+        """Pools per epoch."""
         return -(-self.split.document_count // self.documents)
 
     def examples(self, number: int) -> Table:
-        """The examples of a pool in the order of training; pools are numbered through epochs."""
+        """The examples of a pool in training order; numbers continue from epoch to epoch."""
         epoch, pool = divmod(number, self.per_epoch)
         count = self.split.document_count
         places = np.arange(pool * self.documents, min((pool + 1) * self.documents, count))

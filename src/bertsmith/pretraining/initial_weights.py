@@ -1,24 +1,22 @@
-"""Initial weights with which a model can look around from step 0 (recipe `modern`).
+"""Structured initial weights: a model that attends to neighbours from step 0 (recipe `modern`).
 
-With weights drawn from one normal distribution, as the paper has them, a BERT spends its first
-millions of tokens at the loss of guessing by frequency: until attention finds the neighbours of a
-masked word there is nothing to learn from. The format does not ask for that. Only the values before
-step 0 differ here; shapes, names and computation stay the same.
+With normally distributed weights, as in the paper, a BERT spends its first millions of tokens at
+the unigram loss, because it learns nothing until attention finds the neighbours of a masked word.
+Only the initial values differ here; shapes, names and computation stay the same.
 
-The columns of the embedding are divided: words | special tokens | segments |
-positions. Then
+The columns of the embedding are divided: words | special tokens | segments | positions. Then
 
-1. *words* start from word vectors of the corpus (`word_vectors`), rows as long as drawn ones;
+1. *words* start from word vectors of the corpus (`word_vectors`), with the norm of random rows;
 2. *positions* start as sinusoids. A head that rotates its queries against its keys is then a
-   previous-token or a next-token head. (Learned positions come out sinusoidal, and heads that
-   shift by one appear, at the end of the plateau: Yamamoto and Matsuzaki 2023.)
-3. *a duplicate-token head* looks for the same word in the other segment;
-4. *values and outputs* are large enough that what a head looks at arrives, and the neighbour heads
-   copy it: a masked position ends up with the sum of its neighbours' vectors, which is CBOW's
-   prediction (Mikolov et al. 2013). The MLM head passes it on;
-5. *the output bias* starts at the logarithm of each piece's frequency.
+   previous-token or a next-token head. (In ordinary training, positions become sinusoidal and such
+   heads appear at the end of the plateau: Yamamoto and Matsuzaki 2023.)
+3. *a duplicate-token head* attends to the same word in the other segment;
+4. *values and outputs* are larger, and the neighbour heads copy what they attend to: a masked
+   position receives the sum of its neighbours' vectors, which is CBOW's prediction (Mikolov et al.
+   2013). The MLM head passes it on;
+5. *the output bias* starts at the log frequency of each piece.
 
-Everything else keeps its drawn values.
+All other weights keep their random values.
 """
 
 import math
@@ -38,52 +36,51 @@ from bertsmith.models.gpt.model import Gpt
 from bertsmith.models.modules.layers import Attention, Block, Stack
 
 Role = Literal["previous token", "next token", "duplicate token"]
-"""What a head looks for: the token before, the token after, or its word in the other segment."""
+"""The target of a head: the previous token, the next one, or the same word in the other segment."""
 
 POSITION_COLUMNS = 16
-"""Columns that hold positions: eight pairs of cosine and sine."""
+"""Columns for positions: eight pairs of cosine and sine."""
 FASTEST, SLOWEST = 2.0, 0.2
-"""Radians per position of the first and the last pair, the others between them geometrically."""
+"""Radians per position of the first and the last pair; the others follow a geometric series."""
 _PARTS = 2.25
-"""Squared length of an embedding's sum, where word and position have 1 each and the segment 1/4."""
+"""Squared norm of the summed embedding: 1 for word and position each, 1/4 for the segment."""
 PEAK = 12.0
-"""Attention score of a neighbour head at the place that it looks for."""
+"""Attention score of a neighbour head at its target."""
 COPIED = 1.0
-"""How strongly a neighbour head adds what it looks at, against the token's own state of 1."""
+"""Weight of the copied vector of a neighbour head; the token's own state has weight 1."""
 DUPLICATE, NOTHING_FOUND = 16.0, 9.0
-"""Attention scores of the duplicate-token head: at the same word and, for a word that the other
-segment does not have, at that segment's special tokens."""
+"""Attention scores of the duplicate-token head: at the same word, and at the special tokens of the
+other segment if that has no such word."""
 OTHER_SEGMENT = 12.0
-"""What it adds to the score of every token of the other segment."""
+"""Added to its score of every token of the other segment."""
 PASSED_ON = 0.2
-"""Diagonal of the MLM head's layer: small, so that GELU is nearly linear; the norm scales it up."""
+"""Diagonal of the MLM head's layer: small enough for a nearly linear GELU; the norm rescales it."""
 _NARROWEST = 8
-"""Width of the narrowest head that gets a role."""
+"""Minimum width of a head with a role."""
 FEWEST_COLUMNS = 2 * POSITION_COLUMNS
-"""Width below which there is no room for columns apart, and the drawn weights are kept."""
+"""Minimum width; narrower models keep their random weights."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """How the width D of the embedding is divided."""
+    """The division of the embedding's columns."""
 
     words: int
-    """The first columns, up to this one."""
+    """End of the word columns, which come first."""
     pairs: bool
-    """Whether three columns after the words are for pairs: one marks special tokens, two tell the
-    segments apart."""
+    """Whether three columns for pairs follow: one marks special tokens, two the segments."""
     positions: int
-    """The first column of the positions, which are the last ones."""
+    """Start of the position columns, which come last."""
 
     @classmethod
     def of(cls, width: int, *, pairs: bool) -> "Columns":
-        """Of an embedding `width` wide."""
+        """The division of an embedding of `width` columns."""
         positions = width - POSITION_COLUMNS
         return cls(positions - 3 * pairs, pairs, positions)
 
 
 def word_columns(encoder: Encoder) -> int:
-    """The rank of the word vectors that `structure_encoder` has room for; 0 if it wants none."""
+    """The rank of the word vectors for `structure_encoder`; 0 if it uses none."""
     width = encoder.config.hidden_size
     if not isinstance(encoder, Stack) or width < FEWEST_COLUMNS:
         return 0
@@ -99,14 +96,14 @@ def structure(
     special_ids: Sequence[int],
     seed: int,
 ) -> None:
-    """Gives a freshly drawn model its structured initial weights, in place.
+    """Gives a randomly initialized model structured weights, in place.
 
     Args:
-        model: as `architectures.build` made it.
-        unigrams_V: int64 [V], how often each piece occurs.
-        vectors_VR: word vectors of rank `word_columns`; None keeps the drawn words.
-        special_ids: of `[CLS]` and `[SEP]`.
-        seed: of the projection with which the head for pairs compares words.
+        model: a model by `family.build`.
+        unigrams_V: int64 [V], count of each piece.
+        vectors_VR: word vectors of rank `word_columns`; None keeps random word embeddings.
+        special_ids: ids of `[CLS]` and `[SEP]`.
+        seed: seed of the projection with which the duplicate-token head compares words.
     """
     structure_encoder(
         encoder_of(model),
@@ -132,16 +129,16 @@ def structure_encoder(
     seed: int,
     paired: bool,
 ) -> None:
-    """As `structure`, of an encoder alone: a BERT or a GPT; an ELMo has nothing to look with.
+    """Like `structure`, for an encoder alone. It changes a BERT or a GPT; an ELMo has no heads.
 
     Args:
-        encoder: freshly drawn.
-        vectors_VR: as `structure` takes them.
-        special_ids: likewise.
-        seed: likewise.
-        paired: whether inputs are pairs. What the duplicate-token head finds must then reach
-            `[CLS]`, for which a layer above it is needed; so where the first layer has too few
-            heads for all roles (`tiny` has two), it comes first instead of last.
+        encoder: a randomly initialized encoder.
+        vectors_VR: as in `structure`.
+        special_ids: as in `structure`.
+        seed: as in `structure`.
+        paired: whether inputs are pairs. The result of the duplicate-token head must then reach
+            `[CLS]` through a later layer. If the first layer has too few heads for all roles
+            (`tiny` has two), this head therefore comes first instead of last.
     """
     if not isinstance(encoder, Stack) or encoder.config.hidden_size < FEWEST_COLUMNS:
         return
@@ -183,7 +180,7 @@ def _roles(*, causal: bool, pairs: bool) -> list[Role]:
 
 
 def _places(layers: int, heads: int) -> Iterator[tuple[int, int]]:
-    """Layer and head of each role in turn: the first layer's heads, then the second's."""
+    """(layer, head) of each role in turn: the heads of the first layer, then of the second."""
     return ((layer, head) for layer in range(layers) for head in range(heads))
 
 
@@ -224,8 +221,8 @@ def _frequencies() -> Tensor:
 
 
 def _position_length(encoder: Bert | Gpt) -> float:
-    """Length of the position part of what the first layer reads."""
-    # BERT's norm makes each column's square 1 in the mean.
+    """Norm of the position part of the first layer's input."""
+    # BERT's layer norm makes the mean square of a column 1.
     if isinstance(encoder.embeddings, BertEmbeddings):
         return math.sqrt(encoder.config.hidden_size / _PARTS)
     return float(encoder.embeddings.position.weight[0].norm())
@@ -235,7 +232,7 @@ def _position_length(encoder: Bert | Gpt) -> float:
 
 
 def _head(attention: Attention, head: int, kind: int) -> Tensor:
-    """A head's rows of the queries (0), keys (1) or values (2), [H, D]."""
+    """The rows of a head in the queries (0), keys (1) or values (2), [H, D]."""
     weight = attention.qkv.weight
     return weight.view(3, attention.heads, -1, weight.shape[1])[kind, head]
 
@@ -247,12 +244,12 @@ def _values(attention: Attention) -> Tensor:
 def _look_beside(
     attention: Attention, head: int, columns: Columns, *, shift: int, length: float
 ) -> None:
-    """Queries turned by `shift` positions: they are most like the keys that many places on."""
+    """Rotates queries by `shift` positions, so that they match the keys at that distance."""
     query_HD, key_HD = _head(attention, head, 0), _head(attention, head, 1)
     turn_F = shift * _frequencies()
     cos_FF, sin_FF = torch.diag(turn_F.cos()), torch.diag(turn_F.sin())
     turned = torch.cat([torch.cat([cos_FF, -sin_FF], 1), torch.cat([sin_FF, cos_FF], 1)])
-    # A narrow head compares the fastest pairs only: cosines are the first half, sines the second.
+    # A narrow head compares only the fastest pairs; cosines are the first half, sines the second.
     pairs = min(POSITION_COLUMNS, len(query_HD)) // 2
     used = [*range(pairs), *range(POSITION_COLUMNS // 2, POSITION_COLUMNS // 2 + pairs)]
     length *= math.sqrt(2 * pairs / POSITION_COLUMNS)
@@ -265,10 +262,11 @@ def _look_beside(
 def _look_for_duplicate(
     attention: Attention, head: int, columns: Columns, generator: torch.Generator
 ) -> None:
-    """Compares a random projection of the words, and prefers the other segment.
+    """Compares random projections of the words, and prefers the other segment.
 
-    A word that the other segment lacks makes it look at a special token there, and it says so: it
-    adds the column that marks those. Its mean over a text is how much of it the other has not.
+    If the other segment lacks the word, the head attends to a special token there and adds the
+    column that marks special tokens. The mean of this column over a text is the share of its words
+    that the other text lacks.
     """
     query_HD, key_HD, value_HD = (_head(attention, head, kind) for kind in range(3))
     width = len(query_HD)
@@ -294,7 +292,7 @@ def _look_for_duplicate(
 
 
 def _copy(attention: Attention, head: int, columns: Columns) -> None:
-    """The head adds the strongest word columns of what it looks at to the same columns."""
+    """Copies the strongest word columns of the attended token."""
     value_HD = _head(attention, head, 2)
     width = len(value_HD)
     output_DH = attention.output.weight[:, head * width : (head + 1) * width]

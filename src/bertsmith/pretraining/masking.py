@@ -1,16 +1,16 @@
-"""Which tokens a model must predict, and what it sees in their place (paper, sections 3.1 and A.1).
+"""Chooses the tokens to predict and masks them (paper, sections 3.1 and A.1).
 
-Of every sequence `share` of the tokens (specials counted, rounded, at least one) are predicted, as
-in Google's `create_pretraining_data.py`. 80% of them are seen as `[MASK]`, 10% as a random token,
-10% as they are. With whole words, all pieces of a word are chosen together; a word that would
-exceed the sequence's number is passed over, so there may be a few fewer, never more.
+As in Google's `create_pretraining_data.py`, a share of the tokens of every sequence is predicted
+(of all tokens including special ones, rounded, at least one). 80% of these are replaced by
+`[MASK]`, 10% by a random token, 10% are kept. With whole-word masking, all pieces of a word are
+chosen together; a word that would exceed the number is skipped, so there may be fewer, never more.
 
-Two things differ from Google's script, both towards "never a special token": it may choose
-`[UNK]`, whose prediction teaches nothing, and draws random tokens from the whole vocabulary,
-`[PAD]` and `[MASK]` included. Here special ids are neither chosen nor drawn.
+Unlike Google's script, special tokens are never involved: the script may choose `[UNK]`, whose
+prediction teaches nothing, and draws random tokens from the whole vocabulary, including `[PAD]` and
+`[MASK]`.
 
-All sequences are masked at once. A token's draws are a hash of its sequence's key and its position,
-so masks do not depend on how sequences are packed.
+All sequences are masked at once. The random numbers of a token are a hash of its sequence's key and
+its position, so masks do not depend on packing.
 """
 
 from dataclasses import dataclass
@@ -25,25 +25,25 @@ from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 Flags = NDArray[np.bool_]
 
-# Places in a sequence's stream of draws.
+# Counters in a sequence's random stream.
 _ORDER, _SEEN_AS, _RANDOM_ID = range(3)
 
 PAPER_MIX = (0.8, 0.1, 0.1)
-"""Parts of the predicted tokens that are seen as `[MASK]`, as a random token, as they are."""
+"""Shares of the predicted tokens: `[MASK]`, random token, kept."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What masking needs to know of a tokenizer."""
+    """The properties of a tokenizer that masking needs."""
 
     mask_id: int
     is_special_V: Flags
     ordinary_ids: Integers
-    """Ids that are not special: what random tokens are drawn from."""
+    """Ids that are not special, from which random tokens are drawn."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Self:
-        """The tokenizer's."""
+        """The vocabulary of `tokenizer`."""
         is_special_V = np.zeros(len(tokenizer.vocab), dtype=np.bool_)
         is_special_V[sorted(tokenizer.special_ids)] = True
         return cls(tokenizer.mask_id, is_special_V, np.flatnonzero(~is_special_V))
@@ -59,16 +59,16 @@ def mask(
     mix: tuple[float, float, float] = PAPER_MIX,
     word_starts_T: Flags | None = None,
 ) -> tuple[Integers, Integers, Integers]:
-    """Chooses the tokens to predict and hides them.
+    """Chooses the tokens to predict and masks them.
 
     Args:
-        ids_T: sequences with their special tokens, laid end to end; not changed.
+        ids_T: concatenated sequences with their special tokens; not changed.
         lengths: tokens of each sequence [B].
-        keys_B: names each sequence's draws.
-        share: part of each sequence's tokens that is predicted.
-        vocabulary: special ids and what random tokens are drawn from.
-        mix: parts seen as `[MASK]`, as a random token, as they are; add up to 1.
-        word_starts_T: whether each token begins a word, to mask whole words; None masks pieces.
+        keys_B: random key of each sequence.
+        share: share of each sequence's tokens to predict.
+        vocabulary: special ids, and the ids of random tokens.
+        mix: shares of `[MASK]`, random and kept tokens; they add up to 1.
+        word_starts_T: whether each token starts a word, to mask whole words; None masks pieces.
 
     Returns:
         ids_T as the model sees them, masked_P (indices into T, ascending) and labels_P (the
@@ -85,11 +85,11 @@ def mask(
         rank = _rank(sequence_T[chosen], len(lengths))
         masked_P = np.sort(chosen[rank < quota_B[sequence_T[chosen]]])
     else:
-        # A special token ends a word; so does the cut at the start of a segment, which follows one.
+        # A special token ends a word, and so does the start of a segment, which follows one.
         begins_T = word_starts_T.copy()
         begins_T[1:] |= ~is_ordinary_T[:-1]
         units = np.flatnonzero(is_ordinary_T & begins_T)
-        after = np.flatnonzero(begins_T | ~is_ordinary_T)  # where the word before it has ended
+        after = np.flatnonzero(begins_T | ~is_ordinary_T)  # Ends of the previous word.
         ends = np.append(after, len(ids_T))[np.searchsorted(after, units, side="right")]
         size_T = np.zeros(len(ids_T), dtype=np.int64)
         size_T[units] = ends - units
@@ -115,11 +115,11 @@ def mask(
 def _shuffled(
     units: Integers, sequence_T: Integers, starts: Integers, lengths: Integers, *, keys_B: Keys
 ) -> Integers:
-    """`units` (indices into T) shuffled inside each sequence, sequence after sequence.
+    """`units` (indices into T) shuffled within each sequence, sequence by sequence.
 
-    One plain sort of one number per unit, made of sequence, 32 random bits and position: several
-    times faster than sorting indices. Where random bits are equal the position decides, so the
-    order is the same whatever else is packed beside a sequence.
+    Sorts one number per unit, made of sequence, 32 random bits and position, which is several times
+    faster than sorting indices. The position breaks ties, so the order does not depend on which
+    other sequences are packed with it.
     """
     position_bits = np.uint64(int(lengths.max()).bit_length())
     sequence_shift = np.uint64(32) + position_bits
@@ -134,15 +134,15 @@ def _shuffled(
 
 
 def _rank(sequences: Integers, count: int) -> Integers:
-    """The place of each entry among those of its sequence; `sequences` ascends."""
+    """The rank of each entry within its sequence; `sequences` must be sorted."""
     sizes = np.bincount(sequences, minlength=count)
     return np.arange(len(sequences)) - (np.cumsum(sizes) - sizes)[sequences]
 
 
 def _fill(sequences: Integers, sizes: Integers, quota_B: Integers) -> Integers:
-    """Which words to take: of each sequence in order, each that still fits its quota.
+    """The words to mask: in order, every word that still fits its sequence's quota.
 
-    All sequences look at their first word, then all at their second, and so on.
+    All sequences are handled at once: their first words, then their second words, and so on.
     """
     count_B = np.bincount(sequences, minlength=len(quota_B))
     first_B = np.cumsum(count_B) - count_B

@@ -1,4 +1,4 @@
-"""The model card of a pre-trained model: what it is, what it was trained on, how good it is."""
+"""The model card of a pre-trained model."""
 
 from bertsmith.models.config import ModelConfig, Objective
 from bertsmith.pretraining.config import PretrainConfig
@@ -22,7 +22,7 @@ pipeline("fill-mask", "path/of/this/folder")("one sentence with a [MASK] in it")
 _WRITE = """\
 ```python
 from transformers import pipeline
-pipeline("text-generation", "path/of/this/folder")("how a text begins")
+pipeline("text-generation", "path/of/this/folder")("the start of a text")
 ```"""
 _OURS = """\
 ```python
@@ -38,20 +38,20 @@ _USES: dict[Objective, tuple[str, str]] = {
 }
 
 _PAIR_TASKS = {
-    "nsp": "next sentence (segment B follows A, or comes from another document)",
-    "sop": "sentence order (segment B follows A, or precedes it)",
+    "nsp": "next sentence (segment B follows A or comes from another document)",
+    "sop": "sentence order (segment B follows or precedes A)",
     "none": "none",
 }
 
 _ROWS = (
     ("mlm_loss", "masked tokens: loss (nats)", "{:.3f}"),
-    ("mlm_accuracy", "masked tokens: right", "{:.1%}"),
+    ("mlm_accuracy", "masked tokens: accuracy", "{:.1%}"),
     ("nsp_loss", "pairs: loss (nats)", "{:.3f}"),
-    ("nsp_accuracy", "pairs: right", "{:.1%}"),
+    ("nsp_accuracy", "pairs: accuracy", "{:.1%}"),
     ("forward_loss", "next token: loss (nats)", "{:.3f}"),
-    ("forward_accuracy", "next token: right", "{:.1%}"),
-    ("backward_loss", "token before: loss (nats)", "{:.3f}"),
-    ("backward_accuracy", "token before: right", "{:.1%}"),
+    ("forward_accuracy", "next token: accuracy", "{:.1%}"),
+    ("backward_loss", "previous token: loss (nats)", "{:.3f}"),
+    ("backward_accuracy", "previous token: accuracy", "{:.1%}"),
 )
 
 
@@ -68,13 +68,13 @@ def pretraining_card(
     """The README.md of a model folder, in Markdown.
 
     Args:
-        config: the run's settings.
-        model_config: of the model.
-        state: where the run stands; its evaluation is reported.
-        parameters: numbers that training changes.
+        config: settings of the run.
+        model_config: config of the model.
+        state: progress of the run, with its last evaluation.
+        parameters: number of parameters.
         documents: documents of the training split.
         corpus_tokens: tokens of the training split.
-        baseline: the evaluation's numbers for guessing by frequency.
+        baseline: held-out numbers of the baseline.
     """
     phases = ", then ".join(
         f"{phase.share:.0%} at {phase.length} tokens" for phase in config.phases
@@ -92,8 +92,8 @@ def pretraining_card(
         "",
         f"- text: {documents:,} documents, {corpus_tokens:,} tokens",
         f"- {state.step:,} steps of {config.batch_size} sequences ({phases}), "
-        f"{state.tokens:,} tokens in all",
-        *([] if config.start is None else [f"- begun with the weights of `{config.start}`"]),
+        f"{state.tokens:,} tokens in total",
+        *([] if config.start is None else [f"- started from the weights of `{config.start}`"]),
         f"- recipe `{config.recipe}`: learning rate {config.learning_rate:g}, warm-up over "
         f"{config.warmup_ratio:.0%} of the run, dropout {config.dropout:g}, {objective}",
         f"- pair task: {_PAIR_TASKS[config.pair_task]}",
@@ -108,7 +108,7 @@ def pretraining_card(
             + (", 15% of the tokens masked" if config.objective == "masked" else "")
             + f", after step {state.evaluated_at:,}.",
             "",
-            "| | this model | guessing by frequency |",
+            "| | this model | baseline |",
             "|---|---|---|",
         ]
         lines += [
@@ -120,20 +120,17 @@ def pretraining_card(
 
 
 def _about(config: PretrainConfig, model_config: ModelConfig, parameters: int) -> list[str]:
-    """Header, what the model is, and how it is used."""
+    """Header, description and usage."""
     pieces = f"{parameters:,} parameters, vocabulary of {model_config.vocab_size:,}"
     pipeline, use = _USES[config.objective]
     header = _HEADER.format(
         library=model_config.library, pipeline=pipeline, tag=model_config.model_type
     )
-    article = "An" if model_config.title[0] in "AEIOU" else "A"
-    title = f"# {article} {model_config.title} pre-trained by bertsmith"
-    told = f"{model_config.description}, {pieces}. {model_config.origin}"
     return [
         header,
-        title,
+        f"# {model_config.title} pre-trained with bertsmith",
         "",
-        told,
+        f"{model_config.description}, {pieces}. {model_config.origin}",
         "",
         "## Use",
         "",

@@ -1,4 +1,4 @@
-"""What a pre-training is going to do, in words, before it starts."""
+"""The plan that is printed before a pre-training starts."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ def recipe_line(config: PretrainConfig) -> str:
 
 
 def plan_lines(config: PretrainConfig, *, corpus_tokens: int, out: Path) -> list[str]:
-    """How long the run is, how often it sees the corpus, and where it goes.
+    """The length of the run, its passes over the corpus, and its output folder.
 
     Args:
-        config: of the run.
-        corpus_tokens: of the training split.
+        config: settings of the run.
+        corpus_tokens: tokens of the training split.
         out: folder of the run.
     """
     lengths = " then ".join(str(phase.length) for phase in config.phases)
@@ -39,8 +39,8 @@ def plan_lines(config: PretrainConfig, *, corpus_tokens: int, out: Path) -> list
         tokens = config.steps * config.batch_size * mean
         run = f"{config.steps:,} steps of {step}"
         seen = (
-            f"at most {amount(tokens)} tokens, {tokens / max(corpus_tokens, 1):.2g} times the "
-            f"{amount(corpus_tokens)} tokens of text"
+            f"at most {amount(tokens)} tokens, or {tokens / max(corpus_tokens, 1):.2g} passes over "
+            f"the corpus of {amount(corpus_tokens)} tokens"
         )
     every = f"every {config.save_every:,} steps" if config.save_every else "every ten minutes"
     return [f"Plan: {run}, {seen}.", f"Output: {out}, with a checkpoint {every}."]

@@ -1,8 +1,9 @@
-"""Random numbers that are a pure function of a key and a counter.
+"""A counter-based random number generator: numbers are a pure function of key and counter.
 
-A generator's stream depends on who drew before; a hash does not. So an example's draws are the same
-on one process or eight, in any order, after any restart, and on any version of numpy. The hash is
-SplitMix64 (Steele, Lea and Flood 2014): a key names a stream, a counter a place in it.
+Unlike the stream of a stateful generator, they do not depend on earlier draws. An example therefore
+gets the same numbers on one process or eight, in any order, after any restart and with any version
+of numpy. The hash is SplitMix64 (Steele, Lea and Flood 2014); a key selects a stream, a counter a
+position in it.
 """
 
 import numpy as np
@@ -13,13 +14,13 @@ Integers = NDArray[np.int64]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
-# Four rounds make a Feistel network with random round functions a strong pseudo-random permutation
-# (Luby and Rackoff 1988); two more because a small corpus gives it very few bits to mix.
+# Four rounds make a strong pseudo-random permutation (Luby and Rackoff 1988); two more because a
+# small corpus has very few bits to mix.
 _FEISTEL_ROUNDS = 6
 
 
 def draw(keys: Keys | int, counters: Keys | Integers | int) -> Keys:
-    """64 random bits for every key and counter (broadcast together), as at least one dimension."""
+    """64 random bits for every key and counter, broadcast together; at least one-dimensional."""
     state = np.atleast_1d(np.asarray(counters)).astype(np.uint64)
     state += _ONE
     state *= _GAMMA
@@ -38,12 +39,12 @@ def uniform(bits: Keys) -> NDArray[np.float64]:
 
 
 def below(bits: Keys, limits: Integers | int) -> Integers:
-    """Whole numbers in [0, limit), each equally likely; limits must be at least 1."""
+    """Uniform integers in [0, limit); limits must be at least 1."""
     return (uniform(bits) * limits).astype(np.int64)
 
 
 def heads(keys: Keys, coins: Integers) -> Integers:
-    """How many of `coins` fair coins show heads, for every key."""
+    """The number of heads among `coins` fair coins, for every key."""
     counts = np.zeros(len(coins), dtype=np.int64)
     rest = coins.copy()
     live = np.flatnonzero(rest > 0)
@@ -58,9 +59,9 @@ def heads(keys: Keys, coins: Integers) -> Integers:
 
 
 def permuted(places: Integers, size: int, *, key: int) -> Integers:
-    """What a keyed permutation of range(size) puts at `places`, without holding the permutation.
+    """The elements of a keyed permutation of range(size) at `places`, without storing it.
 
-    A Feistel network over the next power of four, walked along its cycle until it lands in range.
+    A Feistel network over the next power of four, applied until the result is in range.
     """
     bits = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
     low = (_ONE << bits) - _ONE

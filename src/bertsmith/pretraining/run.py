@@ -1,13 +1,13 @@
 """Pre-training, from a prepared corpus to a model folder (paper, section 3.1).
 
-`out/` holds, while and after a run::
+The folder of a run::
 
-    pretrain.json      the settings, written first: their presence means that a run lives here
+    pretrain.json      settings, written first; marks the folder as a run
     metrics.jsonl      baseline, every step, every evaluation
-    schedule.jsonl     what a run on the clock made of its hours, for `--replay`
-    tensorboard/       events, where TensorBoard is installed
-    checkpoints/       the last few; `--resume` continues from the newest
-    config.json ...    the model folder, written when the run is over
+    schedule.jsonl     schedule of a run with a time limit, for a replay
+    tensorboard/       events, if TensorBoard is installed
+    checkpoints/       the newest few; a resume continues from the last one
+    config.json ...    the model folder, written at the end
 """
 
 from collections.abc import Iterator, Sequence
@@ -61,8 +61,8 @@ from bertsmith.training.start import (
     note_place,
 )
 
-# What may differ on a resume: it moves no weight or, as how much is computed at once, only the last
-# bits of sums and where dropout falls, and a run that has met the end of memory must go on.
+# May differ on a resume. These settings change no weight, except that micro-batches affect rounding
+# and dropout; a run that ran out of memory must be able to continue with smaller ones.
 _FREE = frozenset(
     {
         "evaluate_every",
@@ -82,22 +82,22 @@ def run_folder(out: Path) -> JobFolder:
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a run came to."""
+    """The result of a run."""
 
     out: Path
     """The model folder."""
     step: int
     tokens: int
-    """Real tokens trained on."""
+    """Tokens trained on, without padding."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Last held-out evaluation, `<objective>_loss` (nats) and `<objective>_accuracy`: of BERT `mlm`
-    and `nsp`, of one-way models `forward` and (ELMo) `backward`."""
+    """Last held-out evaluation: `<objective>_loss` (nats) and `<objective>_accuracy`. Objectives
+    are `mlm` and `nsp` for BERT, `forward` and (ELMo) `backward` for one-way models."""
     baseline: dict[str, float] = field(default_factory=dict)
-    """The same for guessing by frequency."""
+    """The same numbers of the baseline."""
     seconds: float = 0.0
-    """On the run's clock, evaluations and checkpoints counted."""
+    """Time of the run, with evaluations and checkpoints."""
     tokens_per_second: float = 0.0
-    """Of the training steps alone."""
+    """Speed of the training steps."""
 
 
 def run(
@@ -114,26 +114,26 @@ def run(
 
     Args:
         config: the settings.
-        out: folder of the run; must not hold anything unless `resume`.
-        resume: continue from the newest checkpoint in `out`; from the start where there is none.
-        replay: a run with `hours` (its folder or its `schedule.jsonl`) whose schedule is repeated
+        out: folder of the run; must be empty unless `resume`.
+        resume: continue from the newest checkpoint in `out`, or start if there is none.
+        replay: a run with `hours` (its folder or `schedule.jsonl`) whose schedule to repeat
             exactly.
-        held_out: another corpus folder by the same tokenizer, whose training split is used for
-            evaluation; by default the held-out split of `config.data`.
+        held_out: another corpus folder with the same tokenizer, whose training split is used for
+            evaluation; None: the held-out split of `config.data`.
 
     Raises:
-        UsageError: settings that do not fit the corpus, the folder or, on a resume, the old ones.
+        UsageError: the settings do not fit the corpus, the folder or the run to resume.
         FolderError: corpus, model folder or checkpoint is missing, damaged or does not fit.
         DataError: the corpus is too small to train or evaluate on.
-        DivergedError: the loss or the gradient stopped being finite.
+        DivergedError: the loss or the gradient is no longer finite.
         Stopped: SIGINT, SIGTERM or SIGHUP ended it; a checkpoint was written.
     """
     if replay is not None and config.hours is None:
-        raise UsageError(f"{option('replay')} repeats a run with {option('hours')}; give them too.")
+        raise UsageError(f"{option('replay')} needs {option('hours')}; give both.")
     if replay is not None and replay.is_dir():
         replay = replay / SCHEDULE
     with join(config.precision) as place, ExitStack() as stack:
-        # 1. Everything that can be wrong in what the user gave, before anything is written.
+        # 1. Check everything the user gave before anything is written.
         job = _prepare(config, out, place, stack, resume=resume, held_out=held_out)
 
         # 2. The run's folder and its logs.
@@ -197,14 +197,14 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that nothing is wrong with, and what it is made of."""
+    """A run that has passed every check, and its parts."""
 
     config: PretrainConfig
     corpus: Corpus
     model_config: ModelConfig
     model: Pretrained
     new_heads: list[str]
-    """Those that the model to start from lacks."""
+    """Heads that the model to start from lacks."""
     phases: list[Batches]
     evaluated: list[TextBatch]
     baseline: dict[str, float]
@@ -227,7 +227,7 @@ class _Job:
         self.state.cursors = [batches.cursor for batches in begun]
 
     def write_model(self, folder: Path, model: Pretrained) -> None:
-        """Writes the model folder, of the model as far as it is trained."""
+        """Writes the model in its current state as a model folder."""
         card = pretraining_card(
             self.config,
             self.model_config,
@@ -240,7 +240,7 @@ class _Job:
         save_model(folder, model, self.corpus.tokenizer, card=card)
 
     def result(self, out: Path) -> PretrainResult:
-        """What the run came to."""
+        """The result so far."""
         state = self.state
         return PretrainResult(
             out=out,
@@ -266,7 +266,7 @@ def _prepare(
     corpus = open_corpus(config.data, place)
     check_start(config, corpus)
     model_config = resolve_model_config(config, corpus)
-    # Free memory, too, is measured by one process, or each would cut the batches its own way.
+    # One process measures free memory for all; otherwise their micro-batches would differ.
     state, saved = place.first_decides(
         lambda: _find_start(config, out, corpus, model_config, place, resume=resume)
     )
@@ -300,8 +300,8 @@ def _find_start(
     *,
     resume: bool,
 ) -> tuple[TrainerState, Path | None]:
-    """State and checkpoint to continue from, with the tokens to compute at once resolved."""
-    # The file of the config may have moved; the weights tell whether it is still the same.
+    """State and checkpoint to continue from, with `micro_tokens` resolved."""
+    # The config file may have been moved; the weights show whether it is still the same.
     moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
     manifest = checksum(corpus.folder / MANIFEST)
     state, saved = find_start(
@@ -315,7 +315,7 @@ def _find_start(
 
 
 def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
-    """The schedule of a run, on its log."""
+    """The schedule of a run, with its log."""
     return Schedule(
         steps=config.steps,
         hours=config.hours,
@@ -329,7 +329,7 @@ def _open_schedule(config: PretrainConfig, log: Path | None) -> Schedule:
 def _start_notes(
     config: PretrainConfig, job: _Job, place: Place, out: Path, *, resume: bool
 ) -> Iterator[str]:
-    """What to report when the run begins."""
+    """Lines to print before the run starts."""
     name = config.size if config.start is None else f"from {config.start}"
     processes = f", {place.world.size} processes" if place.world.size > 1 else ""
     yield (
@@ -340,12 +340,9 @@ def _start_notes(
     if job.saved is not None:
         yield f"Continuing from the checkpoint of step {job.state.step:,}."
     elif resume:
-        yield "There is no checkpoint to continue from yet: starting from the beginning."
+        yield "No checkpoint to continue from yet; starting from the beginning."
     yield from plan_lines(config, corpus_tokens=job.corpus.manifest.tokens("train"), out=out)
     if moved_place := note_place(job.state, place):
         yield moved_place
     if job.new_heads:
-        yield (
-            f"{config.start} has no weights for {', '.join(job.new_heads)}: random ones are put "
-            "there."
-        )
+        yield (f"{config.start} has no weights for {', '.join(job.new_heads)}; using random ones.")

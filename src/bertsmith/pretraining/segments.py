@@ -1,23 +1,23 @@
-"""Which tokens make an example: sentence pairs by the rules of Google's data script.
+"""Cuts documents into examples: sentence pairs by the rules of Google's data script.
 
-The paper's section 3.1 and appendix A.2 say what a pair is; `create_pretraining_data.py` of
-google-research/bert says how one is cut from a document, and every rule of it holds here:
+The paper's section 3.1 and appendix A.2 define a pair; `create_pretraining_data.py` of
+google-research/bert defines how to cut pairs from a document. All its rules hold here:
 
-- a document's sentences are collected until a target length or the document's end;
-- the target is the longest possible one, or, for a share of the documents, a random shorter one;
+- sentences of a document are collected up to a target length or the end of the document;
+- the target is the maximum length or, for a share of the documents, a random shorter one;
 - a random number of the collected sentences becomes segment A;
-- half of the time (and whenever only one sentence was collected) segment B comes from another
-  document, from a random sentence on, and the sentences not used are put back;
+- half of the time, and whenever only one sentence was collected, segment B comes from another
+  document, starting at a random sentence, and the unused sentences are put back;
 - a pair that is too long loses tokens of its longer segment, each from the front or the back.
 
-Everything here works on token offsets, never on tokens: both segments stay contiguous ranges.
-What an example is follows from its first sentence alone (its draws are a hash of key, document and
-sentence), so the candidates of all sentences are computed at once and the documents then walked
-from example to example.
+All code works on token offsets, never on tokens, because both segments stay contiguous ranges. An
+example depends only on its first sentence (its random numbers are a hash of key, document and
+sentence). So the candidates of all sentences are computed at once, and the documents are then
+walked from example to example.
 
-Two things differ from Google's script: the other document is drawn among the other documents only
-(Google's gives up after ten tries and may pair a document with itself), and sentence order (`sop`)
-and no pair (`none`) are offered besides.
+Unlike Google's script, the other document is never the same one (the script gives up after ten
+tries and may pair a document with itself), and there are two more pair tasks: sentence order
+(`sop`) and none.
 """
 
 from typing import Protocol
@@ -34,32 +34,32 @@ EXAMPLE = np.dtype(
         ("a_length", np.int64),  # tokens, at least 1
         ("b_start", np.int64),
         ("b_length", np.int64),  # at least 1; 0 without a pair task
-        ("label", np.int64),  # nsp: 1 if B is random; sop: 1 if swapped; else 0
-        ("key", np.uint64),  # names the example; its masks are drawn from it
+        ("label", np.int64),  # nsp: 1 if B is random; sop: 1 if swapped; otherwise 0
+        ("key", np.uint64),  # random key of the example, for its masks
     ]
 )
 """An example: five integers and its key."""
 
-# Tokens that are not text: [CLS] A [SEP] B [SEP], or [CLS] A [SEP].
+# Special tokens of [CLS] A [SEP] B [SEP], or of [CLS] A [SEP].
 SPECIALS: dict[PairTask, int] = {"nsp": 3, "sop": 3, "none": 2}
 
-# Places in a document's and in a sentence's stream of draws.
+# Counters in the random streams of a document and of a sentence.
 _IS_SHORT, _SHORT_TARGET, _SENTENCES = range(3)
 _A_END, _COIN, _OTHER_DOCUMENT, _OTHER_SENTENCE, _CUT_A, _CUT_B, _MASKS = range(7)
 
 
 class Sentences(Protocol):
-    """What a split must tell about its documents and sentences; none of them is empty."""
+    """The documents and sentences of a split; none of them is empty."""
 
     @property
     def document_count(self) -> int:
-        """Documents of the split."""
+        """Number of documents."""
 
     def sentence_ranges(self, documents: Integers) -> tuple[Integers, Integers]:
-        """The first sentence of every document and the one after its last, by number."""
+        """Indices of the first sentence of every document and of the one after its last."""
 
     def sentence_starts(self, sentences: Integers) -> Integers:
-        """Token offset at which each sentence starts; the one after the last starts at the end."""
+        """Token offset of each sentence; the index after the last one gives the end."""
 
 
 def cut_examples(
@@ -71,15 +71,15 @@ def cut_examples(
     short_seq_prob: float,
     key: int,
 ) -> NDArray[np.void]:
-    """All examples of some documents, in the documents' order.
+    """All examples of some documents, in the order of the documents.
 
     Args:
-        split: where the documents are.
-        documents: their numbers [D].
-        length: longest example in tokens, specials counted.
-        pair_task: what segment B is.
-        short_seq_prob: part of the documents that get a random shorter target length.
-        key: names seed and epoch; the same key and document give the same examples.
+        split: the split with the documents.
+        documents: indices of the documents [D].
+        length: maximum tokens per example, including special ones.
+        pair_task: the pair task.
+        short_seq_prob: share of the documents with a random shorter target length.
+        key: random key of seed and epoch; the same key and document give the same examples.
 
     Returns:
         An array of `EXAMPLE`.
@@ -106,8 +106,7 @@ def cut_examples(
     wanted_S = ends_S[:-1] + targets_D[row_S]
 
     if pair_task == "none":
-        # Whole sentences as long as they fit: there is no pair to balance, so nothing is cut off
-        # but what one long sentence has too much.
+        # As many whole sentences as fit; only a single sentence that is too long is truncated.
         full_S = np.searchsorted(ends_S, wanted_S, side="right") - 1
         chosen = _walk(np.clip(full_S, index_S + 1, stop_S))
         end = np.clip(full_S[chosen], chosen + 1, stop_S[chosen])
@@ -126,7 +125,7 @@ def cut_examples(
     sentences_S = chunk_S - index_S
     a_end_S = index_S + 1 + below(draw(keys_S, _A_END), np.maximum(sentences_S - 1, 1))
     random_S = (sentences_S == 1) | (uniform(draw(keys_S, _COIN)) < 0.5)
-    # A random next uses only A of what was collected; the rest is put back.
+    # With a random next, only A of the collected sentences is used; the rest is put back.
     chosen = _walk(np.where(random_S, a_end_S, chunk_S))
     keys, rows, is_random = keys_S[chosen], row_S[chosen], random_S[chosen]
     a_end = a_end_S[chosen]
@@ -143,9 +142,9 @@ def cut_examples(
 
 
 def _walk(next_S: Integers) -> Integers:
-    """The sentences at which examples start: 0, then wherever each example says to go on.
+    """Indices of the sentences at which examples start; `next_S` is where the next one starts.
 
-    Documents lie end to end, so the end of one is the start of the next.
+    Documents are concatenated, so the end of one is the start of the next.
     """
     follow = next_S.tolist()
     end = len(follow)
@@ -167,11 +166,11 @@ def _ordered(
     keys_S: Keys,
     longest: int,
 ) -> NDArray[np.void]:
-    """Sentence-order pairs (Lan et al. 2020): two neighbouring segments, half of them swapped.
+    """Sentence-order pairs (Lan et al. 2020): two adjacent segments, half of them swapped.
 
-    Both segments must come from one document. So a chunk has two sentences at least; one left over
-    at a document's end goes with the sentence before it, and a document that is one sentence is
-    cut at a random token (one of a single token makes no example).
+    Both segments must come from one document, so a chunk has at least two sentences. A sentence
+    left over at the end of a document is paired with the one before it. A document of a single
+    sentence is cut at a random token; one of a single token gives no example.
     """
     index_S = np.arange(len(chunk_S))
     chunk_S = np.minimum(np.maximum(chunk_S, index_S + 2), stop_S)
@@ -203,7 +202,7 @@ def _ordered(
 def _from_others(
     split: Sentences, documents: Integers, wanted: Integers, keys: Keys
 ) -> tuple[Integers, Integers]:
-    """For each document a segment of another one: from a random sentence on, `wanted` tokens."""
+    """For each document, a segment of another one: `wanted` tokens from a random sentence on."""
     others = below(draw(keys, _OTHER_DOCUMENT), split.document_count - 1)
     others += others >= documents
     first, stop = split.sentence_ranges(others)
@@ -232,8 +231,8 @@ def _truncate(
     """Cuts pairs to `longest` tokens, in place.
 
     Google's script drops one token at a time from the longer segment (B if both are equal), from
-    its front or its back by the flip of a coin. How many each segment loses has a closed form, and
-    how many of those come from the front is a count of heads.
+    its front or back by a coin flip. The number of dropped tokens per segment has a closed form,
+    and the number dropped from the front is a count of heads.
     """
     excess = np.maximum(a_length + b_length - longest, 0)
     difference = a_length - b_length

@@ -1,7 +1,7 @@
-"""What a pre-training run is made of: its model, its batches, its evaluation.
+"""The parts of a pre-training run: model, training batches, evaluation batches.
 
-Apart from `pretrain`, which trains, because a look at the examples, the cost of a step and fresh
-weights to compare with are made of the same.
+Separate from `run`, because showing examples, measuring the cost of a step and saving untrained
+models need the same parts.
 """
 
 from contextlib import ExitStack
@@ -29,15 +29,15 @@ from bertsmith.training.parallel.place import Place
 from bertsmith.training.schedule import Phase
 
 _COUNTED_TOKENS = 10_000_000
-"""Tokens of the corpus whose neighbours are counted: a few seconds; more changed little."""
+"""Tokens of the corpus to count neighbours in; takes a few seconds, and more changes little."""
 
 
 def resolve_model_config(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
     """The model's config, with the run's dropout.
 
     Raises:
-        UsageError: unknown size, numbers that do not fit, a phase longer than the positions, or a
-            pair task for a model of one segment.
+        UsageError: the size is unknown, its numbers do not fit, a phase is longer than the
+            positions, or the pair task needs a second segment that the model lacks.
         FolderError: the config is for another vocabulary than the corpus.
     """
     vocab_size = corpus.manifest.vocab_size
@@ -53,16 +53,16 @@ def resolve_model_config(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
         )
     if model_config.reads_characters and corpus.tokenizer.merges is not None:
         raise UsageError(
-            f"The corpus {config.data} was prepared with byte pairs, but an "
+            f"The corpus {config.data} was prepared with byte pairs, but "
             f"{model_config.display_name} reads the characters of WordPieces; prepare it with a "
             f"tokenizer of {option('kind', 'wordpiece')}."
         )
     longest = max(phase.length for phase in config.phases)
     if longest > model_config.max_position_embeddings:
         raise UsageError(
-            f"{option('phases')} asks for sequences of {longest} tokens, but the model has "
-            f"{model_config.max_position_embeddings} positions; shorten the phase or give a "
-            "config.json with more."
+            f"{option('phases')} has sequences of {longest} tokens, but the model has only "
+            f"{model_config.max_position_embeddings} positions; shorten the phase, or give a "
+            "config.json with more positions."
         )
     if config.pair_task != "none" and not model_config.reads_pairs:
         raise UsageError(
@@ -75,9 +75,10 @@ def resolve_model_config(config: PretrainConfig, corpus: Corpus) -> ModelConfig:
 def build_model(
     config: PretrainConfig, model_config: ModelConfig, corpus: Corpus, folder: Path | None
 ) -> tuple[Pretrained, list[str]]:
-    """A model with fresh weights, or with those of `folder` and heads drawn anew where it has none.
+    """A model with initial weights, or with those of `folder`.
 
-    Fresh weights are a function of the seed alone. Also the names of the heads that `folder` lacks.
+    Initial weights are a function of the seed only. Returns the model and the names of the heads
+    that `folder` lacks, which get random weights.
     """
     pair_task, pieces = config.pair_task != "none", corpus.tokenizer.vocab
     torch.manual_seed(derive_seed(config.seed, "weights"))
@@ -90,17 +91,17 @@ def build_model(
     found = loaded.config.with_dropout(config.dropout)
     reads_left = found.left_to_right
     if reads_left != model_config.left_to_right:
-        reads = "the left side only" if reads_left else "both sides"
+        direction = "a left-to-right" if reads_left else "a bidirectional"
         raise UsageError(
-            f"{folder} is a BERT that reads {reads}; {'add' if reads_left else 'leave out'} "
+            f"{folder} is {direction} BERT; {'add' if reads_left else 'remove'} "
             f"{option('left_to_right', True)}, or start from another model."
         )
     if found != model_config:
         raise UsageError(
-            f"{config.size} describes another model than {folder} holds; give the old config, or "
-            "start a new run in another folder."
+            f"{config.size} does not match the model in {folder}; give the old config, or start a "
+            "new run in another folder."
         )
-    # Built again, because the folder's dropout is not the run's.
+    # Built again, because the folder's dropout may differ from the run's.
     model = build(model_config, pieces=pieces, pair_task=pair_task)
     model.load_state_dict(loaded.state_dict())
     return model, fresh
@@ -125,7 +126,7 @@ def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> Non
 def training_batches(
     config: PretrainConfig, corpus: Corpus, micro_tokens: int, cursors: list[dict[str, int]]
 ) -> list[Batches]:
-    """The batches of each phase; `cursors` of an earlier run say where its examples ended."""
+    """The batches of each phase; `cursors` are those of the run to continue."""
     return [
         Batches(
             corpus.split("train"),
@@ -149,10 +150,7 @@ def training_batches(
 def evaluation_batches(
     config: PretrainConfig, split: Split, tokenizer: Tokenizer, micro_tokens: int
 ) -> list[TextBatch]:
-    """The same examples for every run of this corpus and pair task, so that runs compare.
-
-    As long as those of the last phase: what the model is trained for in the end.
-    """
+    """Evaluation batches of the last phase's length, the same for all runs of a corpus and task."""
     return heldout_batches(
         split,
         tokenizer,
@@ -166,15 +164,15 @@ def evaluation_batches(
 
 
 def check_tokenizer(fingerprint: str, model: str, corpus: Corpus) -> None:
-    """Refuses what another tokenizer than the corpus's has made.
+    """Refuses a model with another tokenizer than the corpus.
 
     Raises:
         FolderError: the fingerprints differ.
     """
     if fingerprint != corpus.manifest.tokenizer_fingerprint:
         raise FolderError(
-            f"The tokenizer of {model} is not the one that the corpus {corpus.folder} was prepared "
-            "with; prepare the corpus again with that one."
+            f"The corpus {corpus.folder} was prepared with another tokenizer than that of {model}; "
+            "prepare it again with the tokenizer of the model."
         )
 
 
@@ -183,7 +181,7 @@ def show_batch(config: PretrainConfig, count: int) -> str:
 
     Raises:
         FolderError: the corpus is missing or damaged.
-        DataError: it is too small for an example.
+        DataError: the corpus is too small for one example.
     """
     corpus = Corpus.open(config.data)
     [batches, *rest] = training_batches(config, corpus, 0, [])
@@ -198,10 +196,10 @@ def show_batch(config: PretrainConfig, count: int) -> str:
 def first_steps(
     config: PretrainConfig, corpus: Corpus, count: int
 ) -> list[tuple[Phase, list[list[TextBatch]]]]:
-    """The micro-batches of the first `count` steps of each phase, to see what a step holds.
+    """The micro-batches of the first `count` steps of each phase.
 
     Raises:
-        DataError: the corpus is too small for an example.
+        DataError: the corpus is too small for one example.
     """
     with ExitStack() as stack:
         phases = [
@@ -214,23 +212,23 @@ def first_steps(
 
 
 def save_untrained(config: PretrainConfig, out: Path) -> None:
-    """Writes the model that a run of `config` begins with: what training is to be held against.
+    """Writes the model of a run before its first step, to compare with.
 
     Raises:
-        UsageError: settings that do not fit the corpus.
+        UsageError: the settings do not fit the corpus.
         FolderError: the corpus is missing or damaged.
         SystemFault: the disk is full, ...
     """
     corpus = Corpus.open(config.data, verify=False)
     model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
-    save_model(out, model, corpus.tokenizer, card="# Fresh weights, not trained\n")
+    save_model(out, model, corpus.tokenizer, card="# Initial weights, not trained\n")
 
 
 def open_corpus(folder: str | Path, place: Place) -> Corpus:
-    """Opens a corpus; the processes read all of it once between them and compare checksums.
+    """Opens a corpus; the processes share the work of verifying its checksums.
 
     Raises:
-        FolderError: it is missing or damaged.
+        FolderError: the corpus is missing or damaged.
     """
     place.first_decides(lambda: Corpus.open(folder, verify=False))
     corpus = Corpus.open(folder, verify=False)
@@ -239,10 +237,10 @@ def open_corpus(folder: str | Path, place: Place) -> Corpus:
 
 
 def open_held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
-    """The text of another corpus, to evaluate on.
+    """The training split of another corpus, to evaluate on.
 
     Raises:
-        FolderError: it is missing, damaged, or by another tokenizer than `corpus`.
+        FolderError: the corpus is missing, damaged, or has another tokenizer than `corpus`.
     """
     other = open_corpus(folder, place)
     check_tokenizer(other.manifest.tokenizer_fingerprint, str(folder), corpus)
@@ -250,11 +248,11 @@ def open_held_out(folder: Path, corpus: Corpus, place: Place) -> Split:
 
 
 def check_start(config: PretrainConfig, corpus: Corpus) -> None:
-    """Refuses to continue a model that does not fit the run.
+    """Refuses to start from a model that does not fit the run.
 
     Raises:
-        UsageError: it is of another family.
-        FolderError: the corpus is by another tokenizer.
+        UsageError: the model is of another family.
+        FolderError: the corpus was prepared with another tokenizer.
     """
     folder = config.start_folder
     if folder is None:
@@ -262,7 +260,7 @@ def check_start(config: PretrainConfig, corpus: Corpus) -> None:
     found = load_config(folder).family
     if found != config.model:
         raise UsageError(
-            f"{option('start', config.start)} holds {CONFIGS[found].display_name} weights, "
-            f"and the run is of {option('model', config.model)}; give {option('model', found)}."
+            f"{option('start', config.start)} has {CONFIGS[found].display_name} weights, but this "
+            f"run has {option('model', config.model)}; give {option('model', found)}."
         )
     check_tokenizer(Tokenizer.load(folder).fingerprint, str(config.start), corpus)

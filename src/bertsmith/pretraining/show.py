@@ -1,4 +1,4 @@
-"""A pre-training batch as text for people: what is hidden, behind what, and what the pair is."""
+"""Shows a pre-training batch as text, with its masks and pair labels."""
 
 import re
 
@@ -16,7 +16,7 @@ _LABELS: dict[PairTask, tuple[str, str]] = {
     "none": ("", ""),
 }
 
-# Where a line may end: before a space, and around every Chinese or Japanese character.
+# A line may break before a space, and around every Chinese or Japanese character.
 _WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff"
 _BREAKABLE = re.compile(rf" ?(?:[{_WIDE}]|[^ {_WIDE}]+)")
 
@@ -33,15 +33,15 @@ def describe(
     sequences: int = 3,
     width: int = 100,
 ) -> str:
-    """A few examples of a batch, decoded, with masks and the pair's label marked.
+    """A few examples of a batch, decoded, with masks and pair labels marked.
 
-    They are taken evenly from the batch, which has its longest examples first.
+    They are spread evenly over the batch, which has its longest examples first.
 
     Args:
-        batch: what `Batches.at` or `heldout_batches` gives.
-        tokenizer: the one that made its ids.
-        pair_task: what segment B is.
-        sequences: most examples to show.
+        batch: a batch of `Batches.at` or `heldout_batches`.
+        tokenizer: the tokenizer of its ids.
+        pair_task: pair task of the run.
+        sequences: maximum number of examples.
         width: columns of the terminal; Chinese characters take two.
 
     Returns:
@@ -81,15 +81,15 @@ def _predicted(places: range, ids_T: list[int], labels: dict[int, int], mask_id:
     masked = sum(ids_T[place] == mask_id for place in chosen)
     kept = sum(ids_T[place] == labels[place] for place in chosen)
     return (
-        f"  {len(chosen)} to predict: {masked} seen as [MASK], {len(chosen) - masked - kept} as a "
-        f"random token, {kept} as they are"
+        f"  {len(chosen)} to predict: {masked} masked, {len(chosen) - masked - kept} replaced by a "
+        f"random token, {kept} kept"
     )
 
 
 def _pieces(
     places: range, ids_T: list[int], labels: dict[int, int], tokenizer: Tokenizer
 ) -> list[str]:
-    """Readable runs of untouched tokens, and every token to predict on its own."""
+    """Words of the unchanged text, and every token to predict as a piece of its own."""
     pieces: list[str] = []
     run: list[int] = []
     for place in places:
@@ -110,9 +110,9 @@ def _pieces(
 
 
 def wrap(pieces: list[str], width: int) -> list[str]:
-    """Lays pieces, each with the space before it if any, in lines of at most `width` columns.
+    """Wraps pieces, which include the space before them, to lines of at most `width` columns.
 
-    A piece wider than that has a line of its own.
+    A wider piece gets its own line.
     """
     lines = [""]
     used = 0

@@ -1,7 +1,7 @@
-"""Word vectors of a text by counting: PPMI and its singular vectors (Levy and Goldberg 2014).
+"""Word vectors by counting: singular vectors of the PPMI matrix (Levy and Goldberg 2014).
 
-Pieces that occur among the same neighbours get similar vectors. Ten seconds of counting give what a
-language model otherwise spends its first millions of tokens on; `initial_weights` starts from them.
+Pieces with the same neighbours get similar vectors. Ten seconds of counting replace what a language
+model learns from its first millions of tokens; `initial_weights` uses them.
 """
 
 from collections.abc import Iterable
@@ -10,32 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WINDOW = 5
-"""Neighbours on each side; one at distance d counts 1 / d."""
+"""Neighbours on each side; a neighbour at distance d counts 1 / d."""
 _CONTEXTS = 4096
-"""Most frequent pieces that count as neighbours."""
+"""Number of most frequent pieces that count as neighbours."""
 _TABLE_BYTES = 512 * 2**20
-"""Most memory of the table of counts; a vocabulary beyond 32,768 pieces gets fewer contexts."""
+"""Memory limit of the count table; vocabularies beyond 32,768 pieces get fewer contexts."""
 _SMOOTHING = 0.75
-"""Power of the neighbours' frequencies, so that rare ones do not dominate (Levy et al. 2015)."""
+"""Exponent of the neighbours' frequencies, which limits rare ones (Levy et al. 2015)."""
 _SPARE = 20
-"""Directions beyond the rank in the randomised SVD (Halko et al. 2011)."""
+"""Oversampling of the randomised SVD (Halko et al. 2011)."""
 _ITERATIONS = 3
 
 
 def word_vectors(
     texts: Iterable[NDArray[np.integer]], *, vocab_size: int, rank: int
 ) -> NDArray[np.float32]:
-    """Vectors of pieces by the company they keep.
+    """Vectors of pieces by their neighbours in a text.
 
     Args:
-        texts: ids of running text, int [T] each; neighbours are counted inside one array.
+        texts: ids of running text, int [T] each; neighbours are counted within one array.
         vocab_size: V.
-        rank: length of a vector; at most min(V, 4096) of it hold something.
+        rank: length of a vector; at most min(V, 4096) elements are not 0.
 
     Returns:
         float32 [V, rank]: left singular vectors of the PPMI matrix times the fourth root of their
-        singular values, strongest direction first, with mean 0 over the pieces that
-        occur. Rows of pieces that never occur are 0. A function of the arguments alone.
+        singular values, strongest direction first, with mean 0 over the pieces that occur. Rows of
+        pieces that do not occur are 0. Deterministic.
     """
     counts_VC, frequencies_V = _neighbour_counts(texts, vocab_size)
     vectors = np.zeros((vocab_size, rank), dtype=np.float32)
@@ -54,7 +54,7 @@ def word_vectors(
 def _neighbour_counts(
     texts: Iterable[NDArray[np.integer]], vocab_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Weighted counts [V, C] of frequent pieces beside every piece, and every piece's count [V]."""
+    """Weighted counts [V, C] of frequent neighbours of every piece, and counts of pieces [V]."""
     texts = list(texts)
     frequencies_V = np.zeros(vocab_size, dtype=np.int64)
     for ids_T in texts:
