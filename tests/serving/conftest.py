@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served_models import write_models, write_run
 from service_process import Service
 
 
@@ -19,6 +20,18 @@ def start_service() -> Iterator[Callable[..., Service]]:
     yield start
     for service in running:
         service.stop()
+
+
+@pytest.fixture(scope="session")
+def every_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, list[str]]]:
+    """One of every family and kind, with two trainings to draw; and what it was told to serve."""
+    root = tmp_path_factory.mktemp("served")
+    models = write_models(root)
+    write_run(root / "runs" / "done", finished=True)
+    write_run(root / "runs" / "going", finished=False)
+    running = Service(models, in_process=True, runs=[root / "runs"])
+    yield running, models
+    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,27 +1,13 @@
 """The playground in a real browser: every page in both languages, its numbers the service's."""
 
-import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-import torch
-from heads import head_of
 from service_process import Service
-
-from bertsmith.checkpoints.folder import load_config, save_model
-from bertsmith.checkpoints.sources import resolve
-from bertsmith.core.storage import write_json
-from bertsmith.models.bert.tasks import BertForTask
-from bertsmith.models.family import build
-from bertsmith.models.gpt.config import GptConfig
-from bertsmith.tasks.examples import Limits
-from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
-from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -40,43 +26,9 @@ NO_BLANK = ("No word is hidden yet. Click one above.", "还没有遮住任何词
 FITTING = {"en": "tiny-en", "zh": "tiny-zh"}
 
 
-def fine_tuned(folder: Path, kind: str, labels: tuple[str, ...]) -> str:
-    """A model with random weights."""
-    starter = resolve("tiny-en")
-    torch.manual_seed(1)
-    model = BertForTask(load_config(starter), head_of(kind, labels=labels))
-    save_model(folder, model, Tokenizer.load(starter), card="")
-    limits = Limits(max_length=64, stride=32)
-    write_json(folder / TASK_CONFIG, TaskConfig(task=kind, kind=kind, labels=labels, limits=limits))
-    return str(folder)
-
-
-def write_run(folder: Path, *, finished: bool) -> None:
-    folder.mkdir(parents=True)
-    rows: list[dict[str, Any]] = [{"kind": "baseline", "step": 0, "mlm_loss": 6.0}]
-    rows += [{"kind": "train", "step": n, "loss": 8.0 / n} for n in range(1, 6)]
-    rows += [{"kind": "evaluation", "step": n, "mlm_loss": 7.5 - n} for n in (0, 5)]
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    if finished:
-        (folder / "config.json").write_text("{}")
-
-
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    root = tmp_path_factory.mktemp("playground")
-    words = [*SPECIAL, *"he likes apples . the old man 我 喜 欢 苹 果 。".split()]
-    torch.manual_seed(0)
-    shape = GptConfig(vocab_size=len(words), n_positions=64, n_embd=16, n_layer=1, n_head=2)
-    gpt = build(shape, pieces=words, pair_task=False)
-    save_model(root / "gpt", gpt, Tokenizer(words), card="")
-    reviews = fine_tuned(root / "reviews", "classification", ("bad", "good", "so-so"))
-    names = fine_tuned(root / "names", "token-classification", ("O", "B-PER", "I-PER"))
-    write_run(root / "runs" / "done", finished=True)
-    write_run(root / "runs" / "going", finished=False)
-    models = ["tiny-en", "tiny-zh", str(root / "gpt"), reviews, names]
-    running = Service(models, runs=[root / "runs"])
-    yield running
-    running.stop()
+def service(every_model: tuple[Service, list[str]]) -> Service:
+    return every_model[0]
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +158,9 @@ def test_several_blanks_are_filled_apart_and_together(visit: Visit) -> None:
     shown = visit.values("#output section:first-child")
     assert shown == pytest.approx(apart + together, abs=1e-5)
     assert visit.say("independent", "独立") in visit.words("#output section:first-child")[0]
+    assert any(
+        visit.say("one blank", "一个空") in shown for shown in visit.words("#output section")
+    )
 
 
 def test_the_inside_of_a_model_is_drawn_with_the_numbers_of_the_service(visit: Visit) -> None:
@@ -245,17 +200,67 @@ def test_whether_a_sentence_follows_is_shown_by_each_model(visit: Visit) -> None
 
 def test_fine_tuned_models_answer_in_a_form_that_fits(visit: Visit) -> None:
     visit.open(3)
-    visit.show(text="a fine day")
-    found = visit.ask("classify", model="reviews", text="a fine day")["probabilities"]
-    ranked = sorted(found.items(), key=lambda one: -one[1])
-    assert visit.words("#output .bars b") == [label for label, _ in ranked]
-    assert visit.values() == pytest.approx([value for _, value in ranked], abs=1e-5)
+    for model in ("reviews", "topics"):
+        visit.choose("model", model)
+        visit.tab.wait_for_function(f"location.hash.includes('{model}')")
+        visit.show(text="a fine day")
+        found = visit.ask("classify", model=model, text="a fine day")
+        ranked = sorted(found["probabilities"].items(), key=lambda one: -one[1])
+        assert visit.words("#output .bars b") == [label for label, _ in ranked]
+        assert visit.values() == pytest.approx([value for _, value in ranked], abs=1e-5)
+    given = visit.words("#output p")[0]
+    assert all(label in given for label in found["labels"])
+    visit.choose("model", "stars")
+    visit.tab.wait_for_selector("#output > p[data-value]")
+    visit.show(text="a fine day", text_b="a bad day")
+    [found] = visit.values()
+    expected = visit.ask("classify", model="stars", text="a fine day", text_b="a bad day")
+    assert visit.tab.locator("#output > p").get_attribute("data-value") == str(expected["value"])
+
+
+def test_choices_entities_and_answers_are_shown(visit: Visit) -> None:
+    visit.open(3)
+    visit.choose("model", "endings")
+    visit.tab.wait_for_selector("[name=choices]")
+    visit.show(text="He sat", choices="down.\n\nup.")
+    body = {"text": "He sat", "choices": ["down.", "up."]}
+    expected = visit.ask("multiple-choice", model="endings", **body)["probabilities"]
+    assert visit.words("#output .bars b") == body["choices"]
+    assert visit.values() == pytest.approx(expected, abs=1e-5)
     visit.choose("model", "names")
     visit.tab.wait_for_selector("#output .passage")
     visit.show(text="Anna met Ben 在 Bonn.")
     entities = visit.ask("tokens", model="names", text="Anna met Ben 在 Bonn.")["entities"]
     marked = ["Anna met Ben 在 Bonn."[one["start"] : one["end"]] + one["type"] for one in entities]
     assert visit.words("#output mark") == marked
+    visit.choose("model", "places")
+    visit.tab.wait_for_selector("[name=question]")
+    visit.show(question="Who?", context="Anna met Ben.")
+    expected = visit.ask("answer", model="places", question="Who?", context="Anna met Ben.")
+    [shown] = visit.words("#output mark")
+    assert shown.startswith(expected["text"])
+    assert shown.endswith("%")
+
+
+def test_nothing_stands_in_the_way_of_keyboards_and_screen_readers(visit: Visit) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for place, name in enumerate(PAGES[visit.language]):
+        visit.open(place)
+        faults = _serious(axe.run(visit.tab))
+        visit.tab.locator("#theme").click()
+        visit.answered()
+        faults += _serious(axe.run(visit.tab, options={"runOnly": ["color-contrast"]}))
+        visit.tab.locator("#theme").click()
+        assert faults == [], name
+
+
+def _serious(found: Any) -> list[tuple[str, str]]:
+    """The rules that a page breaks, with the first place."""
+    return [
+        (one["id"], one["nodes"][0]["html"])
+        for one in found.response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def test_families_are_compared_factor_by_factor(visit: Visit) -> None:
@@ -268,7 +273,8 @@ def test_families_are_compared_factor_by_factor(visit: Visit) -> None:
     sides = []
     for title in titles:
         found = visit.ask("log-likelihood", model=title.split()[0], text=text)
-        sides += [value for one in found["tokens"] for value in one["nats"].values()]
+        for one in found["tokens"]:
+            sides += [one["nats"][side] for side in found["totals"] if side in one["nats"]]
         total = f"{next(iter(found['totals'].values())):.2f}"
         assert any(total in words for words in visit.words("#output section p"))
     assert visit.values() == pytest.approx(sides, abs=1e-4)

@@ -46,7 +46,7 @@ function remember(page, fields) {
 
 // Models of the page's language first; one of many languages fits every page.
 const fits = (model) => settings.language === "zh" ? model.chinese_share > 0.1 : model.chinese_share < 0.5;
-const able = (operation) => models.filter((model) => model.operations.includes(operation))
+const able = (...operations) => models.filter((model) => operations.some((one) => model.operations.includes(one)))
   .sort((x, y) => fits(y) - fits(x));
 
 function select(name, options, value, label) {
@@ -113,7 +113,10 @@ function blanks(fields) {
   const form = page("blanks", t.blanksNote, [input, words], async ({ text }) => {
     drawWords();
     if (!text.includes("[MASK]")) return element("p", {}, t.noBlank);
+    const several = text.split("[MASK]").length > 2;
     const found = await Promise.all(all.map(async (model) => {
+      // ELMo's halves never saw [MASK]; a GPT fills several blanks one after the other.
+      if (several && model.objective === "both") return [model, new Error(t.oneBlank)];
       try {
         return [model, await one("fill-mask", { model: model.id, text, top_k: 8, joint: model.objective !== "both" })];
       } catch (error) {
@@ -176,7 +179,7 @@ function next(fields) {
 const TASKS = ["classify", "tokens", "answer", "multiple-choice"];
 
 function tasks(fields) {
-  const all = models.filter((model) => model.operations.some((operation) => TASKS.includes(operation)));
+  const all = able(...TASKS);
   if (!all.length) return unable("tasks", t.tasksNote);
   const model = all.find(({ id }) => id === fields.get("model")) || all[0];
   const operation = model.operations.find((name) => TASKS.includes(name));
@@ -203,7 +206,9 @@ function tasks(fields) {
     }
     if (operation === "multiple-choice") return bars(body.choices.map((choice, place) => [choice, answer.probabilities[place]]));
     if ("value" in answer) return element("p", { "data-value": answer.value }, answer.value.toPrecision(4));
-    return bars(Object.entries(answer.probabilities).sort((x, y) => y[1] - x[1]));
+    const ranked = bars(Object.entries(answer.probabilities).sort((x, y) => y[1] - x[1]));
+    if (!("labels" in answer)) return ranked;
+    return [element("p", {}, answer.labels.length ? t.labels.replace("{}", answer.labels.join(t.comma)) : t.noLabel), ranked];
   });
 }
 
