@@ -16,6 +16,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.responses import PlainTextResponse
 
 from bertsmith.serving import requests
 from bertsmith.serving.batching import Busy, Expired
@@ -75,8 +76,7 @@ def build_app(
                 (413, "The body is too large."),
                 (415, "The body is not JSON."),
                 (422, "The body does not fit."),
-                (503, "The service is busy or the model is down."),
-                (504, "The deadline passed."),
+                (503, "The service is busy, the deadline passed, or the model is down."),
             )
         },
     )
@@ -127,17 +127,18 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Expired)
     async def expired(request: Request, error: Expired) -> Response:
-        return refused(request, 504, "The deadline passed while the request waited.")
+        message = "The deadline passed while the request waited; try again."
+        return refused(request, 503, message, **{"Retry-After": "1"})
 
 
 def _add_runs(app: FastAPI, roots: Sequence[Path]) -> None:
-    @app.get("/v1/runs", name="runs")
+    @app.get("/v1/runs", name="runs", response_model=requests.Runs)
     async def names() -> Response:
         """The trainings below the folders of `--runs`, the latest first."""
         found = await asyncio.to_thread(list_runs, roots)
         return as_json({"object": "list", "data": found})
 
-    @app.get("/v1/runs/{name:path}", name="run")
+    @app.get("/v1/runs/{name:path}", name="run", response_model=requests.Run)
     async def curves(name: str) -> Response:
         """The curves of one training."""
         found = await asyncio.to_thread(read_run, roots, name)
@@ -147,7 +148,7 @@ def _add_runs(app: FastAPI, roots: Sequence[Path]) -> None:
 
 
 def _add_health(app: FastAPI, models: Models, registry: CollectorRegistry) -> None:
-    @app.get("/v1/models", name="models")
+    @app.get("/v1/models", name="models", response_model=requests.ServedModels)
     async def served() -> Response:
         """The served models, in OpenAI's shape, with what each can do."""
         rows = [
@@ -156,18 +157,23 @@ def _add_health(app: FastAPI, models: Models, registry: CollectorRegistry) -> No
         ]
         return as_json({"object": "list", "data": rows})
 
-    @app.get("/healthz", name="health")
+    @app.get("/healthz", name="health", response_model=requests.Health)
     async def health() -> Response:
         """Whether the process lives."""
         return as_json({"status": "ok"})
 
-    @app.get("/readyz", name="ready")
+    @app.get(
+        "/readyz",
+        name="ready",
+        response_model=requests.Readiness,
+        responses={503: {"model": requests.Readiness, "description": "A model is down."}},
+    )
     async def ready() -> Response:
         """Whether every model can answer."""
         down = {name: one.fault for name, one in models.batchers.items() if one.fault}
         return as_json({"status": "down" if down else "ok", "models": down}, 503 if down else 200)
 
-    @app.get("/metrics", name="metrics")
+    @app.get("/metrics", name="metrics", response_class=PlainTextResponse)
     async def measured() -> Response:
         """Counters for Prometheus."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -145,6 +145,58 @@ class EmbeddingResults(BaseModel):
     usage: dict[str, int]
 
 
+class Health(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether every model can answer."""
+
+    status: Literal["ok", "down"]
+    models: dict[str, str] = Field(description="Of each that is down: why.")
+
+
+class ServedModel(BaseModel):
+    """A served model, and what it can do."""
+
+    id: str
+    object: Literal["model"]
+    owned_by: str
+    family: str
+    kind: str | None = Field(description="Of a fine-tuned model, its kind of task.")
+    labels: list[str]
+    objective: str | None = Field(description="Of a pre-trained model, what it predicts.")
+    operations: list[str] = Field(description="The paths under `/v1` that answer for it.")
+    max_length: int = Field(description="Tokens of the longest input.")
+    chinese_share: float = Field(description="Of the vocabulary, the part that is Chinese.")
+
+
+class ServedModels(BaseModel):
+    """The served models, the default first."""
+
+    object: Literal["list"]
+    data: list[ServedModel]
+
+
+class Runs(BaseModel):
+    """Names of trainings, the latest first."""
+
+    object: Literal["list"]
+    data: list[str]
+
+
+class Run(BaseModel):
+    """The curves of one training: pairs of step and value."""
+
+    name: str
+    finished: bool
+    train: dict[str, list[tuple[int, float]]]
+    evaluation: dict[str, list[tuple[int, float]]]
+    baseline: dict[str, float] = Field(description="The same numbers for guessing by frequency.")
+
+
 class Fault(BaseModel):
     """What was wrong."""
 
