@@ -1,10 +1,7 @@
 """The HTTP service: answers equal to the model's, and faults with status and message."""
 
 import base64
-import shutil
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,28 +9,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-import psutil
 import pytest
+from service_process import fault, post, results
 
 from bertsmith.inference.predictor import Model
 
 TEXT = "the old [MASK] cold"
-
-
-def post(service: Any, path: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{service.url}/v1/{path}", json=body, timeout=60)
-
-
-def results(service: Any, path: str, **body: Any) -> Any:
-    answer = post(service, path, **body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["results"]
-
-
-def fault(answer: httpx.Response) -> tuple[int, str]:
-    found = answer.json()["error"]
-    assert found["request_id"] == answer.headers["x-request-id"]
-    return answer.status_code, found["message"]
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +152,17 @@ def test_bodies_and_headers_that_are_too_large_or_too_slow(
     assert status == 413
     assert "2,000 bytes" in message
     head = b"POST /v1/fill-mask HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    answer = _raw(service, head + b"Content-Length: 100\r\n\r\n{")
-    assert b"408" in answer.split(b"\r\n")[0]
+    for late, what in ((head, b"headers"), (head + b"Content-Length: 100\r\n\r\n{", b"body")):
+        answer = _raw(service, late)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"The " + what + b" did not arrive in 0.5 s." in answer
     chunk = b"5dc\r\n" + b"x" * 1500 + b"\r\n"
     answer = _raw(service, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 3)
     assert b"413" in answer.split(b"\r\n")[0]
+    huge = b"Content-Length: 100000000\r\n\r\n" + b"x" * 5000
+    answer = _raw(service, head + huge)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"2,000 bytes" in answer
     assert results(service, "fill-mask", text=TEXT)
 
 
@@ -184,7 +171,9 @@ def test_a_key_opens_the_service(
 ) -> None:
     monkeypatch.setenv("BERTSMITH_API_KEY", "correct horse")
     service = start_service([small_model])
-    assert fault(post(service, "fill-mask", text=TEXT))[0] == 401
+    status, message = fault(post(service, "fill-mask", text=TEXT))
+    assert status == 401
+    assert "Authorization: Bearer KEY" in message
     assert httpx.get(f"{service.url}/healthz").status_code == 200
     for key, status in (("wrong", 401), ("correct horse", 200)):
         answer = httpx.post(
@@ -194,62 +183,3 @@ def test_a_key_opens_the_service(
             timeout=60,
         )
         assert answer.status_code == status
-
-
-def _worker(service: Any) -> psutil.Process:
-    [worker] = psutil.Process(service.process.pid).children()
-    return worker
-
-
-def test_a_killed_worker_is_started_again_and_a_lost_folder_is_said(
-    start_service: Callable[..., Any], small_model: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(small_model, tmp_path / "mine")
-    service = start_service([f"mine={tmp_path / 'mine'}"])
-    before = results(service, "fill-mask", text=TEXT)
-    _worker(service).kill()
-    assert results(service, "fill-mask", text=TEXT) == before
-    assert 'bertsmith_worker_restarts{model="mine"} 1.0' in httpx.get(f"{service.url}/metrics").text
-    shutil.rmtree(tmp_path / "mine")
-    assert results(service, "fill-mask", text=TEXT) == before
-    _worker(service).kill()
-    answer = post(service, "fill-mask", text=TEXT)
-    status, message = fault(answer)
-    assert status == 503
-    assert answer.headers["retry-after"] == "5"
-    assert "mine is down" in message
-    ready = httpx.get(f"{service.url}/readyz")
-    assert ready.status_code == 503
-    assert "mine" in ready.json()["models"]
-    shutil.copytree(small_model, tmp_path / "mine")
-    assert results(service, "fill-mask", text=TEXT) == before
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
-
-
-def test_a_signal_loses_no_accepted_request(
-    start_service: Callable[..., Any], small_model: Path
-) -> None:
-    service = start_service([small_model])
-    texts = ["the old red cold " * 8] * 64
-    answers: list[int] = []
-
-    def ask() -> None:
-        answers.append(post(service, "log-likelihood", text=texts).status_code)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 60
-    while "bertsmith_waiting_inputs" not in (text := httpx.get(f"{service.url}/metrics").text) or (
-        'waiting_inputs{model="model"} 0.0' in text
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(0.2)  # The last of the four has sent its body.
-    service.process.send_signal(signal.SIGTERM)
-    for thread in threads:
-        thread.join(60)
-    assert answers == [200] * 4
-    assert service.process.wait(60) == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{service.url}/healthz")

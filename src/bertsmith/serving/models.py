@@ -24,7 +24,7 @@ class Limits:
     max_body: int = 4 << 20
     """Bytes."""
     body_seconds: float = 10.0
-    """In which a body must arrive."""
+    """In which the headers of a request must arrive, and again its body."""
 
 
 class Models:

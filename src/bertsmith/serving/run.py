@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from bertsmith.core.errors import UsageError
 from bertsmith.core.runtime import Precision, core_count
 from bertsmith.serving.app import build_app
 from bertsmith.serving.engine import Compute, Engine, Source
-from bertsmith.serving.middleware import Guard
+from bertsmith.serving.middleware import Guard, fault_body
 from bertsmith.serving.models import Limits
 
 KEY_VARIABLE = "BERTSMITH_API_KEY"
@@ -32,18 +34,20 @@ _MOST_WORKERS = 4
 
 
 class _Impatient(HttpToolsProtocol):
-    """Closes a connection whose headers do not arrive in time, which uvicorn leaves open."""
+    """Ends a connection whose headers do not arrive in time, which uvicorn leaves open."""
 
-    header_seconds = 10.0
-    _timer: asyncio.TimerHandle | None = None
+    def __init__(self, *, header_seconds: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._header_seconds = header_seconds
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._wait()
+        self._wait(self.transport.close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._wait()
+        self._wait(self._refuse)
 
     def on_headers_complete(self) -> None:
         self._forget()
@@ -53,9 +57,17 @@ class _Impatient(HttpToolsProtocol):
         self._forget()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
+    def _wait(self, then: Callable[[], None]) -> None:
         self._forget()
-        self._timer = self.loop.call_later(self.header_seconds, self.transport.close)
+        self._timer = self.loop.call_later(self._header_seconds, then)
+
+    def _refuse(self) -> None:
+        late = f"The headers did not arrive in {self._header_seconds:g} s."
+        body = fault_body(408, late, uuid.uuid4().hex)
+        head = "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _forget(self) -> None:
         if self._timer is not None:
@@ -178,7 +190,7 @@ async def _serve(app: FastAPI, listening: socket.socket, key: str | None, limits
         )
         config = uvicorn.Config(
             guarded,
-            http=_Impatient,
+            http=partial(_Impatient, header_seconds=limits.body_seconds),
             log_config=None,
             access_log=False,
             server_header=False,
