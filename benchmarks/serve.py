@@ -82,12 +82,17 @@ def start(name: str, folder: str, task: str, port: int) -> "subprocess.Popen[byt
         command = [sys.executable, "-m", "bertsmith", "serve", folder, "--port", str(port)]
         command += ["--precision", "bf16"] if name.endswith("bf16") else []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(process, f"http://127.0.0.1:{port}/v1/{task}", {FIELDS[task]: "a"})
+    return process
+
+
+def wait_for(process: "subprocess.Popen[bytes]", url: str, body: dict[str, str]) -> None:
+    """Waits until a service answers."""
     until = time.monotonic() + 180
     while True:
         try:
-            url = f"http://127.0.0.1:{port}/v1/{task}"
-            httpx.post(url, json={FIELDS[task]: "a"}, timeout=60).raise_for_status()
-            return process
+            httpx.post(url, json=body, timeout=60).raise_for_status()
+            return
         except httpx.HTTPError:
             if process.poll() is not None or time.monotonic() > until:
                 raise

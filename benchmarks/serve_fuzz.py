@@ -35,7 +35,7 @@ FIELDS = {
     "tokenize": "text",
     "inspect": "text,text_b,top_k",
 }
-FITTING = {"top_k": 3, "joint": True, "max_new_tokens": 4, "seed": 1, "share": 0.3}
+FITTING: dict[str, Any] = {"top_k": 3, "joint": True, "max_new_tokens": 4, "seed": 1, "share": 0.3}
 FITTING |= {"choices": ["a", "the old"], "encoding_format": "base64", "normalize": True}
 PIECES = [*'我é\u200d\x00😀 \\"', "the ", "old ", "[MASK] ", "[SEP]", "a" * 90]
 

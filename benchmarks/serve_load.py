@@ -56,15 +56,13 @@ async def load(port: int, path: str, bodies: list[bytes], clients: int, seconds:
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
                 while (sent := time.monotonic()) < end:
-                    status = await ask(reader, writer, path, bodies[place % len(bodies)])
+                    status, _ = await request(reader, writer, path, bodies[place % len(bodies)])
                     place += 1
                     seen.statuses[status] += 1
                     if status == 200:
                         seen.times.append(time.monotonic() - sent)
-                    elif (
-                        status == 503
-                    ):  # A client that was told to come again later waits a little.
-                        await asyncio.sleep(0.1)
+                    elif status == 503:
+                        await asyncio.sleep(0.1)  # It was told to come again later.
                 writer.close()
             except (OSError, asyncio.IncompleteReadError):
                 seen.statuses[0] += 1
@@ -74,15 +72,15 @@ async def load(port: int, path: str, bodies: list[bytes], clients: int, seconds:
     return seen
 
 
-async def ask(
+async def request(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes
-) -> int:
-    """The status of the answer to one request, which is read whole."""
+) -> tuple[int, bytes]:
+    """Status and head, in lower case, of the answer, which is read whole."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     answer = (await reader.readuntil(b"\r\n\r\n")).lower()
     await reader.readexactly(int(answer.split(b"content-length:")[1].split(b"\r\n")[0]))
-    return int(answer[9:12])
+    return int(answer[9:12]), answer
 
 
 def bodies(field_name: str, count: int = 4096) -> list[bytes]:

@@ -20,4 +20,4 @@ class InProcessEngine(Engine):
 
 def use() -> None:
     """Makes the services of this process use it."""
-    models.Engine = InProcessEngine  # type: ignore[misc]
+    vars(models)["Engine"] = InProcessEngine

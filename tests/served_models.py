@@ -10,9 +10,8 @@ from heads import head_of
 from bertsmith.checkpoints.folder import load_config, save_model
 from bertsmith.checkpoints.sources import resolve
 from bertsmith.core.storage import write_json
-from bertsmith.models.bert.tasks import BertForTask
 from bertsmith.models.elmo.config import ElmoConfig
-from bertsmith.models.family import build
+from bertsmith.models.family import build, build_for_task
 from bertsmith.models.gpt.config import GptConfig
 from bertsmith.tasks.examples import Limits
 from bertsmith.tasks.task_config import TASK_CONFIG, TaskConfig
@@ -45,7 +44,7 @@ def write_models(root: Path) -> list[str]:
     starter = resolve("tiny-en")
     for name, (kind, labels) in KINDS.items():
         torch.manual_seed(1)
-        tuned = BertForTask(load_config(starter), head_of(kind, labels=labels))
+        tuned = build_for_task(load_config(starter), head_of(kind, labels=labels))
         save_model(root / name, tuned, Tokenizer.load(starter), card="")
         limits = Limits(max_length=64, stride=32)
         write_json(

@@ -128,10 +128,11 @@ def test_a_model_that_is_down_fails_what_it_had_and_answers_again_later() -> Non
     run(scenario)
 
 
-def run_two(scenario: Callable[[list[SlowEngine], Batcher], Any]) -> None:
+def run_two(scenario: Callable[[list[SlowEngine], Batcher], Any], **settings: Any) -> None:
     async def begin() -> None:
         engines = [SlowEngine(), SlowEngine()]
-        batcher = Batcher(engines, max_batch_tokens=10, max_waiting=8)  # type: ignore[arg-type]
+        limits = {"max_batch_tokens": 10, "max_waiting": 8} | settings
+        batcher = Batcher(engines, **limits)  # type: ignore[arg-type]
         batcher.start()
         try:
             await scenario(engines, batcher)
@@ -176,3 +177,40 @@ def test_a_worker_that_is_down_leaves_its_batch_to_the_other() -> None:
         assert batcher.fault == "worker died"
 
     run_two(scenario)
+
+
+def test_who_could_not_be_answered_in_time_is_refused_at_once() -> None:
+    async def scenario(engine: SlowEngine, batcher: Batcher) -> None:
+        first = submit(batcher, "a" * 10)
+        await asyncio.sleep(0.1)
+        engine.go.set()
+        assert await first == [b"A" * 10]  # So the rate is at most 100 tokens a second.
+        engine.go.clear()
+        second = submit(batcher, "b" * 10)
+        await asyncio.sleep(0.01)
+        with pytest.raises(Busy):
+            await submit(batcher, "c" * 10, seconds=0.2)
+        patient = submit(batcher, "d" * 10, seconds=60)
+        await asyncio.sleep(0.01)
+        engine.go.set()
+        assert await second == [b"B" * 10]
+        assert await patient == [b"D" * 10]
+
+    run(scenario)
+
+
+def test_a_batch_ends_before_the_first_deadline() -> None:
+    async def scenario(engines: list[SlowEngine], batcher: Batcher) -> None:
+        begun = submit(batcher, "a")
+        await asyncio.sleep(0.01)
+        batcher._timed = (100.0, 1.0)
+        # At 100 tokens a second, with half of the time for slack, 10 s are worth 500 tokens.
+        tasks = [submit(batcher, text * 200, seconds=10) for text in "cde"]
+        await asyncio.sleep(0.01)
+        for engine in engines:
+            engine.go.set()
+        await asyncio.gather(begun, *tasks)
+        sizes = [[len(batch.items) for batch in engine.batches] for engine in engines]
+        assert sizes == [[1, 1], [2]]
+
+    run_two(scenario, max_batch_tokens=1000)

@@ -9,6 +9,7 @@ from the line when its client has gone.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,10 +19,10 @@ from typing import Any
 from bertsmith.serving.engine import Engine, Unavailable
 from bertsmith.serving.operations import Batch, Refused
 
-_FIRST_RATE = 500.0
-"""Tokens a second, before the first batch is timed."""
 _MEMORY = 0.8
-"""Weight of the past in the measured rate."""
+"""Weight of the batches before, in the measured rate."""
+_SLACK = 0.5
+"""Of the time until a deadline: the rest allows for a rate that falls."""
 _RETRY_SECONDS = 5.0
 """Until a worker that is down may take a batch again, while another answers."""
 
@@ -36,7 +37,7 @@ class Busy(Exception):
 
 
 class Expired(Exception):
-    """The deadline passed while the request stood in line."""
+    """The deadline passed while the request waited in line."""
 
 
 @dataclass(eq=False)
@@ -73,7 +74,7 @@ class Batcher:
         self._on_batch = on_batch
         self._line: deque[_Item] = deque()
         self._arrived = asyncio.Event()
-        self._rate = _FIRST_RATE
+        self._timed = (0.0, 0.0)
         self._busy: dict[Engine, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -92,6 +93,12 @@ class Batcher:
         """Why the model cannot answer; empty while one of its workers can."""
         faults = [engine.fault for engine in self.engines]
         return faults[0] if all(faults) else ""
+
+    @property
+    def _rate(self) -> float:
+        """Tokens a second of one worker; before the first batch is timed, without bound."""
+        tokens, seconds = self._timed
+        return tokens / seconds if seconds else math.inf
 
     def start(self) -> None:
         """Begins to answer."""
@@ -133,7 +140,7 @@ class Batcher:
         rate = self._rate * len(self.engines)
         wait = (ahead + sum(tokens)) / rate
         # An idle model takes whatever comes: nothing is known to be late.
-        if ahead and (wait > seconds or len(self._line) + len(values) > self._max_waiting):
+        if ahead and (wait > _SLACK * seconds or len(self._line) + len(values) > self._max_waiting):
             raise Busy(max(0.1, ahead / rate))
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + seconds
@@ -163,6 +170,7 @@ class Batcher:
     def _next(self) -> list[_Item]:
         """The next batch, out of the line; empty when nobody waits."""
         now = time.monotonic()
+        budget: float = self._max_batch_tokens
         batch: list[_Item] = []
         others: deque[_Item] = deque()
         tokens = 0
@@ -172,11 +180,11 @@ class Batcher:
                 continue
             if item.deadline < now:
                 item.answer.set_exception(Expired())
-            elif not batch or (
-                item.joins(batch[0]) and tokens + item.tokens <= self._max_batch_tokens
-            ):
+            elif not batch or (item.joins(batch[0]) and tokens + item.tokens <= budget):
                 batch.append(item)
                 tokens += item.tokens
+                # All answers of a batch come at its end, which is before the first deadline.
+                budget = min(budget, _SLACK * self._rate * (item.deadline - now))
             else:
                 others.append(item)
         self._line = others
@@ -209,7 +217,8 @@ class Batcher:
         finally:
             del self._busy[engine]
         seconds = max(time.monotonic() - begin, 1e-6)
-        self._rate = _MEMORY * self._rate + (1 - _MEMORY) * tokens / seconds
+        # Summed before they are divided: a batch counts by its size, small ones hardly.
+        self._timed = (_MEMORY * self._timed[0] + tokens, _MEMORY * self._timed[1] + seconds)
         self._on_batch(len(batch), tokens, seconds)
         for item, answer in zip(batch, answers, strict=True):
             if not item.answer.done():

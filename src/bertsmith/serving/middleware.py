@@ -28,7 +28,7 @@ def fault_body(status: int, message: str, request_id: str) -> bytes:
     """The JSON of every error."""
     kinds = {400: "bad_request", 401: "unauthorized", 404: "not_found", 405: "method_not_allowed"}
     kinds |= {408: "timeout", 413: "too_large", 415: "not_json", 422: "invalid"}
-    kinds |= {503: "unavailable", 504: "timeout"}
+    kinds |= {503: "unavailable"}
     fault = {"message": message, "type": kinds.get(status, "error"), "request_id": request_id}
     return msgspec.json.encode({"error": fault})
 

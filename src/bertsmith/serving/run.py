@@ -59,7 +59,12 @@ class _Impatient(HttpToolsProtocol):
 
     def _wait(self, then: Callable[[], None]) -> None:
         self._forget()
-        self._timer = self.loop.call_later(self._header_seconds, then)
+        # The second time: a busy event loop may not yet have read what has arrived.
+        again = partial(self._later, 0.1, then)
+        self._later(self._header_seconds, again)
+
+    def _later(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = self.loop.call_later(seconds, then)
 
     def _refuse(self) -> None:
         late = f"The headers did not arrive in {self._header_seconds:g} s."
@@ -188,9 +193,11 @@ async def _serve(app: FastAPI, listening: socket.socket, key: str | None, limits
         guarded = Guard(
             app, api_key=key, max_body=limits.max_body, body_seconds=limits.body_seconds
         )
+        # Called for each connection, as the class is.
+        http: Any = partial(_Impatient, header_seconds=limits.body_seconds)
         config = uvicorn.Config(
             guarded,
-            http=partial(_Impatient, header_seconds=limits.body_seconds),
+            http=http,
             log_config=None,
             access_log=False,
             server_header=False,
