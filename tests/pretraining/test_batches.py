@@ -349,3 +349,22 @@ def test_text_that_the_tokenizer_does_not_know_is_named(make_split: Any) -> None
     unknown = make_split([[[1] * 9, [1] * 9]] * 4, vocab_size=len(VOCAB))
     with pytest.raises(DataError, match=r"every held-out token is \[UNK\]"):
         heldout_batches(unknown, TOKENIZER, sequences=8, length=48)
+
+
+def test_batches_for_a_gpu_are_pinned_whole(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[int] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        copy = tensor.clone()
+        pinned.append(copy.data_ptr())
+        return copy
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    with make(split) as plain, make(split, pin=True) as batches:
+        [batch] = batches.at(0)
+        assert examples([batch]) == examples(plain.at(0))
+    packed = batch.packed
+    inside = (packed.ids_T, packed.segments_T, packed.positions_T, packed.starts)
+    tensors = (*inside, batch.masked_P, batch.labels_P, batch.next_B)
+    assert {tensor.data_ptr() for tensor in tensors} <= set(pinned)
+    assert packed.longest == 48

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.runtime import derive_seed
@@ -28,6 +29,7 @@ from bertsmith.models.modules.packed import (
     LanguageBatch,
     PretrainBatch,
     TextBatch,
+    each_tensor,
     micro_batches,
     packed_from_flat,
 )
@@ -141,6 +143,7 @@ class Batches:
         seed: decides pairs, masks and order.
         micro_tokens: maximum tokens per micro-batch; 0 for no limit.
         cursor: the `cursor` of an earlier run with the same data and settings.
+        pin: allocate page-locked memory, from which a GPU copies while it computes.
 
     Raises:
         UsageError: the length is too short.
@@ -163,6 +166,7 @@ class Batches:
         seed: int = 0,
         micro_tokens: int = 0,
         cursor: Mapping[str, int] | None = None,
+        pin: bool = False,
     ) -> None:
         self._pools = Pools(split, length, pair_task, short_seq_prob, seed)
         self._assembler = _Assembler(
@@ -170,6 +174,7 @@ class Batches:
         )
         self._batch_size = batch_size
         self._micro_tokens = micro_tokens
+        self._pin = pin
         self._identity = derive_seed(
             seed, length, pair_task, str(short_seq_prob), split.document_count, split.token_count
         )
@@ -238,7 +243,10 @@ class Batches:
             self._assembler.lengths(table), world, micro_tokens=self._micro_tokens
         )[rank]
         row = bisect_right(self._firsts, end) - 1
-        return _Step(self._assembler.batches(table[rank::world], runs), self._place(row))
+        batches = self._assembler.batches(table[rank::world], runs)
+        if self._pin:
+            batches = [each_tensor(batch, Tensor.pin_memory) for batch in batches]
+        return _Step(batches, self._place(row))
 
     def _place(self, row: int) -> dict[str, int]:
         place = {"pool": self._base + row, "example": self._firsts[row]}

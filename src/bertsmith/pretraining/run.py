@@ -282,7 +282,13 @@ def _prepare(
         new_heads,
         phases=[
             stack.enter_context(batches)
-            for batches in training_batches(config, corpus, state.micro_tokens, state.cursors)
+            for batches in training_batches(
+                config,
+                corpus,
+                state.micro_tokens,
+                state.cursors,
+                pin=place.device.type == "cuda",
+            )
         ],
         evaluated=evaluated,
         baseline=baseline(evaluated, corpus.unigrams_V, corpus.tokenizer),

@@ -124,9 +124,14 @@ def _structure(model: Pretrained, config: PretrainConfig, corpus: Corpus) -> Non
 
 
 def training_batches(
-    config: PretrainConfig, corpus: Corpus, micro_tokens: int, cursors: list[dict[str, int]]
+    config: PretrainConfig,
+    corpus: Corpus,
+    micro_tokens: int,
+    cursors: list[dict[str, int]],
+    *,
+    pin: bool = False,
 ) -> list[Batches]:
-    """The batches of each phase; `cursors` are those of the run to continue."""
+    """The batches of each phase; `cursors` are those of the run to continue, `pin` is for GPUs."""
     return [
         Batches(
             corpus.split("train"),
@@ -142,6 +147,7 @@ def training_batches(
             seed=derive_seed(config.seed, "phase", index),
             micro_tokens=micro_tokens,
             cursor=cursors[index] if index < len(cursors) else None,
+            pin=pin,
         )
         for index, phase in enumerate(config.phases)
     ]

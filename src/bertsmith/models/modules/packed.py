@@ -4,13 +4,16 @@ Shapes, here and in every file above: B sequences, L length, T packed tokens, P 
 D width, N heads, H head width, V vocabulary, C classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+BatchT = TypeVar("BatchT", bound="Packed | PretrainBatch | LanguageBatch")
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,7 @@ class Packed:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""
-        if self.ids_T.device == device:
-            return self
-        return replace(
-            self,
-            ids_T=self.ids_T.to(device, non_blocking=True),
-            segments_T=self.segments_T.to(device, non_blocking=True),
-            positions_T=self.positions_T.to(device, non_blocking=True),
-            starts=self.starts.to(device, non_blocking=True),
-        )
+        return each_tensor(self, partial(Tensor.to, device=device, non_blocking=True))
 
 
 def pack(ids: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Packed:
@@ -151,13 +146,7 @@ class PretrainBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""
-        return replace(
-            self,
-            packed=self.packed.to(device),
-            masked_P=self.masked_P.to(device, non_blocking=True),
-            labels_P=self.labels_P.to(device, non_blocking=True),
-            next_B=None if self.next_B is None else self.next_B.to(device, non_blocking=True),
-        )
+        return each_tensor(self, partial(Tensor.to, device=device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -196,7 +185,19 @@ class LanguageBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch on `device`."""
-        return replace(self, packed=self.packed.to(device))
+        return each_tensor(self, partial(Tensor.to, device=device, non_blocking=True))
+
+
+def each_tensor(batch: BatchT, change: Callable[[Tensor], Tensor]) -> BatchT:
+    """The same batch with each of its tensors, and of those in its parts, changed."""
+    changed: dict[str, Any] = {}
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        if isinstance(value, Tensor):
+            changed[field.name] = change(value)
+        elif isinstance(value, Packed):
+            changed[field.name] = each_tensor(value, change)
+    return replace(batch, **changed)
 
 
 TextBatch = PretrainBatch | LanguageBatch
