@@ -14,7 +14,6 @@ import contextlib
 import copy
 import warnings
 from contextlib import AbstractContextManager
-from itertools import repeat
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
@@ -69,13 +68,13 @@ class Parallel(Generic[ModelT]):
         self.sharded = shard and place.world.size > 1
         # Only DDP has something to settle.
         self._settled = place.world.size == 1 or self.sharded
+        # Before anything is done to it.
+        self._whole = copy.deepcopy(model) if self.sharded and place.world.first else model
         if place.device.type == "cuda":
             compile_blocks(model)
         self._losses: nn.Module = Losses(model)
-        self._whole = model
         if self.sharded:
-            if place.world.first:
-                self._whole = copy.deepcopy(model)
+            # On the way to the device, block by block: the whole model need not fit there.
             sharding.shard(model)
             return
         model.to(place.device)
@@ -123,11 +122,11 @@ class Parallel(Generic[ModelT]):
         Of a sharded one it is a copy in the first process's main memory.
         """
         if self.sharded:
-            targets = self._whole.parameters() if self.place.world.first else repeat(None)
-            for parameter, target in zip(self.model.parameters(), targets, strict=False):
+            copies = dict(self._whole.named_parameters()) if self.place.world.first else {}
+            for name, parameter in self.model.named_parameters():
                 values = sharding.whole(parameter.detach())
-                if target is not None:
-                    target.data.copy_(values)
+                if name in copies:
+                    copies[name].data.copy_(values)
         return self._whole
 
     def settle(self, batch: Batch) -> None:
