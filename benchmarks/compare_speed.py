@@ -27,11 +27,12 @@ import msgspec
 import numpy as np
 import torch
 import transformers
-from pretrain import IGNORED, cpu_name, summary, timed
+from pretrain import IGNORED, summary, timed
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from bertsmith.core.runtime import World
+from bertsmith.inference.backends.selection import processor_name
 from bertsmith.models.elmo.config import ElmoConfig
 from bertsmith.models.elmo.model import ElmoForPretraining
 from bertsmith.models.gpt.config import GptConfig
@@ -209,7 +210,7 @@ def measure(contest: Contest, place: Place, rounds: int) -> dict[str, Any]:
         given = contest.batches(turn)
         for name, step in contest.steps.items():
             batch, tokens = given[name]
-            seconds = timed(partial(step, batch), place)
+            seconds = timed(partial(step, batch), place.device)
             if turn:  # the first one warms up
                 speeds[name].append(tokens / seconds)
     print(f"\n{contest.shape}, {SEQUENCES} texts of up to {LENGTH} tokens a step")
@@ -246,7 +247,7 @@ def main() -> None:
     ]
     if arguments.out:
         about = {
-            "device": cpu_name(),
+            "device": processor_name(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,

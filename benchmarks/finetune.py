@@ -47,7 +47,7 @@ from finetune_contenders import (
     their_score,
     their_turns,
 )
-from pretrain import cpu_name, summary
+from pretrain import summary
 from squad_features import ratios, shown
 
 from bertsmith.checkpoints.folder import load_config
@@ -58,6 +58,7 @@ from bertsmith.finetuning.config import FinetuneConfig
 from bertsmith.finetuning.data import Source
 from bertsmith.finetuning.defaults import finetune_config
 from bertsmith.finetuning.run import RunResult
+from bertsmith.inference.backends.selection import processor_name
 from bertsmith.training.parallel.precision import has_native_bf16
 
 OURS, THEIRS = squad_features.OURS, "transformers"
@@ -288,7 +289,7 @@ def make_job(task: str, arguments: argparse.Namespace, *, examples: int, epochs:
 def about() -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     return {
-        "device": torch.cuda.get_device_name() if cuda else cpu_name(),
+        "device": torch.cuda.get_device_name() if cuda else processor_name(),
         "threads": torch.get_num_threads(),
         "native_bf16": has_native_bf16(torch.device("cuda" if cuda else "cpu")),
         "model": MINILM,

@@ -18,9 +18,7 @@ which holds contenders and the plain product to fp32.
 
 import argparse
 import json
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -33,6 +31,7 @@ import transformers
 
 from bertsmith.core.runtime import World, keep_freed_memory
 from bertsmith.corpus.shards import Corpus
+from bertsmith.inference.backends.selection import processor_name
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.models.modules.packed import PretrainBatch
@@ -40,6 +39,7 @@ from bertsmith.models.parameters import to_theirs
 from bertsmith.pretraining.batches import Batches
 from bertsmith.training.config import OptimizerConfig
 from bertsmith.training.optimizer import adamw, clip, set_learning_rate
+from bertsmith.training.parallel.matrix_rate import matrix_rate, timed
 from bertsmith.training.parallel.model import Parallel
 from bertsmith.training.parallel.place import Place
 from bertsmith.training.parallel.precision import choose_precision, has_native_bf16
@@ -149,36 +149,6 @@ def operations(config: BertConfig, batches: list[PretrainBatch]) -> float:
     return 6 * total
 
 
-def matrix_rate(place: Place, config: BertConfig, dtype: torch.dtype) -> float:
-    """Operations per second of the feed-forward's product, forward and backward, alone."""
-    rows = 4096 if place.device.type == "cpu" else 65536
-    x_TD = torch.randn(rows, config.hidden_size, device=place.device, dtype=dtype)
-    weight = torch.randn(config.intermediate_size, config.hidden_size, device=place.device).to(
-        dtype
-    )
-    grad = torch.randn(rows, config.intermediate_size, device=place.device, dtype=dtype)
-
-    def products() -> None:
-        torch.mm(x_TD, weight.mT)
-        torch.mm(grad, weight)
-        torch.mm(grad.mT, x_TD)
-
-    seconds = []
-    for _ in range(4):
-        seconds.append(timed(products, place))
-    return 6 * rows * config.hidden_size * config.intermediate_size / min(seconds)
-
-
-def timed(action: Callable[[], object], place: Place) -> float:
-    if place.device.type == "cuda":
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    action()
-    if place.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
 def contenders(
     config: BertConfig, place: Place, *, compiled: bool, imitated_bf16: bool
 ) -> dict[str, Step]:
@@ -226,13 +196,15 @@ def measure(
         for turn in range(1, arguments.rounds + 1):
             batches = data.at(turn)
             tokens = sum(batch.tokens for batch in batches)
-            rate = matrix_rate(place, config, dtype)
+            rate = matrix_rate(
+                place.device, dtype, width=config.hidden_size, inner=config.intermediate_size
+            )
             rates.append(rate / 1e9)
             for name, step in steps.items():
                 imitated = "bf16" in name and not has_native_bf16(place.device)
                 if imitated and turn > 1:
                     continue
-                seconds = timed(partial(step, batches), place)
+                seconds = timed(partial(step, batches), place.device)
                 tokens_per_second[name].append(tokens / seconds)
                 shares[name].append(operations(config, batches) / seconds / rate)
             for name, speeds in tokens_per_second.items():
@@ -298,20 +270,13 @@ def main() -> None:
     results = [measure(size, corpus, place, arguments) for size in arguments.sizes]
     if arguments.out:
         about = {
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else cpu_name(),
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else processor_name(),
             "threads": torch.get_num_threads(),
             "native_bf16": has_native_bf16(device),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
         arguments.out.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
-
-
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Backends of a model folder: the same answers, the fastest one, work in threads."""
 
 import json
+import shutil
 import threading
 import time
 
@@ -83,6 +84,10 @@ def test_auto_really_measures(small_model, cache):
 
 def test_auto_of_an_export_takes_what_can_run_it(small_model, tmp_path):
     for to, names in (("onnx", {"onnx", "openvino"}), ("openvino", {"openvino"})):
+        bertsmith.export(small_model, tmp_path / "words", to=to)
+        words = bertsmith.load(tmp_path / "words", backend="auto", precision="fp32")
+        assert words.fill_mask("red [MASK]").blanks
+        shutil.rmtree(tmp_path / "words")
         bertsmith.export(small_model, tmp_path / to, to=to, head="embedding")
         model = bertsmith.load(tmp_path / to, backend="auto", precision="fp32")
         assert {rate.backend for rate in model.choice.rates} == names

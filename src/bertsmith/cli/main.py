@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bertsmith import __version__
+from bertsmith.cli.bench import Bench
 from bertsmith.cli.command import Command, Result
 from bertsmith.cli.compare import Compare
 from bertsmith.cli.convert import Convert
@@ -48,7 +49,7 @@ from bertsmith.core.runtime import share_cores, world_from_environment
 from bertsmith.core.stop import interruptible, signal_of
 
 SECTIONS: dict[str, dict[str, type[Command]]] = {
-    "Start here": {"quickstart": Quickstart, "info": Info},
+    "Start here": {"quickstart": Quickstart, "info": Info, "bench": Bench},
     "Pre-train": {
         "tokenizer train": TokenizerTrain,
         "tokenizer extend": TokenizerExtend,

@@ -87,26 +87,40 @@ def _fastest(
     *,
     any_precision: bool,
 ) -> Opened:
+    candidates = {
+        variant: partial(_open, folder, network, replace(place, precision=variant[1]), variant[0])
+        for variant in variants(folder, network, export)
+        if any_precision or variant[1] == place.precision
+    }
     if network is None:
-        assert export is not None
-        variants = installed(RUNS[export.format], writes_graph=False)
-        if not variants:
-            raise MissingExtra(export.format, f"The exported model {folder}")
         config, what = load_config(folder), str(export)
     else:
-        names = tuple(TITLES) if has_graph(network.config) else ("torch",)
-        variants = installed(names, writes_graph=True)
         config, what = network.config, type(network).__name__
-    variants = [one for one in variants if any_precision or one[1] == place.precision]
+    choice = choose(candidates, config, what=what)
+    best = choice.best
+    return Opened(
+        candidates[best.backend, best.precision](),
+        replace(place, precision=best.precision),
+        network,
+        export,
+        choice,
+    )
 
-    def open_variant(variant: Variant) -> Backend:
-        name, precision = variant
-        return _open(folder, network, replace(place, precision=precision), name)
 
-    choice = choose({one: partial(open_variant, one) for one in variants}, config, what=what)
-    best = choice.best.backend, choice.best.precision
-    place = replace(place, precision=choice.best.precision)
-    return Opened(open_variant(best), place, network, export, choice)
+def variants(folder: Path, network: Network | None, export: Export | None) -> list[Variant]:
+    """The installed backends that compute a folder, with their precisions.
+
+    Raises:
+        MissingExtra: none that can run the export is installed.
+    """
+    if network is not None:
+        names = tuple(TITLES) if has_graph(network.config) else ("torch",)
+        return installed(names, writes_graph=True)
+    assert export is not None
+    found = installed(RUNS[export.format], writes_graph=False)
+    if not found:
+        raise MissingExtra(export.format, f"The exported model {folder}")
+    return found
 
 
 def _place(device: str, precision: Precision) -> Place:

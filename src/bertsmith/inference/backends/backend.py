@@ -47,6 +47,10 @@ class Backend(Protocol):
         """Whether it says if a sentence follows another."""
 
     @property
+    def state_layers(self) -> tuple[int, ...] | None:
+        """Layers that `states` is sure to have; None: it has none."""
+
+    @property
     def workers(self) -> int:
         """Batches to compute at once, from so many threads."""
 

@@ -40,8 +40,11 @@ class GraphBackend:
     head: HeadConfig | None
     objective: Objective | None
     judges_pairs: bool
+    state_layers: Layers | None
     graphs: Graphs
     open: Open
+    most_calls: int
+    """That the runtime computes at once."""
     workers: int = 1
     _sessions: dict[Layers | None, Session] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
@@ -52,12 +55,12 @@ class GraphBackend:
         return Place(World(), torch.device("cpu"), "fp32")
 
     def for_many(self) -> Self:
-        """With a thread for each batch that is computed."""
-        return self._for_many
+        """With a core for each batch, where the runtime computes several at once."""
+        return self if self.most_calls == 1 else self._for_many
 
     @cached_property
     def _for_many(self) -> Self:
-        return replace(self, workers=torch.get_num_threads(), _sessions={}, _lock=Lock())
+        return replace(self, workers=self.most_calls, _sessions={}, _lock=Lock())
 
     def cut(self, lengths: NDArray[np.int64]) -> list[slice]:
         """Near-equal lengths together, so that little is padded."""

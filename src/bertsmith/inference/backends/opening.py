@@ -1,7 +1,6 @@
 """Which backends there are, which are installed, and how to open a model in one."""
 
 from collections.abc import Sequence
-from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -65,13 +64,18 @@ def opener(name: Runtime, precision: Literal["fp32", "bf16"]) -> Open:
         UsageError: the runtime has no such precision.
     """
     if name == "openvino":
-        return partial(OpenVinoSession, precision=precision)
+        return lambda graph, calls: OpenVinoSession(graph, precision=precision)
     if precision == "bf16":
         raise UsageError(
             f"ONNX Runtime has no bf16 on a CPU; give {option('precision', 'fp32')}, or "
             f"{option('backend', 'openvino')}."
         )
     return OnnxSession
+
+
+def most_calls(name: Runtime) -> int:
+    """Calls that a runtime computes at once."""
+    return torch.get_num_threads() if name == "onnx" else 1
 
 
 def open_model(name: BackendName, network: Network, place: Place) -> Backend:
@@ -100,6 +104,8 @@ def open_model(name: BackendName, network: Network, place: Place) -> Backend:
         head=torch_backend.head,
         objective=torch_backend.objective,
         judges_pairs=torch_backend.judges_pairs,
+        state_layers=torch_backend.state_layers,
         graphs=graph,
         open=opener(name, place.precision),
+        most_calls=most_calls(name),
     )

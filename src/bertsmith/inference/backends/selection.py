@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import statistics
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -108,10 +109,7 @@ def texts_per_second(backend: Backend, seconds: float = SECONDS) -> float:
     batches = [_random(config, lengths[run]) for run in backend.cut(lengths)]
 
     def work(batch: TaskBatch) -> None:
-        if backend.head is None:
-            backend.states(batch.packed, (config.num_hidden_layers,))
-        else:
-            backend.task_scores(batch)
+        _compute(backend, batch)
 
     def round_() -> float:
         began = perf_counter()
@@ -125,6 +123,30 @@ def texts_per_second(backend: Backend, seconds: float = SECONDS) -> float:
         spent.append(round_())
     # The fastest round is disturbed least by whatever else the machine does.
     return _TEXTS / min(spent)
+
+
+def seconds_per_text(backend: Backend, seconds: float = SECONDS) -> float:
+    """How long a backend takes for one text of 32 tokens, the median."""
+    tokens = min(32, backend.config.max_position_embeddings)
+    batch = _random(backend.config, np.array([tokens]))
+    spent: list[float] = []
+    while len(spent) < 5 or sum(spent) < seconds:
+        began = perf_counter()
+        _compute(backend, batch)
+        spent.append(perf_counter() - began)
+    return statistics.median(spent)
+
+
+def _compute(backend: Backend, batch: TaskBatch) -> None:
+    """What the model is most likely for."""
+    if backend.head is not None:
+        backend.task_scores(batch)
+    elif backend.state_layers is not None:
+        backend.states(batch.packed, backend.state_layers)
+    elif backend.objective is not None:
+        backend.word_log_probabilities(batch.packed, batch.packed.lasts_B)
+    else:
+        backend.pair_scores(batch.packed)
 
 
 def _random(config: ModelConfig, lengths_B: Integers) -> TaskBatch:

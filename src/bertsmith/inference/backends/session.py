@@ -10,7 +10,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Session(Protocol):
-    """A graph, ready to run; threads may run it at once."""
+    """A graph, ready to run, from any thread."""
 
     def run(self, inputs: Arrays, outputs: Sequence[str]) -> list[NDArray[Any]]:
         """The named outputs for padded inputs."""

@@ -57,6 +57,11 @@ class TorchBackend:
         """As `Backend.judges_pairs`."""
         return next_sentence_model(self.model) is not None
 
+    @property
+    def state_layers(self) -> tuple[int, ...]:
+        """The last one."""
+        return (self.config.num_hidden_layers,)
+
     def for_many(self) -> Self:
         """Itself."""
         return self

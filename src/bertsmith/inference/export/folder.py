@@ -14,7 +14,7 @@ from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.storage import read_json
 from bertsmith.inference.backends.backend import BackendName
 from bertsmith.inference.backends.graph_backend import GraphBackend
-from bertsmith.inference.backends.opening import RUNS, Runtime, opener
+from bertsmith.inference.backends.opening import RUNS, Runtime, most_calls, opener
 from bertsmith.models.config import Objective
 from bertsmith.models.modules.graph import VectorPooling
 
@@ -104,8 +104,10 @@ def open_export(
         head=load_head(folder) if export.is_tuned else None,
         objective=export.objective,
         judges_pairs=export.judges_pairs,
+        state_layers=export.layers,
         graphs=graph,
         open=opener(name, precision),
+        most_calls=most_calls(name),
     )
 
 
