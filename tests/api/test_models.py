@@ -103,3 +103,46 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         with pytest.raises(UsageError, match=f"device='{device}': this machine has no such device"):
             bertsmith.load("tiny-en", device=device)
     assert bertsmith.load("tiny-en", device="cpu").place.precision == "fp32"
+
+
+def test_a_bert_without_pretraining_is_fine_tuned_by_its_size(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"text": "review", "label": "stars", "epochs": 1, "show": list}
+    plain = bertsmith.finetune(
+        "classification", train=ROWS, out=tmp_path / "a", size="tiny", vocab_size=90, **how
+    )
+    assert bertsmith.load(tmp_path / "a").config.vocab_size <= 90
+    assert plain.config.initial_weights == "structured"
+    named = bertsmith.finetune(
+        "classification",
+        train=ROWS,
+        out=tmp_path / "b",
+        size="tiny",
+        tokenizer="tiny-en",
+        initial_weights="paper",
+        **how,
+    )
+    assert named.config.initial_weights == "paper"
+    loaded = bertsmith.load(tmp_path / "b")
+    assert loaded.tokenizer.vocab == bertsmith.load("tiny-en").tokenizer.vocab
+    for wrong, said in (
+        ({}, "size a BERT without pre-training; give one of them"),
+        ({"model": "tiny-en", "size": "tiny"}, "leave one of them out"),
+        ({"model": "tiny-en", "tokenizer": tmp_path}, "tokenizer is for size"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            bertsmith.finetune("classification", train=ROWS, out=tmp_path / "c", **wrong, **how)
+
+
+def test_several_labels_in_one_text(tmp_path: Path) -> None:
+    rows = [{"text": f"red {n}", "label": ("a|b", "a", "b")[n % 3]} for n in range(30)]
+    result = bertsmith.finetune(
+        "multi-label",
+        train=rows,
+        out=tmp_path / "out",
+        size="tiny",
+        vocab_size=60,
+        label_separator="|",
+        epochs=1,
+        show=list,
+    )
+    assert result.labels == ("a", "b")

@@ -57,14 +57,19 @@ def load(
 def finetune(
     task: str,
     *,
-    model: StrPath,
     out: StrPath,
+    model: StrPath | None = None,
+    size: str | None = None,
+    tokenizer: StrPath | None = None,
+    vocab_size: int | None = None,
+    initial_weights: Literal["structured", "paper"] | None = None,
     train: "StrPath | Table | None" = None,
     dev: "StrPath | Table | None" = None,
     data: StrPath | None = None,
     text: str = "text",
     text_pair: str | None = None,
     label: str = "label",
+    label_separator: str | None = None,
     choices: str | Sequence[str] = (),
     words: str = "words",
     tags: str = "tags",
@@ -92,15 +97,21 @@ def finetune(
         task: with `train` the kind of task: `classification`, `multi-label`, `regression`,
             `multiple-choice`, `token-classification` or `question-answering`; or a task of the
             paper (`mrpc`, `squad`, `conll2003`, ...) with `data`.
-        model: a pre-trained model: a folder, `tiny-en`, `minilm`, or a name of the hub.
         out: folder to write.
+        model: a pre-trained model: a folder, `tiny-en`, `minilm`, or a name of the hub.
+        size: instead of `model`, a BERT without pre-training: `tiny`, `mini`, ..., or a
+            `config.json`.
+        tokenizer: of `size`: a folder or a name; None: one is trained on the training texts.
+        vocab_size: of `size`: most pieces of the tokenizer that is trained.
+        initial_weights: of `size`: `structured` (also None) or the `paper`'s.
         train: a file (.csv .tsv .jsonl .parquet, CoNLL columns, SQuAD's .json), a list of dicts, a
             dict of columns, or a table of pandas, polars, pyarrow or datasets.
         dev: the same, to evaluate on; None: a tenth of `train` is put aside.
         data: folder of a paper task's official files.
         text: column of the text.
         text_pair: column of the second text, for pairs.
-        label: column of the class, the number, or the right choice.
+        label: column of the class, the number, the right choice, or several labels.
+        label_separator: what is between several labels in one text; None: they are lists.
         choices: columns of the choices, or one column of lists.
         words: column of the words, for `token-classification`.
         tags: column of their tags, for `token-classification`.
@@ -142,6 +153,7 @@ def finetune(
     from bertsmith.finetuning.data import Source
     from bertsmith.finetuning.job import Job
     from bertsmith.finetuning.job import finetune as run
+    from bertsmith.finetuning.origin import model_or_size
 
     check_names(settings, FinetuneConfig.__struct_fields__)
     given = settings | {
@@ -151,17 +163,10 @@ def finetune(
         "seed": seed,
         "precision": precision,
     }
-    columns = columns_of(
-        text=text,
-        text_pair=text_pair,
-        label=label,
-        choices=choices,
-        words=words,
-        tags=tags,
-        question=question,
-        context=context,
-        answer=answer,
-    )
+    texts = {"text": text, "text_pair": text_pair, "choices": choices, "words": words}
+    labels = {"label": label, "label_separator": label_separator, "tags": tags}
+    asked = {"question": question, "context": context, "answer": answer}
+    columns = columns_of(**texts, **labels, **asked)
     with (
         as_file(train, "train") as train_file,
         as_file(dev, "dev") as dev_file,
@@ -179,7 +184,13 @@ def finetune(
         )
         job = Job(
             source=source,
-            model=os.fspath(model),
+            model=model_or_size(
+                model,
+                size,
+                tokenizer=tokenizer,
+                vocab_size=vocab_size,
+                initial_weights=initial_weights,
+            ),
             seeds=seeds,
             sweep=sweep,
             settings={name: value for name, value in given.items() if value is not None},

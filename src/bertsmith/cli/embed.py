@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertsmith.checkpoints.sentence_modules import Pooling
-from bertsmith.cli.backends import BackendFlag, backend_flag, load
-from bertsmith.cli.command import MODEL, Command, Result
+from bertsmith.cli.command import MODEL, Result
 from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
+from bertsmith.cli.model_options import BackendOptions
 from bertsmith.cli.options import flag, word
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Embed(Command):
+class Embed(BackendOptions):
     """Embed texts as vectors."""
 
     examples = (
@@ -57,12 +57,11 @@ class Embed(Command):
         shown="standard output",
     )
     overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
-    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result | Iterator[Result]:
         """Embeds."""
         source = file_of(self.inputs, self.out)
-        predictor = load(self.model, self.backend)
+        predictor = self.open_model(self.model)
         if source is not None and self.out is not None:
             return self._to_file(predictor, source, self.out)
         return self._to_lines(predictor, source)

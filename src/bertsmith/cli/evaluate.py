@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bertsmith.cli.backends import BackendFlag, backend_flag, load
 from bertsmith.cli.columns import AS_TRAINED, COLUMNS, ColumnOptions, model_columns
 from bertsmith.cli.command import MODEL, Result
+from bertsmith.cli.model_options import BackendOptions
 from bertsmith.cli.options import flag, word
 from bertsmith.core.errors import UsageError
-from bertsmith.core.runtime import Precision
 
 
 @dataclass(kw_only=True)
-class Evaluate(ColumnOptions):
+class Evaluate(ColumnOptions, BackendOptions):
     """Score a fine-tuned model on labelled data, or a pre-trained one on text or minimal pairs."""
 
     examples = ("evaluate my-classifier --data other-reviews.csv",)
@@ -44,14 +43,6 @@ class Evaluate(ColumnOptions):
         group="Data",
         default=False,
     )
-    precision: Precision | None = flag(
-        "Of minimal pairs: bf16 is faster where the hardware has it, and rounds; auto uses it "
-        "there.",
-        group="Model",
-        default=None,
-        shown="fp32",
-    )
-    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result:
         """Scores."""
@@ -63,8 +54,8 @@ class Evaluate(ColumnOptions):
             raise UsageError(
                 "--data and --minimal-pairs exclude each other. Leave one of them out."
             )
-        self._refuse(["limit", "precision"], fits="--minimal-pairs")
-        predictor = load(self.model, self.backend)
+        self._refuse(["limit"], fits="--minimal-pairs")
+        predictor = self.open_model(self.model)
         found = evaluate(
             predictor,
             self.data,
@@ -84,13 +75,13 @@ class Evaluate(ColumnOptions):
                 "--minimal-pairs (BLiMP's files)."
             )
         self._refuse([*COLUMNS, "skip_bad", "backend"], fits="--data")
-        predictor = Model(self.model)
+        predictor = Model(self.model, device=self.device)
         with Bar(score="tokens") as bar:
             found = minimal_pairs(
                 predictor,
                 self.minimal_pairs,
                 limit=self.limit,
-                precision=self.precision or "fp32",
+                precision=self.precision,
                 progress=lambda done, total: bar("score", done, total),
             )
         return Result(found, "\n".join(found.lines()))

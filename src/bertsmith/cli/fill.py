@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bertsmith.cli.command import PRETRAINED, Command, Result
+from bertsmith.cli.command import PRETRAINED, Result
+from bertsmith.cli.model_options import ModelOptions
 from bertsmith.cli.options import flag, word
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _ALL_UNKNOWN = (
 
 
 @dataclass(kw_only=True)
-class Fill(Command):
+class Fill(ModelOptions):
     """Predict the words at the [MASK]s of a text."""
 
     examples = ('fill tiny-en "He was born in [MASK] and died in London."',)
@@ -46,9 +47,8 @@ class Fill(Command):
         """Predicts."""
         from bertsmith.core.terminal import percent
         from bertsmith.inference.fill_mask import INDEPENDENT
-        from bertsmith.inference.predictor import Model
 
-        predictor = Model(self.model)
+        predictor = self.open_model(self.model)
         if self.word is not None:
             words = [predictor.word_probability(self.text, word) for word in self.word]
             lines = [

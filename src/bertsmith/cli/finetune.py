@@ -11,7 +11,7 @@ from bertsmith.cli.columns import ColumnOptions
 from bertsmith.cli.command import MODEL, Help, Result, with_next
 from bertsmith.cli.options import Option, flag, page_language_flag, word
 from bertsmith.cli.training import TrainingOptions
-from bertsmith.core.errors import Stopped, UsageError
+from bertsmith.core.errors import Stopped
 from bertsmith.core.runtime import PageLanguage, world_from_environment
 from bertsmith.core.stop import signal_of
 from bertsmith.finetuning.config import ClassWeights, FinetuneConfig
@@ -21,7 +21,6 @@ from bertsmith.tasks.examples import LongTexts
 
 if TYPE_CHECKING:
     from bertsmith.finetuning.job import Job
-    from bertsmith.finetuning.origin import Untrained
     from bertsmith.tasks.kind import TaskKind
 
 _NO_SETTINGS = {"task", "model", "initial_weights", "frozen", "bilstm"}
@@ -231,6 +230,7 @@ class Finetune(TrainingOptions, ColumnOptions):
     def _job(self) -> "Job":
         from bertsmith.finetuning.data import Source
         from bertsmith.finetuning.job import Job
+        from bertsmith.finetuning.origin import model_or_size
         from bertsmith.tasks.task_config import Columns
 
         names = {setting.name for setting in msgspec.structs.fields(FinetuneConfig)}
@@ -255,44 +255,16 @@ class Finetune(TrainingOptions, ColumnOptions):
         )
         return Job(
             source=source,
-            model=self._model(),
+            model=model_or_size(
+                self.model,
+                self.size,
+                tokenizer=self.tokenizer,
+                vocab_size=self.vocab_size,
+                initial_weights=self.initial_weights,
+            ),
             seeds=self.seeds,
             sweep=self.sweep,
             settings=settings,
-        )
-
-    def _model(self) -> "str | Untrained":
-        from bertsmith.finetuning.origin import Untrained
-
-        if (self.model is None) == (self.size is None):
-            what = "leave one of them out" if self.model is not None else "give one of them"
-            raise UsageError(
-                f"--model names a pre-trained model, --size a BERT without pre-training; {what}."
-            )
-        own = {
-            "--tokenizer": self.tokenizer,
-            "--vocab-size": self.vocab_size,
-            "--initial-weights": self.initial_weights,
-        }
-        given = [flag for flag, value in own.items() if value is not None]
-        if self.model is not None:
-            if given:
-                raise UsageError(
-                    f"{given[0]} is for --size, and --model {self.model} has its own: leave "
-                    f"{given[0]} out."
-                )
-            return self.model
-        assert self.size is not None
-        if self.tokenizer is not None and self.vocab_size is not None:
-            raise UsageError(
-                f"--vocab-size is for a vocabulary that is trained here, but --tokenizer "
-                f"{self.tokenizer} has one; leave one of the two out."
-            )
-        return Untrained(
-            size=self.size,
-            tokenizer=self.tokenizer,
-            vocab_size=self.vocab_size,
-            initial_weights=self.initial_weights or "structured",
         )
 
 

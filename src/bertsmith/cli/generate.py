@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from bertsmith.cli.command import Command, Result
+from bertsmith.cli.command import Result
+from bertsmith.cli.model_options import ModelOptions
 from bertsmith.cli.options import flag, word
 
 
 @dataclass(kw_only=True)
-class Generate(Command):
+class Generate(ModelOptions):
     """Continue a text with a GPT."""
 
     model: str = word("Folder of a pre-trained GPT, or a Hugging Face hub name.", metavar="MODEL")
@@ -34,9 +35,7 @@ class Generate(Command):
 
     def run(self) -> Result:
         """Generates."""
-        from bertsmith.inference.predictor import Model
-
-        found = Model(self.model).generate(
+        found = self.open_model(self.model).generate(
             self.text,
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertsmith.cli.command import MODEL, Command, Result
+from bertsmith.cli.command import MODEL, Result
+from bertsmith.cli.model_options import ModelOptions
 from bertsmith.cli.options import flag, page_language_flag, word
 from bertsmith.core.runtime import PageLanguage
 
 
 @dataclass(kw_only=True)
-class Inspect(Command):
+class Inspect(ModelOptions):
     """Look inside a model: a page of its embeddings, attention and expectations on a text."""
 
     examples = (
@@ -30,20 +31,20 @@ class Inspect(Command):
 
         from bertsmith.core.storage import write_bytes
         from bertsmith.inference.inspection import inspect
-        from bertsmith.inference.predictor import Model
         from bertsmith.reports.inspector import inspector_page
         from bertsmith.reports.language import written_in
 
-        found = Model(self.model)
-        answer = inspect(
-            found.model,
-            found.tokenizer,
-            self.text,
-            self.text_b,
-            name=self.model,
-            family=found.model.config.family,
-            top_k=self.top_k,
-        )
+        found = self.open_model(self.model)
+        with found.place.autocast():
+            answer = inspect(
+                found.model,
+                found.tokenizer,
+                self.text,
+                self.text_b,
+                name=self.model,
+                family=found.model.config.family,
+                top_k=self.top_k,
+            )
         if not self.json:
             with written_in(self.language):
                 page = inspector_page(msgspec.json.encode(answer), model=self.model)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from bertsmith.cli.command import PRETRAINED, Command, Result
+from bertsmith.cli.command import PRETRAINED, Result
+from bertsmith.cli.model_options import ModelOptions
 from bertsmith.cli.options import word
 
 
 @dataclass(kw_only=True)
-class NextSentence(Command):
+class NextSentence(ModelOptions):
     """Probability that one text follows another, by a BERT's next-sentence head."""
 
     examples = ('next-sentence tiny-en "It was raining." "She took an umbrella."',)
@@ -19,8 +20,7 @@ class NextSentence(Command):
     def run(self) -> Result:
         """Predicts."""
         from bertsmith.core.terminal import percent
-        from bertsmith.inference.predictor import Model
 
-        probability = Model(self.model).next_sentence(self.a, self.b)
+        probability = self.open_model(self.model).next_sentence(self.a, self.b)
         text = f"{percent(probability).strip()} that B follows A."
         return Result({"a": self.a, "b": self.b, "probability": probability}, text)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bertsmith.cli.backends import BackendFlag, backend_flag, load
 from bertsmith.cli.columns import AS_TRAINED, ColumnOptions, model_columns
 from bertsmith.cli.command import MODEL, Result
 from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
+from bertsmith.cli.model_options import BackendOptions
 from bertsmith.cli.options import flag, word
 from bertsmith.core.errors import UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Predict(ColumnOptions):
+class Predict(ColumnOptions, BackendOptions):
     """Predict with a fine-tuned model: texts, standard input, or every row of a file."""
 
     examples = (
@@ -46,12 +46,11 @@ class Predict(ColumnOptions):
         default=False,
     )
     overwrite: bool = flag("Replace the file of --out.", group="Output", default=False)
-    backend: BackendFlag | None = backend_flag()
 
     def run(self) -> Result | Iterator[Result]:
         """Predicts."""
         source = file_of(self.inputs, self.out)
-        predictor = load(self.model, self.backend)
+        predictor = self.open_model(self.model)
         if source is None:
             return self._texts(predictor)
         if self.out is None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bertsmith.cli.command import PRETRAINED, Command, Result
+from bertsmith.cli.command import PRETRAINED, Result
 from bertsmith.cli.inputs import INPUTS, file_of, text_blocks
+from bertsmith.cli.model_options import ModelOptions
 from bertsmith.cli.options import flag, word
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class Score(Command):
+class Score(ModelOptions):
     """Log-likelihood of texts by a pre-trained model, token by token."""
 
     examples = (
@@ -39,10 +40,9 @@ class Score(Command):
     def run(self) -> Result | Iterator[Result]:
         """Scores."""
         from bertsmith.inference.likelihood import table
-        from bertsmith.inference.predictor import Model
 
         source = file_of(self.inputs, self.out)
-        predictor = Model(self.model)
+        predictor = self.open_model(self.model)
         if source is not None and self.out is not None:
             return self._to_file(predictor, source, self.out)
         if source is not None or self.inputs == ("-",):

@@ -4,6 +4,7 @@ Either is an `Origin`: a config, a tokenizer, and weights for the network that e
 Those of a pre-trained model are the same for every run; without one, a run's seed decides them.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,52 @@ class Untrained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     vocab_size: int | None = None
     """Most pieces of that vocabulary; None: `VOCAB_SIZE`."""
     initial_weights: InitialWeights = "structured"
+
+
+def model_or_size(
+    model: str | os.PathLike[str] | None,
+    size: str | None,
+    *,
+    tokenizer: str | os.PathLike[str] | None = None,
+    vocab_size: int | None = None,
+    initial_weights: InitialWeights | None = None,
+) -> str | Untrained:
+    """What a job starts from: the name of a pre-trained model, or a size and what belongs to it.
+
+    Raises:
+        UsageError: both or neither are given, or something that belongs to a size with a model.
+    """
+    if (model is None) == (size is None):
+        what = "leave one of them out" if model is not None else "give one of them"
+        raise UsageError(
+            f"{option('model')} names a pre-trained model, {option('size')} a BERT without "
+            f"pre-training; {what}."
+        )
+    if size is None:
+        own = {
+            "tokenizer": tokenizer,
+            "vocab_size": vocab_size,
+            "initial_weights": initial_weights,
+        }
+        for name, value in own.items():
+            if value is not None:
+                raise UsageError(
+                    f"{option(name)} is for {option('size')}, and {option('model', model)} has its "
+                    f"own: leave {option(name)} out."
+                )
+        assert model is not None
+        return os.fspath(model)
+    if tokenizer is not None and vocab_size is not None:
+        raise UsageError(
+            f"{option('vocab_size')} is for a vocabulary that is trained here, but "
+            f"{option('tokenizer', tokenizer)} has one; leave one of the two out."
+        )
+    return Untrained(
+        size=size,
+        tokenizer=None if tokenizer is None else os.fspath(tokenizer),
+        vocab_size=vocab_size,
+        initial_weights=initial_weights or "structured",
+    )
 
 
 class Origin(ABC):
