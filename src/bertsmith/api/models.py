@@ -156,13 +156,8 @@ def finetune(
     from bertsmith.finetuning.origin import model_or_size
 
     check_names(settings, FinetuneConfig.__struct_fields__)
-    given = settings | {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "precision": precision,
-    }
+    steps = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = settings | steps | {"seed": seed, "precision": precision}
     texts = {"text": text, "text_pair": text_pair, "choices": choices, "words": words}
     labels = {"label": label, "label_separator": label_separator, "tags": tags}
     asked = {"question": question, "context": context, "answer": answer}
