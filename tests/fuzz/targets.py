@@ -76,11 +76,74 @@ def _model(folder: Path, file: Path) -> None:
     _folder(folder, file)
 
 
+def _pretraining(folder: Path, file: Path) -> None:
+    """All that `pretrain --resume` reads of a run."""
+    from bertsmith.pretraining.config import PretrainConfig
+    from bertsmith.pretraining.run import run_folder
+    from bertsmith.training import checkpoint
+
+    run_folder(folder).read(PretrainConfig)
+    for step in checkpoint.steps(folder / "checkpoints"):
+        checkpoint.load(checkpoint.folder_of(folder / "checkpoints", step))
+    _folder(folder, file)
+
+
+def _finetuning(folder: Path, file: Path) -> None:
+    """All that `finetune --resume` reads of a job with a finished run and a stopped one."""
+    from bertsmith.core.storage import read_json, verify
+    from bertsmith.finetuning.best_epoch import read_best, read_predictions
+    from bertsmith.finetuning.config import FinetuneConfig
+    from bertsmith.finetuning.fingerprint import IDENTITY, Identity
+    from bertsmith.finetuning.job import Job, job_folder
+    from bertsmith.finetuning.run import RESULT, RunResult, _run_folder
+    from bertsmith.tasks.kinds.registry import kind_named
+    from bertsmith.training import checkpoint
+
+    job_folder(folder).read(Job)
+    kind = kind_named(read_json(folder / IDENTITY, Identity, sealed=True).settings.kind)
+    for run in sorted((folder / "runs").iterdir()):
+        _run_folder(run).read(FinetuneConfig)
+        if (run / RESULT).is_file():
+            verify(run, read_json(run / RESULT, RunResult, sealed=True).checksums, remedy="restore")
+            read_predictions(run, kind)
+            continue
+        [newest] = checkpoint.steps(run / "checkpoints")
+        checkpoint.load(checkpoint.folder_of(run / "checkpoints", newest))
+        read_best(run)
+    _folder(folder, file)
+
+
+def _comparison(folder: Path, file: Path) -> None:
+    """All that `compare --resume` reads beside the runs, and what `info` reads."""
+    from bertsmith.comparison.job import RESULT, job_folder
+    from bertsmith.comparison.plan import Plan
+    from bertsmith.comparison.result import Compared
+    from bertsmith.core.storage import read_json
+
+    job_folder(folder).read(Plan)
+    read_json(folder / RESULT, Compared, sealed=True)
+    if "tuning" in file.parts:
+        _finetuning(next(path for path in file.parents if (path / "job.json").is_file()), file)
+    if "pretraining" in file.parts and "checkpoints" in file.parts:
+        _pretraining(file.parents[2], file)
+    _folder(folder, file)
+
+
 def _is_for_people(error: errors.BertsmithError) -> None:
     message = str(error)
     assert message, repr(error)
     assert "\n" not in message, message
 
+
+_FINETUNING = (
+    "identity.json",
+    "job.json",
+    "runs/*/finetune.json",
+    "runs/*/result.json",
+    "runs/*/predictions.jsonl",
+    "runs/*/best/*",
+    "runs/*/checkpoints/*",
+)
 
 TARGETS: dict[str, tuple[Open, tuple[str, ...]]] = {
     "reader": (_reader, ()),
@@ -88,7 +151,12 @@ TARGETS: dict[str, tuple[Open, tuple[str, ...]]] = {
     "tokenizer": (_tokenizer, ()),
     "bpe": (_tokenizer, ()),
     "model": (_model, ()),
-    "run": (_folder, ()),
+    "run": (_pretraining, ("pretrain.json", "checkpoints/step-*/*")),
+    "finetuning": (_finetuning, _FINETUNING),
+    "comparison": (
+        _comparison,
+        ("plan.json", "compare.json", *(f"tuning/*/*/{name}" for name in _FINETUNING)),
+    ),
 }
 """Target -> how it is opened, and patterns of files whose damage must be noticed."""
 

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,19 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 import zstandard
+from conftest import write_toy_corpus
 from fuzz.targets import TARGETS, is_checked
 
+from bertsmith.comparison.job import compare
+from bertsmith.comparison.plan import Plan
+from bertsmith.core.errors import Stopped
 from bertsmith.core.storage import write_json
+from bertsmith.finetuning.data import Source
+from bertsmith.finetuning.job import Job, finetune
 from bertsmith.pretraining import run
 from bertsmith.pretraining.config import pretrain_config
 from bertsmith.text.tokenizer.train import train_tokenizer
+from bertsmith.training import loop
 from bertsmith.training.schedule import Phase
 
 # The child finds the modules of tests as this process does.
@@ -36,7 +44,9 @@ SECONDS = 20.0
 MEBIBYTES = 1024
 
 CASES = {"reader": 240, "corpus": 60, "tokenizer": 40, "bpe": 40, "model": 30, "run": 30}
+CASES |= {"finetuning": 30, "comparison": 20}
 PROOFS = {"reader": 2400, "corpus": 400, "tokenizer": 300, "bpe": 300, "model": 300, "run": 300}
+PROOFS |= {"finetuning": 400, "comparison": 300}
 """Numbers of damaged files by target."""
 
 
@@ -204,4 +214,55 @@ def whole_run(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         precision="fp32",
     )
     run.run(config, root / "out")
+    return root / "out"
+
+
+@pytest.fixture(scope="session")
+def whole_finetuning(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job with a finished run and one that a signal stopped in its second epoch."""
+    root = tmp_path_factory.mktemp("fuzzed")
+    rows = "".join(f"{'red' if n % 2 else 'blue'} kind {n},{n % 2}\n" for n in range(40))
+    (root / "own.csv").write_text("text,label\n" + rows)
+    source = Source(task="classification", train=str(root / "own.csv"))
+    fast = {"epochs": 2, "batch_size": 12, "learning_rate": 1e-3}
+    job = Job(source=source, model=str(small_model), seeds=2, settings=fast)
+    take_step, steps = loop.take_step, 0
+
+    def stop_in_the_second_run(*values: Any, **more: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(*values, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "take_step", stop_in_the_second_run)
+        with pytest.raises(Stopped):
+            finetune(job, root / "out", show=list)
+    [stopped] = (root / "out").glob("runs/*/checkpoints")
+    assert len(list((root / "out" / "runs").iterdir())) == 2
+    assert (stopped.parent / "best" / "best.json").is_file()
+    return root / "out"
+
+
+@pytest.fixture(scope="session")
+def whole_comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT and one that reads from left to right, of a few steps, fine-tuned on one task."""
+    root = tmp_path_factory.mktemp("fuzzed")
+    official_files.WRITERS["rte"](root / "data" / "rte")
+    write_toy_corpus(root / "corpus", unused=[f"x{number}" for number in range(3000)])
+    plan = Plan(
+        corpus=str(root / "corpus"),
+        tasks=("rte",),
+        data=str(root / "data"),
+        models=("bert",),
+        ablations=("left-to-right",),
+        budget="tokens=8000",
+        seeds=1,
+        size="tiny",
+        batch_size=8,
+        phases=(Phase(1.0, 32),),
+        epochs=1,
+    )
+    compare(plan, root / "out")
     return root / "out"

@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -123,7 +124,7 @@ def test_both_fine_tunings_differ_in_nothing_but_their_first_weights(done):
     assert rows[0] == ["king_james", "world_english", "label"]
     assert [tuple(row) for row in rows[1:]] == pairs(128)
     jobs = [
-        json.loads((done / tuned / "job.json").read_text())
+        read_json(done / tuned / "job.json", dict[str, Any], sealed=True)
         for tuned in ("tuned", "tuned-untrained")
     ]
     assert [job.pop("model") for job in jobs] == [str(done / "model"), str(done / "untrained")]
