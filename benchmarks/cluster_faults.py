@@ -16,8 +16,8 @@ With three hosts always (`--nnodes 3`) the losses and the weights must be those 
 run, to the bit. With `--elastic` (`--nnodes 1:3`) the run goes on with the hosts that are left:
 examples are the same, losses differ by rounding, and the largest difference is reported.
 
-Training takes a few cents of a second a step here, so that almost all the time lost is that of
-starting Python, and of noticing that a host is silent.
+A step takes a few hundredths of a second here, so almost all the time lost goes to starting Python
+and to noticing that a host is silent.
 """
 
 import argparse

@@ -58,7 +58,7 @@ class World:
 
     @property
     def handover_seconds(self) -> float:
-        """How long the first process of a restarted world may need until it has ended."""
+        """How long to wait for the processes before a restart, which may still be ending."""
         return 60.0 if self.size > 1 else 0.0
 
 

@@ -177,7 +177,7 @@ class Saver:
         self._root, self._parallel, self._optimizer, self._keep = root, parallel, optimizer, keep
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-checkpoints")
         self._pending: Future[None] | None = None
-        # Of its own, so that what is said in the background does not mix with the run's.
+        # A group of its own: the background must not mix with the run's own exchanges.
         self._group = dist.new_group(backend="gloo") if parallel.sharded else None
 
     def __enter__(self) -> Self:
@@ -188,7 +188,7 @@ class Saver:
             if kind is None:
                 self._wait()
             elif self._pending is not None:
-                # What ended the run is told; a checkpoint that still can be finished is.
+                # The error that ended the run goes on; the checkpoint is finished if it can be.
                 wait([self._pending])
 
     def save(self, state: TrainerState, write_model: Callable[[Path], object]) -> None:
