@@ -10,7 +10,6 @@ import re
 import resource
 import shutil
 import signal
-import string
 import subprocess
 import sys
 import time
@@ -21,6 +20,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from corpus_files import (
+    VOCAB,
+    contents,
+    sentence,
+    texts,
+    tokenizer_folder,
+    write_inputs,
+)
 
 from bertsmith.cli.main import main
 from bertsmith.core import storage
@@ -30,18 +37,12 @@ from bertsmith.corpus import assemble, blocks, parts, shards, work_folder
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
 from bertsmith.text import sentences
-from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
-
-LETTERS = string.ascii_lowercase
-VOCAB = (*SPECIAL, *LETTERS, *(f"##{c}" for c in LETTERS), ".", "the", "##ing", "##er", "我", "们")
-SENTENCES = 4
+from bertsmith.text.tokenizer.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    Tokenizer(VOCAB).save(folder)
-    return folder
+    return tokenizer_folder(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture
@@ -49,39 +50,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few documents and shards of a few blocks."""
     monkeypatch.setattr(blocks, "BLOCK_CHARACTERS", 6000)
     monkeypatch.setattr(assemble, "SHARD_TOKENS", 9000)
-
-
-def sentence(draw: random.Random) -> str:
-    words = ["".join(draw.choices(LETTERS, k=draw.randint(1, 7))) for _ in range(8)]
-    return " ".join(["The", *words]) + "."
-
-
-def texts(count: int, *, seed: int = 0) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(sentence(draw) for _ in range(SENTENCES)) for _ in range(count)]
-
-
-def write_inputs(folder: Path) -> list[str]:
-    """Two text files and a packed JSON file, 160 documents, some of them equal, short or empty."""
-    folder.mkdir()
-    one, two, three = texts(60, seed=1), texts(40, seed=2), texts(60, seed=3)
-    three[7] = one[3]
-    three[20] = three[19]
-    two[5] = "a b"
-    three[30] = "\u200b\u0007"
-    (folder / "1.txt").write_text("\n\n".join(one), encoding="utf-8")
-    (folder / "2.txt").write_text("\n\n".join(two), encoding="utf-8")
-    with gzip.open(folder / "3.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps({"text": text}) + "\n" for text in three)
-    return [str(folder / name) for name in ("1.txt", "2.txt", "3.jsonl.gz")]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_a_corpus_is_what_the_text_says(tmp_path: Path, tokenizer: Path) -> None:

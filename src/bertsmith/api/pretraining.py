@@ -73,6 +73,8 @@ def prepare(
     *,
     tokenizer: StrPath,
     workers: int | None = None,
+    engine: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     language: str = "auto",
     text_field: str = "text",
     held_out: float = 0.005,
@@ -85,6 +87,8 @@ def prepare(
         out: folder to write.
         tokenizer: folder of a tokenizer, or a model.
         workers: processes; None: one a core. The result does not depend on them.
+        engine: `ray` uses the cores of a Ray cluster instead; the result is the same.
+        ray_address: of the cluster; None: `RAY_ADDRESS`, or this machine's cores.
         language: for sentence splitting, e.g. `en`; `auto` tells by the script.
         text_field: field or column that holds the text, in formats that have some.
         held_out: share of the documents kept for evaluation, at most 0.5.
@@ -107,6 +111,8 @@ def prepare(
             tokenizer=os.fspath(tokenizer),
             out=folder,
             workers=workers,
+            engine=engine,
+            ray_address=ray_address,
             language=language,
             text_field=text_field,
             held_out=held_out,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from bertsmith.cli.command import TEXT_FILES, Command, Result, with_next
 from bertsmith.cli.options import flag, word
-from bertsmith.core.runtime import core_count
+from bertsmith.core.runtime import Engine, core_count
 
 
 @dataclass(kw_only=True)
@@ -45,6 +45,19 @@ class Prepare(Command):
         group="Output",
         metavar="DIR",
     )
+    engine: Engine = flag(
+        "local: processes of this machine; ray: the cores of a Ray cluster (extra `cluster`), "
+        "which need not see the files. The result is the same.",
+        group="Output",
+        default="local",
+    )
+    ray_address: str | None = flag(
+        "Ray cluster to join.",
+        group="Output",
+        default=None,
+        metavar="ADDRESS",
+        shown="RAY_ADDRESS, or this machine's cores",
+    )
     workers: int = flag(
         "Number of processes; does not change the result.",
         group="Output",
@@ -70,6 +83,8 @@ class Prepare(Command):
                 tokenizer=folder,
                 out=self.out,
                 workers=self.workers,
+                engine=self.engine,
+                ray_address=self.ray_address,
                 language=self.language,
                 text_field=self.text_field,
                 held_out=self.held_out,

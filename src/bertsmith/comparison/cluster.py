@@ -7,6 +7,7 @@ possibly on another machine, and only unsaved steps are lost.
 import os
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,28 +26,23 @@ from bertsmith.comparison.runs import (
     tuning_title,
 )
 from bertsmith.comparison.systems import System
+from bertsmith.core.cluster import TRIES, answer_of, joined, load_ray
 from bertsmith.core.errors import (
-    BertsmithError,
     FolderError,
     Stopped,
     SystemFault,
     UsageError,
-    explain_os_error,
     option,
 )
-from bertsmith.core.extras import require
-from bertsmith.core.runtime import SPIN_COUNT, PageLanguage, core_count
+from bertsmith.core.runtime import PageLanguage
 from bertsmith.core.stop import stop_signal
 from bertsmith.finetuning.result import FinetuneResult
 from bertsmith.training.progress import read_metrics
 
-_ADDRESS = "RAY_ADDRESS"
 _POLL_SECONDS = 1.0
 _REPORT_SECONDS = 20.0
 _SAVE_SECONDS = 60.0
 """Time for the runs to write their checkpoints when the comparison is stopped."""
-_TRIES = 3
-"""Restarts of a run whose process died or was stopped."""
 
 
 def check_side_by_side(plan: Plan) -> None:
@@ -56,18 +52,13 @@ def check_side_by_side(plan: Plan) -> None:
         MissingExtra: Ray is not installed.
         UsageError: the budget of each pre-training is a time.
     """
-    _ray()
+    load_ray()
     if plan.budget and Budget.parse(plan.budget).unit == "hours":
         raise UsageError(
             f"{option('engine', 'ray')}: parallel runs slow each other down, so "
             f"{option('budget', plan.budget)} would be unfair; give tokens or flops, e.g. "
             "tokens=5e6."
         )
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray must not send usage reports.
-    return require("ray", extra="cluster", purpose="Running in parallel")
 
 
 @dataclass(frozen=True)
@@ -88,36 +79,15 @@ class Cluster:
     """
 
     def __init__(self) -> None:
-        self._ray = _ray()
+        load_ray()  # missing, it is to be told before anything is written
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        address = os.environ.get(_ADDRESS)
-        # Ray would count all cores of the machine, not those that this process may use.
-        where: dict[str, Any] = {} if address else {"address": "local", "num_cpus": core_count()}
-        try:
-            self._ray.init(
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                # See `runtime.share_cores`; workers of a cluster do not inherit our environment.
-                runtime_env={"env_vars": {"GOMP_SPINCOUNT": SPIN_COUNT} if address else {}},
-                **where,
-            )
-        except Exception as error:  # Ray has no error class for this.
-            why = str(error).strip().partition("\n")[0]
-            if address:
-                raise SystemFault(
-                    f"The Ray cluster at {address} does not answer ({why}); correct {_ADDRESS}, or "
-                    "unset it to use this machine alone."
-                ) from error
-            raise SystemFault(
-                f"Ray did not start on this machine ({why}); run the same command without "
-                f"{option('engine', 'ray')}."
-            ) from error
+        self._ray = self._stack.enter_context(joined())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._ray.shutdown()
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def side_by_side(
         self, plan: Plan, todo: list[Pretraining], out: Path, say: Say, language: PageLanguage
@@ -152,7 +122,7 @@ class Cluster:
                     done = f"{len(runs) - len(waiting)} of {len(runs)}"
                     for reference in ended:
                         run = runs[reference]
-                        result = self._result(reference, run)
+                        result = answer_of(ray, reference, run.title)
                         if run.tunes is not None:
                             tuned[run.tunes], lines = result
                             for line in lines if run.tunes[0] == plan.systems[0].name else ():
@@ -181,7 +151,7 @@ class Cluster:
         """Submits all runs, by reference; fine-tunings wait for their pre-training."""
         # A machine that shuts down terminates its runs, which report it as a stop.
         remote = self._ray.remote(
-            num_cpus=cores, num_gpus=gpus, max_retries=_TRIES, retry_exceptions=[Stopped]
+            num_cpus=cores, num_gpus=gpus, max_retries=TRIES, retry_exceptions=[Stopped]
         )
         pretrain, tune = remote(_pretrain), remote(_tune)
         runs, pretrained = {}, {}
@@ -196,29 +166,6 @@ class Cluster:
                 title = tuning_title(plan, system, task)
                 runs[reference] = _Run(title, (system.name, task))
         return runs
-
-    def _result(self, reference: Any, run: _Run) -> Any:
-        """The result of a run; re-raises its error."""
-        errors = self._ray.exceptions
-        try:
-            return self._ray.get(reference)
-        except errors.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, BertsmithError):
-                raise cause from None
-            if isinstance(cause, OSError):
-                raise explain_os_error(cause, f"do a run ({run.title})") from error
-            raise SystemFault(
-                f"{run.title} failed ({type(cause).__name__}: {cause}); check that every machine "
-                "of the cluster has this version of bertsmith, or run without "
-                f"{option('engine', 'ray')}."
-            ) from error
-        except errors.RayError as error:
-            raise SystemFault(
-                f"The process of a run died {_TRIES + 1} times ({run.title}), perhaps because it "
-                f"ran out of memory; repeat the command with {option('resume', True)}. If it dies "
-                f"again, leave out {option('engine', 'ray')}."
-            ) from error
 
     def _let_save(self, waiting: list[Any], say: Say) -> None:
         """Stops the runs and waits for their checkpoints."""

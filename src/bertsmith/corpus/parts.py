@@ -6,7 +6,7 @@ found, and held-out documents chosen, when the parts are put together.
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO
 
@@ -103,6 +103,10 @@ class PartMaker:
         """Makes and writes the part of a block; returns the block's position."""
         self.make(block).write(block.part)
         return block.position
+
+    def made(self, block: Block) -> tuple[Block, Part]:
+        """The part of a block, for another machine to write; of the block only where it goes."""
+        return replace(block, texts=[], wheres=[]), self.make(block)
 
     def make(self, block: Block) -> Part:
         """Splits, encodes and counts.

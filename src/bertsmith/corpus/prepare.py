@@ -7,19 +7,20 @@ or many, one run or twenty killed ones, give the same bytes.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from bertsmith.checkpoints.sources import resolve
-from bertsmith.core import storage
+from bertsmith.core import cluster, storage
+from bertsmith.core import workers as processes
 from bertsmith.core.errors import UsageError, option
-from bertsmith.core.runtime import core_count
+from bertsmith.core.runtime import Engine, core_count
 from bertsmith.core.stop import stoppable
-from bertsmith.core.workers import check_workers, run
+from bertsmith.core.workers import check_workers
 from bertsmith.corpus import blocks, chinese, shards
 from bertsmith.corpus.assemble import assemble
-from bertsmith.corpus.parts import PartMaker
+from bertsmith.corpus.parts import Block, PartMaker
 from bertsmith.corpus.shards import Manifest, Source
 from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
 from bertsmith.text import documents, sentences
@@ -37,6 +38,8 @@ def prepare(
     tokenizer: str | Path,
     out: Path,
     workers: int | None = None,
+    engine: Engine = "local",
+    ray_address: str | None = None,
     language: str = "auto",
     text_field: str = "text",
     held_out: float = 0.005,
@@ -53,6 +56,9 @@ def prepare(
         tokenizer: a tokenizer's folder, or a model as `checkpoints.sources.resolve` takes it.
         out: the folder to write; new, empty, or what an earlier run left.
         workers: processes; None takes one per core. The result does not depend on it.
+        engine: "ray" makes the parts on a Ray cluster instead, which need not see `inputs` or
+            `out`; the result is the same.
+        ray_address: of the cluster; None takes RAY_ADDRESS, and without it this machine's cores.
         language: for sentence splitting; "auto" tells each document's language by its script.
         text_field: key or column that holds the text.
         held_out: share of the documents kept out of training, in [0, 0.5].
@@ -82,6 +88,8 @@ def prepare(
     pieces = Tokenizer.load(resolve(tokenizer), backend=backend)
     if segmenter == "jieba":
         _check_segmenter(pieces)
+    if engine == "ray":
+        cluster.load_ray()  # missing, it is to be told before anything is written
     plan = blocks.Plan(
         version=shards.VERSION,
         tokenizer=pieces.fingerprint,
@@ -97,29 +105,33 @@ def prepare(
     with stoppable(f"while preparing {out}"), work_folder(out, plan) as lock:
         if (out / shards.MANIFEST).exists():
             return shards.read_manifest(out)
-        return _build(out, plan, maker, workers=workers, lock=lock, progress=progress)
+        missing = blocks.missing_blocks(plan, out / PARTS)
+        parts = (
+            processes.run(maker, missing, workers=workers, keep_open=lock)
+            if engine == "local"
+            else _made_on_ray(maker, missing, ray_address)
+        )
+        return _build(out, plan, parts, pieces, progress=progress)
 
 
 def _build(
     out: Path,
     plan: blocks.Plan,
-    maker: PartMaker,
+    parts: Generator[int, None, None],
+    pieces: Tokenizer,
     *,
-    workers: int,
-    lock: int | None,
     progress: Progress | None,
 ) -> Manifest:
+    """Makes the parts (positions in the source, as they are done) and puts them together."""
     work = out / PARTS
     total = blocks.total_bytes(plan.inputs)
     report = progress or (lambda stage, done, of: None)
     furthest = 0
     report("tokenize", 0, total)
-    missing = blocks.missing_blocks(plan, work)
-    with contextlib.closing(run(maker, missing, workers=workers, keep_open=lock)) as made:
-        for position in made:
+    with contextlib.closing(parts):
+        for position in parts:
             furthest = max(furthest, position)
             report("tokenize", furthest, total)
-    pieces = maker.tokenizer
     found = assemble(
         sorted(work.glob("*.part")),
         out,
@@ -150,6 +162,17 @@ def _build(
     )
     storage.write_sealed(out / shards.MANIFEST, manifest)
     return manifest
+
+
+def _made_on_ray(
+    maker: PartMaker, missing: Iterator[Block], address: str | None
+) -> Generator[int, None, None]:
+    """Parts that other machines make and this one writes; yields positions in the source."""
+    made = cluster.run(maker.made, missing, title="Preparing a block", address=address)
+    with contextlib.closing(made):
+        for block, part in made:
+            part.write(block.part)
+            yield block.position
 
 
 def _check_segmenter(tokenizer: Tokenizer) -> None:
