@@ -16,7 +16,7 @@ import pytest
 from conftest import write_toy_corpus
 from official_files import mrpc
 
-from bertsmith.comparison.cluster import check_side_by_side, how_far, share
+from bertsmith.comparison.cluster import check_side_by_side, progress_line, share
 from bertsmith.comparison.job import compare
 from bertsmith.comparison.plan import Plan
 from bertsmith.comparison.systems import MODELS
@@ -177,11 +177,11 @@ def test_how_far_the_pretrainings_are(tmp_path):
         return SimpleNamespace(system=MODELS[name], config=SimpleNamespace(steps=50))
 
     todo = [one("bert"), one("gpt"), one("elmo")]
-    assert how_far(todo, tmp_path) == ""
+    assert progress_line(todo, tmp_path) == ""
     for name, steps in (("bert", 10), ("gpt", 50)):
         folder = tmp_path / "pretraining" / name
         folder.mkdir(parents=True)
         lines = [f'{{"kind": "train", "step": {step + 1}}}\n' for step in range(steps)]
         (folder / "metrics.jsonl").write_text("".join(lines))
     (tmp_path / "pretraining" / "gpt" / "config.json").touch()
-    assert how_far(todo, tmp_path) == "pre-training: BERT 20%"
+    assert progress_line(todo, tmp_path) == "pre-training: BERT 20%"

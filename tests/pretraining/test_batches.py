@@ -114,12 +114,12 @@ def same(one: list[PretrainBatch], other: list[PretrainBatch]) -> bool:
 @pytest.mark.parametrize("pair_task", ["nsp", "sop", "none"])
 def test_a_step_does_not_depend_on_the_steps_before(split: Split, pair_task: Any) -> None:
     with make(split, pair_task=pair_task) as inorder:
-        assert inorder._pools.per_epoch > 2
+        assert inorder._streams[0]._pools.per_epoch > 2
         steps = [inorder.at(step) for step in range(40)]
     with make(split, pair_task=pair_task) as backward:
         for step in (39, 7, 8, 0, 31):
             assert same(backward.at(step), steps[step])
-            assert len(backward._cached) <= 2
+            assert len(backward._streams[0]._cached) <= 2
 
 
 @pytest.mark.usefixtures("small_pools")
@@ -208,9 +208,9 @@ def test_steps_tile_the_epochs(split: Split) -> None:
     pools = pools_file.Pools(split, 48, "nsp", 0.1, 5)
     expected = [len(pools.examples(number)) for number in range(2 * pools.per_epoch)]
     with make(split) as batches:
-        table = batches._examples(0, sum(expected))
+        table = batches._streams[0].examples(0, sum(expected))
         assert len(table) == sum(expected)
-        assert batches._firsts[: len(expected) + 1] == np.cumsum([0, *expected]).tolist()
+        assert batches._streams[0]._firsts[: len(expected) + 1] == np.cumsum([0, *expected]).tolist()
         assert len(set(table["key"].tolist())) == len(table)
 
 
@@ -250,7 +250,7 @@ def test_the_input_is_cls_a_sep_b_sep(split: Split) -> None:
 def test_unmasked_tokens_are_the_corpus(split: Split) -> None:
     with make(split, pair_task="none") as batches:
         [batch] = batches.at(0)
-        table = batches._assembler.longest_first(batches._examples(0, 16))
+        table = batches._assembler.longest_first(batches._streams[0].examples(0, 16))
     original_T = batch.packed.ids_T.clone()
     original_T[batch.masked_P] = batch.labels_P
     row = original_T[batch.packed.starts[3] : batch.packed.starts[4]].tolist()

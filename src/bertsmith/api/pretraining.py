@@ -142,7 +142,8 @@ def pretrain(
     """Pre-trains a BERT (masked words and next sentences), a GPT or an ELMo into the folder `out`.
 
     Args:
-        corpus: folder written by `prepare`.
+        corpus: folder written by `prepare`, or several by one tokenizer with weights:
+            `wiki=0.7,books=0.3`.
         out: folder of the run and its model.
         model: family.
         size: tiny, mini (default), small, medium, base, large, or a config.json.

@@ -35,7 +35,12 @@ class Pretrain(TrainingOptions):
         "pretrain --data my-corpus --out my-model --size mini --show-batch",
     )
 
-    data: str = flag("Corpus folder, from `bertsmith prepare`.", group="Data", metavar="DIR")
+    data: str = flag(
+        "Corpus folder, from `bertsmith prepare`; or several by one tokenizer with their shares of "
+        "the examples: wiki=0.7,books=0.3.",
+        group="Data",
+        metavar="DIR",
+    )
     held_out: Path | None = flag(
         "Corpus to evaluate on.",
         group="Data",

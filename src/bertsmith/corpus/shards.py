@@ -16,7 +16,8 @@ Everything is a plain `.npy`, readable by `numpy.load`. Shards are written by or
 through a memory map: a full disk is then an error to report instead of a fatal signal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -228,6 +229,21 @@ class Corpus:
         expected = {name: self.manifest.checksums[name] for name in names[part::parts]}
         storage.verify(self.folder, expected, remedy=_REMEDY)
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.folder)
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of its manifest, which has those of all files."""
+        return storage.checksum(self.folder / MANIFEST)
+
+    @property
+    def sources(self) -> "tuple[TrainingSource, ...]":
+        """What training draws from: a mixture has several."""
+        return (TrainingSource(self.split("train"), 1, 0),)
+
     def check_unchanged(self) -> None:
         """Checks that no file was written to since the corpus was opened; reads those that were.
 
@@ -250,6 +266,17 @@ class Corpus:
         return self._splits[name]
 
 
+@dataclass(frozen=True)
+class TrainingSource:
+    """A part of what is trained on, with its own order and epochs."""
+
+    split: "Split"
+    weight: int
+    """Examples of each `sum of all weights` that are from here."""
+    first_token: int
+    """Where it begins in the split of the whole."""
+
+
 class _Shard:
     def __init__(self, folder: Path, info: ShardInfo, ids: np.dtype[Any]) -> None:
         offsets = np.dtype(np.int64)
@@ -267,13 +294,23 @@ class Split:
 
     def __init__(self, folder: Path, shards: list[ShardInfo], vocab_size: int) -> None:
         ids = np.dtype(id_type(vocab_size))
-        self._shards = [_Shard(folder / info.name, info, ids) for info in shards]
-        self.document_count = sum(info.documents for info in shards)
-        self.sentence_count = sum(info.sentences for info in shards)
-        self.token_count = sum(info.tokens for info in shards)
-        self._token_bases = _offsets([info.tokens for info in shards])
-        self._sentence_bases = _offsets([info.sentences for info in shards])
-        self._document_bases = _offsets([info.documents for info in shards])
+        self._take([_Shard(folder / info.name, info, ids) for info in shards])
+
+    @classmethod
+    def joined(cls, splits: Sequence["Split"]) -> Self:
+        """The documents of several splits by one tokenizer, those of the first first."""
+        found = cls.__new__(cls)
+        found._take([shard for split in splits for shard in split._shards])
+        return found
+
+    def _take(self, shards: list[_Shard]) -> None:
+        self._shards = shards
+        self._token_bases = _offsets([len(shard.tokens) for shard in shards])
+        self._sentence_bases = _offsets([len(shard.sentences) - 1 for shard in shards])
+        self._document_bases = _offsets([len(shard.documents) - 1 for shard in shards])
+        self.token_count = int(self._token_bases[-1])
+        self.sentence_count = int(self._sentence_bases[-1])
+        self.document_count = int(self._document_bases[-1])
 
     def sentence_ranges(self, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each document the number of its first sentence and of the one after its last.

@@ -8,8 +8,7 @@ Every process makes the whole step and takes its share: the examples, longest fi
 in turn, so that all processes get sequences of similar lengths.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +22,8 @@ from torch import Tensor
 
 from bertsmith.core.errors import DataError, UsageError, option
 from bertsmith.core.runtime import derive_seed
-from bertsmith.corpus.shards import Split
+from bertsmith.corpus.mixture import Interleaving
+from bertsmith.corpus.shards import Split, TrainingSource
 from bertsmith.models.config import Objective
 from bertsmith.models.modules.packed import (
     LanguageBatch,
@@ -34,7 +34,7 @@ from bertsmith.models.modules.packed import (
     packed_from_flat,
 )
 from bertsmith.pretraining.config import PairTask
-from bertsmith.pretraining.example_stream import Pools, Table
+from bertsmith.pretraining.example_stream import ExampleStream, Pools, Table
 from bertsmith.pretraining.masking import PAPER_MIX, Vocabulary, mask
 from bertsmith.pretraining.rng import Integers
 from bertsmith.pretraining.segments import EXAMPLE, SPECIALS
@@ -132,6 +132,7 @@ class Batches:
     Args:
         split: the documents to train on.
         tokenizer: the tokenizer of the split.
+        sources: what the split is joined of, with weights; empty: it is one.
         length: maximum tokens per example, including special ones.
         batch_size: examples per step, over all processes.
         objective: masked words, or all words from one side (without pairs).
@@ -155,6 +156,7 @@ class Batches:
         split: Split,
         tokenizer: Tokenizer,
         *,
+        sources: Sequence[TrainingSource] = (),
         length: int,
         batch_size: int,
         objective: Objective = "masked",
@@ -168,22 +170,30 @@ class Batches:
         cursor: Mapping[str, int] | None = None,
         pin: bool = False,
     ) -> None:
-        self._pools = Pools(split, length, pair_task, short_seq_prob, seed)
         self._assembler = _Assembler(
             split, tokenizer, pair_task, objective, mlm_probability, whole_word_masking, mask_mix
         )
         self._batch_size = batch_size
         self._micro_tokens = micro_tokens
         self._pin = pin
-        self._identity = derive_seed(
-            seed, length, pair_task, str(short_seq_prob), split.document_count, split.token_count
-        )
-        # First example of each pool counted so far: pools `base`, `base + 1`, ...
-        self._base, self._firsts = 0, [0]
-        if cursor is not None and cursor.get("identity") == self._identity:
-            self._base, self._firsts = cursor["pool"], [cursor["example"]]
-        self._cached: dict[int, Table] = {}
-        self._cursor = self._place(0)
+        sources = sources or (TrainingSource(split, 1, 0),)
+        self._interleaving = Interleaving([source.weight for source in sources])
+        self._streams = [
+            ExampleStream(
+                Pools(
+                    source.split,
+                    length,
+                    pair_task,
+                    short_seq_prob,
+                    derive_seed(seed, "source", number) if number else seed,
+                ),
+                first_token=source.first_token,
+                number=number,
+                cursor=cursor or {},
+            )
+            for number, source in enumerate(sources)
+        ]
+        self._cursor = self._cursor_after([0] * len(sources))
         # All work runs on this one thread, so nothing above needs a lock.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="bertsmith-batches")
         self._ahead: dict[tuple[int, int, int], Future[_Step]] = {}
@@ -237,51 +247,28 @@ class Batches:
         self.close()
 
     def _make(self, step: int, rank: int, world: int) -> "_Step":
-        end = (step + 1) * self._batch_size
-        table = self._assembler.longest_first(self._examples(step * self._batch_size, end))
+        first, end = (
+            self._interleaving.counts(number * self._batch_size).tolist()
+            for number in (step, step + 1)
+        )
+        each = zip(self._streams, first, end, strict=True)
+        table = self._assembler.longest_first(
+            np.concatenate([stream.examples(start, stop) for stream, start, stop in each])
+        )
         runs = micro_batches(
             self._assembler.lengths(table), world, micro_tokens=self._micro_tokens
         )[rank]
-        row = bisect_right(self._firsts, end) - 1
         batches = self._assembler.batches(table[rank::world], runs)
         if self._pin:
             batches = [each_tensor(batch, Tensor.pin_memory) for batch in batches]
-        return _Step(batches, self._place(row))
+        return _Step(batches, self._cursor_after(end))
 
-    def _place(self, row: int) -> dict[str, int]:
-        place = {"pool": self._base + row, "example": self._firsts[row]}
-        return {"identity": self._identity} | place
-
-    def _examples(self, start: int, end: int) -> Table:
-        """Examples `start` to `end` of the run."""
-        if start < self._firsts[0]:
-            self._base, self._firsts = 0, [0]
-        found = []
-        while start < end:
-            while self._firsts[-1] <= start:
-                self._count_next_pool()
-            row = bisect_right(self._firsts, start) - 1
-            first, after = self._firsts[row], self._firsts[row + 1]
-            found.append(self._pool(self._base + row)[start - first : end - first])
-            start = after
-        return np.concatenate(found)
-
-    def _count_next_pool(self) -> None:
-        number = self._base + len(self._firsts) - 1
-        self._firsts.append(self._firsts[-1] + len(self._pool(number)))
-        epoch = self._pools.per_epoch
-        if len(self._firsts) > epoch and self._firsts[-1] == self._firsts[-1 - epoch]:
-            raise DataError(
-                "No document of the corpus is long enough for two segments; prepare it again from "
-                f"longer documents, or choose {option('pair_task', 'none')}."
-            )
-
-    def _pool(self, number: int) -> Table:
-        if number not in self._cached:
-            if len(self._cached) == 2:
-                del self._cached[next(iter(self._cached))]
-            self._cached[number] = self._pools.examples(number)
-        return self._cached[number]
+    def _cursor_after(self, counts: Sequence[int]) -> dict[str, int]:
+        """The cursor behind so many examples of each source."""
+        found: dict[str, int] = {}
+        for stream, count in zip(self._streams, counts, strict=True):
+            found |= stream.cursor(count)
+        return found
 
 
 @dataclass(frozen=True)

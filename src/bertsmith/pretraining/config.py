@@ -31,7 +31,7 @@ class PretrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """
 
     data: str
-    """Folder written by `bertsmith prepare`."""
+    """Folder or URL written by `bertsmith prepare`, or several with weights (`corpus.mixture`)."""
     model: FamilyName = DEFAULT_FAMILY
     left_to_right: bool = False
     """A BERT that attends and predicts from left to right (paper, section 5.1: "LTR & No NSP")."""

@@ -19,8 +19,7 @@ from pathlib import Path
 from bertsmith.checkpoints.folder import parameter_count, save_model
 from bertsmith.core.errors import UsageError, option
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.core.storage import checksum
-from bertsmith.corpus.shards import MANIFEST, Corpus
+from bertsmith.corpus.shards import Corpus
 from bertsmith.models.config import ModelConfig
 from bertsmith.models.family import Pretrained
 from bertsmith.models.modules.packed import TextBatch
@@ -309,9 +308,8 @@ def _find_start(
     """State and checkpoint to continue from, with `micro_tokens` resolved."""
     # The config file may have been moved; the weights show whether it is still the same.
     moved = {"data", "size", "start"} if config.size.endswith(".json") else {"data"}
-    manifest = checksum(corpus.folder / MANIFEST)
     state, saved = find_start(
-        run_folder(out), config, manifest, free=_FREE, moved=moved, resume=resume
+        run_folder(out), config, corpus.checksum, free=_FREE, moved=moved, resume=resume
     )
     if config.micro_tokens or not state.micro_tokens:
         state.micro_tokens = config.micro_tokens or choose_micro_tokens(

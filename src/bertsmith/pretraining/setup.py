@@ -13,6 +13,7 @@ import torch
 from bertsmith.checkpoints.folder import load_config, load_pretraining, save_model
 from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import derive_seed
+from bertsmith.corpus.mixture import open_data
 from bertsmith.corpus.shards import Corpus, Split
 from bertsmith.models.config import ModelConfig, fits_vocabulary
 from bertsmith.models.config_files import CONFIGS
@@ -136,6 +137,7 @@ def training_batches(
         Batches(
             corpus.split("train"),
             corpus.tokenizer,
+            sources=corpus.sources,
             length=phase.length,
             batch_size=config.batch_size,
             objective=config.objective,
@@ -177,7 +179,7 @@ def check_tokenizer(fingerprint: str, model: str, corpus: Corpus) -> None:
     """
     if fingerprint != corpus.manifest.tokenizer_fingerprint:
         raise FolderError(
-            f"The corpus {corpus.folder} was prepared with another tokenizer than that of {model}; "
+            f"The corpus {corpus.name} was prepared with another tokenizer than that of {model}; "
             "prepare it again with the tokenizer of the model."
         )
 
@@ -189,7 +191,7 @@ def show_batch(config: PretrainConfig, count: int) -> str:
         FolderError: the corpus is missing or damaged.
         DataError: the corpus is too small for one example.
     """
-    corpus = Corpus.open(config.data)
+    corpus = open_data(config.data)
     [batches, *rest] = training_batches(config, corpus, 0, [])
     for other in rest:
         other.close()
@@ -225,19 +227,19 @@ def save_untrained(config: PretrainConfig, out: Path) -> None:
         FolderError: the corpus is missing or damaged.
         SystemFault: the disk is full, ...
     """
-    corpus = Corpus.open(config.data, verify=False)
+    corpus = open_data(config.data, verify=False)
     model, _ = build_model(config, resolve_model_config(config, corpus), corpus, None)
     save_model(out, model, corpus.tokenizer, card="# Initial weights, not trained\n")
 
 
 def open_corpus(folder: str | Path, place: Place) -> Corpus:
-    """Opens a corpus; the processes share the work of verifying its checksums.
+    """Opens a corpus or a mixture; the processes share the work of verifying its checksums.
 
     Raises:
         FolderError: the corpus is missing or damaged.
     """
-    place.first_decides(lambda: Corpus.open(folder, verify=False))
-    corpus = Corpus.open(folder, verify=False)
+    place.first_decides(lambda: open_data(folder, verify=False))
+    corpus = open_data(folder, verify=False)
     place.together(lambda: corpus.verify(place.world.rank, place.world.size))
     return corpus
 
