@@ -14,9 +14,9 @@ import torch
 from bertsmith.checkpoints.folder import save_model
 from bertsmith.core.runtime import core_count
 from bertsmith.core.storage import checksum, write_sealed
-from bertsmith.corpus import shards
+from bertsmith.corpus.manifest import VERSION, Manifest, ShardInfo
 from bertsmith.corpus.shard_writer import write_shard
-from bertsmith.corpus.shards import Manifest, ShardInfo, Split
+from bertsmith.corpus.shards import Split
 from bertsmith.models.bert.config import BertConfig
 from bertsmith.models.bert.heads import BertForPretraining
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
@@ -137,7 +137,7 @@ def write_toy_corpus(
     train, heldout = split("train", documents), split("heldout", 12)
     np.save(folder / "unigrams.npy", counts_V)
     manifest = Manifest(
-        version=shards.VERSION,
+        version=VERSION,
         tokenizer_fingerprint=tokenizer.fingerprint,
         vocab_size=len(tokenizer),
         language="en",

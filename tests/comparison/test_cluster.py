@@ -74,7 +74,7 @@ def test_it_is_the_comparison_that_one_process_makes(done, files, monkeypatch):
     precision.bf16_is_faster.cache_clear()
     assert [system.name for system in done.systems] == ["bert", "gpt"]
     assert all(len(system.runs["mrpc"]) == 1 for system in done.systems)
-    assert "Runs lay side by side" in (files / "out" / "compare.html").read_text()
+    assert "Runs shared machines" in (files / "out" / "compare.html").read_text()
     again = compare(plan(files), files / "out", resume=True)
     # Nothing was left to do, and nothing had to be done again.
     kept = ("systems", "differences", "tasks")

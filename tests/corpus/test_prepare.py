@@ -33,7 +33,8 @@ from bertsmith.cli.main import main
 from bertsmith.core import storage
 from bertsmith.core.errors import DataError, Stopped, SystemFault, UsageError
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.corpus import assemble, blocks, parts, shards, work_folder
+from bertsmith.corpus import assemble, blocks, parts, work_folder
+from bertsmith.corpus.manifest import MANIFEST
 from bertsmith.corpus.prepare import prepare
 from bertsmith.corpus.shards import Corpus
 from bertsmith.text import sentences
@@ -639,7 +640,7 @@ def test_another_tokenizer_for_a_finished_corpus(
     Tokenizer((*VOCAB, "##x" * 2)).save(other)
     said = fails(capsys, other, tmp_path / "out", *paths)
     assert "holds a corpus with other settings (tokenizer: " in said
-    assert storage.checksum(tmp_path / "out" / shards.MANIFEST)
+    assert storage.checksum(tmp_path / "out" / MANIFEST)
 
 
 def test_nothing_but_a_data_error_reaches_the_caller(tmp_path: Path, tokenizer: Path) -> None:

@@ -12,8 +12,9 @@ from bertsmith.core import storage
 from bertsmith.core.arrays import GrowingArray
 from bertsmith.core.errors import FolderError, SystemFault
 from bertsmith.corpus import shards
+from bertsmith.corpus.manifest import VERSION, Manifest, ShardInfo
 from bertsmith.corpus.shard_writer import write_shard
-from bertsmith.corpus.shards import Corpus, Manifest, ShardInfo, Split
+from bertsmith.corpus.shards import Corpus, Split
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer
 
 DOCUMENTS = [[[5, 6, 7], [8]], [[9, 9, 6, 5, 5]], [[7], [8], [9, 6]], [[6] * 9, [5, 7]]]
@@ -43,7 +44,7 @@ def corpus(folder: Path) -> Manifest:
     ]
     np.save(folder / "unigrams.npy", np.arange(len(VOCAB)))
     manifest = Manifest(
-        version=shards.VERSION,
+        version=VERSION,
         tokenizer_fingerprint=tokenizer.fingerprint,
         vocab_size=len(VOCAB),
         language="en",

@@ -210,7 +210,9 @@ def test_steps_tile_the_epochs(split: Split) -> None:
     with make(split) as batches:
         table = batches._streams[0].examples(0, sum(expected))
         assert len(table) == sum(expected)
-        assert batches._streams[0]._firsts[: len(expected) + 1] == np.cumsum([0, *expected]).tolist()
+        assert (
+            batches._streams[0]._firsts[: len(expected) + 1] == np.cumsum([0, *expected]).tolist()
+        )
         assert len(set(table["key"].tolist())) == len(table)
 
 

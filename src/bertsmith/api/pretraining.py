@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertsmith.api.arguments import Precision, StrPath, check_names, paths_of
 
 if TYPE_CHECKING:
-    from bertsmith.corpus.shards import Manifest
+    from bertsmith.corpus.manifest import Manifest
     from bertsmith.pretraining.run import PretrainResult
     from bertsmith.text.tokenizer.tokenizer import Tokenizer
 

@@ -14,9 +14,9 @@ from bertsmith.core import storage
 from bertsmith.core.arrays import write_array
 from bertsmith.core.errors import DataError, option
 from bertsmith.corpus import selection
+from bertsmith.corpus.manifest import UNIGRAMS, ShardInfo, SplitName, shard_name
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_shard
-from bertsmith.corpus.shards import UNIGRAMS, ShardInfo, SplitName, shard_name
 from bertsmith.text import streams
 
 SHARD_TOKENS = 1 << 25

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bertsmith.core.errors import FolderError, UsageError, option
-from bertsmith.corpus.shards import Corpus, Manifest, Split, SplitName, TrainingSource
+from bertsmith.corpus.manifest import Manifest, SplitName
+from bertsmith.corpus.shards import Corpus, Split, TrainingSource
 
 PERIOD = 10_000
 """Examples in which each corpus has exactly its share: weights count to four digits."""

@@ -18,10 +18,10 @@ from bertsmith.core.errors import UsageError, option
 from bertsmith.core.runtime import Engine, core_count
 from bertsmith.core.stop import stoppable
 from bertsmith.core.workers import check_workers
-from bertsmith.corpus import blocks, chinese, shards
+from bertsmith.corpus import blocks, chinese
 from bertsmith.corpus.assemble import assemble
+from bertsmith.corpus.manifest import MANIFEST, TOKENIZER, VERSION, Manifest, Source, read_manifest
 from bertsmith.corpus.parts import Block, PartMaker
-from bertsmith.corpus.shards import Manifest, Source
 from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
 from bertsmith.text import documents, sentences
 from bertsmith.text.tokenizer.tokenizer import Backend, Tokenizer
@@ -47,7 +47,7 @@ def prepare(
     backend: Backend = "auto",
     progress: Progress | None = None,
 ) -> Manifest:
-    """Turns text into a corpus for pre-training; see `shards` for what is written.
+    """Turns text into a corpus for pre-training; see `manifest` for what is written.
 
     Run again after an interruption, it continues; run again when finished, it returns at once.
 
@@ -91,7 +91,7 @@ def prepare(
     if engine == "ray":
         cluster.load_ray()  # missing, it is to be told before anything is written
     plan = blocks.Plan(
-        version=shards.VERSION,
+        version=VERSION,
         tokenizer=pieces.fingerprint,
         language=language,
         segmenter=segmenter,
@@ -103,8 +103,8 @@ def prepare(
     check_out(out, inputs)
     maker = PartMaker(pieces, language, segmenter)
     with stoppable(f"while preparing {out}"), work_folder(out, plan) as lock:
-        if (out / shards.MANIFEST).exists():
-            return shards.read_manifest(out)
+        if (out / MANIFEST).exists():
+            return read_manifest(out)
         missing = blocks.missing_blocks(plan, out / PARTS)
         parts = (
             processes.run(maker, missing, workers=workers, keep_open=lock)
@@ -141,10 +141,10 @@ def _build(
         sources=[source.path for source in plan.inputs],
         advance=lambda done, of: report("assemble", done, of),
     )
-    with storage.atomic_folder(out / shards.TOKENIZER) as place:
+    with storage.atomic_folder(out / TOKENIZER) as place:
         pieces.save(place)
     manifest = Manifest(
-        version=shards.VERSION,
+        version=VERSION,
         tokenizer_fingerprint=plan.tokenizer,
         vocab_size=len(pieces.vocab),
         language=plan.language,
@@ -160,7 +160,7 @@ def _build(
         heldout=found.heldout,
         unigrams_checksum=found.unigrams_checksum,
     )
-    storage.write_sealed(out / shards.MANIFEST, manifest)
+    storage.write_sealed(out / MANIFEST, manifest)
     return manifest
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bertsmith.core import storage
 from bertsmith.core.arrays import GrowingArray
-from bertsmith.corpus.shards import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo
+from bertsmith.corpus.manifest import DOCUMENTS, SENTENCES, TOKENS, WORDS, ShardInfo
 from bertsmith.text.tokenizer.batched import id_type
 
 

@@ -10,8 +10,8 @@ import msgspec
 from bertsmith.core import storage
 from bertsmith.core.errors import BertsmithError, Stopped, SystemFault, explain_os_error
 from bertsmith.core.job_folder import JobFolder
-from bertsmith.corpus import shards
 from bertsmith.corpus.blocks import Input, Plan
+from bertsmith.corpus.manifest import MANIFEST, TOKENIZER, UNIGRAMS, read_manifest
 from bertsmith.text.documents import check_apart
 
 PARTS = ".parts"
@@ -61,7 +61,7 @@ def work_folder(out: Path, plan: Plan) -> Iterator[int | None]:
 
 
 def _folder(out: Path) -> JobFolder:
-    return JobFolder(out, "a corpus", shards.MANIFEST)
+    return JobFolder(out, "a corpus", MANIFEST)
 
 
 def _keeps_parts(error: BaseException, work: Path) -> bool:
@@ -78,9 +78,9 @@ def _tidy(out: Path, *, keep: bool) -> None:
     storage.remove_leftovers(out)
     if keep:
         return
-    for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / shards.TOKENIZER):
+    for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / TOKENIZER):
         shutil.rmtree(path, ignore_errors=True)
-    (out / shards.UNIGRAMS).unlink(missing_ok=True)
+    (out / UNIGRAMS).unlink(missing_ok=True)
     # Last: it says whose the rest is.
     shutil.rmtree(work, ignore_errors=True)
 
@@ -99,9 +99,9 @@ def check_out(out: Path, inputs: Sequence[str]) -> None:
 
 def _finished(out: Path, plan: Plan) -> bool:
     """Whether `out` holds the corpus of this plan, complete."""
-    if not (out / shards.MANIFEST).exists():
+    if not (out / MANIFEST).exists():
         return False
-    manifest = shards.read_manifest(out)
+    manifest = read_manifest(out)
     _compare(
         msgspec.structs.replace(
             plan,

@@ -7,7 +7,8 @@ import msgspec
 
 from bertsmith.core.command_line import command
 from bertsmith.core.errors import DataError, FolderError, UsageError, nearest, option
-from bertsmith.corpus.shards import MANIFEST, Corpus
+from bertsmith.corpus.manifest import MANIFEST
+from bertsmith.corpus.shards import Corpus
 from bertsmith.inference.backends.torch_backend import TOKENS_AT_ONCE
 from bertsmith.inference.predictor import Model
 from bertsmith.models.family import Pretrained, check_segments, next_sentence_model

@@ -13,7 +13,8 @@ from bertsmith.checkpoints.headers import read_header
 from bertsmith.checkpoints.sources import names_model, resolve
 from bertsmith.core.errors import RESUME, DataError, FolderError
 from bertsmith.core.storage import read_json
-from bertsmith.corpus.shards import MANIFEST, TOKENIZER, Corpus, SplitName, read_manifest
+from bertsmith.corpus.manifest import MANIFEST, TOKENIZER, SplitName, read_manifest
+from bertsmith.corpus.shards import Corpus
 from bertsmith.info.model import (
     ModelInfo,
     TokenizerInfo,
