@@ -97,3 +97,13 @@ def test_long_parts_without_a_stretch_lose_their_middle():
 def test_a_stretch_outside_its_text_is_refused(start, end):
     with pytest.raises(ValueError, match="in a text of 3 characters"):
         _passage("abc", Stretch(start, end))
+
+
+def test_a_page_fits_a_phone_by_its_style(tmp_path):
+    page = Report("t", "s")
+    page.table(["a"], [[1]])
+    text = page.html()
+    assert "min-width:34rem" not in text
+    assert "@media(max-width:40rem)" in text
+    assert '<div class="wide"><table>' in text
+    assert "scroll" in text.split(".wide{")[1].split("}")[0]

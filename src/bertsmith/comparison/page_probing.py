@@ -3,7 +3,7 @@
 import math
 
 from bertsmith.comparison.probing import WordUse
-from bertsmith.comparison.result import Compared
+from bertsmith.comparison.result import LEARNED, Compared
 from bertsmith.inference.likelihood import SentenceScore
 from bertsmith.reports.heatmap import heat_chart
 from bertsmith.reports.language import t
@@ -31,7 +31,10 @@ def write_insight(page: Report, result: Compared) -> None:
     )
     for number in range(len(next(iter(found.sentences.values()), []))):
         _sentence(page, {titles[name]: row[number] for name, row in found.sentences.items()})
-    if any(found.uses.values()):
+    # A model that has learned little more than frequencies finds neighbours by chance.
+    learned = {system.name for system in result.systems if system.gain >= LEARNED}
+    shown = {name: uses for name, uses in found.uses.items() if uses and name in learned}
+    if shown:
         page.section(
             t("One word, two meanings"),
             t(
@@ -40,7 +43,7 @@ def write_insight(page: Report, result: Compared) -> None:
                 "different sentences for each."
             ),
         )
-        for name, uses in found.uses.items():
+        for name, uses in shown.items():
             _uses(page, titles[name], uses)
     page.section(
         t("Attention"),

@@ -65,6 +65,8 @@ class Parts:
     """What is wrong with rows that were left out, a line for each kind of fault."""
     notes: Sequence[str] = ()
     """What was decided by a rule while the files were read, a line each."""
+    source: str = ""
+    """Of the user's own data: the training file and the column of the labels."""
 
     @property
     def paired(self) -> bool:
@@ -127,7 +129,17 @@ def read(source: Source, *, seed: int) -> Parts:
         halves = split.stratified(train, share=DEV_SHARE, seed=seed)
         train, numbers, evaluated = halves.train, halves.dev_numbers, {"dev": halves.dev}
     labels = task.labels or kind.classes(train)
-    return Parts(task, labels, train, evaluated, numbers, bad.lines(), notes.lines())
+    return Parts(
+        task, labels, train, evaluated, numbers, bad.lines(), notes.lines(), _source(source, kind)
+    )
+
+
+def _source(source: Source, kind: TaskKind) -> str:
+    """What a page is about: `reviews.csv, stars`; empty for official files."""
+    if source.train is None:
+        return ""
+    column = next(field for field in ("label", "tags", "answer") if field in kind.columns)
+    return f"{Path(source.train).name}, {getattr(source.columns, column)}"
 
 
 def own_kind(name: str) -> TaskKind:

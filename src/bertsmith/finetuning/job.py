@@ -349,6 +349,7 @@ def _finish(out: Path, ready: _Ready, runs: _Runs, language: PageLanguage | None
         deciding_metrics=parts.task.deciding or parts.task.metrics,
         inspection=ready.inspection,
         lengths=ready.lengths,
+        source=parts.source,
         skipped=parts.skipped,
         baseline=data.baseline,
         config=runs.best_config,

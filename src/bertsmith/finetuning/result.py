@@ -73,6 +73,8 @@ class FinetuneResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Time of all runs, with evaluations."""
     in_transformers: bool = True
     """Whether `transformers` has a model with the same outputs."""
+    source: str = ""
+    """Of the user's own data: the training file and the column of the labels."""
     skipped: list[str] = []
     """What is wrong with rows that were left out, a line for each kind of fault."""
 

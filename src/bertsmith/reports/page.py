@@ -270,10 +270,15 @@ margin:1rem 0}
 .fact b{font-size:1.7rem;line-height:1.2;color:var(--accent);font-variant-numeric:tabular-nums}
 .fact small{color:var(--soft)}
 figure{margin:1rem 0;padding:1rem;overflow-x:auto}
-figure svg{width:100%;min-width:34rem;height:auto;display:block}
+figure svg{width:100%;height:auto;display:block}
 figure svg text{font-family:inherit!important}
 figcaption,caption{color:var(--soft);font-size:.9rem;text-align:left;padding:.3rem 0}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;margin:.8rem 0;font-size:.95rem}
+.wide{overflow-x:auto;background:
+linear-gradient(to right,var(--page) 40%,transparent) left/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--page) 40%,transparent) right/2.5rem 100% no-repeat local,
+linear-gradient(to right,#0003,transparent) left/.8rem 100% no-repeat scroll,
+linear-gradient(to left,#0003,transparent) right/.8rem 100% no-repeat scroll}
+table{border-collapse:collapse;width:100%;margin:.8rem 0;font-size:.95rem}
 th,td{text-align:left;padding:.4rem .7rem .4rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}
 th{color:var(--soft);font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}
@@ -297,6 +302,9 @@ border-radius:3px 3px 0 0;padding:.1rem 0}
 white-space:nowrap;user-select:none;border:1px solid var(--tone);
 border-radius:4px;vertical-align:.1em}
 a{color:var(--accent)}
+@media(max-width:40rem){main{padding:1.5rem .9rem 3rem}figure{padding:.6rem .4rem}
+figure svg text{font-size:10.5px!important}.wide td,.wide th{padding-right:.9rem}
+.n,th{white-space:nowrap}}
 pre{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:.8rem 1rem;
 overflow-x:auto;font-size:.9rem}
 """.strip()

@@ -44,7 +44,9 @@ def write_report(
         MissingExtra: matplotlib is not installed.
         SystemFault: the page cannot be written.
     """
-    page = Report(t(result.title), _about(result, examples[0]))
+    title = t(result.title)
+    about = f"{result.source}{t(': ')}{title}" if result.source else title
+    page = Report(about, _about(result, examples[0]))
     page.facts(_facts(result))
     warnings = [*_run_warnings(result), *_data_warnings(result)]
     if warnings:
