@@ -48,6 +48,8 @@ class _Item:
     settings: dict[str, Any]
     value: Any
     tokens: int
+    seconds: float
+    """That it may take."""
     deadline: float
     answer: "asyncio.Future[bytes | Refused]" = field(repr=False)
 
@@ -145,7 +147,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + seconds
         items = [
-            _Item(operation, settings, value, count, deadline, loop.create_future())
+            _Item(operation, settings, value, count, seconds, deadline, loop.create_future())
             for value, count in zip(values, tokens, strict=True)
         ]
         self._line.extend(items)
@@ -183,8 +185,10 @@ class Batcher:
             elif not batch or (item.joins(batch[0]) and tokens + item.tokens <= budget):
                 batch.append(item)
                 tokens += item.tokens
-                # All answers of a batch come at its end, which is before the first deadline.
-                budget = min(budget, _SLACK * self._rate * (item.deadline - now))
+                # All answers of a batch come at its end: what waited for half of its time may be
+                # computed for the other half. Less for those that wait longer would make batches
+                # small, and slow, just when the line is long.
+                budget = min(budget, (1 - _SLACK) * self._rate * item.seconds)
             else:
                 others.append(item)
         self._line = others

@@ -37,13 +37,15 @@ class Guard:
     """The outermost layer of the service."""
 
     def __init__(
-        self, app: App, *, api_key: str | None, max_body: int, body_seconds: float
+        self, app: App, *, api_key: str | None, max_body: int, body_seconds: float, at_once: int
     ) -> None:
-        """`max_body`: bytes; `body_seconds`: in which a body must arrive."""
+        """`max_body`: bytes; `body_seconds`: in which a body must arrive; `at_once`: requests."""
         self._app = app
         self._api_key = None if api_key is None else api_key.encode()
         self._max_body = max_body
         self._body_seconds = body_seconds
+        self._at_once = at_once
+        self._running = 0
         self._too_large = f"The body is larger than {max_body:,} bytes."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -52,15 +54,20 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, send)
+        self._running += 1
         try:
             if (refused := self._refused(scope, request)) is not None:
                 await request.refuse(*refused)
                 return
             await self._app(scope, self._limited(receive), request.send)
         finally:
+            self._running -= 1
             request.log()
 
     def _refused(self, scope: Scope, request: "_Request") -> tuple[int, str] | None:
+        if self._running > self._at_once and scope["path"] not in OPEN_PATHS:
+            # Before its body is read: a refusal must cost less than an answer.
+            return 503, "The service is busy; try again in 1 s."
         length = request.header(b"content-length")
         if length is not None and length.isdigit() and int(length) > self._max_body:
             return 413, self._too_large
@@ -132,6 +139,8 @@ class _Request:
             # What is left of the body is not read.
             (b"connection", b"close"),
         ]
+        if status == 503:
+            headers.append((b"retry-after", b"1"))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
         await self.send({"type": "http.response.start", "status": status, "headers": headers})

@@ -19,6 +19,8 @@ class Limits:
     """Until a request's deadline."""
     max_waiting: int = 1024
     """Inputs in line before a model."""
+    at_once: int = 1024
+    """Requests in progress, whatever they ask for."""
     max_batch_tokens: int = 4096
     """Computed at once."""
     max_body: int = 4 << 20

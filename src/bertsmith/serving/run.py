@@ -191,7 +191,11 @@ async def _serve(app: FastAPI, listening: socket.socket, key: str | None, limits
         host, port = listening.getsockname()[:2]
         log.info("serving at http://%s:%d", f"[{host}]" if ":" in host else host, port)
         guarded = Guard(
-            app, api_key=key, max_body=limits.max_body, body_seconds=limits.body_seconds
+            app,
+            api_key=key,
+            max_body=limits.max_body,
+            body_seconds=limits.body_seconds,
+            at_once=limits.at_once,
         )
         # Called for each connection, as the class is.
         http: Any = partial(_Impatient, header_seconds=limits.body_seconds)
