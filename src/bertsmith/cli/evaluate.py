@@ -81,7 +81,7 @@ class Evaluate(ColumnOptions, BackendOptions):
                 predictor,
                 self.minimal_pairs,
                 limit=self.limit,
-                precision=self.precision,
+                precision="fp32" if self.precision == "auto" else self.precision,
                 progress=lambda done, total: bar("score", done, total),
             )
         return Result(found, "\n".join(found.lines()))

@@ -46,9 +46,15 @@ class ModelOptions(Command):
 class BackendOptions(ModelOptions):
     """The same, of commands that an exported model can do too."""
 
+    precision: Precision = flag(
+        "BF16 is faster on hardware that has it and changes answers slightly; auto is fp32, and "
+        "with --backend auto the faster one.",
+        group="Model",
+        default="auto",
+    )
     backend: BackendFlag | None = flag(
-        "What computes: torch, ONNX Runtime or OpenVINO; auto measures which is the fastest here, "
-        "bf16 included, and remembers it.",
+        "What computes: torch, ONNX Runtime or OpenVINO; auto measures which is the fastest here "
+        "and remembers it.",
         group="Model",
         default=None,
         shown="torch, or what the model was exported to",
