@@ -38,5 +38,5 @@ def test_one_row_is_an_error_of_its_own():
     bad = BadRows()
     with bad.row():
         raise DataError("a.csv:3: the text is empty; remove the row.")
-    with pytest.raises(DataError, match=r"^a\.csv:3: the text is empty; remove the row\.$"):
+    with pytest.raises(DataError, match=r"the row\. skip_bad=True leaves such rows out\.$"):
         bad.judge("a.csv")

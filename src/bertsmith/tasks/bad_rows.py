@@ -88,8 +88,10 @@ class BadRows:
         if self.skip or not self.count:
             return
         if self.count == 1:
-            remedy = f"; correct it, or leave it out with {option('skip_bad', True)}."
-            raise DataError(self._first + ("" if self._first.endswith(".") else remedy))
+            ending = "" if self._first.endswith(".") else "."
+            raise DataError(
+                f"{self._first}{ending} {option('skip_bad', True)} leaves such rows out."
+            )
         raise DataError(
             f"{path}: {self.count:,} rows cannot be used. {'. '.join(self.lines())}. "
             f"Correct them, or leave them out with {option('skip_bad', True)}."

@@ -134,8 +134,8 @@ def test_misplaced_answers_are_counted_named_and_left_out_if_asked(tmp_path):
 def test_one_misplaced_answer_is_not_counted(tmp_path):
     path = put(tmp_path, question(1, ("Rome", 0)))
     assert message(path) == (
-        ": question q1: the answer 'Rome' is not at character 0 of its context, where 'Zoë ' is; "
-        "correct it, or leave it out with skip_bad=True."
+        ": question q1: the answer 'Rome' is not at character 0 of its context, where 'Zoë ' is. "
+        "skip_bad=True leaves such rows out."
     )
 
 

@@ -181,7 +181,7 @@ def test_a_fine_tuning_learns_the_topics(
     assert len(thresholds) == 3
     assert all(0 < one < 1 for one in thresholds)
     html = (out / "report.html").read_text()
-    assert "Label by label" in html
+    assert "Scores by label" in html
     assert "<td>weather</td>" in html
     model = bertsmith.load(out)
     answers = model.predict([text for text, _ in news(60, 2)])
