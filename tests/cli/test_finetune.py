@@ -68,7 +68,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--combine", "sum"], "--combine says how the layers of --features become one"),
+        (["--combine", "sum"], "--combine combines the layers of --features"),
         (
             ["--stride", 16],
             "--stride is for sliding windows, but long texts are truncated; add --long-texts",
@@ -77,7 +77,7 @@ def test_an_interrupt_outside_of_the_training_names_the_right_remedy(
         (["--learning-rate", "inf"], "--learning-rate is inf; it must be above 0 and at most 0.1."),
         (["--epochs", 10**9], "--epochs is 1000000000; it must be at most 10000"),
         (["--batch-size", 10**9], "--batch-size is 1000000000, but an epoch has 12 examples"),
-        (["--words", "w"], "--words names a column, but official files have their own names"),
+        (["--words", "w"], "--words names a column, but official files have fixed columns"),
         (
             ["--frozen", "yes"],
             "--frozen applies only to ELMo; remove it. For a frozen BERT use --features",

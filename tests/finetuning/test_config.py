@@ -195,12 +195,12 @@ SHARE = "at least 0 and below 1"
         ),
         (
             {"task": "stsb", "kind": "regression", "class_weights": "balanced"},
-            "class_weights='balanced' is for classes; task 'stsb' has none: leave it out.",
+            "class_weights='balanced' is for classes; task 'stsb' has none. Remove it.",
         ),
         (
             {"features": (-1, -2)},
-            "features trains a BiLSTM on a frozen encoder, which is for tagging (paper, section "
-            "5.3); task 'mrpc' is not: leave it out.",
+            "features trains a BiLSTM on a frozen encoder for token classification (paper, section "
+            "5.3), not for task 'mrpc'; remove it.",
         ),
         (
             {
@@ -209,8 +209,7 @@ SHARE = "at least 0 and below 1"
                 "features": (-1,),
                 "bilstm": True,
             },
-            "bilstm reads the states of a BERT that is trained with it; features has a BiLSTM "
-            "of its own: leave one of the two out.",
+            "bilstm and features both add a BiLSTM; give only one of them.",
         ),
         (
             {"task": "swag", "kind": "multiple-choice", "long_texts": "windows"},
@@ -236,7 +235,7 @@ SHARE = "at least 0 and below 1"
         ),
         (
             {"kind": "token-classification", "combine": "sum"},
-            "combine says how the layers of features become one; name those, or leave it out.",
+            "combine combines the layers of features; give those too, or remove it.",
         ),
         (
             {"epochs": 10**9},

@@ -108,5 +108,5 @@ def test_runs_that_do_not_belong(runs: dict[str, Path], tmp_path: Path) -> None:
     other.mkdir()
     job = Job(source=Source(task="squad", data="x"), model="m")
     (other / "job.json").write_bytes(msgspec.json.encode(job))
-    with pytest.raises(UsageError, match="is a run of 'squad', which is no task of GLUE"):
+    with pytest.raises(UsageError, match="is a run of 'squad', which is not a GLUE task"):
         glue_submit([other], tmp_path / "glue.zip")

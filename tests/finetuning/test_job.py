@@ -220,8 +220,8 @@ def test_the_longest_input_is_told_as_it_came(small_model: Path, tmp_path: Path)
     result = finetune(request, tmp_path / "out", show=told.append)
     assert result.lengths.longest == 205
     assert result.lengths.counts == {5: 29, 205: 1}
-    assert "inputs: 5 tokens in the middle, 205 at most (limit of an input: 64)" in told
-    assert "train: 1 inputs are too long and lose their end" in told
+    assert "inputs: median 5 tokens, maximum 205 (limit 64)" in told
+    assert "train: 1 inputs are too long and are truncated" in told
 
 
 def test_a_sweep_keeps_every_result_and_the_best_model(small_model: Path, tmp_path: Path) -> None:
@@ -306,13 +306,13 @@ BAD = {
     "one class only": (
         "review,mark\n" + "red,0\ngreen,0\nblue,0\n",
         [],
-        "this and every other example of the train part has the label '0'; expected at least two",
+        "this and every other example of train has the label '0'; add examples",
     ),
     "a label of its own for every text": (
         "review,mark\nred,a\nblue,b\nold,c\n",
         [],
-        "own.csv:2: this and each of the 2 other examples has a label of its own, so that none "
-        "can be put aside as dev; check that the right column is read, give more examples, or ",
+        "own.csv:2: this and each of the 2 other examples has a different label, so none "
+        "can be held out for dev; check that the right column is read, give more examples, or ",
     ),
     "too few texts to put one aside": (
         "review,mark\nred,a\nblue,b\nred,a\nred,a\n",
@@ -345,7 +345,7 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
     source = Source(
         task="classification", train=str(tmp_path / "train.csv"), dev=str(tmp_path / "dev.csv")
     )
-    with pytest.raises(DataError, match=r"dev\.csv:2: the label 'goood' of the dev part .*'good'"):
+    with pytest.raises(DataError, match=r"dev\.csv:2: the label 'goood' of dev .*'good'"):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -353,7 +353,7 @@ def test_a_label_of_dev_that_train_never_had(small_model: Path, tmp_path: Path) 
 def test_illegal_tags_are_named(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "t.conll").write_text("red B-X\nold I-X\n\nblue O\ngreen I-Y\n\nnew B-Y\n\n")
     source = Source(task="token-classification", train=str(tmp_path / "t.conll"), strict_tags=True)
-    expected = r"t\.conll:5: the tag of word 2, 'green', is not legal: 'I-Y' is after 'O'"
+    expected = r"t\.conll:5: the tag of word 2, 'green', is not allowed: 'I-Y' is after 'O'"
     with pytest.raises(DataError, match=expected):
         finetune(Job(source=source, model=str(small_model)), tmp_path / "out")
 
@@ -382,10 +382,7 @@ def test_unknown_words_and_classes_that_are_numbers_are_told(
     told: list[str] = []
     job = Job(source=source, model=str(small_model), settings=FAST)
     finetune(job, tmp_path / "out", show=told.append)
-    assert (
-        "train: 33.3% of the pieces are unknown to the model's vocabulary ([UNK]): it cannot tell "
-        "these words from one another; a model of their language can"
-    ) in told
+    assert any("33.3% of the tokens" in line and "[UNK]" in line for line in told)
     assert "labels: 25 classes, all of them numbers, which `regression` learns as such" in told
 
 
@@ -414,10 +411,10 @@ def test_what_tags_are_taken_for_and_labels_that_contradict_are_told(
     told: list[str] = []
     job = Job(source=source, model=str(small_model), settings=FAST | {"epochs": 1})
     finetune(job, tmp_path / "out", show=told.append)
-    assert "tags: of entities (X, Y), taught as BIOES" in told
+    assert "tags: entities (X, Y), scheme BIOES" in told
     train = tmp_path / "t.conll"
     assert (
-        "train: 2 examples repeat an earlier one, 1 of them with another label, for instance "
+        "train: 2 examples repeat an earlier one, 1 of them with another label, e.g. "
         f"{train}:6 = {train}:1"
     ) in told
 
@@ -461,7 +458,7 @@ def test_flags_of_the_other_sort_are_refused(small_model: Path, tmp_path: Path) 
         columns=Columns(choices=("a", "b")),
     )
     refused(
-        "label names a column, but official files have their own names of columns",
+        "label names a column, but official files have fixed columns",
         task="rte",
         data="x",
         columns=Columns(label="mark"),

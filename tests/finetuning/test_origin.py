@@ -81,8 +81,8 @@ def test_every_kind_of_task_trains_evaluates_and_reloads(
     for part, scores in result.best_run.scores.items():
         assert found.parts[part].scores == pytest.approx(scores, abs=1e-6)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "# A BERT trained from scratch by bertsmith: " in card
-    assert "- no pre-trained model: " in card
+    assert "# BERT trained from scratch with bertsmith: " in card
+    assert "- no pre-training: " in card
     assert f"a vocabulary of {len(vocab)} pieces\n" in card
     page = (tmp_path / "out" / "report.html").read_text()
     assert "without pre-training" in page

@@ -134,7 +134,7 @@ def test_what_does_not_go_together(small_model: Path, toy_corpus: Path, tmp_path
     predictor = classifier(small_model, tmp_path / "model")
     with pytest.raises(UsageError, match="is a corpus, which scores models that predict words"):
         evaluate(predictor, toy_corpus, columns=Columns())
-    with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
+    with pytest.raises(UsageError, match="is a folder, but the model was fine-tuned on a file"):
         evaluate(predictor, tmp_path, columns=Columns())
     with pytest.raises(FolderError, match="was prepared with another tokenizer"):
         evaluate(Model(small_model), toy_corpus, columns=Columns())

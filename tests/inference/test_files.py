@@ -104,7 +104,7 @@ def test_a_line_is_the_text_whatever_its_column_was_called(
         with pytest.raises(UsageError) as caught:
             list(reading.asked(task_config(kind), tmp_path / "in.txt", columns=columns))
         assert str(caught.value) == (
-            f"{tmp_path / 'in.txt'} has one text a line, but this model is asked several together; "
+            f"{tmp_path / 'in.txt'} has one text per line, but this model needs several per input; "
             "give them as columns of a .csv, .tsv, .jsonl or .parquet."
         )
     [(_, example), _] = reading.asked(

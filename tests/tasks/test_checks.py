@@ -110,35 +110,33 @@ def test_it_can_be_written_down():
 def test_an_empty_part_is_named():
     some = texts("train", ("a", "x"), ("b", "y"))
     assert message("classification", [], some) == (
-        "The train part is empty; give a file with examples."
+        "The train split is empty; give a file with examples."
     )
     assert (
-        message("classification", some, []) == "The dev part is empty; give a file with examples."
+        message("classification", some, []) == "The dev split is empty; give a file with examples."
     )
 
 
 def test_questions_of_which_none_has_an_answer_are_named():
     train = [AnswerExample("a:1", "0", "q", "c", ()), AnswerExample("a:2", "1", "q", "d", ())]
     assert message("question-answering", train, train) == (
-        "a:1: this and every other question of the train part has no answer; give answers to learn "
+        "a:1: this and every other question of train has no answer; give answers to learn "
         "from, or check that the right column is read."
     )
 
 
 def test_one_class_alone_is_named():
     train = texts("train", ("a", "x"), ("b", "x"))
-    assert message("classification", train, train) == (
-        "train.csv:2: this and every other example of the train part has the label 'x'; expected "
-        "at least two different ones: add examples of another, or check that the right column is "
-        "read."
+    assert message("classification", train, train).startswith(
+        "train.csv:2: this and every other example of train has the label 'x'; "
     )
     train = texts("train", ("a", 3.0), ("b", 3.0))
     assert message("regression", train, train).startswith(
-        "train.csv:2: this and every other example of the train part has the label '3.0'; "
+        "train.csv:2: this and every other example of train has the label '3.0'; "
     )
     train = tagged("train", ("a b", "O O"), ("c", "O"))
     assert message("token-classification", train, train).startswith(
-        "train.conll:1: this and every other word of the train part has the label 'O'; "
+        "train.conll:1: this and every other word of train has the label 'O'; "
     )
 
 
@@ -146,15 +144,15 @@ def test_a_class_that_only_dev_has_is_named():
     train = texts("train", ("a", "positive"), ("b", "negative"))
     dev = texts("dev", ("c", "positive"), ("d", "Positive"))
     assert message("classification", train, dev) == (
-        "dev.csv:3: the label 'Positive' of the dev part does not occur in the train part (perhaps "
-        "you meant 'positive'), whose labels are 'negative', 'positive'; correct it, or give "
-        "training examples of it."
+        "dev.csv:3: the label 'Positive' of dev does not occur in train (perhaps "
+        "you meant 'positive'), whose labels are 'negative', 'positive'; correct it, or add "
+        "training examples with it."
     )
     train = tagged("train", ("EU acts", "B-ORG O"))
     dev = tagged("dev", ("x", "O"), ("Peter", "I-MISC"))
     assert message("token-classification", train, dev) == (
-        "dev.conll:2: the label 'I-MISC' of the dev part does not occur in the train part, whose "
-        "labels are 'B-ORG', 'O'; correct it, or give training examples of it."
+        "dev.conll:2: the label 'I-MISC' of dev does not occur in train, whose "
+        "labels are 'B-ORG', 'O'; correct it, or add training examples with it."
     )
 
 

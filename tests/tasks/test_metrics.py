@@ -216,7 +216,7 @@ def test_a_correlation_with_a_constant_is_undefined() -> None:
     assert one("pearson", gold, np.array([1.0, np.inf, 2.0])) is None
     assert one("spearman", gold, np.array([1.0, 2.0, np.inf])) == 1.0
     assert one("pearson", gold[:1], gold[:1]) is None
-    assert UNDEFINED.endswith("undefined rather than 0.")
+    assert "undefined" in UNDEFINED
 
 
 def test_numbers_far_from_zero_lose_nothing() -> None:

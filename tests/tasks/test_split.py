@@ -135,8 +135,8 @@ def test_both_sides_have_an_example(labels, share):
         ([1.0, 2.0], "the 2 different inputs from here on, with 2 labels, are too few"),
         (
             ["a", "b", "c"],
-            "a.csv:2: this and each of the 2 other examples has a label of its own, so that none "
-            "can be put aside as dev; check that the right column is read, give more examples, or "
+            "a.csv:2: this and each of the 2 other examples has a different label, so none "
+            "can be held out for dev; check that the right column is read, give more examples, or "
             "a dev file with dev.",
         ),
     ],
@@ -153,7 +153,7 @@ def test_what_all_belongs_together_is_an_error():
     with pytest.raises(DataError) as caught:
         stratified(examples, share=0.1, seed=0)
     assert str(caught.value) == (
-        "a.csv:2: all examples from here on have one input, context or document, so that none can "
+        "a.csv:2: all examples from here on share one input, context or document, so none can "
         "be held out; give a dev file with dev."
     )
     sentence = TagExample("a.conll:1", "0", ("a", "b"), ("O", "X"), word_a_line=True)
@@ -161,9 +161,9 @@ def test_what_all_belongs_together_is_an_error():
         stratified([sentence], share=0.1, seed=0)
     assert str(caught.value) == (
         "a.conll:1: found a single sentence, of 2 words; put a blank line after each sentence, so "
-        "that some can be held out, or give a dev file with dev."
+        "some can be held out, or give a dev file with dev."
     )
-    with pytest.raises(DataError, match="all examples from here on have one input"):
+    with pytest.raises(DataError, match="all examples from here on share one input"):
         stratified([TagExample("a.jsonl:1", "0", ("a",), ("O",))], share=0.1, seed=0)
 
 

@@ -72,7 +72,7 @@ def test_what_a_scheme_does_not_allow_is_read_as_conlleval_does_and_counted():
 
 
 def test_what_a_scheme_does_not_allow_is_named_by_its_line_if_strict():
-    with pytest.raises(DataError, match=r"^t\.conll:5: the tag of word 2, 'w1', is not legal: "):
+    with pytest.raises(DataError, match=r"^t\.conll:5: the tag of word 2, 'w1', is not allowed: "):
         in_scheme(sentences(*ROWS), "IOB2", strict=True)
 
 

@@ -52,7 +52,7 @@ class Evaluate(ColumnOptions, BackendOptions):
             return self._run_pairs()
         if self.minimal_pairs is not None:
             raise UsageError(
-                "--data and --minimal-pairs exclude each other. Leave one of them out."
+                "--data and --minimal-pairs cannot be combined. Give only one of them."
             )
         self._refuse(["limit"], fits="--minimal-pairs")
         predictor = self.open_model(self.model)
@@ -91,4 +91,4 @@ class Evaluate(ColumnOptions, BackendOptions):
         for name in names:
             value = getattr(self, name)
             if value is not None and value is not False:
-                raise UsageError(f"--{name.replace('_', '-')} goes with {fits} only. Leave it out.")
+                raise UsageError(f"--{name.replace('_', '-')} works only with {fits}. Remove it.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from bertsmith.core.errors import DataError, UsageError
 
 INPUTS = (
-    "Texts, each in quotes; `-` for standard input, a text a line; or a file: .txt (a text a "
+    "Texts, each in quotes; `-` for standard input, one text per line; or a file: .txt (a text a "
     "line) .csv .tsv .jsonl .parquet"
 )
 """Beginning of the help; what else can be a file follows."""
@@ -92,4 +92,4 @@ def _lines() -> Iterator[str]:
             raise DataError(f"Standard input, line {number}: blank. Remove the line.")
         yield text
     if not number:
-        raise DataError("Standard input is empty; give a text a line.")
+        raise DataError("Standard input is empty; give one text per line.")

@@ -187,7 +187,7 @@ class Pretrain(TrainingOptions):
             f"Trained for {done.step:,} steps on {done.tokens:,} tokens in {clock(done.seconds)}, "
             f"{done.tokens_per_second:,.0f} tokens a second.",
             *(
-                f"  held-out {name.replace('_', ' ')}: {value:.3f} (by frequency "
+                f"  held-out {name.replace('_', ' ')}: {value:.3f} (baseline "
                 f"{done.baseline[name]:.3f})"
                 for name, value in done.metrics.items()
             ),
@@ -218,7 +218,7 @@ class Pretrain(TrainingOptions):
 
 
 def not_learned(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
-    """A warning for each objective that ends no better than guessing by frequency."""
+    """A warning for each objective that ends no better than the baseline."""
     return [
         f"Warning: the held-out {name.replace('_', ' ')} is {value:.3f}, no better than guessing "
         f"by frequency ({baseline[name]:.3f}): the model has learned nothing of use from this yet. "

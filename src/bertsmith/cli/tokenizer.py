@@ -53,7 +53,7 @@ class TokenizerTrain(Command):
 
         if self.strip_accents and (self.keep_accents or self.cased):
             other = "--keep-accents" if self.keep_accents else "--cased"
-            raise UsageError(f"--strip-accents and {other} contradict each other; give one.")
+            raise UsageError(f"--strip-accents and {other} contradict each other; give only one.")
         chosen = self.strip_accents or self.keep_accents
         notes: list[str] = []
         with Bar(count="characters", merge="pieces") as bar:

@@ -27,7 +27,7 @@ class TrainingOptions(Command):
         "auto: bf16 where the hardware has it.", group="Training", default=None
     )
     micro_tokens: int | None = flag(
-        "Tokens computed at once; 0: chosen by device.", group="Training", default=None
+        "Maximum tokens per micro-batch; 0: chosen by device.", group="Training", default=None
     )
     shard: bool = flag(
         "Shard weights and optimizer state over the processes of torchrun (FSDP2).",

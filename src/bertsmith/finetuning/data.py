@@ -84,7 +84,7 @@ class Lengths(msgspec.Struct, frozen=True):
     truncated: dict[str, int]
     """Part -> examples that lose their end."""
     windowed: dict[str, int]
-    """Part -> examples or documents that are read through several windows."""
+    """Part -> examples or documents that are read in several windows."""
     counts: dict[int, int]
     """Length -> how many training inputs or documents have it."""
     unknown: float = 0.0
@@ -117,7 +117,7 @@ def read(source: Source, *, seed: int) -> Parts:
         evaluated = {} if source.dev is None else {"dev": load(source.dev)}
     if not train:
         what = f": all of its rows are left out ({'. '.join(bad.lines())})" if bad.count else ""
-        raise DataError(f"The train part is empty{what}; give a file with examples.")
+        raise DataError(f"The training split is empty{what}; give a file with examples.")
     if task is None:
         train, evaluated = _respelled(train, evaluated, join=source.merge_labels, notes=notes)
     train, evaluated = kind.unified(train, evaluated, strict=source.strict_tags, notes=notes)
@@ -181,10 +181,10 @@ def _check_parameters(source: Source, kind: TaskKind, *, official: bool) -> None
         reading.refuse_skipping(registry.TASKS.get(source.task))
     if source.merge_labels and (official or "merge_labels" not in kind.settings):
         raise UsageError(
-            f"{option('merge_labels')} is for class names and tags of your own files: leave it out."
+            f"{option('merge_labels')} is for class names and tags of your own files; remove it."
         )
     if source.strict_tags and "strict_tags" not in kind.settings:
-        raise UsageError(f"{option('strict_tags')} is for tags of entities: leave it out.")
+        raise UsageError(f"{option('strict_tags')} is for tags of entities; remove it.")
 
 
 def _respelled(
@@ -285,8 +285,8 @@ def lengths(data: TaskData, tokenizer: Tokenizer, limits: Limits) -> Lengths:
     )
 
 
-def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
-    """What is worth knowing of the data before training on it, a sentence a line."""
+def notes_on(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
+    """Notes on the data to read before training, one per line."""
     lines = []
     for part, count in inspection.examples.items():
         classes = inspection.classes.get(part, {})
@@ -303,35 +303,33 @@ def told(parts: Parts, inspection: Inspection, found: Lengths) -> list[str]:
         )
     few = len(next(iter(parts.evaluated.values())))
     if few < FEW:
-        lines.append(
-            f"dev: with {few} examples a score says little, and its interval nothing; give more"
-        )
+        lines.append(f"dev: {few} examples are too few for a reliable score; give more")
     lines.append(
-        f"{kind.inputs}: {found.median:,} tokens in the middle, {found.longest:,} at most (limit "
-        f"of an input: {found.max_length:,})"
+        f"{kind.inputs}: median {found.median:,} tokens, maximum {found.longest:,} (limit "
+        f"{found.max_length:,})"
     )
     if found.unknown >= MANY_UNKNOWN:
         lines.append(
-            f"train: {found.unknown:.1%} of the pieces are unknown to the model's vocabulary "
-            "([UNK]): it cannot tell these words from one another; a model of their language can"
+            f"train: {found.unknown:.1%} of the tokens are unknown to the model's vocabulary "
+            "([UNK]), so it cannot tell these words apart; use a model of their language"
         )
     for part, count in found.truncated.items():
         if count:
-            lines.append(f"{part}: {count:,} {kind.cut_inputs} are too long and lose their end")
+            lines.append(f"{part}: {count:,} {kind.cut_inputs} are too long and are truncated")
     for part, count in found.windowed.items():
         if count:
-            lines.append(f"{part}: {count:,} {kind.inputs} are read through several windows")
+            lines.append(f"{part}: {count:,} {kind.inputs} are read in several windows")
     if inspection.duplicates:
         places = inspection.contradicting_places
         lines.append(
             f"train: {inspection.duplicates:,} examples repeat an earlier one, "
             f"{inspection.contradictions:,} of them with another label"
-            + (f", for instance {places[0]}" if places else "")
+            + (f", e.g. {places[0]}" if places else "")
         )
     if inspection.leaked:
         lines.append(
-            f"dev: {inspection.leaked:,} examples are in train too, for instance "
-            f"{inspection.leaked_places[0]}: the score on them says little"
+            f"dev: {inspection.leaked:,} examples are in train too, e.g. "
+            f"{inspection.leaked_places[0]}; their scores say little about new examples"
         )
     if inspection.seen_once:
         names = ", ".join(inspection.seen_once[:8])

@@ -168,23 +168,22 @@ def _check(config: FinetuneConfig, positions: int) -> None:
     kind = kind_named(config.kind)
     if config.class_weights == "balanced" and "class_weights" not in kind.settings:
         raise UsageError(
-            f"{option('class_weights', 'balanced')} is for classes; task '{config.task}' has none: "
-            "leave it out."
+            f"{option('class_weights', 'balanced')} is for classes; task '{config.task}' has none. "
+            "Remove it."
         )
     if config.features and "features" not in kind.settings:
         raise UsageError(
-            f"{option('features')} trains a BiLSTM on a frozen encoder, which is for tagging "
-            f"(paper, section 5.3); task '{config.task}' is not: leave it out."
+            f"{option('features')} trains a BiLSTM on a frozen encoder for token classification "
+            f"(paper, section 5.3), not for task '{config.task}'; remove it."
         )
     if config.features and config.bilstm:
         raise UsageError(
-            f"{option('bilstm')} reads the states of a BERT that is trained with it; "
-            f"{option('features')} has a BiLSTM of its own: leave one of the two out."
+            f"{option('bilstm')} and {option('features')} both add a BiLSTM; give only one of them."
         )
 
 
 def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
-    """Refuses what was given and would not be looked at."""
+    """Refuses settings that would have no effect."""
     long_texts = kind_named(config.kind).long_texts
     if "long_texts" in given and long_texts != "choice":
         how = "truncates them" if long_texts == "truncate" else "always slides windows over them"
@@ -200,6 +199,6 @@ def _check_used(config: FinetuneConfig, given: Collection[str]) -> None:
         )
     if "combine" in given and not config.features:
         raise UsageError(
-            f"{option('combine')} says how the layers of {option('features')} become one; name "
-            "those, or leave it out."
+            f"{option('combine')} combines the layers of {option('features')}; give those too, or "
+            "remove it."
         )

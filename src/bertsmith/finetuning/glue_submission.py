@@ -136,7 +136,7 @@ def _by_task(runs: Sequence[Path]) -> dict[str, Path]:
             raise UsageError(f"{run} holds no {JOB}; give folders that `bertsmith finetune` wrote.")
         task = read_json(run / JOB, Job).source.task
         if task not in known:
-            raise UsageError(f"{run} is a run of '{task}', which is no task of GLUE; leave it out.")
+            raise UsageError(f"{run} is a run of '{task}', which is not a GLUE task; remove it.")
         if task in models:
             raise UsageError(f"{models[task]} and {run} are both runs of '{task}'; give one.")
         models[task] = run

@@ -145,8 +145,8 @@ class _Ready:
 
     def notes(self) -> list[str]:
         """What is worth knowing of the model and the data."""
-        told = finetune_data.told(self.parts, self.inspection, self.lengths)
-        return [*self.origin.notes, *told]
+        notes = finetune_data.notes_on(self.parts, self.inspection, self.lengths)
+        return [*self.origin.notes, *notes]
 
 
 def _prepare(job: Job, out: Path, place: Place, *, resume: bool) -> _Ready:

@@ -135,7 +135,7 @@ def run(
         state, saved, best = place.first_decides(
             lambda: _find_start(config, out, fingerprint, origin, place)
         )
-        shorter = f"start anew with shorter inputs ({option('max_length')}) or a smaller model"
+        shorter = f"start over with shorter inputs ({option('max_length')}) or a smaller model"
         stack.enter_context(explaining_memory(place.device, state.micro_tokens, remedy=shorter))
         model, lacking = build_model(config, data, origin, saved)
         job = _Run(config, data, out, origin, place, model, state, saved)

@@ -36,7 +36,7 @@ class Standard:
         scale = float(np.sqrt(np.square(numbers - offset).mean()))
         if scale < _LEAST_DEVIATION:
             raise DataError(
-                f"The labels of the train part differ by {scale:g} only, less than can be learned; "
+                f"The training labels differ by only {scale:g}, too little to be learned; "
                 "scale all numbers, for instance to thousands of them."
             )
         return cls(scale, offset)

@@ -101,10 +101,10 @@ def choose(
             "pooled as it says; put the words before the texts instead."
         )
     if pooling == "cls" and (config.left_to_right or config.objective != "masked"):
-        reader = "this model" if config.left_to_right else f"one half of an {config.title}"
+        reader = "this model" if config.left_to_right else f"one half of {config.title}"
         raise UsageError(
-            f"{option('pooling', 'cls')}: {reader} reads from left to right and knows nothing "
-            "of the text at its first token; take mean."
+            f"{option('pooling', 'cls')}: {reader} reads from left to right, so its first token "
+            f"knows nothing of the text; choose mean."
         )
     default = default or Embedding()
     return Embedding(

@@ -103,7 +103,7 @@ class CorpusScores(msgspec.Struct, frozen=True):
     def lines(self) -> list[str]:
         """The same in words."""
         lines = [
-            f"{name.replace('_', ' ')}: {value:.4f} (by frequency {self.baseline[name]:.4f})"
+            f"{name.replace('_', ' ')}: {value:.4f} (baseline {self.baseline[name]:.4f})"
             for name, value in self.scores.items()
         ]
         lines.append(f"on sequences of up to {self.length} tokens")
@@ -184,8 +184,8 @@ def _check_labels(examples: Sequence[Example], labels: Sequence[str], known: set
     if found is not None:
         where, name = found
         raise DataError(
-            f"{where}: the model does not know the label '{name}'{nearest(name, labels)}; it was "
-            f"taught {', '.join(labels)}: correct the label, or fine-tune on examples of it."
+            f"{where}: the model does not know the label '{name}'{nearest(name, labels)}; its "
+            f"labels are {', '.join(labels)}. Correct the label, or fine-tune on examples of it."
         )
 
 

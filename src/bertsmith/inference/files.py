@@ -88,7 +88,7 @@ def predict_file(
 
     Args:
         predictor: of a fine-tuned model.
-        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow; also the official
+        source: .txt (one text per line), .csv, .tsv, .jsonl, .parquet or .arrow; also the official
             files of the model's own task, CoNLL's columns and SQuAD's .json.
         out: .jsonl, .csv, .tsv or .parquet; the same columns, then the answer's.
         columns: what the columns of `source` are called.
@@ -171,7 +171,7 @@ def embed_file(
 
     Args:
         predictor: of any model.
-        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
+        source: .txt (one text per line), .csv, .tsv, .jsonl, .parquet or .arrow.
         out: .npy (float32 [N, D], in order) or .parquet (the same columns, then `embedding`).
         text: the column of the text.
         overwrite: whether `out` may be there already.
@@ -213,7 +213,7 @@ def score_file(
 
     Args:
         predictor: of a pre-trained model.
-        source: .txt (a text a line), .csv, .tsv, .jsonl, .parquet or .arrow.
+        source: .txt (one text per line), .csv, .tsv, .jsonl, .parquet or .arrow.
         out: .jsonl, .csv, .tsv or .parquet; the same columns, then those of `likelihood.summary`.
         text: the column of the text.
         overwrite: whether `out` may be there already.

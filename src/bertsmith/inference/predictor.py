@@ -157,7 +157,7 @@ class Model:
         generating = generating_model(model)
         if generating is None and model.objective == "forward":
             raise UsageError(
-                f"{self.name} is a BERT that reads from left to right: it predicts each word from "
+                f"{self.name} is a left-to-right BERT: it predicts each word from "
                 "those before it, but bertsmith writes with a GPT alone. The pipeline "
                 "`text-generation` of transformers writes on with this folder, and `bertsmith "
                 "score` says how likely a text is to it."

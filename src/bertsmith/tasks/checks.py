@@ -22,7 +22,7 @@ def inspect(kind: TaskKind, train: Sequence[Example], dev: Sequence[Example]) ->
     parts = {"train": train, "dev": dev}
     for part, examples in parts.items():
         if not examples:
-            raise DataError(f"The {part} part is empty; give a file with examples.")
+            raise DataError(f"The {part} split is empty; give a file with examples.")
     counts = {part: _count(examples) for part, examples in parts.items()}
     kind.check_learnable(train)
     if kind.has_labels:
@@ -77,9 +77,8 @@ def _check_known(kind: TaskKind, train: Sequence[Example], dev: Sequence[Example
         where, name = found
         listed = ", ".join(f"'{one[:40]}'" for one in known[:20])
         raise DataError(
-            f"{where}: the label '{name}' of the dev part does not occur in the train "
-            f"part{nearest(name, known)}, whose labels are {listed}; correct it, or give training "
-            "examples of it."
+            f"{where}: the label '{name}' of dev does not occur in train{nearest(name, known)}, "
+            f"whose labels are {listed}; correct it, or add training examples with it."
         )
 
 

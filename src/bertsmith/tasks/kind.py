@@ -198,7 +198,7 @@ class TaskKind(ABC):
         """
         rows.refuse_folder(path)
         if is_lines(path):
-            raise UsageError(f"{path} has one text a line and no labels; {COLUMNS_NEEDED}.")
+            raise UsageError(f"{path} has one text per line and no labels; {COLUMNS_NEEDED}.")
 
     def columns_in(self, path: Path | str, columns: Columns) -> Columns:
         """What the columns of one file without labels are called.
@@ -208,7 +208,7 @@ class TaskKind(ABC):
         """
         if is_lines(path):
             raise UsageError(
-                f"{path} has one text a line, but this model is asked several together; "
+                f"{path} has one text per line, but this model needs several per input; "
                 f"{COLUMNS_NEEDED}."
             )
         return columns
@@ -253,9 +253,9 @@ class TaskKind(ABC):
         counts = {name for example in train for name in example.counted}
         if len(counts) < 2:
             raise DataError(
-                f"{train[0].where}: this and every other {self.unit} of the train part has the "
-                f"label '{next(iter(counts))}'; expected at least two different ones: add examples "
-                "of another, or check that the right column is read."
+                f"{train[0].where}: this and every other {self.unit} of train has the label "
+                f"'{next(iter(counts))}'; add examples with other labels, or check that the right "
+                "column is read."
             )
 
     def unified(

@@ -50,13 +50,13 @@ def stratified(examples: Sequence[Example], *, share: float, seed: int) -> Split
     if len(examples) == 1 and isinstance(first, TagExample) and first.word_a_line:
         raise DataError(
             f"{first.where}: found a single sentence, of {len(first.words):,} words; put a blank "
-            "line after each sentence, so that some can be held out, or give a dev file with "
+            "line after each sentence, so some can be held out, or give a dev file with "
             f"{option('dev')}."
         )
     if len(units) < 2:
         raise DataError(
-            f"{examples[0].where}: all examples from here on have one input, context or document, "
-            f"so that none can be held out; give a dev file with {option('dev')}."
+            f"{examples[0].where}: all examples from here on share one input, context or document, "
+            f"so none can be held out; give a dev file with {option('dev')}."
         )
     taken: list[_Unit] = []
     owed = 0.0
@@ -154,8 +154,8 @@ def _too_few(examples: Sequence[Example], units: list[_Unit]) -> DataError:
     if len(labels) == len(examples) > 2:
         return DataError(
             f"{examples[0].where}: this and each of the {len(examples) - 1} other examples has a "
-            "label of its own, so that none can be put aside as dev; check that the right column "
-            f"is read, {advice}."
+            "different label, so none can be held out for dev; check that the right column is "
+            f"read, {advice}."
         )
     return DataError(
         f"{examples[0].where}: the {len(units)} different inputs from here on, with {len(labels)} "

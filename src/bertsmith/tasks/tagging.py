@@ -81,11 +81,11 @@ def in_scheme(
             if strict:
                 raise DataError(
                     f"{where}: the tag of word {position + 1}, '{sentence.words[position]}', is "
-                    f"not legal: {what}; correct it, or leave out {option('strict_tags')}."
+                    f"not allowed: {what}; correct it, or remove {option('strict_tags')}."
                 )
             if notes is not None:
                 notes.add(
-                    f"tags that {own} does not allow where they are, read by conlleval's rules "
+                    f"tags that {own} does not allow at their position, read by conlleval's rules "
                     "(strict_tags refuses them)",
                     where,
                 )

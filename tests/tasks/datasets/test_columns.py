@@ -119,7 +119,7 @@ def test_whole_sentences_in_two_cells(tmp_path):
 
 @pytest.mark.parametrize("text", ["word,tag\nAnna,B-PER\n,\n", "Sentence #,Word,Tag\n1,Anna,O\n"])
 def test_commas_are_refused(tmp_path, text):
-    assert ":1: the columns are parted by commas" in message(tmp_path, text, name="train.csv")
+    assert ":1: the columns are separated by commas" in message(tmp_path, text, name="train.csv")
 
 
 def test_a_file_without_blank_lines_is_told(tmp_path):

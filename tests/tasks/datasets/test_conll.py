@@ -77,8 +77,8 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
     for found in (conll.read_part(path, "test"), conll.read(path, labelled=False)):
         assert [(e.words, e.tags) for e in found] == [(("EU", "rejects"), None), (("Peter",), None)]
     assert message(path, labelled=True) == (
-        ":1: found one column, expected a word first and its tag last, parted by a tab or spaces; "
-        "give lists of words and tags as .jsonl or .parquet."
+        ":1: found one column, expected a word first and its tag last, separated by a tab or "
+        "spaces; give lists of words and tags as .jsonl or .parquet."
     )
     path = put(tmp_path, "EU B-ORG\n")
     assert conll.read_part(path, "test")[0].tags == ("B-ORG",)
@@ -103,8 +103,8 @@ def test_words_alone_are_read_where_no_tags_are_needed(tmp_path):
         ("EU O\n O\n", ":2: the word is empty; expected a word first and its tag last."),
         ("EU\tO\n\u3000\tO\n", ":2: the word is empty; expected a word first and its tag last."),
         ("EU\tO\nrejects\t\n", ":2: the tag is empty; expected a word first and its tag last."),
-        ("", " is empty: it holds no sentence; give another file."),
-        ("\n-DOCSTART- O\n\n", " is empty: it holds no sentence; give another file."),
+        ("", " is empty; give another file."),
+        ("\n-DOCSTART- O\n\n", " is empty; give another file."),
         (
             b"EU O\n\xe4 O\n",
             ":2: byte 0xe4 at offset 5 is not UTF-8 (invalid continuation byte); convert the file "

@@ -80,7 +80,7 @@ def test_lines_of_text_have_no_labels(tmp_path, kind):
     with pytest.raises(UsageError) as caught:
         read(kind, path)
     assert str(caught.value) == (
-        f"{path} has one text a line and no labels; give them as columns of a .csv, .tsv, .jsonl "
+        f"{path} has one text per line and no labels; give them as columns of a .csv, .tsv, .jsonl "
         "or .parquet."
     )
 

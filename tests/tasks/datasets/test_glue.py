@@ -181,7 +181,7 @@ def test_a_labelled_test_file_keeps_its_labels(tmp_path):
     assert [example.label for example in TASKS["sst-2"].read(path, "test")] == ["1", None]
 
 
-RAGGED = "parted by tabs (index, sentence1, sentence2, label); take tabs and line breaks out of"
+RAGGED = "separated by tabs (index, sentence1, sentence2, label); remove tabs and line breaks from"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ RAGGED = "parted by tabs (index, sentence1, sentence2, label); take tabs and lin
         (
             "rte",
             [["0", "A.", "B.", "Entailment"]],
-            ":2: the label 'Entailment' is none of 'entailment', 'not_entailment'; correct the "
+            ":2: the label 'Entailment' is not one of 'entailment', 'not_entailment'; correct the "
             "row.",
         ),
         (
@@ -228,15 +228,15 @@ def test_rows_that_are_wrong_are_named(tmp_path, task, lines, want):
 def test_a_score_out_of_bounds_is_named(tmp_path, score):
     path = put(tmp_path, [["sentence1", "sentence2", "score"], ["A.", "B.", score]])
     assert message("sts-b", "train", path) == (
-        f":2: the label '{score}' is no number from 0 to 5; correct the row."
+        f":2: the label '{score}' is not a number from 0 to 5; correct the row."
     )
 
 
 def test_a_line_of_cola_has_four_columns(tmp_path):
     path = put(tmp_path, [["gj04", "1", "", "He left."], ["gj04", "He left."]])
     assert message("cola", "dev", path) == (
-        ":2: found 2 columns, expected 4 parted by tabs (source, label, mark, sentence); take "
-        "tabs and line breaks out of the texts."
+        ":2: found 2 columns, expected 4 separated by tabs (source, label, mark, sentence); remove "
+        "tabs and line breaks from the texts."
     )
 
 
@@ -248,9 +248,13 @@ def test_pieces_of_rows_are_left_out_of_qqp_up_to_a_bound(tmp_path):
     read = TASKS["qqp"].read(path, "train")
     assert [example.where for example in read] == [f"{path}:4", f"{path}:103"]
     path = put(tmp_path, [head, *pieces * 50, whole, pieces[1]])
-    assert message("qqp", "train", path).startswith(":103: found 3 columns, expected 6 parted by")
+    assert message("qqp", "train", path).startswith(
+        ":103: found 3 columns, expected 6 separated by"
+    )
     path = put(tmp_path, [head, [*whole, "more"]])
-    assert message("qqp", "dev", path).startswith(":2: found 7 columns, expected 6 parted by tabs")
+    assert message("qqp", "dev", path).startswith(
+        ":2: found 7 columns, expected 6 separated by tabs"
+    )
 
 
 def test_microsofts_file_of_mrpc_is_parted_by_glues_list(tmp_path):

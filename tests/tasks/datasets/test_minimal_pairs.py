@@ -76,7 +76,7 @@ def test_mistakes_in_a_line(line, facts, tmp_path):
 
 
 def test_mistakes_of_files(tmp_path):
-    with pytest.raises(DataError, match="holds no file of minimal pairs"):
+    with pytest.raises(DataError, match="has no files of minimal pairs"):
         list(read(tmp_path))
     (tmp_path / "a.jsonl").write_text("\n")
     with pytest.raises(DataError, match=r"a\.jsonl is empty"):

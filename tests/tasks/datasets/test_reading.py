@@ -123,17 +123,16 @@ def test_columns_that_would_not_be_read_are_refused() -> None:
         reading.refuse_columns(
             kind_named("classification"), ["choices"], official=False, labelled=True
         )
-    assert str(caught.value) == (
-        "choices names a column that 'classification' does not read, which are those of text, "
-        "text_pair, label: leave it out."
-    )
+    refusal = str(caught.value)
+    assert refusal.startswith("choices names a column that 'classification' does not read")
+    assert "text, text_pair, label" in refusal
     with pytest.raises(
         UsageError, match="text names a column that 'token-classification' does not read"
     ):
         reading.refuse_columns(
             kind_named("token-classification"), ["text"], official=False, labelled=True
         )
-    with pytest.raises(UsageError, match="label names a column, but official files have their"):
+    with pytest.raises(UsageError, match="label names a column, but official files have fixed"):
         reading.refuse_columns(
             kind_named("classification"), ["label"], official=True, labelled=True
         )
@@ -148,7 +147,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
         with pytest.raises(UsageError, match="is a folder; give one file in it"):
             asked(task_config(kind), tmp_path / name)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="is a folder; the model was fine-tuned on a file"):
+    with pytest.raises(UsageError, match="is a folder, but the model was fine-tuned on a file"):
         reading.labelled(task_config("token-classification"), tmp_path, columns=Columns())
 
 

@@ -156,7 +156,7 @@ def test_the_usual_names_are_found(tmp_path, name, part, file):
 def test_of_several_names_the_first_is_taken_and_packed_files_are_read(tmp_path):
     put(tmp_path / "rte" / "dev.tsv.gz", gzip.compress(b"sentence1\tsentence2\tlabel\nA\tB\tx\n"))
     assert message(tmp_path, "rte", "dev") == (
-        f"{tmp_path}/rte/dev.tsv.gz:2: the label 'x' is none of 'entailment', 'not_entailment'; "
+        f"{tmp_path}/rte/dev.tsv.gz:2: the label 'x' is not one of 'entailment', 'not_entailment'; "
         "correct the row."
     )
     path = put(tmp_path / "rte" / "dev.tsv", "sentence1\tsentence2\tlabel\nA\tB\tentailment\n")
@@ -205,9 +205,7 @@ def test_a_part_that_a_task_does_not_have_is_named(tmp_path):
 
 def test_a_file_without_an_example_is_named(tmp_path):
     path = put(tmp_path / "dev.tsv", "index\tsentence1\tsentence2\tlabel\n")
-    assert message(tmp_path, "rte", "dev") == (
-        f"{path} is empty: it holds no example; give another file."
-    )
+    assert message(tmp_path, "rte", "dev") == (f"{path} is empty; give another file.")
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):

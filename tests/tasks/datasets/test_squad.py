@@ -151,14 +151,14 @@ def test_a_file_that_is_cut_short_or_empty_is_named(tmp_path):
     path.write_bytes(b'{"data": [')
     assert message(path) == " ends in the middle of its JSON; copy or download the file again."
     path.write_bytes(b"\n")
-    assert message(path) == " is empty: it holds no question; give another file."
+    assert message(path) == " is empty; give another file."
 
 
 def test_a_file_without_a_question_is_named(tmp_path):
     for data in (b'{"data": []}', b'{"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}'):
         path = tmp_path / "dev.json"
         path.write_bytes(data)
-        assert message(path) == " holds no question; give another file."
+        assert message(path) == " has no questions; give another file."
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_file_of_another_structure_is_named(tmp_path, data, why):
     path = tmp_path / "dev.json"
     path.write_bytes(data)
     assert message(path) == (
-        f' has not the structure of SQuAD ({why}); expected JSON with articles in "data", each '
+        f' is not in SQuAD\'s format ({why}); expected JSON with articles in "data", each '
         'with "paragraphs" that hold a "context" and its "qas".'
     )
 
@@ -196,6 +196,6 @@ def test_utf16_is_named(tmp_path, coding):
 def test_bytes_that_are_not_utf8_and_files_that_are_not_there_are_named(tmp_path):
     path = put(tmp_path, question(1, "Zoë"))
     path.write_bytes(path.read_bytes().replace("ë".encode(), b"\xeb"))
-    assert message(path).startswith(" has not the structure of SQuAD (")
+    assert message(path).startswith(" is not in SQuAD's format (")
     with pytest.raises(SystemFault, match=r"Could not read .*none\.json: no such file"):
         read(tmp_path / "none.json")

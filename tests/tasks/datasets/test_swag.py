@@ -59,7 +59,7 @@ def test_a_test_file_has_no_labels_and_rows_without_a_number_are_counted(tmp_pat
 @pytest.mark.parametrize("label", ["4", "-1", "x", ""])
 def test_a_label_that_is_no_choice_is_named(tmp_path, label):
     path = put(tmp_path, HEAD, ROW, change(label=label))
-    assert message(path) == f":3: the label '{label}' is no number from 0 to 3; correct the row."
+    assert message(path) == f":3: the label '{label}' is not a number from 0 to 3; correct the row."
 
 
 def test_empty_texts_are_named(tmp_path):

@@ -108,7 +108,7 @@ class BertConfig(ModelConfig, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def title(self) -> str:
         """With the direction of a decoder."""
-        return "BERT that reads from left to right" if self.is_decoder else "BERT"
+        return "Left-to-right BERT" if self.is_decoder else "BERT"
 
     @property
     def reads_pairs(self) -> bool:

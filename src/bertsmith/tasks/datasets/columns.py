@@ -205,9 +205,9 @@ def _has_commas(path: Path | str, cells: Sequence[str]) -> bool:
 def _no_tags(where: str, path: Path | str, cells: Sequence[str], *, is_indexed: bool) -> DataError:
     if _has_commas(path, cells):
         return DataError(
-            f"{where}: the columns are parted by commas, expected a word first and its tag last, "
-            "parted by a tab or spaces; write the file with tabs and a blank line after each "
-            "sentence, or give lists of words and tags as .jsonl or .parquet."
+            f"{where}: the columns are separated by commas, expected a word first and its tag "
+            "last, separated by a tab or spaces; write the file with tabs and a blank line after "
+            "each sentence, or give lists of words and tags as .jsonl or .parquet."
         )
     if is_indexed:
         return DataError(
@@ -220,7 +220,7 @@ def _no_tags(where: str, path: Path | str, cells: Sequence[str], *, is_indexed: 
             f"{option('tags')}."
         )
     return DataError(
-        f"{where}: found one column, expected a word first and its tag last, parted by a "
+        f"{where}: found one column, expected a word first and its tag last, separated by a "
         "tab or spaces; give lists of words and tags as .jsonl or .parquet."
     )
 
@@ -293,7 +293,7 @@ def _say(
 ) -> None:
     """Tells what is not as usual."""
     if found.whole_sentences:
-        notes.say(f"{path}: every line is a sentence, its words and their tags parted by spaces")
+        notes.say(f"{path}: every line is a sentence, its words and their tags separated by spaces")
         return
     usual = found.word == 0 and found.tag in (None, found.width - 1)
     if usual and not found.header:

@@ -85,7 +85,7 @@ def read(
     given = columns.without_comments(given, path, notes)
     places = columns.places(given, path, labelled=labelled, words=words, tags=tags, notes=notes)
     if places is None:
-        raise DataError(f"{path} is empty: it holds no sentence; give another file.")
+        raise DataError(f"{path} is empty; give another file.")
     sentences = list(_sentences(given, path, places))
     documents = sum(line.begins_document for line in given)
     if len(sentences) == 1 and len(sentences[0][2]) > _MANY_WORDS:

@@ -102,8 +102,8 @@ def _rows(path: Path, header: tuple[str, ...], *, has_broken: bool) -> Iterator[
         elif fields != [""]:
             raise DataError(
                 f"{path}:{number}: found {len(fields)} {'columns' if len(fields) > 1 else 'column'}"
-                f", expected {len(names)} parted by tabs ({', '.join(names)}); take tabs and line "
-                "breaks out of the texts."
+                f", expected {len(names)} separated by tabs ({', '.join(names)}); remove tabs and "
+                "line breaks from the texts."
             )
 
 
@@ -162,7 +162,7 @@ def _label(label: str, where: str, layout: Layout) -> str | float:
     if layout.bounds is None:
         if label not in layout.labels:
             known = ", ".join(f"'{name}'" for name in layout.labels)
-            raise DataError(f"{where}: the label '{label}' is none of {known}; correct the row.")
+            raise DataError(f"{where}: the label '{label}' is not one of {known}; correct the row.")
         return label
     least, greatest = layout.bounds
     try:
@@ -171,7 +171,7 @@ def _label(label: str, where: str, layout: Layout) -> str | float:
         value = float("nan")
     if not least <= value <= greatest:
         raise DataError(
-            f"{where}: the label '{label}' is no number from {least:g} to {greatest:g}; correct "
+            f"{where}: the label '{label}' is not a number from {least:g} to {greatest:g}; correct "
             "the row."
         )
     return value

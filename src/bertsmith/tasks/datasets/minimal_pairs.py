@@ -59,7 +59,7 @@ def read(path: str | Path) -> Iterator[Pair]:
         except OSError as error:
             raise explain_os_error(error, "read", file) from error
         if is_empty:
-            raise DataError(f"{file} is empty: it holds no pair. Remove it or give another file.")
+            raise DataError(f"{file} is empty. Remove it or give another file.")
 
 
 def _files(path: Path) -> list[Path]:
@@ -77,7 +77,7 @@ def _files(path: Path) -> list[Path]:
     ]
     if not found:
         raise DataError(
-            f"{path} holds no file of minimal pairs; expected files that end in {_ENDING} (also "
+            f"{path} has no files of minimal pairs; expected files that end in {_ENDING} (also "
             f"with {' or '.join(streams.PACKED)}) directly in this folder."
         )
     return found

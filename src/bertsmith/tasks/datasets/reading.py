@@ -41,15 +41,15 @@ def refuse_columns(
     """
     if official and given:
         raise UsageError(
-            f"{option(min(given))} names a column, but official files have their own names of "
-            "columns: leave it out."
+            f"{option(min(given))} names a column, but official files have fixed columns; remove "
+            "it."
         )
     known = kind.columns_read(labelled=labelled)
     for name in given:
         if name not in known:
             raise UsageError(
-                f"{option(name)} names a column that '{kind.name}' does not read, which are those "
-                f"of {', '.join(map(option, known))}: leave it out."
+                f"{option(name)} names a column that '{kind.name}' does not read; it reads those "
+                f"of {', '.join(map(option, known))}. Remove it."
             )
 
 
@@ -61,7 +61,7 @@ def refuse_skipping(task: Task | None) -> None:
     """
     if task is not None and task.kind.level != "span":
         raise UsageError(
-            f"{option('skip_bad')} is for files of your own, squad and squad2: leave it out."
+            f"{option('skip_bad')} is for files of your own, squad and squad2; remove it."
         )
 
 
@@ -120,8 +120,8 @@ def labelled(
         return dev_parts(Path(path), task)
     if is_folder:
         raise UsageError(
-            f"{option('data', path)} is a folder; the model was fine-tuned on a file of the "
-            "user's own: give a labelled file like that one."
+            f"{option('data', path)} is a folder, but the model was fine-tuned on a file of your "
+            "own; give a labelled file of the same form."
         )
     name = str(path).rpartition("/")[2]
     if task is not None:

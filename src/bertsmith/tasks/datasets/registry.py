@@ -229,7 +229,7 @@ def read(path: Path | str, task: Task, part: str) -> list[Example]:
     assert task.read is not None
     examples = task.read(fetched(path), part)
     if not examples:
-        raise DataError(f"{path} is empty: it holds no example; give another file.")
+        raise DataError(f"{path} is empty; give another file.")
     return examples
 
 

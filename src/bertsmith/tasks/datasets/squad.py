@@ -138,7 +138,7 @@ def _questions(path: Path | str) -> Iterator[tuple[_Question, str, str]]:
                 seen.add(str(question.id))
                 yield question, paragraph.context, where
     if not seen:
-        raise DataError(f"{path} holds no question; give another file.")
+        raise DataError(f"{path} has no questions; give another file.")
 
 
 def _load(path: Path | str) -> _Squad:
@@ -147,7 +147,7 @@ def _load(path: Path | str) -> _Squad:
     except OSError as error:
         raise explain_os_error(error, "read", path) from error
     if not data.strip():
-        raise DataError(f"{path} is empty: it holds no question; give another file.")
+        raise DataError(f"{path} is empty; give another file.")
     try:
         return msgspec.json.decode(data, type=_Squad)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -157,7 +157,7 @@ def _load(path: Path | str) -> _Squad:
                 f"{path} ends in the middle of its JSON; copy or download the file again."
             ) from error
         raise DataError(
-            f"{path} has not the structure of SQuAD ({error}); expected JSON with {_SHAPE}."
+            f"{path} is not in SQuAD's format ({error}); expected JSON with {_SHAPE}."
         ) from error
 
 

@@ -39,7 +39,7 @@ def _example(row: rows.Row, number: int, *, is_test: bool) -> ChoiceExample:
         found = _text(row, "label")
         if found not in ("0", "1", "2", "3"):
             raise DataError(
-                f"{row.where}: the label '{found}' is no number from 0 to 3; correct the row."
+                f"{row.where}: the label '{found}' is not a number from 0 to 3; correct the row."
             )
         label = int(found)
     # The official files number their rows in a column without a name.

@@ -135,7 +135,7 @@ class MultiLabel(TextKind):
         if isinstance(value, str):
             raise DataError(
                 f"{row.where}: the column '{name}' holds '{value[:60]}', expected a JSON list of "
-                "labels; write one, or name what is between labels with "
+                "labels; write one, or name the separator with "
                 f"{option('label_separator')}."
             )
         if not isinstance(value, list):
@@ -148,7 +148,7 @@ class MultiLabel(TextKind):
         sets = {frozenset(example.labels) for example in train}
         if len(sets) < 2:
             raise DataError(
-                f"{train[0].where}: this and every other example of the train part has the same "
+                f"{train[0].where}: this and every other example of train has the same "
                 "labels; add examples with others, or check that the right column is read."
             )
 

@@ -124,7 +124,7 @@ class QuestionAnswering(TaskKind):
         """Some question has an answer."""
         if not any(example.answer for example in train):
             raise DataError(
-                f"{train[0].where}: this and every other question of the train part has no answer; "
+                f"{train[0].where}: this and every other question of train has no answer; "
                 "give answers to learn from, or check that the right column is read."
             )
 

@@ -45,7 +45,7 @@ def kind_named(name: str) -> TaskKind:
         ValueError: there is none.
     """
     if name not in KINDS:
-        raise ValueError(f"'{name}' is no kind of task{nearest(name, KINDS)}")
+        raise ValueError(f"'{name}' is not a kind of task{nearest(name, KINDS)}")
     return KINDS[name]
 
 

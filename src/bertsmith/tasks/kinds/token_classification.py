@@ -144,7 +144,7 @@ class TokenClassification(TaskKind):
             return None
         found = running_text(where, str(number), item, document=number)
         if not found.words:
-            raise UsageError(f"{where} holds no word; leave it out.")
+            raise UsageError(f"{where} holds no word; remove it.")
         return found
 
     def classes(self, examples: Sequence[Example]) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ class TokenClassification(TaskKind):
             return ["tags: one for each word alone (tags of entities would be O, B-TYPE, I-TYPE)"]
         types = sorted({label.partition("-")[2] for label in labels if label != "O"})
         more = f" and {len(types) - 8} more" if len(types) > 8 else ""
-        return [f"tags: of entities ({', '.join(types[:8])}{more}), taught as {scheme}"]
+        return [f"tags: entities ({', '.join(types[:8])}{more}), scheme {scheme}"]
 
     def encode(
         self,
@@ -345,7 +345,7 @@ def _named(example: Example, names: Sequence[str], column: str) -> Example:
     for tag in example.tags or ():
         if not tag.isdecimal() or int(tag) >= len(names):
             raise DataError(
-                f"{example.where}: the tag '{tag}' in column '{column}' is no number from 0 to "
+                f"{example.where}: the tag '{tag}' in column '{column}' is not a number from 0 to "
                 f"{len(names) - 1}, for which the file has names; correct it."
             )
         tags.append(names[int(tag)])
