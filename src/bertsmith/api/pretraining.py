@@ -78,6 +78,7 @@ def prepare(
     language: str = "auto",
     text_field: str = "text",
     held_out: float = 0.005,
+    near_duplicates: float | None = None,
     segmenter: Literal["none", "jieba"] = "none",
 ) -> "Manifest":
     """Turns text into a corpus for pre-training, in the folder `out`; continues if interrupted.
@@ -92,6 +93,7 @@ def prepare(
         language: for sentence splitting, e.g. `en`; `auto` tells by the script.
         text_field: field or column that holds the text, in formats that have some.
         held_out: share of the documents kept for evaluation, at most 0.5.
+        near_duplicates: drop documents this similar to an earlier one, e.g. 0.8; None: keep them.
         segmenter: `jieba` marks the words of Chinese text, for whole-word masking.
 
     Raises:
@@ -116,6 +118,7 @@ def prepare(
             language=language,
             text_field=text_field,
             held_out=held_out,
+            near_duplicates=near_duplicates,
             segmenter=segmenter,
         )
 

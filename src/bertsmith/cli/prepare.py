@@ -30,6 +30,13 @@ class Prepare(Command):
         group="Data",
         default=0.005,
     )
+    near_duplicates: float | None = flag(
+        "Drop documents this similar to an earlier one, e.g. 0.8 (extra `near-duplicates`): "
+        "estimated Jaccard similarity of their runs of five tokens.",
+        group="Data",
+        default=None,
+        shown="keep them",
+    )
     segmenter: Literal["none", "jieba"] = flag(
         "Chinese word segmenter, for whole-word masking (extra `chinese`).",
         group="Data",
@@ -88,6 +95,7 @@ class Prepare(Command):
                 language=self.language,
                 text_field=self.text_field,
                 held_out=self.held_out,
+                near_duplicates=self.near_duplicates,
                 segmenter=self.segmenter,
                 progress=bar,
             )

@@ -15,6 +15,7 @@ from bertsmith.core.arrays import write_array
 from bertsmith.core.errors import DataError, option
 from bertsmith.corpus import selection
 from bertsmith.corpus.manifest import UNIGRAMS, ShardInfo, SplitName, shard_name
+from bertsmith.corpus.near_duplicates import REPORT, Report, find
 from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, Part
 from bertsmith.corpus.shard_writer import ShardWriter, write_shard
 from bertsmith.text import streams
@@ -30,6 +31,8 @@ class Assembled:
     counts: npt.NDArray[np.int64]
     """[4], summed over the parts; see `parts.READ`."""
     duplicates: int = 0
+    near_duplicates: int | None = None
+    """None: they were not looked for."""
     train: list[ShardInfo] = field(default_factory=list)
     heldout: list[ShardInfo] = field(default_factory=list)
     unigrams_checksum: str = ""
@@ -52,11 +55,16 @@ class Assembled:
     @property
     def dropped(self) -> dict[str, int]:
         """Documents left out, by reason; pieces of cut ones are counted singly."""
-        return {
+        found = {
             "empty after cleaning": int(self.counts[EMPTY]),
             f"shorter than {SHORTEST_DOCUMENT} tokens": int(self.counts[SHORT]),
             "exact duplicate": self.duplicates,
         }
+        return (
+            found
+            if self.near_duplicates is None
+            else found | {"near duplicate": self.near_duplicates}
+        )
 
 
 def assemble(
@@ -66,6 +74,7 @@ def assemble(
     *,
     vocab_size: int,
     held_out: float,
+    near_duplicates: float | None = None,
     sources: Sequence[str],
     advance: Callable[[int, int], None],
 ) -> Assembled:
@@ -79,6 +88,7 @@ def assemble(
         work: a folder for temporary files, which is emptied first.
         vocab_size: V.
         held_out: share of the documents to hold out.
+        near_duplicates: similarity from which on a document is dropped; None: none is.
         sources: the input files, for errors.
         advance: told how many of how many parts are done.
 
@@ -102,9 +112,22 @@ def assemble(
             f"All {found.read} documents were dropped ({reasons}). Give more or longer text, or "
             f"check {option('text_field')}."
         )
-    chosen = selection.select(parts, work, documents=documents, held_out=held_out)
+    near = None
+    if near_duplicates is not None:
+        near = find(parts, work, documents=documents, threshold=near_duplicates)
+    chosen = selection.select(
+        parts,
+        work,
+        documents=documents,
+        held_out=held_out,
+        near=None if near is None else near.dropped,
+    )
     found.duplicates = chosen.duplicates
-    if held_out and documents - chosen.duplicates < 2:
+    if near is not None and near_duplicates is not None:
+        found.near_duplicates = chosen.near_duplicates
+        report = Report(near_duplicates, chosen.near_duplicates, near.examples)
+        storage.write_json(out / REPORT, report)
+    if held_out and documents - chosen.duplicates - chosen.near_duplicates < 2:
         raise _only_one(found, parts, sources)
     unigrams_V = np.zeros(vocab_size, dtype=np.int64)
     with (

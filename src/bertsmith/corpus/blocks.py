@@ -39,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     held_out: float
     block_characters: int
     inputs: list[Input]
+    near_duplicates: float | None = None
 
 
 def missing_blocks(plan: Plan, work: Path) -> Iterator[Block]:

@@ -86,6 +86,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     train: list[ShardInfo]
     heldout: list[ShardInfo]
     unigrams_checksum: str
+    near_duplicates: float | None = None
+    """Similarity from which on documents were dropped; None: they were not looked for."""
 
     @property
     def pieces_added(self) -> int:

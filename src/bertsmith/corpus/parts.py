@@ -60,6 +60,8 @@ class Part:
     """[S]: tokens of each sentence."""
     ids: npt.NDArray[np.unsignedinteger]
     """[T], uint16 or uint32."""
+    places: npt.NDArray[np.uint8]
+    """`file:line` of each document in UTF-8, a line break after each."""
     words: npt.NDArray[np.uint8]
     """numpy.packbits of "this token begins a word"."""
 
@@ -67,6 +69,11 @@ class Part:
     def word_starts_T(self) -> npt.NDArray[np.bool_]:
         """`words`, unpacked."""
         return np.unpackbits(self.words, count=len(self.ids)).view(np.bool_)
+
+    @property
+    def places_D(self) -> list[str]:
+        """`places`, apart."""
+        return self.places.tobytes().decode().split("\n")[:-1]
 
     def write(self, path: Path) -> None:
         """Writes the part, whole or not at all."""
@@ -135,12 +142,18 @@ class PartMaker:
             ids, starts_T = ids[kept_T], starts_T[kept_T]
         empty = int((tokens_D == 0).sum())
         short = len(split) - empty - int(kept_D.sum())
+        places = (
+            where.replace("\n", " ") + "\n"
+            for where, kept in zip(block.wheres, kept_D, strict=True)
+            if kept
+        )
         return Part(
             counts=np.array([block.read, block.cut, empty, short], np.int64),
             hashes=hashes[kept_D],
             document_sentences=np.bincount(document_S, minlength=len(split))[kept_D],
             sentence_lengths=sentence_lengths[kept_S],
             ids=ids,
+            places=np.frombuffer("".join(places).encode(), np.uint8),
             words=np.packbits(starts_T),
         )
 

@@ -21,6 +21,7 @@ from bertsmith.core.workers import check_workers
 from bertsmith.corpus import blocks, chinese
 from bertsmith.corpus.assemble import assemble
 from bertsmith.corpus.manifest import MANIFEST, TOKENIZER, VERSION, Manifest, Source, read_manifest
+from bertsmith.corpus.near_duplicates import check_threshold, load_minhash
 from bertsmith.corpus.parts import Block, PartMaker
 from bertsmith.corpus.work_folder import PARTS, check_out, work_folder
 from bertsmith.text import documents, sentences
@@ -43,6 +44,7 @@ def prepare(
     language: str = "auto",
     text_field: str = "text",
     held_out: float = 0.005,
+    near_duplicates: float | None = None,
     segmenter: Segmenter = "none",
     backend: Backend = "auto",
     progress: Progress | None = None,
@@ -62,6 +64,8 @@ def prepare(
         language: for sentence splitting; "auto" tells each document's language by its script.
         text_field: key or column that holds the text.
         held_out: share of the documents kept out of training, in [0, 0.5].
+        near_duplicates: drop documents at least as similar as this to an earlier one, in [0.5, 1]:
+            Jaccard similarity of their runs of five tokens; None keeps them.
         segmenter: "jieba" marks the words of Chinese text, for whole-word masking.
         backend: what encodes; all give the same ids.
         progress: called now and then.
@@ -88,6 +92,9 @@ def prepare(
     pieces = Tokenizer.load(resolve(tokenizer), backend=backend)
     if segmenter == "jieba":
         _check_segmenter(pieces)
+    if near_duplicates is not None:
+        check_threshold(near_duplicates)
+        load_minhash()
     if engine == "ray":
         cluster.load_ray()  # missing, it is to be told before anything is written
     plan = blocks.Plan(
@@ -97,6 +104,7 @@ def prepare(
         segmenter=segmenter,
         text_field=text_field,
         held_out=held_out,
+        near_duplicates=near_duplicates,
         block_characters=blocks.BLOCK_CHARACTERS,
         inputs=[blocks.look_at(path) for path in documents.list_files(inputs)],
     )
@@ -138,6 +146,7 @@ def _build(
         work / "assemble",
         vocab_size=len(pieces.vocab),
         held_out=plan.held_out,
+        near_duplicates=plan.near_duplicates,
         sources=[source.path for source in plan.inputs],
         advance=lambda done, of: report("assemble", done, of),
     )
@@ -151,6 +160,7 @@ def _build(
         segmenter=plan.segmenter,
         text_field=plan.text_field,
         held_out=plan.held_out,
+        near_duplicates=plan.near_duplicates,
         sources=[Source(source.path, source.bytes) for source in plan.inputs],
         documents_read=found.read,
         documents_cut=found.cut,

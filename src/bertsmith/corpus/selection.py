@@ -25,12 +25,17 @@ _RECORD = np.dtype([("high", np.uint64), ("low", np.uint64), ("document", np.int
 class Selection:
     """The answer, document by document in the order of the parts."""
 
-    def __init__(self, dropped: list[npt.NDArray[np.int64]], *, duplicates: int, first_train: int):
+    def __init__(
+        self, dropped: list[npt.NDArray[np.int64]], *, duplicates: int, near: int, first_train: int
+    ):
         self._dropped = dropped
         self._taken = [0] * len(dropped)
         self._next = 0
         self._first_train = first_train
         self.duplicates = duplicates
+        """Equal to an earlier document."""
+        self.near_duplicates = near
+        """Others that were to be dropped."""
 
     def take(self, hashes: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.bool_], ...]:
         """For the next documents, by their hashes [D]: which to train on, which to hold out."""
@@ -45,7 +50,14 @@ class Selection:
         return kept_D & ~heldout_D, kept_D & heldout_D
 
 
-def select(parts: Sequence[Path], folder: Path, *, documents: int, held_out: float) -> Selection:
+def select(
+    parts: Sequence[Path],
+    folder: Path,
+    *,
+    documents: int,
+    held_out: float,
+    near: npt.NDArray[np.int64] | None = None,
+) -> Selection:
     """Finds duplicates and the border between the splits.
 
     Of equal documents the first stays. A document is held out when its hash, as a fraction of the
@@ -58,11 +70,13 @@ def select(parts: Sequence[Path], folder: Path, *, documents: int, held_out: flo
         folder: an empty folder to work in.
         documents: documents in all parts.
         held_out: share of the documents, in [0, 0.5].
+        near: numbers of more documents to drop, ascending.
     """
     files = max(1, -(-documents // RECORDS))
     _scatter(parts, folder, files=files)
     border = round(held_out * 2**64)
-    kept = below = 0
+    near = np.empty(0, np.int64) if near is None else near
+    kept = below = duplicates = 0
     lowest: list[int] = []
     highest: list[int] = []
     dropped = []
@@ -73,6 +87,10 @@ def select(parts: Sequence[Path], folder: Path, *, documents: int, held_out: flo
         again[1:] = (records["high"][1:] == records["high"][:-1]) & (
             records["low"][1:] == records["low"][:-1]
         )
+        duplicates += int(again.sum())
+        if len(near):
+            at = np.minimum(np.searchsorted(near, records["document"]), len(near) - 1)
+            again |= near[at] == records["document"]
         dropped.append(_store(np.sort(records["document"][again]), path.with_suffix(".dropped")))
         high = records["high"][~again]
         kept += len(high)
@@ -85,8 +103,8 @@ def select(parts: Sequence[Path], folder: Path, *, documents: int, held_out: flo
         border = lowest[least]
     elif kept - below < least:
         border = highest[least - 1]
-    duplicates = sum(map(len, dropped))
-    return Selection(dropped, duplicates=duplicates, first_train=border)
+    others = sum(map(len, dropped)) - duplicates
+    return Selection(dropped, duplicates=duplicates, near=others, first_train=border)
 
 
 def _scatter(parts: Sequence[Path], folder: Path, *, files: int) -> None:

@@ -12,6 +12,7 @@ from bertsmith.core.errors import BertsmithError, Stopped, SystemFault, explain_
 from bertsmith.core.job_folder import JobFolder
 from bertsmith.corpus.blocks import Input, Plan
 from bertsmith.corpus.manifest import MANIFEST, TOKENIZER, UNIGRAMS, read_manifest
+from bertsmith.corpus.near_duplicates import REPORT
 from bertsmith.text.documents import check_apart
 
 PARTS = ".parts"
@@ -80,7 +81,8 @@ def _tidy(out: Path, *, keep: bool) -> None:
         return
     for path in (*out.glob("train-*"), *out.glob("heldout-*"), out / TOKENIZER):
         shutil.rmtree(path, ignore_errors=True)
-    (out / UNIGRAMS).unlink(missing_ok=True)
+    for name in (UNIGRAMS, REPORT):
+        (out / name).unlink(missing_ok=True)
     # Last: it says whose the rest is.
     shutil.rmtree(work, ignore_errors=True)
 
@@ -110,6 +112,7 @@ def _finished(out: Path, plan: Plan) -> bool:
             segmenter=manifest.segmenter,
             text_field=manifest.text_field,
             held_out=manifest.held_out,
+            near_duplicates=manifest.near_duplicates,
             inputs=[Input(source.path, source.bytes, None) for source in manifest.sources],
         ),
         msgspec.structs.replace(
