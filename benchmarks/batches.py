@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.manifest import ShardInfo
+from bertsmith.corpus.shard_writer import write_shard
 from bertsmith.corpus.shards import Split
 from bertsmith.pretraining.batches import Batches
 from bertsmith.text.tokenizer.tokenizer import SPECIAL, Tokenizer

@@ -103,7 +103,7 @@ def test_what_a_run_raises_is_raised_here(done, files, ray_address, monkeypatch)
 
 def test_what_cannot_be_done_side_by_side_leaves_nothing(files, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    with pytest.raises(UsageError, match=r"budget='hours=0\.1' would not be the same for all"):
+    with pytest.raises(UsageError, match=r"budget='hours=0\.1' would be unfair"):
         compare(plan(files, budget="hours=0.1"), out, engine="ray")
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
     with pytest.raises(SystemFault, match="The Ray cluster at nonsense does not answer"):
