@@ -27,6 +27,8 @@ class _Fault:
     first: str
     """What is wrong with the first, without its place."""
     count: int = 0
+    last: str = ""
+    """Place of the last one, with its file."""
     places: list[str] = field(default_factory=list)
     """Of the first ones."""
 
@@ -59,6 +61,9 @@ class BadRows:
         found = _PLACE.match(complaint)
         place, what = ("", complaint) if found is None else (found[1], complaint[found.end() :])
         fault = self._faults.setdefault(_VALUE.sub("'...'", what), _Fault(what))
+        if fault.last == complaint[: len(complaint) - len(what)] != "":
+            return  # Several answers of one question.
+        fault.last = complaint[: len(complaint) - len(what)]
         fault.count += 1
         if len(fault.places) < _SHOWN:
             fault.places.append(place)
