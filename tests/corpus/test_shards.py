@@ -1,6 +1,7 @@
 """The on-disk corpus: what is written is what is read, and damage is named."""
 
 import errno
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,14 @@ def test_nothing_is_left_of_a_failed_shard(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(SystemFault, match=r"train-00000: the disk is full"):
             write(tmp_path / "train-00000", DOCUMENTS, at_once=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_of_more_files_than_a_process_may_open_at_first(make_split) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    documents = [[[1, 2, 3, 4, 5]]] * 40
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+        split = make_split(documents, vocab_size=10, shards=40)
+        assert split.gather(np.array([0, 195]), np.array([2, 5])).tolist() == [1, 2, 1, 2, 3, 4, 5]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -6,6 +6,7 @@ Device and precision are chosen in `training/parallel`: `import torch` costs sec
 import ctypes
 import hashlib
 import os
+import resource
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,6 +92,12 @@ def _from_environment(name: str, default: int, *, lowest: int) -> int:
             "unset it, or start the processes with `torchrun`, which sets what they need."
         )
     return int(text)
+
+
+def raise_open_file_limit() -> None:
+    """Lets this process open as many files as the system lets it: a mapped one counts as open."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def core_count() -> int:

@@ -20,8 +20,12 @@ from bertsmith.corpus.parts import CUT, EMPTY, READ, SHORT, SHORTEST_DOCUMENT, P
 from bertsmith.corpus.shard_writer import ShardWriter, write_shard
 from bertsmith.text import streams
 
-SHARD_TOKENS = 1 << 25
-"""A shard ends with the part where it reaches this many tokens: 64 MB of `tokens.npy`."""
+SHARD_TOKENS = 1 << 28
+"""A shard ends with the part where it reaches this many tokens: 512 MB of `tokens.npy`.
+
+Each has four mapped files, of which a system allows a process 65,530 by default: with shards of
+this size a trillion tokens have 15,000.
+"""
 
 
 @dataclass

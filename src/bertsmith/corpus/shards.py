@@ -11,6 +11,7 @@ from bertsmith.core import storage
 from bertsmith.core.arrays import ranges
 from bertsmith.core.errors import RESUME, FolderError, explain_os_error
 from bertsmith.core.mirror import fetched
+from bertsmith.core.runtime import raise_open_file_limit
 from bertsmith.corpus.manifest import (
     DOCUMENTS,
     MANIFEST,
@@ -156,6 +157,7 @@ class Split:
 
     def __init__(self, folder: Path, shards: list[ShardInfo], vocab_size: int) -> None:
         ids = np.dtype(id_type(vocab_size))
+        raise_open_file_limit()
         self._take([_Shard(folder / info.name, info, ids) for info in shards])
 
     @classmethod
