@@ -66,7 +66,7 @@ def read(folder: Path, steps: int) -> dict[str, Any]:
     began = time.perf_counter()
     split = Split(folder, infos, VOCABULARY)
     opened = time.perf_counter() - began
-    settings = {"length": 128, "batch_size": 256, "seed": 1}
+    settings: dict[str, Any] = {"length": 128, "batch_size": 256, "seed": 1}
     with Batches(split, tokenizer, **settings) as batches:
         batches.at(0)
         began, tokens = time.perf_counter(), 0
