@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 Fault = Literal["", "500", "slow", "cut", "drop"]
 """None; an error of the server; an answer after a second; one without its end; no answer."""
 
@@ -45,8 +47,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
-    """Yields the server, and the environment variables by which it is found."""
+def serve(folder: Path) -> Iterator[Server]:
+    """Yields the server, which the environment names while the block runs."""
     (folder / "bucket").mkdir(parents=True)
     port = _free_port()
     program = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}/usr/bin")
@@ -60,15 +62,16 @@ def serve(folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:
         _wait_for(port, process)
-        yield (
-            server,
-            {
-                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
-                "AWS_REGION": "us-east-1",
-                "AWS_ACCESS_KEY_ID": _KEY,
-                "AWS_SECRET_ACCESS_KEY": _SECRET,
-            },
-        )
+        environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}",
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": _KEY,
+            "AWS_SECRET_ACCESS_KEY": _SECRET,
+        }
+        with pytest.MonkeyPatch.context() as changes:
+            for name, value in environment.items():
+                changes.setenv(name, value)
+            yield server
     finally:
         proxy.shutdown()
         proxy.server_close()

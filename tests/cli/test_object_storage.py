@@ -17,11 +17,9 @@ FAULTS = {3: "500", 5: "cut", 7: "drop", 11: "500", 13: "slow", 17: "cut"}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     with (
-        serve(tmp_path_factory.mktemp("s3")) as (server, environment),
+        serve(tmp_path_factory.mktemp("s3")) as server,
         pytest.MonkeyPatch.context() as changes,
     ):
-        for name, value in environment.items():
-            changes.setenv(name, value)
         changes.setattr(remote, "_FIRST_PAUSE_SECONDS", 0.01)
         changes.setattr(mirror, "_PUSH_SECONDS", 0.2)
         yield server

@@ -22,12 +22,7 @@ def no_pause(monkeypatch):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with (
-        serve(tmp_path_factory.mktemp("s3")) as (server, environment),
-        pytest.MonkeyPatch.context() as changes,
-    ):
-        for name, value in environment.items():
-            changes.setenv(name, value)
+    with serve(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
 
