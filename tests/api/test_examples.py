@@ -20,6 +20,7 @@ ORDER = (
     "finetune",
     "evaluate",
     "load",
+    "export",
     "compare",
 )
 TEXT = "\n\n".join(
@@ -75,4 +76,4 @@ def test_the_examples_run(
         ("mrpc",),
         Path("comparison"),
     )
-    assert more == {"resume": False, "engine": "local"}
+    assert more == {"resume": False, "engine": "local", "language": None}

@@ -24,7 +24,7 @@ def test_other_budgets_are_refused(text):
 def test_steps_that_a_budget_pays_for():
     assert steps_of(Budget("tokens", 1000), tokens=100, flops=50, least=500) == 10
     assert steps_of(Budget("flops", 1000), tokens=100, flops=50, least=500) == 20
-    with pytest.raises(UsageError, match=r"pays for 2 steps, .* give at least tokens=6\.2e\+02"):
+    with pytest.raises(UsageError, match=r"2 steps.*tokens=6\.2e\+02"):
         steps_of(Budget("tokens", 200), tokens=103, flops=50, least=616)
     assert steps_of(Budget("tokens", 6.2e2), tokens=103, flops=50, least=616) == 6
 

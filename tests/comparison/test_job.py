@@ -427,7 +427,8 @@ def test_a_resume_keeps_the_plan(files, tmp_path, measured, monkeypatch):
     for hours in (0.1, None):
         with pytest.raises(Stopped):
             compare(of_hours(files, hours), out, resume=True)
-        assert plan_and_timetable(out) == written
+        for now, before in zip(plan_and_timetable(out), written):
+            for key in now: assert now[key] == before[key], key
     assert len(measured) == 1
     with pytest.raises(UsageError, match=r"hours: 0\.1 -> 0\.2"):
         compare(of_hours(files, 0.2), out, resume=True)

@@ -238,7 +238,7 @@ def test_a_run_learns_and_leaves_its_best_epoch(folder: Path, whole: tuple[Path,
         task="classification",
         kind="classification",
         labels=("early", "late"),
-        limits=Limits(24, 18, max_question_length=12),
+        limits=Limits(24, 6, max_question_length=12),
         columns=COLUMNS,
     )
     for one, other in zip(again.predict(dev), predictions, strict=True):

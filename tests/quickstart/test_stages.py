@@ -12,7 +12,7 @@ from pages import check_chinese
 from safetensors.numpy import load_file
 
 from bertsmith.cli.main import main
-from bertsmith.core.storage import read_json
+from bertsmith.core.storage import read_json, write_sealed
 from bertsmith.corpus.shards import Corpus
 from bertsmith.pretraining.config import PretrainConfig
 from bertsmith.pretraining.initial_weights import POSITION_COLUMNS
@@ -175,10 +175,15 @@ def test_a_rerun_does_nothing_twice_and_prints_the_same_result(done, capsys):
     assert task["interval"][0] <= task["difference"] <= task["interval"][1]
 
 
+def forget_stage(folder, name):
+    """As if the quickstart had been killed before the stage was done."""
+    state = read_json(folder / "quickstart.json", dict[str, Any], sealed=True)
+    del state["seconds"][name]
+    write_sealed(folder / "quickstart.json", state)
+
+
 def test_a_stage_that_was_interrupted_runs_again(done, tmp_path, capsys):
-    state = json.loads((done / "quickstart.json").read_text())
-    del state["seconds"]["pre-training"]
-    (done / "quickstart.json").write_text(json.dumps(state))
+    forget_stage(done, "pre-training")
     assert main(["quickstart", "--out", str(done), "--minutes", "0.01"]) == 0
     printed = capsys.readouterr()
     assert printed.err.count("already done") == len(STAGES) - 1
@@ -194,9 +199,7 @@ def test_a_folder_that_was_moved_shows_and_continues(done, tmp_path, capsys):
     assert main(arguments) == 0
     first = json.loads(capsys.readouterr().out)
     assert first["task"]["pretrained"]["out"] == str(moved / "tuned")
-    state = json.loads((moved / "quickstart.json").read_text())
-    del state["seconds"]["fine-tuning"]
-    (moved / "quickstart.json").write_text(json.dumps(state))
+    forget_stage(moved, "fine-tuning")
     (moved / "tuned-untrained" / "results.json").unlink()
     assert main(arguments) == 0
     again = json.loads(capsys.readouterr().out)
