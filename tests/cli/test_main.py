@@ -328,7 +328,7 @@ def test_info_tells_folders_and_files_apart(made, capsys):
         ("info {0}/nowhere", "error: Could not read {0}/nowhere: no such file or folder"),
         ("fill {0}/corpus [MASK]", "error: {0}/corpus holds no config.json"),
         ("fill {0}/model sun", "error: The text holds no [MASK]"),
-        ("pretrain --data {0}/corpus --out {1}/m", "error: Give exactly one of --steps and"),
+        ("pretrain --data {0}/corpus --out {1}/m", "error: Give the length of the run"),
         (
             "pretrain --data {0}/corpus --out {1}/m --steps 1 --size bsae",
             "error: --size bsae: not a preset (perhaps you meant 'base')",

@@ -77,7 +77,7 @@ def test_a_corpus_for_a_named_model_and_its_continuation(named, capsys):
     assert main([*train, "--resume"]) == 0
     assert main(["evaluate", "tiny-en", "--data", "corpus"]) == 0
     assert main([*train[:4], "other", "--from", "tiny-en", "--size", "tiny", *flags]) == 2
-    assert "--size tiny is for a model from scratch" in capsys.readouterr().err
+    assert "--size tiny is for training from scratch" in capsys.readouterr().err
     assert not (named / "other").exists()
 
 

@@ -220,8 +220,8 @@ class Pretrain(TrainingOptions):
 def not_learned(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
     """A warning for each objective that ends no better than the baseline."""
     return [
-        f"Warning: the held-out {name.replace('_', ' ')} is {value:.3f}, no better than guessing "
-        f"by frequency ({baseline[name]:.3f}): the model has learned nothing of use from this yet. "
+        f"Warning: the held-out {name.replace('_', ' ')} is {value:.3f}, no better than the "
+        f"baseline ({baseline[name]:.3f}), so the model has learned nothing useful yet. "
         "Train longer, on more text, or with another learning rate."
         for name, value in metrics.items()
         if name.endswith("_loss") and not value < baseline[name]
