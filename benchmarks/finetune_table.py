@@ -27,11 +27,12 @@ def rows(name: str, result: FinetuneResult) -> list[str]:
             low, high = result.intervals.get(metric, (0.0, 0.0))
             is_deciding = part == result.deciding
             is_known = is_deciding and metric in result.intervals
+            baseline = score_text(result.baseline.get(metric)) if is_deciding else ""
             interval = f" ({low:.3f}..{high:.3f})" if is_known else ""
             lines.append(
                 f"| {name} | {part} | {METRICS[metric].title} | {found.mean:.4f} ± "
                 f"{found.deviation:.4f} | {score_text(best.scores[part][metric])}{interval} | "
-                f"{score_text(result.baseline.get(metric)) if is_deciding else ''} | {found.runs} | "
+                f"{baseline} | {found.runs} | "
                 f"{config.epochs} | {config.batch_size} | {config.learning_rate:g} | "
                 f"{best.examples_per_second:,.0f} |"
             )
