@@ -180,3 +180,10 @@ def test_the_probability_of_a_word(small_model: Path, shell: Shell) -> None:
     assert "2 [MASK]" in error
     [error] = shell.lines("fill", small_model, "[MASK]", "--word", "я", code=2)
     assert "--word" in error
+
+
+def test_a_blank_text_among_others_is_refused(capsys):
+    assert main(["predict", "tiny-en", "", "a b"]) == 2
+    assert main(["embed", "tiny-en", "a", " "]) == 2
+    said = capsys.readouterr().err
+    assert "Text 2 is blank" in said

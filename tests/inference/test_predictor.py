@@ -2,6 +2,8 @@ import itertools
 import math
 
 import msgspec
+import numpy as np
+import pandas
 import pytest
 import torch
 from transformers import BertForMaskedLM, pipeline
@@ -111,7 +113,7 @@ def test_bad_requests_are_told(folder, text, top, message):
 
 def test_model_without_pair_task_says_so(tmp_path):
     predictor = Model(write(tmp_path, pair_task=False))
-    with pytest.raises(UsageError, match="no BERT that was pre-trained with a pair task"):
+    with pytest.raises(UsageError, match="has no next-sentence head"):
         predictor.next_sentence("the", "cat")
 
 
@@ -150,3 +152,29 @@ def test_answers_are_json(folder):
     keys = msgspec.json.decode(msgspec.json.encode(found))
     assert keys["text"] == "the [MASK]"
     assert set(keys["blanks"][0]["candidates"][0]) == {"token", "probability"}
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda model: model.fill_mask(["A [MASK]."]), "text is a list"),
+        (lambda model: model.fill_mask(None), "text is None"),
+        (lambda model: model.fill_mask("[MASK]", top_k="3"), "top_k is '3'"),
+        (lambda model: model.next_sentence("the", None), "b is None"),
+        (lambda model: model.embed("the cat"), "texts is one text"),
+        (lambda model: model.embed(5), "texts is an int"),
+        (lambda model: model.embed(["the", None]), "texts, item 1, is None"),
+        (lambda model: model.log_likelihood(["the", 3]), "texts, item 1, is an int"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_named(folder, ask, message):
+    with pytest.raises(UsageError, match=message):
+        ask(Model(folder))
+
+
+def test_a_column_of_a_table_is_a_list_of_texts(folder):
+    texts = ["the cat", "the"]
+    model = Model(folder)
+    expected = model.embed(texts)
+    assert np.array_equal(model.embed(pandas.Series(texts, index=[7, 3])), expected)
+    assert np.array_equal(model.embed(np.array(texts)), expected)

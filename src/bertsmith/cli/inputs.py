@@ -61,6 +61,9 @@ def text_blocks(
         UsageError: `-` stands among texts.
     """
     texts = iter(inputs)
+    for number, text in enumerate(inputs, 1):
+        if source is None and not text.strip():
+            raise UsageError(f"Text {number} is blank. Give a text, or remove it.")
     if source is not None:
         texts = _column(source, column)
     elif "-" in inputs:

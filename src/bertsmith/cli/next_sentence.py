@@ -22,5 +22,5 @@ class NextSentence(ModelOptions):
         from bertsmith.core.terminal import percent
 
         probability = self.open_model(self.model).next_sentence(self.a, self.b)
-        text = f"{percent(probability).strip()} that B follows A."
+        text = f"P(B follows A) = {percent(probability).strip()}"
         return Result({"a": self.a, "b": self.b, "probability": probability}, text)

@@ -82,7 +82,7 @@ class Option:
             return tuple(self._convert_one(value) for value in values)
         if self.listed:
             given = values if self.is_word else [part.strip() for part in values[0].split(",")]
-            return tuple(self._convert_one(value) for value in given if value)
+            return tuple(self._convert_one(value) for value in given if value or self.is_word)
         return self._convert_one(values[0])
 
     def _convert_one(self, value: str) -> Any:

@@ -86,7 +86,7 @@ def finetune_config(
     try:
         config = msgspec.convert(values, FinetuneConfig)
     except msgspec.ValidationError as error:
-        raise UsageError(f"A setting: {describe_validation(error, FinetuneConfig)}.") from error
+        raise UsageError(f"{describe_validation(error, FinetuneConfig)}.") from error
     _check(config, positions)
     _check_used(config, given)
     if config.batch_size > max(examples, _ENDLESS_BATCH):

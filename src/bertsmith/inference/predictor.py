@@ -1,7 +1,7 @@
 """A model folder, ready to answer: the one predictor behind commands and API."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, overload
 
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from bertsmith.checkpoints.sentence_modules import Pooling
 from bertsmith.checkpoints.sources import resolve, root
 from bertsmith.core.command_line import command
-from bertsmith.core.errors import FolderError, UsageError
+from bertsmith.core.errors import FolderError, UsageError, option
 from bertsmith.core.runtime import Precision
 from bertsmith.inference import fill_mask, generation
+from bertsmith.inference.arguments import as_text, as_texts, as_whole_number
 from bertsmith.inference.backends.backend import BackendName
 from bertsmith.inference.backends.torch_backend import Network
 from bertsmith.inference.embedding import Embedding, choose, embed
@@ -110,6 +111,7 @@ class Model:
                 or `top_k` is out of range.
         """
         self._check_predicts_words("fill in blanks")
+        text, top_k = as_text(text, "text"), as_whole_number(top_k, "top_k")
         return fill_mask.fill(self.backend, self.tokenizer, text, top_k=top_k, joint=joint)
 
     def word_probability(self, text: str, word: str) -> WordProbability:
@@ -119,6 +121,7 @@ class Model:
             UsageError: the model has no masked-word head, or the text or the word does not fit.
         """
         self._check_predicts_words("fill in blanks")
+        text, word = as_text(text, "text"), as_text(word, "word")
         return fill_mask.word_probability(self.backend, self.tokenizer, text, word)
 
     def next_sentence(self, a: str, b: str) -> float:
@@ -129,10 +132,11 @@ class Model:
         """
         if not self.backend.judges_pairs:
             raise UsageError(
-                f"{self.name} is no BERT that was pre-trained with a pair task, so it cannot "
-                "judge next sentences; give one, from `bertsmith pretrain`."
+                f"{self.name} has no next-sentence head: only a BERT that was pre-trained with a "
+                "pair task can say whether a sentence follows. Train one with `bertsmith pretrain`."
             )
         check_segments(self.name, self.config)
+        a, b = as_text(a, "a"), as_text(b, "b")
         limit = self.config.max_position_embeddings
         built = encode.pair(self.tokenizer, a, b, max_length=limit)
         scores_BC = self.backend.pair_scores(pack([built.ids], [built.segments]))
@@ -153,27 +157,25 @@ class Model:
         Raises:
             UsageError: no pre-trained GPT, a text too long, or a setting out of range.
         """
-        model = self.pretrained("write a text on")
+        model = self.pretrained("generate text")
         generating = generating_model(model)
         if generating is None and model.objective == "forward":
             raise UsageError(
-                f"{self.name} is a left-to-right BERT: it predicts each word from "
-                "those before it, but bertsmith writes with a GPT alone. The pipeline "
-                "`text-generation` of transformers writes on with this folder, and `bertsmith "
-                "score` says how likely a text is to it."
+                f"{self.name} is a left-to-right BERT, and bertsmith generates text only with a "
+                "GPT. The pipeline `text-generation` of transformers can use this folder; "
+                "`bertsmith score` says how likely a text is."
             )
         if generating is None:
             raise UsageError(
-                f"{self.name} is no GPT, which alone writes on: it predicts each word from all "
-                f"those before it. `{command('pretrain', model='gpt')}` trains one; this model "
-                "can be asked for blanks (`bertsmith fill`) and how likely a text is (`bertsmith "
-                "score`)."
+                f"{self.name} is not a GPT; only a GPT can generate text. "
+                f"`{command('pretrain', model='gpt')}` trains one. This model can fill in blanks "
+                "(`bertsmith fill`) and say how likely a text is (`bertsmith score`)."
             )
         with self.place.autocast():
             return generation.generate(
                 generating,
                 self.tokenizer,
-                prompt,
+                as_text(prompt, "prompt"),
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 top_k=top_k,
@@ -187,7 +189,7 @@ class Model:
         Raises:
             UsageError: the model is not pre-trained, a text is empty or too long.
         """
-        _check_list(texts)
+        texts = as_texts(texts, "texts")
         model = self.pretrained("say how likely a text is")
         with self.place.autocast():
             return score_sentences(model, self.tokenizer, texts)
@@ -215,7 +217,7 @@ class Model:
         Raises:
             UsageError, FolderError: as `embedding.choose`.
         """
-        _check_list(texts)
+        texts = as_texts(texts, "texts")
         how = self.embedding(pooling=pooling, layers=layers, prompt=prompt)
         return embed(self.backend, self.tokenizer, texts, how, normalize, batch_size)
 
@@ -280,6 +282,11 @@ class Model:
         )
 
     def _examples(self, inputs: Sequence[Input] | Table) -> list[Example]:
+        if not isinstance(inputs, Iterable):
+            raise UsageError(
+                f"{option('inputs')} is {inputs!r:.40}; expected a text, a list of inputs, or a "
+                "table."
+            )
         if not tables.is_table(inputs) or (
             isinstance(inputs, Sequence) and not (inputs and isinstance(inputs[0], Mapping))
         ):
@@ -373,9 +380,3 @@ class Model:
             f"{self.name} has not been fine-tuned on a task; run "
             f"`{command('finetune', 'TASK', model=self.name)} ...` first."
         )
-
-
-def _check_list(inputs: object) -> None:
-    """A string is a sequence too, of characters, which nobody means."""
-    if isinstance(inputs, str):
-        raise UsageError("Give a list of texts, not one text.")

@@ -100,6 +100,9 @@ def test_an_unknown_task_names_the_nearest():
         UsageError, match=r"Unknown task 'clasification' \(perhaps you meant 'classification'\)"
     ):
         get("clasification")
+    for other, ours in (("text-classification", "classification"), ("NER", "token-classification")):
+        with pytest.raises(UsageError, match=rf"perhaps you meant '{ours}'"):
+            get(other)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from bertsmith.core.mirror import fetched
 from bertsmith.tasks.datasets import conll, glue, squad, swag
 from bertsmith.tasks.datasets.glue import Layout
 from bertsmith.tasks.examples import Example
+from bertsmith.tasks.kinds.classification import CLASSIFICATION
+from bertsmith.tasks.kinds.multi_label import MULTI_LABEL
 from bertsmith.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
 from bertsmith.tasks.kinds.question_answering import QUESTION_ANSWERING
 from bertsmith.tasks.kinds.registry import KINDS
@@ -149,6 +151,17 @@ TASKS: dict[str, Task] = {task.name: task for task in _ROWS}
 GLUE = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli")
 """Tasks whose runs `glue-submit` takes, in the order of GLUE's table."""
 
+_OTHER_NAMES = {
+    "text-classification": CLASSIFICATION.name,
+    "sequence-classification": CLASSIFICATION.name,
+    "sentiment-analysis": CLASSIFICATION.name,
+    "multi-label-classification": MULTI_LABEL.name,
+    "ner": TOKEN_CLASSIFICATION.name,
+    "tagging": TOKEN_CLASSIFICATION.name,
+    "qa": QUESTION_ANSWERING.name,
+}
+"""What other programs call a kind of task."""
+
 
 def get(name: str) -> Task:
     """The task of that name.
@@ -158,8 +171,10 @@ def get(name: str) -> Task:
     """
     if name not in TASKS:
         own = list(KINDS)
+        likely = _OTHER_NAMES.get(name.lower())
+        hint = f" (perhaps you meant '{likely}')" if likely else nearest(name, [*TASKS, *own])
         raise UsageError(
-            f"Unknown task '{name}'{nearest(name, [*TASKS, *own])}; expected one of "
+            f"Unknown task '{name}'{hint}; expected one of "
             f"{', '.join(TASKS)}, or, for files of your own, {', '.join(own[:-1])} or {own[-1]}."
         )
     return TASKS[name]
