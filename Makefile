@@ -22,7 +22,7 @@ quickstart: .venv/installed-quickstart
 	.venv/bin/bertsmith quickstart $(ARGS)
 
 test: .venv/installed-dev
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 coverage: .venv/installed-dev
 	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(ARGS)

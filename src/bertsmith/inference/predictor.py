@@ -282,7 +282,7 @@ class Model:
         )
 
     def _examples(self, inputs: Sequence[Input] | Table) -> list[Example]:
-        if not isinstance(inputs, Iterable):
+        if not isinstance(inputs, Iterable) and not tables.is_table(inputs):
             raise UsageError(
                 f"{option('inputs')} is {inputs!r:.40}; expected a text, a list of inputs, or a "
                 "table."
